@@ -1,0 +1,121 @@
+package actors
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"runnerd/infra/driver"
+	msg "runnerd/messages"
+)
+
+// The ports: what the actors need from outside, in their own words. The adapters satisfy them; cmd/runnerd wires them.
+// Every verb may be called from several goroutines. A context that ends makes a verb return its cause.
+
+// Spool is where everything that must survive is kept. A verb that changes something is durable on return, unless it says
+// that it is not.
+type Spool interface {
+	// Add stores an offer. It may be repeated.
+	Add(msg.Offer) error
+	// Jobs lists all jobs, oldest first.
+	Jobs() []msg.JobRecord
+	// Job returns one; false: the spool has none of that id.
+	Job(msg.ExecutionID) (msg.JobRecord, bool)
+	// Input returns the encrypted input, base64 text.
+	Input(msg.ExecutionID) (string, error)
+	// Confirm notes that the server said ours. Not durable: after a loss it is confirmed again.
+	Confirm(msg.ExecutionID) error
+	// Abort notes that the job is to end, and why. The first reason stands.
+	Abort(id msg.ExecutionID, reason string) error
+	// Crash counts an actor that panicked on the job, and returns how many have.
+	Crash(id msg.ExecutionID, actor string) (int, error)
+	// End decides how the job ended. The first ending stands: for a job that has one it changes nothing and returns that
+	// one. A result that is stored decides too.
+	End(msg.ExecutionID, msg.Ending) (msg.Ending, error)
+	// Remove takes away all that is kept of a job.
+	Remove(msg.ExecutionID) error
+	// Reject moves a job that the server will never take to where a person finds it, with the server's answer beside it.
+	Reject(id msg.ExecutionID, answer string) error
+
+	// AppendLog adds masked text; after a loss reading goes on at next. Both are durable on return, or neither counts.
+	AppendLog(id msg.ExecutionID, text []byte, next msg.Position) error
+	// EndLog says that nothing will be added: the total is known.
+	EndLog(msg.ExecutionID) error
+	// ReadLog reads up to max bytes at offset; fewer only at the durable end.
+	ReadLog(id msg.ExecutionID, offset int64, max int) ([]byte, error)
+	// AckLog notes how far the server has the log. Not durable: the server says where to go on.
+	AckLog(id msg.ExecutionID, offset int64) error
+	// Result returns the body of the stored result, nil without one.
+	Result(msg.ExecutionID) ([]byte, error)
+	// Finish notes that the server has accepted the finish. Not durable: a repeated finish is accepted again.
+	Finish(msg.ExecutionID) error
+
+	// CreateExecutor makes the executor's directory with its record and the files that go into it, by name below the
+	// directory ("sa/token"). It may be repeated.
+	CreateExecutor(rec msg.ExecutorRecord, files map[string][]byte) error
+	// Executors lists all executors, oldest first.
+	Executors() []msg.ExecutorRecord
+	// UpdateExecutor changes a record; change is called once, with nobody else at the record. Not durable against a loss
+	// of power, which no container survives either. An executor that is not there: an error.
+	UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error
+	// ExecutorDir is the absolute path of the executor's directory. out/ in it is writable by any user of an image.
+	ExecutorDir(msg.ExecutorID) string
+	// RemoveExecutor takes the directory away. It may be repeated.
+	RemoveExecutor(msg.ExecutorID) error
+}
+
+// Driver runs executors.
+type Driver = driver.Driver
+
+// Gateway is the door at which executors get their jobs and leave their results. It works while actors are restarted.
+type Gateway interface {
+	// Admit answers for the executor from now on, and returns what it must be given. Repeated: the same.
+	Admit(msg.ExecutorRecord) (msg.Access, error)
+	// Watch reports what happens at the executor's door until ctx ends: first what is so now (an open job's result that is
+	// stored, a GET that is held), then every change. One watch at a time: a newer one ends the older.
+	Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error
+	// HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
+	// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
+	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (msg.HandedOver, error)
+	// Look reads the result file of the executor's open job now; a result that it finds is stored before it returns.
+	Look(msg.ExecutorID) error
+	// Dismiss ends the executor's access. Its directory may be removed then.
+	Dismiss(msg.ExecutorID)
+}
+
+// Vault opens what is sealed.
+type Vault interface {
+	// Open checks that the key of the job opens and that its input can be read with it, and returns all values in it that
+	// must never be shown.
+	Open(sealedKey []byte, input string) ([]msg.Secret, error)
+	// Seal and Unseal keep values in the spool that only this runner can read.
+	Seal([]msg.Secret) ([]byte, error)
+	Unseal([]byte) ([]msg.Secret, error)
+}
+
+// Filter masks secrets in a stream of bytes and normalises the markers of comments and status lines in it.
+type Filter interface {
+	// Write takes the next bytes and returns what is ready to leave. The slice is the caller's.
+	Write([]byte) []byte
+	// Held is how many of the bytes taken, the newest, have not left yet.
+	Held() int
+	// Flush returns the rest.
+	Flush() []byte
+}
+
+// Release is the Release server.
+type Release interface {
+	// Register says who we are and keeps the session for the other verbs.
+	Register(context.Context) (msg.Registration, error)
+	// Reserve waits up to wait for at most max jobs; none is no error.
+	Reserve(ctx context.Context, max int, wait time.Duration) ([]msg.Offer, error)
+	// FetchInput reads an input that was too large for its offer.
+	FetchInput(ctx context.Context, url string) (io.ReadCloser, error)
+	Confirm(context.Context, msg.JobID, msg.ExecutionID) error
+	Heartbeat(context.Context, []msg.Phase) ([]msg.StopOrder, error)
+	// AppendLog sends text that begins at offset; total is the length of the whole log with its last bytes, else -1. It
+	// returns the offset that the server has now.
+	AppendLog(ctx context.Context, job msg.JobID, offset int64, text []byte, total int64) (int64, error)
+	// Finish sends how a job ended; result is empty where there is none.
+	Finish(ctx context.Context, job msg.Job, ending msg.Ending, result []byte) error
+}

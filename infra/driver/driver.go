@@ -1,0 +1,34 @@
+// Package driver is the contract of what runs executors: Driver, in the order of an executor's life. Ids are chosen before
+// anything exists, everything created is marked, and verbs may be repeated: recovery is then a replay.
+package driver
+
+import (
+	"context"
+
+	msg "runnerd/messages"
+)
+
+// Driver runs executors. Every verb may be called from several goroutines; a context that ends makes it return the cause.
+// An error says nothing about the executor unless it is msg.ErrNoExecutor.
+type Driver interface {
+	// Ready is nil once the engine answers.
+	Ready(context.Context) error
+	// Pull makes the image available as policy says, once for however many wait. secret names a credential; empty: none.
+	Pull(ctx context.Context, image string, policy msg.PullPolicy, secret string) (msg.ImageID, error)
+	// Create makes the executor, stopped. Repeated for the same id it is the same executor.
+	Create(context.Context, msg.ExecutorSpec) error
+	// Start starts it. Repeated: no effect.
+	Start(context.Context, msg.ExecutorID) error
+	// Wait returns how it ended, also when that was before the call. msg.ErrNoExecutor: there is none.
+	Wait(context.Context, msg.ExecutorID) (msg.Exit, error)
+	// Logs hands on its output from a position on, in order, entries in batches as they come, and returns nil when the
+	// executor has ended and all of it was handed on.
+	Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error
+	// Signal sends a signal to its first process. One that has ended: no effect.
+	Signal(context.Context, msg.ExecutorID, msg.Signal) error
+	// Remove takes it away, running or not. Repeated: no effect.
+	Remove(context.Context, msg.ExecutorID) error
+	// List returns all executors of this runner, in any state, and nobody else's.
+	List(context.Context) ([]msg.Container, error)
+}
+

@@ -1,0 +1,67 @@
+package messages
+
+import "time"
+
+// The words between an executor and the gateway, its door to us: what happens at the door of one executor.
+
+// Visit is something that happened at an executor's door.
+//
+//sumtype:decl
+type Visit interface{ visit() }
+
+type (
+	// Held: the executor asks for a job and waits: it is proven ready.
+	Held struct{}
+	// HoldLost: it waits no longer, though nothing was given to it.
+	HoldLost struct{}
+	// Delivered: the job's input has been written, to the last byte.
+	Delivered struct{ Execution ExecutionID }
+	// NotStarted: the plugin has proven that it did not start the job; the gateway hands it out once more.
+	NotStarted struct {
+		Execution ExecutionID
+		Proof     string
+	}
+	// ResultStored: the result is in the spool; nothing replaces it.
+	ResultStored struct {
+		Execution ExecutionID
+		Result    Result // Body is left empty: it is in the spool
+		Retire    string // not empty: the executor must take no more jobs, and why
+	}
+	// ResultRefused: a result came that cannot be stored, ever. The job is to be failed with the reason.
+	ResultRefused struct {
+		Execution ExecutionID
+		Reason    string
+	}
+	// Introduced: which SDK the plugin is built with. Sent once.
+	Introduced struct{ SDK SDK }
+)
+
+func (Held) visit()          {}
+func (HoldLost) visit()      {}
+func (Delivered) visit()     {}
+func (NotStarted) visit()    {}
+func (ResultStored) visit()  {}
+func (ResultRefused) visit() {}
+func (Introduced) visit()    {}
+
+// SDK is the family of an executor's client.
+type SDK string
+
+const (
+	GoSDK     SDK = "go"
+	PythonSDK SDK = "python"
+	OtherSDK  SDK = "other"
+)
+
+// Access is what an executor must be given to find its door.
+type Access struct {
+	Env   map[string]string
+	Files map[string][]byte // service-account files by name: token, ca.crt, namespace
+}
+
+// HandedOver is the moment at which a job became an executor's.
+type HandedOver struct {
+	Execution ExecutionID
+	At        time.Time         // the job's output begins here
+	Env       map[string]string // mode Files only: SESSION_KEY and CALLBACK_URL
+}

@@ -1,0 +1,58 @@
+package messages
+
+import (
+	"fmt"
+	"time"
+)
+
+// The words between the runner and the Release server.
+
+// Registration is the server's answer to register.
+type Registration struct {
+	RunnerID    string
+	AccessToken Secret
+	LastEventID string // the first request for events sends it
+	Config      Config
+}
+
+// Phase is what a heartbeat says of a job.
+type Phase struct {
+	ID        JobID
+	Execution ExecutionID
+	Phase     string // a Stage's or an executor state's word
+}
+
+// StopOrder asks for the end of a job that the server no longer wants or knows.
+type StopOrder struct {
+	ID        JobID
+	Execution ExecutionID
+	Reason    string
+}
+
+// Refusal is an answer of the server that is not the one asked for. Errors without an answer (no connection, a time-out,
+// an answer that is no part of the protocol) are of other types: they say nothing about what the server wants.
+type Refusal struct {
+	Op         string // "register", "reserve", …
+	Status     int
+	Detail     string        // of the problem document
+	RetryAfter time.Duration // zero: the server named none
+	Offset     int64         // 409 to a log: where the server wants it to go on
+}
+
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("%s: the server answers %d", r.Op, r.Status)
+	if r.Detail != "" {
+		s += ": " + r.Detail
+	}
+	return s
+}
+
+// Final reports whether the server will never take it, however often it is repeated.
+func (r *Refusal) Final() bool {
+	return r.Status == 404 || r.Status == 409 || r.Status == 410
+}
+
+// Unregistered reports whether the server does not know the caller (any more): register again.
+func (r *Refusal) Unregistered() bool {
+	return r.Status == 401 || r.Status == 403
+}

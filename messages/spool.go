@@ -1,0 +1,95 @@
+package messages
+
+import "time"
+
+// The words for what the spool keeps. The spool is the truth: an actor that starts reads these and goes on.
+
+// Stage is how far a job has come, by its journal.
+type Stage int
+
+const (
+	Reserved  Stage = iota // in the spool; maybe confirmed
+	Confirmed              // the server said that it is ours
+	HandedOut              // the first byte of the input may have left: it must not go to another executor
+	Ended                  // its ending is decided: a result is stored, or there will be none
+	Finished               // the server has accepted the finish; its log may still be on the way
+)
+
+func (s Stage) String() string {
+	return [...]string{"reserved", "confirmed", "handed out", "ended", "finished"}[s]
+}
+
+// JobRecord is what the spool knows of a job.
+type JobRecord struct {
+	Job
+	SealedKey []byte
+	Added     time.Time
+	Stage     Stage
+
+	Executor    ExecutorID // from HandedOut on
+	HandedOutAt time.Time  // runner's clock; the job's output begins here
+	HandOuts    int        // 2 only after a proof that the first one did not start
+	Abort       string     // reason; empty: nobody asked for it
+	AbortAt     time.Time
+	Crashes     int  // actors that panicked on it
+	HasResult   bool // then Ending.Outcome is Completed, or Aborted with the result attached
+	Ending      Ending
+
+	Log LogState
+}
+
+// LogState describes the log of a job in the spool. Offsets are bytes of masked text.
+type LogState struct {
+	Size   int64    // durable, and so may be sent
+	Acked  int64    // the server has it
+	Ended  bool     // nothing will be added: Size is the total
+	Resume Position // where in the engine's log to go on reading
+}
+
+// Position is a place in an engine's log: everything stamped before Time is behind it, and the first Count entries
+// stamped Time, and the first Skip bytes of the entry after those.
+type Position struct {
+	Time  time.Time `json:"time"`
+	Count int       `json:"count,omitempty"`
+	Skip  int       `json:"skip,omitempty"`
+}
+
+// Via is the way a result came.
+type Via string
+
+const (
+	ViaCallback Via = "callback"
+	ViaFile     Via = "file"
+)
+
+// Result is what a plugin delivered, checked against the job's session key.
+type Result struct {
+	Body     []byte // base64 text of nonce‖ciphertext‖tag, as it goes to the server
+	ExitCode int    // from inside
+	Via      Via
+}
+
+// Mode is how an executor gets its jobs.
+type Mode string
+
+const (
+	Daemon Mode = "daemon" // many jobs, each the answer to a GET that the gateway holds
+	Single Mode = "single" // one job, the answer to its first GET; exits by itself
+	Files  Mode = "files"  // one job, in a file that is there before the start; exits by itself
+)
+
+// ExecutorRecord is what the spool knows of an executor.
+type ExecutorRecord struct {
+	ID        ExecutorID  `json:"id"`
+	Key       Key         `json:"key"`
+	ImageID   ImageID     `json:"imageId,omitempty"`
+	Mode      Mode        `json:"mode"`
+	Created   time.Time   `json:"created"`
+	Arming    uint64      `json:"arming"`             // number of the dummy key that LIST and WATCH show
+	Jobs      int         `json:"jobs"`               // handed out to it so far
+	Job       ExecutionID `json:"job,omitempty"`      // the newest that was handed out, open or not
+	Before    ExecutionID `json:"before,omitempty"`   // the one before
+	IdleSince time.Time   `json:"idleSince,omitzero"` // first hold after its last job; zero: not idle
+	Retired   string      `json:"retired,omitempty"`  // why it takes no more jobs
+	Mask      []byte      `json:"mask,omitempty"`     // values to mask, sealed to the identity
+}
