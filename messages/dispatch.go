@@ -1,0 +1,130 @@
+package messages
+
+import "time"
+
+// Dispatch: who runs where. Jobs come from the poller, executors from recovery, and every executor tells how it fares.
+// Seq numbers the assignments of one executor: a fact about an older one is out of date.
+
+// ToDispatcher is what the dispatcher understands.
+//
+//sumtype:decl
+type ToDispatcher interface{ toDispatcher() }
+
+type (
+	// Adopt gives back an executor that outlived a restart. It finds out by itself how it fares.
+	Adopt struct{ Record ExecutorRecord }
+	// AdoptionEnded: all executors are known. Nothing starts before.
+	AdoptionEnded struct{}
+	// Configured brings a configuration of the server.
+	Configured struct{ Config Config }
+	// RoomWanted asks for Room.
+	RoomWanted struct{ To Receiver[ToPoller] }
+	// JobConfirmed hands a job over. A job that is known already is ignored.
+	JobConfirmed struct{ Job Job }
+
+	// Idle: the executor waits for a job, since Since at the first time after its last one.
+	Idle struct {
+		Executor ExecutorID
+		Seq      uint64
+		Since    time.Time
+	}
+	// Unsettled: it does not wait any longer, though nothing was assigned to it.
+	Unsettled struct {
+		Executor ExecutorID
+		Seq      uint64
+	}
+	// ImageFound: which local image the executor is made from.
+	ImageFound struct {
+		Executor ExecutorID
+		Image    ImageID
+	}
+	// JobOver: the executor's job has its ending in the spool.
+	JobOver struct {
+		Executor  ExecutorID
+		Execution ExecutionID
+	}
+	// JobReturned: a job that was assigned to a warm executor and not taken by it: it moves to another.
+	JobReturned struct {
+		Executor  ExecutorID
+		Execution ExecutionID
+		Reason    string
+	}
+	// Retired: the executor takes no more jobs and is on its way out.
+	Retired struct {
+		Executor ExecutorID
+		Reason   string
+	}
+	// Gone: the executor's container has ended: its place is free.
+	Gone struct {
+		Executor ExecutorID
+		Reason   string
+	}
+
+	// EvictionDue is the eviction timer. It counts only while the executor is still idle after assignment Seq: an assignment
+	// that crosses it wins.
+	EvictionDue struct {
+		Executor ExecutorID
+		Seq      uint64
+	}
+	// CrashCounted: how many actors have panicked on a job.
+	CrashCounted struct {
+		Executor  ExecutorID
+		Execution ExecutionID
+		Crashes   int
+	}
+	// RespawnDue: an executor's actor that crashed is to be started again.
+	RespawnDue struct{ Executor ExecutorID }
+
+	// Abort asks for the end of a job. It may overtake the job: it is remembered for a while.
+	Abort struct {
+		ID        JobID
+		Execution ExecutionID
+		Reason    string
+	}
+	// AbortForgotten: an abort whose job never came.
+	AbortForgotten struct{ Execution ExecutionID }
+	// WaitingJobEnded: a job that waited has its ending.
+	WaitingJobEnded struct{ Execution ExecutionID }
+
+	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
+	DrainDispatch struct{ Done func() }
+	// PoolWanted asks for the executors and how they fare.
+	PoolWanted struct{ Reply func(Pool) }
+)
+
+func (Adopt) toDispatcher()           {}
+func (AdoptionEnded) toDispatcher()   {}
+func (Configured) toDispatcher()      {}
+func (RoomWanted) toDispatcher()      {}
+func (JobConfirmed) toDispatcher()    {}
+func (Idle) toDispatcher()            {}
+func (Unsettled) toDispatcher()       {}
+func (ImageFound) toDispatcher()      {}
+func (JobOver) toDispatcher()         {}
+func (JobReturned) toDispatcher()     {}
+func (Retired) toDispatcher()         {}
+func (Gone) toDispatcher()            {}
+func (EvictionDue) toDispatcher()     {}
+func (CrashCounted) toDispatcher()    {}
+func (RespawnDue) toDispatcher()      {}
+func (Abort) toDispatcher()           {}
+func (AbortForgotten) toDispatcher()  {}
+func (WaitingJobEnded) toDispatcher() {}
+func (DrainDispatch) toDispatcher()   {}
+func (PoolWanted) toDispatcher()      {}
+
+// Pool is a picture of the dispatcher's executors and waiting jobs.
+type Pool struct {
+	Capacity  int            `json:"capacity"`
+	Executors []ExecutorView `json:"executors"`
+	Waiting   []ExecutionID  `json:"waiting"`
+}
+
+// ExecutorView is one executor in a Pool.
+type ExecutorView struct {
+	ID    ExecutorID  `json:"id"`
+	Image string      `json:"image"`
+	State string      `json:"state"` // busy, idle, stopping
+	Job   ExecutionID `json:"job,omitempty"`
+	Jobs  uint64      `json:"assignments"`
+}

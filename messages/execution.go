@@ -1,0 +1,123 @@
+package messages
+
+import "time"
+
+// Execution: what one executor hears, in the order of its life: the answers of its driver and its door, and what the
+// dispatcher wants of it.
+
+// ToExecutor is what an executor understands.
+//
+//sumtype:decl
+type ToExecutor interface{ toExecutor() }
+
+type (
+	// Assign gives it a job. Only an executor that said Idle gets a second one.
+	Assign struct {
+		Job Job
+		Seq uint64
+	}
+	// Retire ends it: at once without an open job, after its job otherwise.
+	Retire struct{ Reason string }
+	// AbortJob ends its job by the stop sequence.
+	AbortJob struct {
+		Execution ExecutionID
+		Reason    string
+	}
+
+	// Prepared: its directory is there and its door open.
+	Prepared struct{ Err error }
+	// Found: how the engine sees it, after a restart of the actor. Nil: not at all.
+	Found struct {
+		Container *Container
+		Err       error
+	}
+	// Pulled: its image is there.
+	Pulled struct {
+		Image ImageID
+		Err   error
+	}
+	// Launched: its container is started.
+	Launched struct{ Err error }
+	// AtDoor: something happened at its door.
+	AtDoor struct{ Visit Visit }
+	// DoorLost: the watch at its door has ended.
+	DoorLost struct{ Err error }
+	// GivenJob: the hand-out is done; or Err, and nothing was handed out. Unreadable: the job can never be run.
+	GivenJob struct {
+		Execution  ExecutionID
+		Over       HandedOver
+		Unreadable bool
+		Err        error
+	}
+	// LogWritten: the spool has more of the job's log.
+	LogWritten struct{ Execution ExecutionID }
+	// LogsEnded: the engine's log is read to its end; or Err.
+	LogsEnded struct{ Err error }
+	// LogClosed: the job's log is complete.
+	LogClosed struct{ Execution ExecutionID }
+	// JobEnded: the job's ending stands in the spool.
+	JobEnded struct {
+		Execution ExecutionID
+		Ending    Ending
+		Err       error
+	}
+	// Exited: its container has ended; or Err.
+	Exited struct {
+		Exit Exit
+		Err  error
+	}
+	// Examined: after its exit, its directory was read for a last time and its log to the end.
+	Examined struct{ Err error }
+	// Signalled: the signal is sent, as step Step of the stop sequence.
+	Signalled struct {
+		Step int
+		Err  error
+	}
+	// Removed: nothing of it is left.
+	Removed struct{ Err error }
+
+	// LimitPassed: a state or a wait has lasted too long. Entered tells which visit of that state is meant.
+	LimitPassed struct{ Entered uint64 }
+	// StopStepDue: the next step of the stop sequence.
+	StopStepDue struct{ Step int }
+	// LogCloseDue: the executor waits for its next job and has been quiet.
+	LogCloseDue struct{ Execution ExecutionID }
+	// RetryDue: a call to the engine or the spool that failed is to be repeated.
+	RetryDue struct{ What string }
+)
+
+func (Assign) toExecutor()      {}
+func (Retire) toExecutor()      {}
+func (AbortJob) toExecutor()    {}
+func (Prepared) toExecutor()    {}
+func (Found) toExecutor()       {}
+func (Pulled) toExecutor()      {}
+func (Launched) toExecutor()    {}
+func (AtDoor) toExecutor()      {}
+func (DoorLost) toExecutor()    {}
+func (GivenJob) toExecutor()    {}
+func (LogWritten) toExecutor()  {}
+func (LogsEnded) toExecutor()   {}
+func (LogClosed) toExecutor()   {}
+func (JobEnded) toExecutor()    {}
+func (Exited) toExecutor()      {}
+func (Examined) toExecutor()    {}
+func (Signalled) toExecutor()   {}
+func (Removed) toExecutor()     {}
+func (LimitPassed) toExecutor() {}
+func (StopStepDue) toExecutor() {}
+func (LogCloseDue) toExecutor() {}
+func (RetryDue) toExecutor()    {}
+
+// ExecutorLimits bound each part of an executor's life.
+type ExecutorLimits struct {
+	Pull   time.Duration // until the image is there
+	Start  time.Duration // until the container runs
+	PickUp time.Duration // until the plugin asks for its job
+	Run    time.Duration // until there is a result; a job's own timeout counts when it is shorter
+	Settle time.Duration // after the result, until the plugin asks again or exits
+	Abort  time.Duration // after SIGABRT
+	Term   time.Duration // after SIGTERM
+	Quiet  time.Duration // without output while idle, until the job's log is closed
+	Jobs   int           // a plugin of the Python SDK takes no more than this; zero: no bound
+}

@@ -1,0 +1,41 @@
+package messages
+
+// Intake: poller → dispatcher RoomWanted → poller Room{n} → reserve, store, confirm → dispatcher JobConfirmed → and again.
+// Messages of one sender arrive in order, so what was handed over before is counted when room is asked for.
+
+// ToPoller is what the poller understands.
+//
+//sumtype:decl
+type ToPoller interface{ toPoller() }
+
+type (
+	// IntakeOpened: the runner is online and enabled.
+	IntakeOpened struct{}
+	// IntakeClosed: no more jobs for now. What is reserved already is confirmed and handed over all the same.
+	IntakeClosed struct{}
+	// Room answers RoomWanted as soon as N is above zero.
+	Room struct{ N int }
+	// JobsReserved answers the long poll.
+	JobsReserved struct {
+		Offers []Offer
+		Err    error
+	}
+	// ReserveDue: the wait after an error is over.
+	ReserveDue struct{}
+	// Taken: the job is in the spool and the server said ours; or Err, and how far it came.
+	Taken struct {
+		Job    Job
+		Stored bool
+		Err    error
+	}
+	// ConfirmDue: the wait after an unanswered confirm is over.
+	ConfirmDue struct{ Execution ExecutionID }
+)
+
+func (IntakeOpened) toPoller() {}
+func (IntakeClosed) toPoller() {}
+func (Room) toPoller()         {}
+func (JobsReserved) toPoller() {}
+func (ReserveDue) toPoller()   {}
+func (Taken) toPoller()        {}
+func (ConfirmDue) toPoller()   {}

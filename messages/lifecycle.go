@@ -1,0 +1,71 @@
+package messages
+
+import "time"
+
+// Lifecycle: recovering → registering → online | offline → draining → stopped.
+
+// ToRunner is what the runner understands.
+//
+//sumtype:decl
+type ToRunner interface{ toRunner() }
+
+type (
+	// Registered answers register.
+	Registered struct {
+		Registration Registration
+		Err          error
+	}
+	// RegisterDue: the wait after a refusal is over.
+	RegisterDue struct{}
+	// SessionLost: the server does not know us any more.
+	SessionLost struct{ Op string }
+	// HeartbeatDue is the timer.
+	HeartbeatDue struct{}
+	// HeartbeatAnswered brings what the server wants stopped.
+	HeartbeatAnswered struct {
+		Orders []StopOrder
+		Err    error
+	}
+	// Recovered: recovery is done.
+	Recovered struct{}
+	// RecoveryWaits: recovery cannot go on yet, and why.
+	RecoveryWaits struct{ Reason string }
+	// ChildDue: children that went down with a crash are to be started again.
+	ChildDue struct{}
+	// CrashJournaled: a crash that was about a job is noted with it.
+	CrashJournaled struct{ Err error }
+	// Drain: end in an orderly way. Done is called when nothing runs any more.
+	Drain struct{ Done func() }
+	// PoolDrained: the last executor is gone.
+	PoolDrained struct{}
+	// DrainChecked: how many jobs wait to be reported while draining.
+	DrainChecked struct{ Backlog int }
+	// DrainDue: look again.
+	DrainDue struct{}
+	// StatusWanted asks how the runner fares.
+	StatusWanted struct{ Reply func(Status) }
+)
+
+func (Registered) toRunner()        {}
+func (RegisterDue) toRunner()       {}
+func (SessionLost) toRunner()       {}
+func (HeartbeatDue) toRunner()      {}
+func (HeartbeatAnswered) toRunner() {}
+func (Recovered) toRunner()         {}
+func (RecoveryWaits) toRunner()     {}
+func (ChildDue) toRunner()          {}
+func (CrashJournaled) toRunner()    {}
+func (Drain) toRunner()             {}
+func (PoolDrained) toRunner()       {}
+func (DrainChecked) toRunner()      {}
+func (DrainDue) toRunner()          {}
+func (StatusWanted) toRunner()      {}
+
+// Status is how the runner fares.
+type Status struct {
+	Phase       string    `json:"phase"`
+	NotReady    []string  `json:"notReady,omitempty"` // why; empty: ready
+	RunnerID    string    `json:"runnerId,omitempty"`
+	LastContact time.Time `json:"lastContact,omitzero"` // the server's last answer
+	Config      Config    `json:"config"`
+}

@@ -1,0 +1,24 @@
+package messages
+
+// Recovery: the driver's list and the spool → a plan → adopt, report, reap → AdoptionEnded.
+
+// ToRecovery is what recovery understands.
+//
+//sumtype:decl
+type ToRecovery interface{ toRecovery() }
+
+type (
+	// Listed answers the driver's list.
+	Listed struct {
+		Containers []Container
+		Err        error
+	}
+	// ListDue: the wait after an engine that did not answer is over.
+	ListDue struct{}
+	// Tidied: what nobody needs is removed; or Err.
+	Tidied struct{ Err error }
+)
+
+func (Listed) toRecovery()  {}
+func (ListDue) toRecovery() {}
+func (Tidied) toRecovery()  {}

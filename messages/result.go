@@ -1,0 +1,32 @@
+package messages
+
+// Result: executor → reporter Report → server. The message is a hint to look in the spool.
+
+// ToReporter is what the reporter understands.
+//
+//sumtype:decl
+type ToReporter interface{ toReporter() }
+
+type (
+	// Report: there is more to send of this job: log, its end, or its ending.
+	Report struct{ Execution ExecutionID }
+	// Sent answers one attempt.
+	Sent struct {
+		Execution ExecutionID
+		What      string // log, finish, removal
+		Done      bool   // the log's end, the finish or the removal is accepted
+		Err       error
+	}
+	// SendDue: the wait after a failed attempt is over.
+	SendDue struct{ Execution ExecutionID }
+	// SessionRenewed: registered again: what waits for that may go.
+	SessionRenewed struct{}
+	// BacklogWanted asks how many jobs wait to be reported.
+	BacklogWanted struct{ Reply func(int) }
+)
+
+func (Report) toReporter()         {}
+func (Sent) toReporter()           {}
+func (SendDue) toReporter()        {}
+func (SessionRenewed) toReporter() {}
+func (BacklogWanted) toReporter()  {}
