@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/digital-ai/release-integration-sdk-go/task"
+	"k8s.io/klog/v2"
+)
+
+// misbehave does what plugins should not do, and do. The SDK is left as it is: what happens after the result happens in the
+// default HTTP client, by which the SDK calls back.
+type misbehave struct {
+	How  string `json:"how"`
+	Size int    `json:"size"` // MiB, for flood and memory
+}
+
+const mib = 1 << 20
+
+func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
+	ways := map[string]func() error{
+		"exit-without-result":   func() error { os.Exit(3); return nil },
+		"hang":                  hang,
+		"hang-ignoring-signals": hangIgnoringSignals,
+		"exit-after-result":     m.afterCallback(func() { os.Exit(255) }),
+		"hang-after-result":     m.afterCallback(func() { _ = hang() }),
+		"log-after-result":      m.afterCallback(func() { klog.Info("said after the result") }),
+		"lose-callback":         m.loseCallback,
+		"flood":                 m.flood,
+		"memory":                m.memory,
+		"leave-process":         leaveProcess,
+	}
+	way, ok := ways[m.How]
+	if !ok {
+		var names []string
+		for name := range ways {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return nil, fmt.Errorf("how is %q: choose one of %s", m.How, strings.Join(names, ", "))
+	}
+	klog.Infof("misbehaving: %s", m.How)
+	if err := way(); err != nil {
+		return nil, err
+	}
+	return task.NewResult().String("did", m.How), nil
+}
+
+func hang() error { select {} }
+
+// hangIgnoringSignals leaves nothing but SIGKILL. Ignore takes the SDK's handler of SIGABRT away too.
+func hangIgnoringSignals() error {
+	signal.Ignore(syscall.SIGABRT, syscall.SIGTERM, syscall.SIGINT)
+	return hang()
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// onCallback lets f answer the SDK's next request to the callback, and only that one.
+func onCallback(f roundTripper) {
+	http.DefaultClient.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		http.DefaultClient.Transport = nil
+		return f(r)
+	})
+}
+
+func (m *misbehave) afterCallback(do func()) func() error {
+	return func() error {
+		onCallback(func(r *http.Request) (*http.Response, error) {
+			answer, err := http.DefaultTransport.RoundTrip(r)
+			do()
+			return answer, err
+		})
+		return nil
+	}
+}
+
+// loseCallback leaves the result in the file only.
+func (m *misbehave) loseCallback() error {
+	onCallback(func(*http.Request) (*http.Response, error) { return nil, errors.New("lost on purpose") })
+	return nil
+}
+
+// flood writes Size MiB without one newline, with bytes that are no text.
+func (m *misbehave) flood() error {
+	chunk := bytes.Repeat([]byte("flood \x00\xff "), mib/9)
+	for range m.Size {
+		if _, err := os.Stderr.Write(chunk); err != nil {
+			return fmt.Errorf("write the flood: %w", err)
+		}
+	}
+	return nil
+}
+
+// memory takes Size MiB and touches every page of them.
+func (m *misbehave) memory() error {
+	held := make([]byte, m.Size*mib)
+	for i := 0; i < len(held); i += os.Getpagesize() {
+		held[i] = 1
+	}
+	klog.Infof("holding %d MiB", len(held)/mib)
+	return nil
+}
+
+// leaveProcess starts a process that outlives the job: this program, which then lingers and holds the log open.
+func leaveProcess() error {
+	child := exec.Command(os.Args[0], "linger")
+	child.Stderr = os.Stderr
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("start a process: %w", err)
+	}
+	klog.Infof("left process %d behind", child.Process.Pid)
+	return nil
+}
+
+func linger() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
+}
