@@ -1,0 +1,9 @@
+// Package fake is a driver that lives in memory, for tests of what uses drivers. It passes the conformance suite.
+//
+// It is scripted by what things do, not by what calls return: an image has a Program that prints, runs for a while, ignores
+// SIGTERM, dies of memory; or is a Go function in the place of a plugin. The engine itself can be slow, lose an answer, or be
+// away (Script, Down).
+//
+// Time is read and spent with package time only, so that in a synctest bubble a test of hours takes no time and two runs
+// are the same. Make the driver inside the bubble, and Close it there: that kills what still runs.
+package fake

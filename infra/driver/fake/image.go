@@ -1,0 +1,75 @@
+package fake
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// Program is what an executor of an image does.
+type Program struct {
+	Prints      []string      // lines, at the start
+	RunFor      time.Duration // zero: until a signal ends it
+	ExitCode    int           // after RunFor
+	OOM         bool          // after RunFor it is killed for want of memory
+	IgnoresStop bool          // SIGABRT and SIGTERM have no effect
+
+	// Run, where there is one, is the program after its prints, and returns the exit code. Its context ends when the
+	// executor is killed or removed. It gets SIGABRT and SIGTERM by World.Signals, unless it IgnoresStop.
+	Run func(context.Context, *World) int
+}
+
+// World is what a Run function sees of the executor that it is in.
+type World struct {
+	Spec    msg.ExecutorSpec
+	Signals <-chan msg.Signal
+
+	executor *executor
+}
+
+// Print writes text to the executor's output, as one entry of the log.
+func (w *World) Print(text string) { w.executor.print(text) }
+
+// An Image is a Program, and what pulling it is like.
+type Image struct {
+	Program
+	PullTakes time.Duration
+	Secret    string // name of the only credential that may pull it; empty: anybody may
+}
+
+type image struct {
+	Image
+	id msg.ImageID
+}
+
+// Load puts an image where the engine has it already, and returns its id. The reference moves if another image had it.
+func (d *Driver) Load(ref string, i Image) msg.ImageID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.keep(d.local, ref, i)
+}
+
+// Push puts an image where the engine has to pull it from.
+func (d *Driver) Push(ref string, i Image) msg.ImageID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.keep(d.registry, ref, i)
+}
+
+func (d *Driver) keep(shelf map[string]*image, ref string, i Image) msg.ImageID {
+	d.made++
+	id := msg.ImageID(fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, ref, d.made))))
+	shelf[ref] = &image{Image: i, id: id}
+	d.byID[id] = shelf[ref]
+	return id
+}
+
+// Pulls counts how often the engine has asked for ref where it has to pull it from.
+func (d *Driver) Pulls(ref string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pulls[ref]
+}
