@@ -1,0 +1,37 @@
+package shell
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+)
+
+// Ctx is what a Behavior works with. It belongs to the actor's turns; what a goroutine needs (Self, Context, Log) is taken
+// out of it first.
+type Ctx[M any] struct{ s *shell[M] }
+
+// Self is the actor's own address.
+func (c *Ctx[M]) Self() Ref[M] { return Ref[M]{c.s.cell} }
+
+// Log writes with the field actor.
+func (c *Ctx[M]) Log() *zerolog.Logger { return &c.s.cell.log }
+
+// Context ends with the actor: at its crash, or after its Stop.
+func (c *Ctx[M]) Context() context.Context { return c.s.cell.ctx }
+
+// About names the job that the message in hand is about, for a Crash. It holds for this message, and for the tasks and
+// timers that are started in its turn, and for the messages that these deliver.
+func (c *Ctx[M]) About(subject string) { c.s.subject = subject }
+
+// Chance is in [0,1).
+func (c *Ctx[M]) Chance() float64 { return c.s.cell.sys.scheduler.Float64() }
+
+// StopSelf stops the actor after the message in hand; what waits in the mailbox is discarded.
+func (c *Ctx[M]) StopSelf() { c.s.cell.stop() }
+
+// StopChild stops a child after its message in hand; ChildDown follows. Nothing happens if there is none of that name.
+func (c *Ctx[M]) StopChild(name string) {
+	if kid := c.s.cell.kid(name); kid != nil {
+		kid.stop()
+	}
+}

@@ -1,0 +1,67 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+)
+
+// Ref is the address of one actor; a successor of the same name has another. The zero Ref discards what it is told.
+type Ref[M any] struct{ to *cell }
+
+// Tell sends m; safe from any goroutine. It never blocks and never fails: an actor that has ended discards m.
+func (r Ref[M]) Tell(m M) {
+	if r.to != nil {
+		r.to.post(told[M]{mustExist(m)})
+	}
+}
+
+// mustExist panics in the sender, where the bug is.
+func mustExist[M any](m M) M {
+	if any(m) == nil {
+		panic("shell: a nil message")
+	}
+	return m
+}
+
+// Ask sends mk(reply) and waits for the first reply. It is for callers outside of the actors (an actor sends a message and
+// gets one), and returns ErrCrashed or ErrStopped at once when no reply can come.
+func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R, error) {
+	var none R
+	if to.to == nil {
+		return none, fmt.Errorf("ask nobody: %w", ErrStopped)
+	}
+	replies := make(chan R, 1)
+	to.Tell(mk(func(r R) {
+		select {
+		case replies <- r:
+		default:
+		}
+	}))
+	var err error
+	select {
+	case r := <-replies:
+		return r, nil
+	case <-to.to.over:
+		err = to.to.ending()
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	select {
+	case r := <-replies: // it came with the end: an answer counts
+		return r, nil
+	default:
+		return none, fmt.Errorf("ask %s: %w", to.to.path, err)
+	}
+}
+
+// parcel is what lies in a mailbox: a message and how it came.
+type parcel[M any] interface{ deliver(s *shell[M]) }
+
+// told is a message from anyone.
+type told[M any] struct{ m M }
+
+func (t told[M]) deliver(s *shell[M]) { s.receive(t.m, "") }
+func (t told[M]) content() any        { return t.m }
+
+// IgnoreDeadLetterLogging keeps Proto.Actor from starting a goroutine for a message that came too late.
+func (told[M]) IgnoreDeadLetterLogging() {}

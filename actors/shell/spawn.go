@@ -1,0 +1,41 @@
+package shell
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// SpawnRoot starts an actor without a parent; its name must be free.
+func SpawnRoot[M any](s *System, spec Spec[M]) (Ref[M], error) {
+	return spawn(s.top, s.proto.Root, spec)
+}
+
+// Spawn starts a child. A name that is taken is a bug of ours: it panics.
+func Spawn[P, M any](c *Ctx[P], spec Spec[M]) Ref[M] {
+	ref, err := spawn(c.s.cell, c.s.proto, spec)
+	if err != nil {
+		panic(err)
+	}
+	return ref
+}
+
+// spawn gives every actor a Proto.Actor id of its own, so that a reference to one that has ended can neither reach its
+// successor nor catch Proto.Actor half way through registering it.
+func spawn[M any](parent *cell, spawner actor.SpawnerContext, spec Spec[M]) (Ref[M], error) {
+	c := newCell(parent, spec.Name)
+	if !parent.adopt(c) {
+		return Ref[M]{}, fmt.Errorf("spawn %s: the name is taken", c.path)
+	}
+	s := &shell[M]{cell: c, spec: spec, timers: map[string]timer{}, tasks: map[uint64]func(){}}
+	props := actor.PropsFromProducer(func() actor.Actor { return s },
+		actor.WithDispatcher(c.seat()),
+		actor.WithMailbox(func() actor.Mailbox { return c.mailbox }),
+		actor.WithOnInit(func(proto actor.Context) { s.proto, c.pid = proto, proto.Self() }))
+	id := spec.Name + "#" + strconv.FormatUint(c.sys.seq.Add(1), 10)
+	if _, err := spawner.SpawnNamed(props, id); err != nil {
+		return Ref[M]{}, fmt.Errorf("spawn %s: %w", c.path, err)
+	}
+	return Ref[M]{c}, nil
+}

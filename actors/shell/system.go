@@ -1,0 +1,85 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+)
+
+// Options of a System. The zero value serves.
+type Options struct {
+	Log zerolog.Logger
+	// Scheduler is Live if nil.
+	Scheduler Scheduler
+	// Grace bounds how long the end of an actor waits for its goroutines; 5 s if zero.
+	Grace time.Duration
+	// Context is the parent of all actors' contexts. Its end is the end of the process, not of a drain: tasks are not
+	// begun any more.
+	Context context.Context
+	// OnCrash hears of every crash, in the turn of the actor that crashed.
+	OnCrash func(*Crash)
+}
+
+// System holds a tree of actors.
+type System struct {
+	proto     *actor.ActorSystem
+	log       zerolog.Logger
+	scheduler Scheduler
+	grace     time.Duration
+	base      context.Context
+	onCrash   func(*Crash)
+	top       *cell // no actor: the parent of the roots
+	fatal     chan error
+	seq       atomic.Uint64
+}
+
+// NewSystem starts no goroutine.
+func NewSystem(o Options) *System {
+	s := &System{
+		log: o.Log, scheduler: o.Scheduler, grace: o.Grace, base: o.Context, onCrash: o.OnCrash,
+		fatal: make(chan error, 1),
+	}
+	s.top = &cell{sys: s}
+	if s.scheduler == nil {
+		s.scheduler = Live()
+	}
+	if s.grace == 0 {
+		s.grace = 5 * time.Second
+	}
+	if s.base == nil {
+		s.base = context.Background()
+	}
+	s.proto = newProto(o.Log)
+	return s
+}
+
+func newProto(log zerolog.Logger) *actor.ActorSystem {
+	log = log.Level(max(log.GetLevel(), zerolog.WarnLevel)) // below that it speaks of its own affairs
+	logger := slog.New(zerolog.NewSlogHandler(log))
+	return actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }),
+		// A dead letter starts a goroutine that sleeps this long; it must not outlive a test.
+		actor.WithDeadLetterThrottleInterval(time.Nanosecond),
+	)
+}
+
+// Fatal delivers the Crash of the first root that crashed, at its crash: the process is to end.
+func (s *System) Fatal() <-chan error { return s.fatal }
+
+// Stop stops all roots, each after its children, and returns when they are gone or ctx ends. It may be repeated.
+func (s *System) Stop(ctx context.Context) error {
+	for _, root := range s.top.living() {
+		root.stop()
+		select {
+		case <-root.gone:
+		case <-ctx.Done():
+			return fmt.Errorf("stop %s: %w", root.path, context.Cause(ctx))
+		}
+	}
+	return nil
+}

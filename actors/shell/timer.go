@@ -1,0 +1,46 @@
+package shell
+
+import "time"
+
+// After delivers m when d has passed, unless Cancel or After of the same key, or the actor's end, comes first.
+func (c *Ctx[M]) After(key string, d time.Duration, m M) {
+	s := c.s
+	c.Cancel(key)
+	s.armed++
+	due := due[M]{mustExist(m), s.subject, key, s.armed}
+	s.timers[key] = timer{s.armed, s.cell.sys.scheduler.After(s.cell.path, d, func() { s.cell.post(due) })}
+}
+
+// Cancel is definite: the message is not delivered any more, even if it is in the mailbox.
+func (c *Ctx[M]) Cancel(key string) {
+	if t, ok := c.s.timers[key]; ok {
+		t.stop()
+		delete(c.s.timers, key)
+	}
+}
+
+// timer is one that is armed: number tells its message from that of an earlier one of the same key.
+type timer struct {
+	number uint64
+	stop   func()
+}
+
+// due is the message of a timer that fired.
+type due[M any] struct {
+	m       M
+	subject string
+	key     string
+	number  uint64
+}
+
+func (d due[M]) deliver(s *shell[M]) {
+	if s.timers[d.key].number == d.number {
+		delete(s.timers, d.key)
+		s.receive(d.m, d.subject)
+	}
+}
+
+func (d due[M]) content() any { return d.m }
+
+// IgnoreDeadLetterLogging is as for told.
+func (due[M]) IgnoreDeadLetterLogging() {}
