@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
-
-	"github.com/rs/zerolog"
 )
 
 var (
@@ -41,24 +39,22 @@ func (c *Crash) Unwrap() error {
 	return err
 }
 
-// newCrash is called where the panic was recovered, while its stack can still be read.
-func newCrash(actor, where, message, subject string, reason any) *Crash {
-	c := &Crash{Actor: actor, Where: where, Message: message, Subject: subject, Reason: reason, At: time.Now()}
+// crashed is called where the panic was recovered, while its stack can still be read. This is where every panic is logged,
+// once, whatever comes of it.
+func (c *cell) crashed(where, message, subject string, reason any) *Crash {
+	crash := &Crash{Actor: c.path, Where: where, Message: message, Subject: subject, Reason: reason, At: time.Now()}
 	if child, ok := reason.(*Crash); ok {
-		c.Subject = child.Subject
+		crash.Subject = child.Subject
 	} else {
-		c.Stack = debug.Stack()
+		crash.Stack = debug.Stack()
 	}
-	return c
-}
-
-func (c *Crash) log(log *zerolog.Logger, text string) {
-	line := log.Error().Err(c)
-	if c.Subject != "" {
-		line = line.Str("job", c.Subject)
+	line := c.log.Error().Err(crash)
+	if crash.Subject != "" {
+		line = line.Str("job", crash.Subject)
 	}
-	if c.Stack != nil {
-		line = line.Bytes("stack", c.Stack)
+	if crash.Stack != nil {
+		line = line.Bytes("stack", crash.Stack)
 	}
-	line.Msg(text)
+	line.Msg("actor panicked")
+	return crash
 }

@@ -1,8 +1,8 @@
 package shell
 
 import (
+	"cmp"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,6 +17,7 @@ type shell[M any] struct {
 
 	// owned by the actor's turns
 	behavior Behavior[M]
+	ctx      Ctx[M]
 	timers   map[string]timer
 	armed    uint64
 	tasks    map[uint64]func() // those that may still deliver: their cancels
@@ -40,7 +41,7 @@ func (s *shell[M]) Receive(proto actor.Context) {
 
 func (s *shell[M]) start() {
 	s.behavior = s.spec.New()
-	s.behavior.Start(&Ctx[M]{s})
+	s.behavior.Start(&s.ctx)
 	s.cell.phase.Store(int32(Up))
 }
 
@@ -48,7 +49,7 @@ func (s *shell[M]) receive(m M, subject string) {
 	point := s.cell.sys.scheduler.Point
 	s.turn("receive", reflect.TypeOf(m).String(), subject, func() {
 		point(s.cell.path, m)
-		s.behavior.Receive(&Ctx[M]{s}, m)
+		s.behavior.Receive(&s.ctx, m)
 		point(s.cell.path, m)
 	})
 }
@@ -59,10 +60,10 @@ func (s *shell[M]) turn(where, message, subject string, fn func()) {
 		return
 	}
 	s.subject = subject
-	s.cell.busy.Store(&busy{strings.TrimSpace(where + " " + message), time.Now()})
+	s.cell.busy.Store(&busy{cmp.Or(message, where), time.Now()})
 	defer func() {
 		if reason := recover(); reason != nil {
-			s.fail(newCrash(s.cell.path, where, message, s.subject, reason))
+			s.fail(s.cell.crashed(where, message, s.subject, reason))
 		}
 		s.subject = ""
 		s.cell.busy.Store(nil)
@@ -70,13 +71,11 @@ func (s *shell[M]) turn(where, message, subject string, fn func()) {
 	fn()
 }
 
-// fail ends the actor for its crash.
+// fail ends the actor for its crash; one that has ended already stays as it is.
 func (s *shell[M]) fail(c *Crash) {
 	if s.cell.isOver() {
-		c.log(&s.cell.log, "an actor that had ended panicked")
 		return
 	}
-	c.log(&s.cell.log, "actor crashed")
 	s.cell.crash = c
 	s.cell.phase.Store(int32(Crashed))
 	s.release(c)
@@ -111,7 +110,7 @@ func (s *shell[M]) stopping() {
 	}
 	s.cell.phase.Store(int32(Stopping))
 	if b, ok := s.behavior.(Stopper[M]); ok {
-		s.last("stop", func() { b.Stop(&Ctx[M]{s}) })
+		s.last("stop", func() { b.Stop(&s.ctx) })
 	}
 	s.release(ErrStopped)
 }
@@ -120,7 +119,7 @@ func (s *shell[M]) stopping() {
 func (s *shell[M]) last(where string, fn func()) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			newCrash(s.cell.path, where, "", s.subject, reason).log(&s.cell.log, "panic at the end of an actor, ignored")
+			s.cell.crashed(where, "", s.subject, reason)
 		}
 	}()
 	fn()
@@ -151,7 +150,7 @@ func (s *shell[M]) childGone(kid *cell) {
 	s.cell.bury(kid)
 	s.turn("child "+kid.name, "", "", func() {
 		if w, ok := s.behavior.(ChildWatcher[M]); ok {
-			w.ChildDown(&Ctx[M]{s}, Down{kid.name, kid.crash})
+			w.ChildDown(&s.ctx, Down{kid.name, kid.crash})
 		} else if kid.crash != nil {
 			panic(kid.crash)
 		}

@@ -29,6 +29,7 @@ func spawn[M any](parent *cell, spawner actor.SpawnerContext, spec Spec[M]) (Ref
 		return Ref[M]{}, fmt.Errorf("spawn %s: the name is taken", c.path)
 	}
 	s := &shell[M]{cell: c, spec: spec, timers: map[string]timer{}, tasks: map[uint64]func(){}}
+	s.ctx.s = s
 	props := actor.PropsFromProducer(func() actor.Actor { return s },
 		actor.WithDispatcher(c.seat()),
 		actor.WithMailbox(func() actor.Mailbox { return c.mailbox }),

@@ -57,9 +57,10 @@ func (s *shell[M]) run(name string, fn func(context.Context, origin) M) Task {
 				if reason == nil {
 					reason = errGoexit
 				}
-				last.crash = newCrash(c.path, "task "+name, "", from.subject, reason)
+				last.crash = c.crashed("task "+name, "", from.subject, reason)
 			}
-			finish(c, last)
+			c.post(last)
+			c.leave(from.number)
 		}()
 		if ctx.Err() == nil {
 			last.m = fn(ctx, from)
@@ -67,16 +68,6 @@ func (s *shell[M]) run(name string, fn func(context.Context, origin) M) Task {
 		returned = true
 	})
 	return Task{func() { s.endTask(from.number) }}
-}
-
-// finish posts a task's last parcel, or logs a panic that comes too late to crash anyone.
-func finish[M any](c *cell, last result[M]) {
-	defer c.leave(last.number)
-	if last.crash != nil && c.isOver() {
-		last.crash.log(&c.log, "a goroutine panicked after its actor had ended")
-		return
-	}
-	c.post(last)
 }
 
 func (s *shell[M]) endTask(number uint64) {
