@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// settings parses `runnerd run` with the arguments, the environment and the file.
+func settings(t *testing.T, args []string, env map[string]string, file string) (RunConfig, error) {
+	t.Helper()
+	for name, value := range env {
+		t.Setenv(name, value)
+	}
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "runnerd.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", path)
+	}
+	if err := dropEmpty(os.Environ()); err != nil {
+		t.Fatal(err)
+	}
+	var p program
+	_, err := parse(&p, append([]string{"run"}, args...), new(bytes.Buffer), new(bytes.Buffer))
+	return p.Run.RunConfig, err
+}
+
+func TestAFlagCountsBeforeTheEnvironmentBeforeTheFileBeforeTheDefault(t *testing.T) {
+	const file = "pull-timeout: 4m\nexecutor-cpus: 3\nlog-level: debug\nname: from the file\n"
+	for _, row := range []struct {
+		given string
+		args  []string
+		env   map[string]string
+		file  string
+		name  string
+		pull  time.Duration
+	}{
+		{given: "nothing", name: "", pull: 10 * time.Minute},
+		{given: "a file", file: file, name: "from the file", pull: 4 * time.Minute},
+		{given: "a file and the environment", file: file, env: map[string]string{"RELEASE_RUNNER_PULL_TIMEOUT": "3m", "RELEASE_RUNNER_NAME": "from the environment"},
+			name: "from the environment", pull: 3 * time.Minute},
+		{given: "all three", file: file, args: []string{"--pull-timeout=2m"}, env: map[string]string{"RELEASE_RUNNER_PULL_TIMEOUT": "3m"},
+			name: "from the file", pull: 2 * time.Minute},
+		{given: "a file and an empty variable", file: file, env: map[string]string{"RELEASE_RUNNER_PULL_TIMEOUT": ""}, name: "from the file", pull: 4 * time.Minute},
+	} {
+		t.Run(row.given, func(t *testing.T) {
+			c, err := settings(t, row.args, row.env, row.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Release.Name != row.name || c.Time.Pull != row.pull {
+				t.Errorf("name %q, pull %v; want %q, %v", c.Release.Name, c.Time.Pull, row.name, row.pull)
+			}
+		})
+	}
+}
+
+func TestTheOfficialRunnersVariablesMeanTheSame(t *testing.T) {
+	c, err := settings(t, nil, map[string]string{
+		"RELEASE_RUNNER_NAME":                            "one",
+		"RELEASE_RUNNER_RELEASE_URL":                     "https://release.example.com",
+		"RELEASE_RUNNER_TOKEN":                           "rpa_secret ",
+		"RELEASE_RUNNER_CAPABILITIES":                    "remote,container",
+		"RELEASE_RUNNER_PROFILE":                         "docker,json-logging",
+		"RELEASE_RUNNER_STORE_NAME":                      filepath.Join(t.TempDir(), "runner-store.db"),
+		"RELEASE_RUNNER_REST_CLIENT_CA":                  "ca.pem",
+		"RELEASE_RUNNER_REST_CLIENT_TRUSTSTORE":          "store.p12",
+		"RELEASE_RUNNER_REST_CLIENT_TRUSTSTORE_PASSWORD": "changeit",
+		"RELEASE_RUNNER_METADATA_CLUSTER_NAME":           "blue",
+		"RELEASE_RUNNER_METADATA_ENVIRONMENT":            "test",
+		"RELEASE_RUNNER_METADATA_DATA_CENTER":            "north",
+		"RELEASE_RUNNER_DOCKER_DOCKER_HOST":              "172.17.0.1",
+		"RELEASE_RUNNER_DOCKER_RUN_ON_SAME_NETWORK":      "true",
+	}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnings, err := c.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ReleaseConfig{
+		Name: "one", URL: "https://release.example.com", Token: "rpa_secret", CA: "ca.pem", Truststore: "store.p12",
+		TruststorePassword: "changeit", Capabilities: []string{"remote", "container"}, ClusterName: "blue", Environment: "test", DataCenter: "north",
+	}
+	if diff := cmp.Diff(want, c.Release); diff != "" {
+		t.Error(diff)
+	}
+	if c.Executor.Driver != "docker" || c.Self.LogFormat != "json" || c.Gateway.Address != "172.17.0.1" {
+		t.Errorf("driver %q, log format %q, gateway %q", c.Executor.Driver, c.Self.LogFormat, c.Gateway.Address)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "RUN_ON_SAME_NETWORK has no effect") {
+		t.Errorf("warnings: %q", warnings)
+	}
+}
+
+func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
+	for _, row := range []struct {
+		wrong string
+		args  []string
+		file  string
+		says  string
+	}{
+		{wrong: "a misspelt key", file: "relase-url: https://r\n", says: `line 1: there is no setting "relase-url": did you mean "release-url"?`},
+		{wrong: "a key that is near nothing", file: "\nzzzzzzzz: 1\n", says: `line 2: there is no setting "zzzzzzzz"`},
+		{wrong: "a nested key", file: "name:\n  first: x\n", says: "settings do not nest"},
+		{wrong: "a duration without a unit", file: "pull-timeout: 5\n", says: "pull-timeout"},
+		{wrong: "a size that is none", args: []string{"--executor-memory=much"}, says: `"much" is no size`},
+		{wrong: "a file that is not there", args: []string{"--config=/does/not/exist"}, says: "read the settings"},
+		{wrong: "another driver", args: []string{"--driver=podman"}, says: "docker"},
+		{wrong: "no server", says: "give --release-url"},
+		{wrong: "no scheme", args: []string{"--release-url=release.example.com"}, says: "write it as https://"},
+		{wrong: "no token", says: "give it as RELEASE_RUNNER_TOKEN or --token-file"},
+		{wrong: "two tokens", args: []string{"--token=a", "--token-file=b"}, says: "give one of them"},
+		{wrong: "Kubernetes", args: []string{"--profile=k8s"}, says: "no driver"},
+		{wrong: "a profile of somebody's", args: []string{"--profile=x"}, says: `no profile "x"`},
+		{wrong: "no time to start", args: []string{"--start-timeout=0s", "--term-wait=-1s"}, says: "start-timeout, term-wait: must be longer than 0"},
+		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
+	} {
+		t.Run(row.wrong, func(t *testing.T) {
+			c, err := settings(t, row.args, nil, row.file)
+			if err == nil {
+				_, err = c.complete()
+			}
+			if err == nil || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("error %v; want one that says %s", err, row.says)
+			}
+		})
+	}
+}
+
+func TestNobodysStoreOnAReadOnlyFileSystemFallsBackToTheTemporaryDirectory(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s := SelfConfig{StoreName: "/dev/null/db/runner-store.db"}
+	warning, err := s.chooseStateDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(os.TempDir(), "runnerd"); s.StateDir != want || !strings.Contains(warning, "may not outlive a restart") {
+		t.Errorf("state in %s with the warning %q; want %s and a warning", s.StateDir, warning, want)
+	}
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+)
+
+// newLog writes to stderr: what a command prints for the user goes to stdout.
+func newLog(level, format string) (zerolog.Logger, error) {
+	parsed, err := zerolog.ParseLevel(level)
+	if err != nil {
+		return zerolog.Nop(), fmt.Errorf("read the log level: %w", err)
+	}
+	out := zerolog.New(os.Stderr)
+	if format == "console" || format == "auto" && isatty.IsTerminal(os.Stderr.Fd()) {
+		out = zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly + ".000"})
+	}
+	return out.Level(parsed).With().Timestamp().Logger(), nil
+}

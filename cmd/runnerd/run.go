@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+type runCommand struct {
+	RunConfig `embed:""`
+}
+
+// Run checks the settings before anything is touched, and then is a runner until ctx ends.
+func (c *runCommand) Run(ctx context.Context) error {
+	warnings, err := c.complete()
+	if err != nil {
+		return fmt.Errorf("check the settings:\n%w", err)
+	}
+	log, err := newLog(c.Self.LogLevel, c.Self.LogFormat)
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		log.Warn().Msg(warning)
+	}
+	return runDaemon(ctx, c.RunConfig, log)
+}

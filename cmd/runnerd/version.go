@@ -1,0 +1,45 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"runtime/debug"
+)
+
+// build is what the Go tool recorded about this binary.
+type build struct {
+	Version  string // of a release; else the commit; else "devel"
+	Revision string
+	Modified bool // uncommitted changes were built in
+	Go       string
+}
+
+func thisBuild() build {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return build{Version: "devel"}
+	}
+	b := build{Go: info.GoVersion}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	if info.Main.Version != "(devel)" {
+		b.Version = info.Main.Version
+	}
+	b.Version = cmp.Or(b.Version, b.Revision, "devel")
+	return b
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(out io.Writer) error {
+	b := thisBuild()
+	_, err := fmt.Fprintf(out, "runnerd %s (%s)\n", b.Version, b.Go)
+	return err
+}
