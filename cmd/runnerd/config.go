@@ -75,7 +75,7 @@ type GatewayConfig struct {
 type SelfConfig struct {
 	StateDir  string `placeholder:"DIR" help:"Where jobs and results are kept. Default: /var/lib/runnerd."`
 	StoreName string `placeholder:"FILE" help:"The official runner's name for its store. Its directory is used where no --state-dir is given."`
-	Health    string `name:"health-address" default:":8686" help:"Where /live, /ready and /metrics answer. Empty: nowhere."`
+	Health    string `name:"health-address" default:":8686" help:"Where /live and /ready answer."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
 	LogFormat string `enum:"auto,console,json" default:"auto" help:"console, json, or auto: console on a terminal."`
 }

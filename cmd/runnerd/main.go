@@ -42,7 +42,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	command, err := parse(new(program), args, stdout, stderr)
 	if err != nil {
-		return fail(stderr, fmt.Errorf("%w\nSee runnerd --help.", err), exitUsage)
+		return fail(stderr, fmt.Errorf("%w; see runnerd --help", err), exitUsage)
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.BindTo(stdout, (*io.Writer)(nil))
