@@ -1,0 +1,130 @@
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"runnerd/infra/release/api"
+	msg "runnerd/messages"
+)
+
+// looseOffers are api.Offers in which each offer is read for itself.
+type looseOffers struct {
+	Jobs []json.RawMessage `json:"jobs"`
+}
+
+// parseOffer reads and checks one; path names it in errors.
+func parseOffer(text []byte, path string) (msg.Offer, error) {
+	var j api.Job
+	if err := fill(reflect.ValueOf(&j).Elem(), text, path); err != nil {
+		return msg.Offer{}, err
+	}
+	offer, err := toOffer(j)
+	if err != nil {
+		return msg.Offer{}, fmt.Errorf("%s.%w", path, err)
+	}
+	return offer, nil
+}
+
+func toOffer(j api.Job) (msg.Offer, error) {
+	timeout, err := seconds("timeoutSeconds", j.TimeoutSeconds)
+	switch {
+	case err != nil:
+		return msg.Offer{}, err
+	case j.JobID == "", j.ExecutionID == "":
+		return msg.Offer{}, fmt.Errorf("jobId, executionId: %q, %q: neither may be empty", j.JobID, j.ExecutionID)
+	case !j.Kind.Valid():
+		return msg.Offer{}, fmt.Errorf("kind: %q is neither task nor script", j.Kind)
+	case j.Image == "":
+		return msg.Offer{}, fmt.Errorf("image: it is empty")
+	case j.ImagePullPolicy != "" && !j.ImagePullPolicy.Valid():
+		return msg.Offer{}, fmt.Errorf("imagePullPolicy: %q is none of if-not-present, always, never", j.ImagePullPolicy)
+	case len(j.SessionKey) == 0:
+		return msg.Offer{}, fmt.Errorf("sessionKey: it is empty")
+	case j.Input == "" && j.InputURL == "":
+		return msg.Offer{}, fmt.Errorf("input: it is missing, and so is inputUrl")
+	case j.Limits.Memory < 0, j.Limits.Cpus < 0, j.Limits.Pids < 0:
+		return msg.Offer{}, fmt.Errorf("limits: %+v: none may be negative", j.Limits)
+	}
+	return msg.Offer{
+		Job: msg.Job{
+			ID:         msg.JobID(j.JobID),
+			Execution:  msg.ExecutionID(j.ExecutionID),
+			Kind:       msg.Kind(j.Kind),
+			TaskID:     j.TaskID,
+			TaskType:   j.TaskType,
+			Image:      j.Image,
+			PullPolicy: msg.PullPolicy(j.ImagePullPolicy),
+			Priority:   j.Priority,
+			Timeout:    timeout,
+			Limits:     msg.Limits{Memory: j.Limits.Memory, CPUs: j.Limits.Cpus, Pids: j.Limits.Pids},
+		},
+		Input:      j.Input,
+		InputURL:   j.InputURL,
+		SessionKey: j.SessionKey,
+	}, nil
+}
+
+func toRegistration(r api.Registration) (msg.Registration, error) {
+	if r.RunnerID == "" || r.AccessToken == "" {
+		return msg.Registration{}, fmt.Errorf("runnerId, accessToken: the server leaves one of them empty")
+	}
+	config, err := toConfig(r.Config)
+	if err != nil {
+		return msg.Registration{}, fmt.Errorf("config.%w", err)
+	}
+	return msg.Registration{RunnerID: r.RunnerID, AccessToken: msg.Secret(r.AccessToken), LastEventID: r.LastEventID, Config: config}, nil
+}
+
+func toConfig(c api.Config) (msg.Config, error) {
+	eviction, err := seconds("evictionSeconds", c.EvictionSeconds)
+	if err != nil {
+		return msg.Config{}, err
+	}
+	if c.Capacity < 0 {
+		return msg.Config{}, fmt.Errorf("capacity: %d is negative", c.Capacity)
+	}
+	return msg.Config{
+		Revision:           c.Revision,
+		Enabled:            c.Enabled,
+		Capacity:           c.Capacity,
+		Eviction:           eviction,
+		Capabilities:       c.Capabilities,
+		ImageMappings:      toMappings(c.ImageMappings),
+		PullSecretMappings: toMappings(c.PullSecretMappings),
+	}, nil
+}
+
+func toMappings(from []api.Mapping) []msg.Mapping {
+	var to []msg.Mapping
+	for _, m := range from {
+		to = append(to, msg.Mapping(m))
+	}
+	return to
+}
+
+func seconds(field string, n int64) (time.Duration, error) {
+	if n < 0 || n > math.MaxInt64/int64(time.Second) {
+		return 0, fmt.Errorf("%s: %d is not a number of seconds", field, n)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+func fromPhases(phases []msg.Phase) api.Phases {
+	jobs := make([]api.JobPhase, len(phases)) // never null
+	for n, p := range phases {
+		jobs[n] = api.JobPhase{JobID: string(p.ID), ExecutionID: string(p.Execution), Phase: p.Phase}
+	}
+	return api.Phases{Jobs: jobs}
+}
+
+func toStopOrders(o api.Orders) []msg.StopOrder {
+	var orders []msg.StopOrder
+	for _, a := range o.Abort {
+		orders = append(orders, msg.StopOrder{ID: msg.JobID(a.JobID), Execution: msg.ExecutionID(a.ExecutionID), Reason: a.Reason})
+	}
+	return orders
+}
