@@ -12,8 +12,8 @@ type Stopper[M any] interface {
 	Stop(c *Ctx[M])
 }
 
-// ChildWatcher is a Behavior that decides about its children's ends. It is not called once the actor itself is to end. The
-// child's name is free again.
+// ChildWatcher is a Behavior that decides about its children's ends: the child's name is free again. To give up is to panic
+// with the Crash. It is not called once the actor itself is to end.
 type ChildWatcher[M any] interface {
 	ChildDown(c *Ctx[M], d Down)
 }

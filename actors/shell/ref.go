@@ -62,6 +62,3 @@ type told[M any] struct{ m M }
 
 func (t told[M]) deliver(s *shell[M]) { s.receive(t.m, "") }
 func (t told[M]) content() any        { return t.m }
-
-// IgnoreDeadLetterLogging keeps Proto.Actor from starting a goroutine for a message that came too late.
-func (told[M]) IgnoreDeadLetterLogging() {}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 )
@@ -197,6 +198,23 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAPanicThatComesTooLateIsLoggedAndChangesNothing(t *testing.T) {
+	inWorld(t, Options{OnCrash: func(*Crash) { panic("in the hook") }}, func(t *testing.T, w *world) {
+		kid := w.child("kid")
+		kid.Tell(do(func(c *Ctx[order]) {
+			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); panic("in a task of the dead") })
+		}))
+		synctest.Wait()
+		kid.Tell(panics("oops"))
+		w.expect(t, `kid crashed in receive about "": oops`)
+		for _, want := range []string{"oops", "in the hook", "in a task of the dead"} {
+			if n := strings.Count(w.log.String(), ": "+want); n != 1 {
+				t.Errorf("%q is logged %d times: %s", want, n, &w.log)
+			}
+		}
+	})
 }
 
 func TestAPanicWhileStoppingIsLoggedAndChangesNothing(t *testing.T) {
@@ -477,9 +495,38 @@ func TestASchedulerOfATestStrikesAnyActorAtAnyMessage(t *testing.T) {
 	})
 }
 
+func TestTheTreeShowsWhatEveryActorDoes(t *testing.T) {
+	inWorld(t, Options{}, func(t *testing.T, w *world) {
+		begin := time.Now()
+		kid := w.child("kid")
+		kid.Tell(panics("oops"))
+		synctest.Wait()
+		kid = w.child("kid")
+		kid.Tell(do(func(c *Ctx[order]) {
+			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); return nil })
+			c.Log().Info().Msg("digging")
+			time.Sleep(time.Second)
+		}))
+		synctest.Wait()
+		kid.Tell(say("waiting"))
+		want := []Node{{Path: "root", Phase: Up, Children: []Node{{
+			Path: "root/kid", Phase: Up, Queue: 1, Busy: "shell.do", BusySince: begin, Tasks: []string{"dig"},
+			Crashes: 1, LastCrash: "root/kid crashed in receive of shell.do: oops", CrashedAt: begin,
+		}}}}
+		if diff := cmp.Diff(want, w.sys.Tree()); diff != "" {
+			t.Error(diff)
+		}
+		if !strings.Contains(w.log.String(), `"actor":"root/kid","message":"digging"`) {
+			t.Error("logged:", &w.log)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestStopGivesUpWithItsContext(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		w.child("kid").Tell(do(func(*Ctx[order]) { time.Sleep(time.Hour) }))
+		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := w.sys.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "stop root") {

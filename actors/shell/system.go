@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/eventstream"
 	"github.com/rs/zerolog"
 )
 
@@ -61,11 +62,11 @@ func NewSystem(o Options) *System {
 func newProto(log zerolog.Logger) *actor.ActorSystem {
 	log = log.Level(max(log.GetLevel(), zerolog.WarnLevel)) // below that it speaks of its own affairs
 	logger := slog.New(zerolog.NewSlogHandler(log))
-	return actor.NewActorSystem(
-		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }),
-		// A dead letter starts a goroutine that sleeps this long; it must not outlive a test.
-		actor.WithDeadLetterThrottleInterval(time.Nanosecond),
-	)
+	proto := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
+	// What Proto.Actor subscribed to the first one logs late messages, from a goroutine that sleeps, and answers Watch: the
+	// end of an actor is told by its cell, and a late message is discarded by contract.
+	proto.EventStream = eventstream.NewEventStream()
+	return proto
 }
 
 // Fatal delivers the Crash of the first root that crashed, at its crash: the process is to end.

@@ -112,6 +112,3 @@ func (r result[M]) deliver(s *shell[M]) {
 }
 
 func (r result[M]) content() any { return r.m }
-
-// IgnoreDeadLetterLogging is as for told; item and result have it from origin.
-func (origin) IgnoreDeadLetterLogging() {}

@@ -41,6 +41,3 @@ func (d due[M]) deliver(s *shell[M]) {
 }
 
 func (d due[M]) content() any { return d.m }
-
-// IgnoreDeadLetterLogging is as for told.
-func (due[M]) IgnoreDeadLetterLogging() {}

@@ -21,11 +21,11 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 type Node struct {
 	Path      string    `json:"path"`
 	Phase     Phase     `json:"phase"`
-	Queue     int       `json:"queue"`              // messages that wait
-	Busy      string    `json:"busy,omitempty"`     // type of the message in hand, "" between turns
-	BusySince time.Time `json:"busySince,omitzero"` //
-	Tasks     []string  `json:"tasks,omitempty"`    // names of its goroutines
-	Crashes   int       `json:"crashes,omitempty"`  // of the actors of this name before it
+	Queue     int       `json:"queue"`          // messages that wait
+	Busy      string    `json:"busy,omitempty"` // type of the message in hand, "" between turns
+	BusySince time.Time `json:"busySince,omitzero"`
+	Tasks     []string  `json:"tasks,omitempty"`   // names of its goroutines
+	Crashes   int       `json:"crashes,omitempty"` // of the actors of this name before it
 	LastCrash string    `json:"lastCrash,omitempty"`
 	CrashedAt time.Time `json:"crashedAt,omitzero"`
 	Children  []Node    `json:"children,omitempty"` // by name
