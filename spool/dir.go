@@ -1,0 +1,141 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir is the FS of a real directory. Every access goes through root, so no name and no link leads out of it.
+type dir struct {
+	path string
+	root *os.Root
+	lock *os.File // nil until Lock
+}
+
+// Dir is the FS of the directory at path, which is made if it is not there. Close it.
+func Dir(path string) (FS, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find the state directory %s: %w", path, err)
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, fmt.Errorf("open the state directory: %w", err)
+	}
+	return &dir{path: abs, root: root}, nil
+}
+
+func (d *dir) Lock(name, holder string) error {
+	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		text, err := io.ReadAll(io.LimitReader(f, 1024))
+		if err != nil {
+			return err
+		}
+		return &HeldError{Holder: strings.TrimSpace(string(text))}
+	}
+	d.lock = f
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(holder+"\n"), 0)
+	return err
+}
+
+func (d *dir) Mkdir(name string, perm fs.FileMode) error {
+	if err := d.root.Mkdir(name, perm.Perm()); err != nil {
+		return err
+	}
+	return d.root.Chmod(name, perm)
+}
+
+func (d *dir) Create(name string, perm fs.FileMode) (File, error) {
+	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(perm); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return file{f}, nil
+}
+
+func (d *dir) Open(name string) (File, error) {
+	f, err := d.root.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return file{f}, nil
+}
+
+func (d *dir) ReadDir(name string) ([]fs.DirEntry, error) {
+	return fs.ReadDir(d.root.FS(), name)
+}
+
+func (d *dir) Rename(from, to string) error { return d.root.Rename(from, to) }
+
+func (d *dir) RemoveAll(name string) error { return d.root.RemoveAll(name) }
+
+func (d *dir) SyncDir(name string) error {
+	return d.with(name, (*os.File).Sync)
+}
+
+func (d *dir) SyncAll() error {
+	return d.with(".", func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
+}
+
+func (d *dir) Free() (free uint64, err error) {
+	err = d.with(".", func(f *os.File) error {
+		var st unix.Statfs_t
+		err := unix.Fstatfs(int(f.Fd()), &st)
+		free = st.Bavail * uint64(st.Bsize)
+		return err
+	})
+	return free, err
+}
+
+// with opens a directory for one call.
+func (d *dir) with(name string, do func(*os.File) error) error {
+	f, err := d.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(f), f.Close())
+}
+
+func (d *dir) Path(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+func (d *dir) Close() error {
+	var err error
+	if d.lock != nil {
+		err = d.lock.Close()
+	}
+	return errors.Join(err, d.root.Close())
+}
+
+type file struct{ *os.File }
+
+func (f file) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}

@@ -1,0 +1,266 @@
+package spool
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	msg "runnerd/messages"
+)
+
+// The files of a job. All are there from the start, most of them empty, so that a later write needs no fsync of the directory.
+const (
+	jobFile     = "job.json"
+	journalFile = "journal"
+	resultFile  = "result"
+	logFile     = "log"
+	markFile    = "log.pos"
+	ackFile     = "log.acked"
+)
+
+// job is a job in the index.
+type job struct {
+	dir string
+
+	io      sync.Mutex // held by the one verb that writes the job's files; guards what follows
+	journal journal
+	marks   uint64 // how many marks the log has had
+	arming  uint64 // of the newest hand-out
+	gone    bool   // removed while somebody waited for io
+
+	rec  msg.JobRecord // guarded by Spool.mu
+	here bool          // guarded by Spool.mu; false: Add is still at work
+}
+
+func newJob(id msg.ExecutionID) *job {
+	dir := path.Join(jobsDir, dirName(id))
+	return &job{dir: dir, journal: journal{name: path.Join(dir, journalFile)}}
+}
+
+// dirName is the id where that is plain. Other names begin with a character that no plain one has.
+func dirName(id msg.ExecutionID) string {
+	if name := string(id); plain(name, alphanumeric+"-", 64) && name[0] != '-' {
+		return name
+	}
+	return fmt.Sprintf("_%x", sha256.Sum256([]byte(id)))
+}
+
+const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+func plain(name, alphabet string, limit int) bool {
+	return name != "" && len(name) <= limit && strings.Trim(name, alphabet) == ""
+}
+
+// jobHead is the first line of job.json; the encrypted input follows it.
+type jobHead struct {
+	Job       msg.Job   `json:"job"`
+	SealedKey []byte    `json:"sealedKey"`
+	Added     time.Time `json:"added"`
+	Input     body      `json:"input"`
+}
+
+func (h *jobHead) body() body { return h.Input }
+
+// Add stores an offer. It may be repeated: the first one stands. With less space than the low-water mark: ErrLowSpace.
+func (s *Spool) Add(o msg.Offer) error {
+	if !utf8.ValidString(string(o.Execution)) {
+		return fmt.Errorf("add job %q: its id is not text", o.Execution)
+	}
+	j := s.claim(o.Execution)
+	j.io.Lock()
+	defer j.io.Unlock()
+	if j.gone || s.isHere(j) {
+		return nil
+	}
+	if err := s.add(j, o); err != nil {
+		return fmt.Errorf("add job %q: %w", o.Execution, err)
+	}
+	return nil
+}
+
+func (s *Spool) add(j *job, o msg.Offer) error {
+	if err := s.Room(); err != nil {
+		return err
+	}
+	input := []byte(o.Input)
+	head := jobHead{Job: o.Job, SealedKey: o.SessionKey, Added: s.now(), Input: bodyOf(input)}
+	line, err := encode(head)
+	if err != nil {
+		return err
+	}
+	temp := s.temp()
+	err = s.build(temp, line, input)
+	if err == nil {
+		err = s.place(temp, j.dir)
+	}
+	if err != nil {
+		return errors.Join(err, s.fs.RemoveAll(temp))
+	}
+	s.publish(j, head.record())
+	return nil
+}
+
+// build makes the directory of a job under tmp/.
+func (s *Spool) build(temp string, head, input []byte) error {
+	if err := s.fs.Mkdir(temp, privateDir); err != nil {
+		return err
+	}
+	if err := s.createDurably(path.Join(temp, jobFile), head, input); err != nil {
+		return err
+	}
+	for _, name := range []string{journalFile, resultFile, logFile, markFile, ackFile} {
+		if err := s.create(path.Join(temp, name), private); err != nil {
+			return err
+		}
+	}
+	return s.fs.SyncDir(temp)
+}
+
+func (h jobHead) record() msg.JobRecord {
+	return msg.JobRecord{Job: h.Job, SealedKey: h.SealedKey, Added: h.Added}
+}
+
+// Jobs lists all jobs, oldest first.
+func (s *Spool) Jobs() []msg.JobRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recs := make([]msg.JobRecord, 0, len(s.jobs))
+	for _, j := range s.jobs {
+		if j.here {
+			recs = append(recs, j.rec)
+		}
+	}
+	slices.SortFunc(recs, func(a, b msg.JobRecord) int {
+		return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Execution, b.Execution))
+	})
+	return recs
+}
+
+// Job returns one; false: the spool has none of that id.
+func (s *Spool) Job(id msg.ExecutionID) (msg.JobRecord, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[id]; j != nil && j.here {
+		return j.rec, true
+	}
+	return msg.JobRecord{}, false
+}
+
+// Input returns the encrypted input, base64 text.
+func (s *Spool) Input(id msg.ExecutionID) (string, error) {
+	j, _, err := s.find(id)
+	if err != nil {
+		return "", err
+	}
+	var input []byte
+	err = s.edit(path.Join(j.dir, jobFile), func(f File) (err error) {
+		input, err = readBody(f, new(jobHead))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the input of job %q: %w", id, err)
+	}
+	return string(input), nil
+}
+
+// Remove takes away all that is kept of a job. It may be repeated.
+func (s *Spool) Remove(id msg.ExecutionID) error {
+	return s.leave(id, "remove", func(j *job) error { return s.discard(j.dir) })
+}
+
+// Reject moves a job that the server will never take to rejected/, with the server's answer beside it.
+func (s *Spool) Reject(id msg.ExecutionID, answer string) error {
+	return s.leave(id, "reject", func(j *job) error {
+		note := path.Join(j.dir, "answer.txt")
+		if err := s.replace(note, []byte(answer+"\n")); err != nil {
+			return err
+		}
+		_, err := s.keep(j.dir, rejectedDir, path.Base(j.dir))
+		return err
+	})
+}
+
+// leave takes a job out of the index after do has taken it out of jobs/.
+func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) error) error {
+	j, err := s.hold(id)
+	if errors.Is(err, ErrNoJob) {
+		return nil
+	}
+	defer j.io.Unlock()
+	if err := do(j); err != nil {
+		return fmt.Errorf("%s job %q: %w", verb, id, err)
+	}
+	j.gone = true
+	s.mu.Lock()
+	delete(s.jobs, id)
+	s.mu.Unlock()
+	return nil
+}
+
+// The index.
+
+// claim returns the job of that id, which may have to be made.
+func (s *Spool) claim(id msg.ExecutionID) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	if j == nil {
+		j = newJob(id)
+		s.jobs[id] = j
+	}
+	return j
+}
+
+func (s *Spool) isHere(j *job) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return j.here
+}
+
+func (s *Spool) find(id msg.ExecutionID) (*job, msg.JobRecord, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	if j == nil || !j.here {
+		return nil, msg.JobRecord{}, fmt.Errorf("%w: %q", ErrNoJob, id)
+	}
+	return j, j.rec, nil
+}
+
+// hold returns a job whose io the caller then holds.
+func (s *Spool) hold(id msg.ExecutionID) (*job, error) {
+	j, _, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	j.io.Lock()
+	if j.gone {
+		j.io.Unlock()
+		return nil, fmt.Errorf("%w: %q", ErrNoJob, id)
+	}
+	return j, nil
+}
+
+// record returns what the caller, who holds io, may go by until it changes it.
+func (s *Spool) record(j *job) msg.JobRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return j.rec
+}
+
+// publish shows others what has become true on the disk.
+func (s *Spool) publish(j *job, rec msg.JobRecord) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.rec, j.here = rec, true
+}
+
+// now has no monotonic part and no place, as a time that was read from a file has none.
+func (s *Spool) now() time.Time { return s.opts.Now().UTC().Round(0) }

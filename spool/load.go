@@ -1,0 +1,147 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	msg "runnerd/messages"
+)
+
+// loadJobs reads every job.
+func (s *Spool) loadJobs() error {
+	entries, err := s.fs.ReadDir(jobsDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := s.loadJob(e.Name()); err != nil {
+			name := path.Join(jobsDir, e.Name())
+			if err := s.quarantine("job", name, "job-"+e.Name(), "", err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Spool) loadJob(name string) error {
+	var head jobHead
+	if err := s.edit(path.Join(jobsDir, name, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
+		return fmt.Errorf("%s: %w", jobFile, err)
+	}
+	if dirName(head.Job.Execution) != name {
+		return fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, head.Job.Execution)
+	}
+	j, rec := newJob(head.Job.Execution), head.record()
+	if err := s.replay(j, &rec); err != nil {
+		return fmt.Errorf("%s: %w", journalFile, err)
+	}
+	if err := s.loadResult(j, &rec); err != nil {
+		return fmt.Errorf("%s: %w", resultFile, err)
+	}
+	if err := s.loadLog(j, &rec); err != nil {
+		return fmt.Errorf("%s: %w", logFile, err)
+	}
+	s.jobs[rec.Execution] = j
+	s.publish(j, rec)
+	return nil
+}
+
+// replay applies the steps of a journal. Its last line may be torn: nobody was told of that step. A line before it that cannot
+// be read is damage.
+func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
+	content, err := s.read(j.journal.name)
+	if err != nil {
+		return err
+	}
+	lines, rest := splitLines(content)
+	j.journal.torn = len(rest) > 0
+	for n, line := range lines {
+		var st step
+		err := decode(line, &st)
+		if err != nil && n == len(lines)-1 {
+			j.journal.torn = true
+			return nil
+		}
+		if err == nil {
+			err = apply(rec, st)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n+1, err)
+		}
+		if st.Step == handedOut {
+			j.arming = st.Arming
+		}
+		j.journal.safe += int64(len(line)) + 1
+	}
+	return nil
+}
+
+// reconcile gives executors the hand-outs that their records miss: the job's journal was written first.
+func (s *Spool) reconcile() error {
+	recs := s.Jobs()
+	slices.SortStableFunc(recs, func(a, b msg.JobRecord) int {
+		return cmp.Compare(s.jobs[a.Execution].arming, s.jobs[b.Execution].arming)
+	})
+	for _, rec := range recs {
+		e := s.executors[rec.Executor]
+		if e == nil {
+			continue
+		}
+		arming := s.jobs[rec.Execution].arming
+		if arming < e.rec.Arming || slices.Contains([]msg.ExecutionID{e.rec.Job, e.rec.Before}, rec.Execution) {
+			continue
+		}
+		give(&e.rec, rec.Execution, arming)
+		if err := s.writeExecutor(e, e.rec); err != nil {
+			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
+		}
+	}
+	return nil
+}
+
+// loadExecutors reads every executor.
+func (s *Spool) loadExecutors() error {
+	entries, err := s.fs.ReadDir(executorsDir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		id := msg.ExecutorID(entry.Name())
+		e := newExecutor(id)
+		rec, err := s.loadExecutor(e)
+		if err == nil && rec.ID != id {
+			err = fmt.Errorf("%w: it is that of executor %q", ErrCorrupt, rec.ID)
+		}
+		if err != nil {
+			if err := s.quarantine("executor", e.dir, "executor-"+entry.Name(), "", err); err != nil {
+				return err
+			}
+			continue
+		}
+		e.rec = rec
+		s.executors[id] = e
+	}
+	return nil
+}
+
+// loadExecutor takes the newest line that can be read: updates are not synced, so any of them may be damaged.
+func (s *Spool) loadExecutor(e *executor) (rec msg.ExecutorRecord, err error) {
+	content, err := s.read(e.file.name)
+	if err != nil {
+		return rec, err
+	}
+	lines, rest := splitLines(content)
+	e.file.safe, e.file.torn = int64(len(content)-len(rest)), len(rest) > 0
+	err = errors.Join(ErrCorrupt, errIncomplete)
+	for _, line := range slices.Backward(lines) {
+		rec = msg.ExecutorRecord{}
+		if err = decode(line, &rec); err == nil {
+			return rec, nil
+		}
+	}
+	return rec, err
+}

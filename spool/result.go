@@ -1,0 +1,86 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"path"
+
+	msg "runnerd/messages"
+)
+
+// resultHead is the first line of a result; the body follows it.
+type resultHead struct {
+	ExitCode int     `json:"exitCode"`
+	Via      msg.Via `json:"via"`
+	Body     body    `json:"body"`
+}
+
+func (h *resultHead) body() body { return h.Body }
+
+// StoreResult keeps the first result of a job, and ends the job if nothing did before. The file alone decides: once it is whole
+// and synced it is the result, and until then it is none, so no step has to be journaled. False without an error: the job has
+// a result, or was given up as failed before this one came.
+func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
+	j, err := s.hold(id)
+	if err != nil {
+		return false, err
+	}
+	defer j.io.Unlock()
+	rec := s.record(j)
+	if !takesResult(rec) || rec.Stage == msg.Finished {
+		return false, nil
+	}
+	head, err := encode(resultHead{ExitCode: r.ExitCode, Via: r.Via, Body: bodyOf(r.Body)})
+	if err != nil {
+		return false, err
+	}
+	err = s.edit(path.Join(j.dir, resultFile), func(f File) error {
+		if err := f.Truncate(0); err != nil { // of an attempt that went wrong
+			return err
+		}
+		if err := write(f, head, r.Body); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
+		return false, fmt.Errorf("store the result of job %q: %w", id, err)
+	}
+	attach(&rec, r.ExitCode)
+	s.publish(j, rec)
+	return true, nil
+}
+
+// Result returns the body of the stored result, nil without one.
+func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
+	j, rec, err := s.find(id)
+	if err != nil || !rec.HasResult {
+		return nil, err
+	}
+	err = s.edit(path.Join(j.dir, resultFile), func(f File) (err error) {
+		content, err = readBody(f, new(resultHead))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the result of job %q: %w", id, err)
+	}
+	return content, nil
+}
+
+// loadResult attaches a result that is whole. One that ends too early was never announced.
+func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
+	name := path.Join(j.dir, resultFile)
+	var head resultHead
+	err := s.edit(name, func(f File) error { return checkBody(f, &head) })
+	switch {
+	case err == nil && takesResult(*rec):
+		attach(rec, head.ExitCode)
+		return nil
+	case err == nil || errors.Is(err, errIncomplete):
+		return nil
+	}
+	if err := s.quarantine("result", name, "result-"+path.Base(j.dir), rec.Execution, err); err != nil {
+		return err
+	}
+	return errors.Join(s.create(name, private), s.fs.SyncDir(j.dir))
+}

@@ -1,0 +1,201 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+const (
+	lockFile   = "lock"
+	formatFile = "format"
+	format     = "runnerd spool 1\n"
+
+	tmpDir       = "tmp"
+	jobsDir      = "jobs"
+	executorsDir = "executors"
+	corruptDir   = "corrupt"
+	rejectedDir  = "rejected"
+
+	private    fs.FileMode = 0o600
+	privateDir fs.FileMode = 0o700
+)
+
+// Errors to branch on.
+var (
+	ErrNoJob      = errors.New("no such job in the spool")
+	ErrNoExecutor = errors.New("no such executor in the spool")
+	ErrLowSpace   = errors.New("too little space is free")
+)
+
+// Options of Open. The zero value is fine.
+type Options struct {
+	// LowWater is how many bytes must stay free for results and logs when a job is taken. Zero: as many as there are.
+	LowWater uint64
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Problem is something that Open could not read and went on without.
+type Problem struct {
+	What string          // "job", "executor", "result", …
+	Name string          // where it was, below the spool's directory
+	Kept string          // where a person finds it now; empty: it was repaired
+	Job  msg.ExecutionID // if it is known
+	Err  error
+}
+
+// Spool keeps what must survive. Its verbs may be called from several goroutines.
+type Spool struct {
+	fs    FS
+	opts  Options
+	temps atomic.Uint64
+
+	// Written by Open only.
+	problems []Problem
+
+	mu        sync.Mutex // guards the maps and the records in them; never held during IO
+	jobs      map[msg.ExecutionID]*job
+	executors map[msg.ExecutorID]*executor
+}
+
+// Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
+// is not affected. Everything read is safe when Open returns, even if the process before was killed ahead of its fsync.
+// After an error files is as it was, and still the caller's to close; otherwise it is the Spool's.
+func Open(files FS, opts Options) (*Spool, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Spool{
+		fs:        files,
+		opts:      opts,
+		jobs:      make(map[msg.ExecutionID]*job),
+		executors: make(map[msg.ExecutorID]*executor),
+	}
+	for _, step := range []func() error{s.lock, s.layOut, s.loadExecutors, s.loadJobs, s.reconcile} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("open the spool in %s: %w", files.Path("."), err)
+		}
+	}
+	return s, nil
+}
+
+// Close lets another runner have the directory. No verb may be called after it.
+func (s *Spool) Close() error { return s.fs.Close() }
+
+// Problems lists what Open went on without.
+func (s *Spool) Problems() []Problem { return slices.Clone(s.problems) }
+
+// Room is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
+// for the results and logs of the jobs that are here.
+func (s *Spool) Room() error {
+	free, err := s.fs.Free()
+	if err != nil {
+		return fmt.Errorf("ask for free space: %w", err)
+	}
+	if free < s.opts.LowWater {
+		return fmt.Errorf("%w in %s: %d bytes, and jobs are taken from %d on; make space, results and logs need it too",
+			ErrLowSpace, s.fs.Path("."), free, s.opts.LowWater)
+	}
+	return nil
+}
+
+func (s *Spool) lock() error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	err = s.fs.Lock(lockFile, fmt.Sprintf("process %d on %s", os.Getpid(), host))
+	if held, ok := errors.AsType[*HeldError](err); ok {
+		return fmt.Errorf("another runner uses it (%s); stop that one, or give this one a directory of its own: %w", held.Holder, err)
+	}
+	return err
+}
+
+// layOut checks the format, makes what is missing, and makes safe what the last process may have left in memory of the system.
+func (s *Spool) layOut() error {
+	if err := s.fs.SyncAll(); err != nil {
+		return err
+	}
+	made, err := s.fs.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(made, func(e fs.DirEntry) bool { return e.Name() == name })
+	}
+	if has(formatFile) {
+		if err := s.checkFormat(); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{tmpDir, jobsDir, executorsDir, corruptDir, rejectedDir} {
+		if has(name) {
+			continue
+		}
+		if err := s.fs.Mkdir(name, privateDir); err != nil {
+			return err
+		}
+	}
+	if err := s.emptyTmp(); err != nil {
+		return err
+	}
+	if has(formatFile) {
+		return s.fs.SyncDir(".")
+	}
+	return s.replace(formatFile, []byte(format))
+}
+
+func (s *Spool) checkFormat() error {
+	text, err := s.read(formatFile)
+	if err != nil {
+		return err
+	}
+	if string(text) != format {
+		return fmt.Errorf("its format is %q, and this runnerd knows only %q; start the version that wrote it, or use another directory",
+			strings.TrimSpace(string(text)), strings.TrimSpace(format))
+	}
+	return nil
+}
+
+// emptyTmp deletes what was being made or deleted. A plugin may have left what this user must not delete: that is for a
+// person, and no reason not to start.
+func (s *Spool) emptyTmp() error {
+	entries, err := s.fs.ReadDir(tmpDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := tmpDir + "/" + e.Name()
+		if err := s.fs.RemoveAll(name); err != nil {
+			kept, keepErr := s.keep(name, corruptDir, "undeleted-"+e.Name())
+			if keepErr != nil {
+				return errors.Join(err, keepErr)
+			}
+			s.problems = append(s.problems, Problem{What: "leftover", Name: name, Kept: kept, Err: err})
+		}
+	}
+	return nil
+}
+
+// quarantine takes a record that cannot be read out of the way. An error of permissions is no damage: another user's spool is
+// not to be taken apart.
+func (s *Spool) quarantine(what, name, as string, id msg.ExecutionID, cause error) error {
+	if errors.Is(cause, fs.ErrPermission) {
+		return fmt.Errorf("read %s: %w; is it another user's?", name, cause)
+	}
+	kept, err := s.keep(name, corruptDir, as)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	s.problems = append(s.problems, Problem{What: what, Name: name, Kept: kept, Job: id, Err: cause})
+	return nil
+}

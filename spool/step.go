@@ -1,0 +1,79 @@
+package spool
+
+import (
+	"fmt"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// kind is what a line of a job's journal tells.
+type kind string
+
+const (
+	confirmed kind = "confirmed"
+	aborted   kind = "abort"
+	handedOut kind = "handed-out"
+	crashed   kind = "crash"
+	ended     kind = "ended"
+	finished  kind = "finished"
+	logEnded  kind = "log-ended"
+)
+
+// step is a line of a job's journal. A job is what its steps, applied in turn, make of it.
+type step struct {
+	Step     kind           `json:"step"`
+	At       time.Time      `json:"at"`
+	Reason   string         `json:"reason,omitempty"`   // abort
+	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
+	Arming   uint64         `json:"arming,omitempty"`   // handed-out
+	Actor    string         `json:"actor,omitempty"`    // crash
+	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
+}
+
+// durable: all but those that the server repeats to us, or takes from us once more. These two are never neighbours in a
+// journal, so whatever is lost is its end.
+func (st step) durable() bool { return st.Step != confirmed && st.Step != finished }
+
+// apply is used for a step that is made and for one that is read alike, so the index cannot differ from the disk.
+func apply(rec *msg.JobRecord, st step) error {
+	switch st.Step {
+	case confirmed:
+		rec.Stage = max(rec.Stage, msg.Confirmed)
+	case aborted:
+		rec.Abort, rec.AbortAt = st.Reason, st.At
+	case handedOut:
+		rec.Stage = max(rec.Stage, msg.HandedOut)
+		rec.Executor, rec.HandedOutAt = st.Executor, st.At
+		rec.HandOuts++
+	case crashed:
+		rec.Crashes++
+	case ended:
+		if st.Ending == nil {
+			return fmt.Errorf("%w: an ended step without an ending", ErrCorrupt)
+		}
+		rec.Stage, rec.Ending = max(rec.Stage, msg.Ended), *st.Ending
+	case finished:
+		rec.Stage = msg.Finished
+	case logEnded:
+		rec.Log.Ended = true
+	default:
+		return fmt.Errorf("%w: unknown step %q; a newer runnerd may have written it", ErrCorrupt, st.Step)
+	}
+	return nil
+}
+
+// takesResult reports whether a result still counts. One that comes after a job was given up as failed does not: the server
+// may have heard of that. To a job that was stopped it is attached.
+func takesResult(rec msg.JobRecord) bool {
+	return !rec.HasResult && (rec.Stage < msg.Ended || rec.Ending.Outcome != msg.Failed)
+}
+
+// attach gives the record its result, which ends a job that has not ended yet.
+func attach(rec *msg.JobRecord, exitCode int) {
+	rec.HasResult = true
+	rec.Stage = max(rec.Stage, msg.Ended)
+	if rec.Ending.Outcome == "" {
+		rec.Ending = msg.Ending{Outcome: msg.Completed, ExitCode: exitCode}
+	}
+}

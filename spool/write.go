@@ -1,0 +1,128 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+)
+
+// The ways in which bytes get into files.
+
+// write puts the parts at the beginning of an open file.
+func write(f File, parts ...[]byte) error {
+	var at int64
+	for _, part := range parts {
+		if _, err := f.WriteAt(part, at); err != nil {
+			return err
+		}
+		at += int64(len(part))
+	}
+	return nil
+}
+
+// edit opens a file for one change.
+func (s *Spool) edit(name string, change func(File) error) error {
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(change(f), f.Close())
+}
+
+// create makes a file that may be lost, or be found empty, after a loss of power.
+func (s *Spool) create(name string, perm fs.FileMode, content ...[]byte) error {
+	f, err := s.fs.Create(name, perm)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f, content...), f.Close())
+}
+
+// createDurably makes a file whose content is safe on return; its name is once its directory is synced.
+func (s *Spool) createDurably(name string, content ...[]byte) error {
+	f, err := s.fs.Create(name, private)
+	if err != nil {
+		return err
+	}
+	if err := write(f, content...); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// replace puts a file in the place of another or of none: a crash leaves the one or the other, whole.
+func (s *Spool) replace(name string, content ...[]byte) error {
+	temp := s.temp()
+	if err := s.createDurably(temp, content...); err != nil {
+		return errors.Join(err, s.fs.RemoveAll(temp))
+	}
+	if err := s.fs.Rename(temp, name); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(path.Dir(name))
+}
+
+// read returns a whole file.
+func (s *Spool) read(name string) (content []byte, err error) {
+	err = s.edit(name, func(f File) error {
+		size, err := f.Size()
+		if err != nil {
+			return err
+		}
+		content = make([]byte, size)
+		_, err = io.ReadFull(io.NewSectionReader(f, 0, size), content)
+		return err
+	})
+	return content, err
+}
+
+// temp is a new name under tmp/, which Open empties.
+func (s *Spool) temp() string { return fmt.Sprintf("%s/%d", tmpDir, s.temps.Add(1)) }
+
+// place moves what was made under tmp/ to where it counts. If it cannot be made safe there it is taken away again, so that a
+// repetition makes everything anew: an fsync that failed once says nothing when it succeeds later.
+func (s *Spool) place(temp, name string) error {
+	if err := s.fs.Rename(temp, name); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(path.Dir(name)); err != nil {
+		return errors.Join(err, s.fs.Rename(name, temp))
+	}
+	return nil
+}
+
+// discard takes a directory away. The move out of its place is safe before anything in it is deleted, so that a crash never
+// leaves half of it to be read.
+func (s *Spool) discard(name string) error {
+	temp := s.temp()
+	if err := s.fs.Rename(name, temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.fs.SyncDir(path.Dir(name)); err != nil {
+		return err
+	}
+	return s.fs.RemoveAll(temp)
+}
+
+// keep moves something to where a person finds it, beside what was kept under the same name before.
+func (s *Spool) keep(name, dir, as string) (string, error) {
+	taken, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	names := make(map[string]bool, len(taken))
+	for _, entry := range taken {
+		names[entry.Name()] = true
+	}
+	to := as
+	for n := 2; names[to]; n++ {
+		to = fmt.Sprintf("%s.%d", as, n)
+	}
+	to = path.Join(dir, to)
+	if err := s.fs.Rename(name, to); err != nil {
+		return "", err
+	}
+	return to, errors.Join(s.fs.SyncDir(dir), s.fs.SyncDir(path.Dir(name)))
+}
