@@ -1,0 +1,141 @@
+package devserver
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/launchdarkly/eventsource"
+
+	"runnerd/infra/release/api"
+)
+
+// keepEvents bounds the events of a runner that stays away. Aborts and the configuration reach it by heartbeat and
+// registration anyway.
+const keepEvents = 1000
+
+// event is one on a runner's stream.
+type event struct {
+	id         int64
+	name, data string
+	job        string // that it is about
+}
+
+func (e event) Id() string    { return strconv.FormatInt(e.id, 10) } //nolint:revive // the library's name
+func (e event) Event() string { return e.name }
+func (e event) Data() string  { return e.data }
+
+// channels keeps an event stream for each runner, and what must be replayed on it. Its lock is a leaf: the library calls
+// Replay from its own goroutine, so nothing that waits for that goroutine may hold it.
+type channels struct {
+	server *eventsource.Server
+
+	publishing sync.Mutex // keeps the order of ids on the wire
+	mu         sync.Mutex
+	last       int64
+	history    map[string][]event
+}
+
+func newChannels() *channels {
+	c := &channels{server: eventsource.NewServer(), history: map[string][]event{}}
+	c.server.ReplayAll = true
+	return c
+}
+
+func (c *channels) open(runner string)  { c.server.Register(runner, c) }
+func (c *channels) close()              { c.server.Close() }
+func (c *channels) shut(runner string)  { c.forget(runner, all); c.server.Unregister(runner, true) }
+func all(event) bool                    { return true }
+func about(job string) func(event) bool { return func(e event) bool { return e.job == job } }
+
+// send appends to a runner's stream. It is in the history first: a stream that opens meanwhile may show it twice, never
+// not at all.
+func (c *channels) send(runner, name, job string, data any) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		panic(err) // our own types only
+	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	c.mu.Lock()
+	c.last++
+	e := event{c.last, name, string(text), job}
+	if name != "Ping" {
+		c.history[runner] = appendBounded(c.history[runner], e, keepEvents)
+	}
+	c.mu.Unlock()
+	c.server.Publish([]string{runner}, e)
+}
+
+// forget takes out of the history what need not be replayed any more.
+func (c *channels) forget(runner string, which func(event) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.history[runner] = slices.DeleteFunc(c.history[runner], which)
+	if len(c.history[runner]) == 0 {
+		delete(c.history, runner)
+	}
+}
+
+// register drops what a registration tells anyway, and returns the id after which the runner must read.
+func (c *channels) register(runner string) string {
+	c.forget(runner, func(e event) bool { return e.name == "Enable" || e.name == "Disable" || e.name == "Configure" })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := c.last
+	if kept := c.history[runner]; len(kept) > 0 {
+		last = kept[0].id - 1
+	}
+	return strconv.FormatInt(last, 10)
+}
+
+// Replay implements eventsource.Repository. An id that is not one of ours asks for everything.
+func (c *channels) Replay(runner, after string) chan eventsource.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from, err := strconv.ParseInt(after, 10, 64)
+	if err != nil || from > c.last {
+		from = 0
+	}
+	replayed := make(chan eventsource.Event, len(c.history[runner]))
+	for _, e := range c.history[runner] {
+		if e.id > from {
+			replayed <- e
+		}
+	}
+	close(replayed)
+	return replayed
+}
+
+func (s *Server) ping() {
+	ticker := time.NewTicker(s.options.PingEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.closing.Done():
+			return
+		case <-ticker.C:
+			for _, r := range s.Runners() {
+				s.events.send(r.ID, "Ping", "", struct{}{})
+			}
+		}
+	}
+}
+
+func (a runnerAPI) Events(w http.ResponseWriter, r *http.Request, runnerID string, _ api.EventsParams) {
+	if _, err := a.self(r, runnerID); err != nil {
+		answer(w, err)
+		return
+	}
+	if !a.hold() {
+		answer(w, errClosing)
+		return
+	}
+	defer a.held.Done()
+	ctx, leave := a.untilClose(r.Context())
+	defer leave()
+	a.events.server.Handler(runnerID)(w, r.WithContext(ctx))
+}

@@ -1,0 +1,133 @@
+package devserver
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/http"
+
+	"runnerd/infra/contract"
+	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
+)
+
+func (a runnerAPI) Finish(w http.ResponseWriter, r *http.Request, jobID string) {
+	a.finishKind(w, r, jobID, api.KindTask)
+}
+
+func (a runnerAPI) FinishScript(w http.ResponseWriter, r *http.Request, jobID string) {
+	a.finishKind(w, r, jobID, api.KindScript)
+}
+
+func (a runnerAPI) finishKind(w http.ResponseWriter, r *http.Request, jobID string, kind api.Kind) {
+	caller, err := a.caller(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	var ending api.Ending
+	if err := read(w, r, a.options.LargestBody, &ending, "executionId", "outcome", "exitCode"); err != nil {
+		answer(w, err)
+		return
+	}
+	switch {
+	case !ending.Outcome.Valid():
+		err = refuse(400, "outcome must be completed, failed, aborted or timed-out")
+	case ending.Outcome == api.OutcomeCompleted && ending.Result == "":
+		err = refuse(400, "the field \"result\" is missing: completed means that there is one")
+	default:
+		err = a.finish(caller, jobID, kind, ending)
+	}
+	answer(w, err)
+}
+
+func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.Ending) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.task(jobID)
+	if err != nil {
+		return err
+	}
+	said := Entry{Op: "finish", Runner: caller.id, Job: jobID, Execution: ending.ExecutionID,
+		Detail: fmt.Sprintf("%s, exit code %d", ending.Outcome, ending.ExitCode)}
+	switch {
+	case t.view.Kind != kind:
+		return refuse(404, "job %s is a %s", jobID, t.view.Kind)
+	case t.view.Execution != ending.ExecutionID || t.view.Runner != caller.id || t.view.Started.IsZero():
+		s.ledger.breach("I3", said)
+		return refuse(409, "job %s is not confirmed by this runner as %s", jobID, ending.ExecutionID)
+	case t.ending != nil && *t.ending != ending:
+		said.Detail += fmt.Sprintf("; it was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
+		s.ledger.breach("I1", said)
+		return refuse(409, "job %s was finished in another way", jobID)
+	case t.ending != nil:
+		return t.rejected
+	case t.view.State.Done():
+		return refuse(410, "job %s was given up: %s", jobID, t.view.Message)
+	}
+	s.ledger.record(said)
+	t.ending = &ending
+	s.conclude(t, said)
+	return t.rejected
+}
+
+// conclude makes of a runner's verdict and a plugin's result what people see.
+func (s *Server) conclude(t *task, said Entry) {
+	ending := t.ending
+	for _, secret := range t.secrets {
+		if bytes.Contains([]byte(ending.Message), []byte(secret)) {
+			said.Detail = "a password value in the message"
+			s.ledger.breach("I8", said)
+		}
+	}
+	result, err := openResult(t)
+	if err != nil {
+		said.Detail = err.Error()
+		s.ledger.breach("I9", said)
+		t.rejected = refuse(409, "%v", err)
+		s.done(t, Failed, failure(err.Error()))
+		return
+	}
+	code := ending.ExitCode
+	t.view.Outcome, t.view.ExitCode = ending.Outcome, &code
+	t.view.OutputProperties = s.shown(t, result.OutputProperties)
+	cause := cmp.Or(ending.Message, result.JobErrorMessage)
+	switch {
+	case ending.Outcome == api.OutcomeAborted:
+		s.done(t, Aborted, "Aborted: "+cmp.Or(t.view.AbortReason, cause, "the runner does not say why"))
+	case ending.Outcome == api.OutcomeTimedOut:
+		s.done(t, Failed, failure(cmp.Or(ending.Message, "it ran longer than it may")))
+	case ending.Outcome == api.OutcomeFailed:
+		s.done(t, Failed, failure(cmp.Or(cause, "the runner does not say why")))
+	case result.ExitCode != 0:
+		t.view.ExitCode = &result.ExitCode
+		s.done(t, Failed, failure(cmp.Or(result.JobErrorMessage, fmt.Sprintf("exit code %d", result.ExitCode))))
+	default:
+		t.view.ExitCode = &result.ExitCode
+		s.done(t, Completed, "")
+	}
+}
+
+func failure(cause string) string { return "Execution failed.\nCause: " + cause }
+
+// openResult decrypts the result, if there is one.
+func openResult(t *task) (contract.Result, error) {
+	if t.ending.Result == "" {
+		return contract.Result{}, nil
+	}
+	text, err := seal.Decrypt(t.key, []byte(t.ending.Result))
+	if err != nil {
+		return contract.Result{}, fmt.Errorf("open the result with the job's session key: %w", err)
+	}
+	return contract.ParseResult(text)
+}
+
+// shown hides the values of outputs that are passwords.
+func (s *Server) shown(t *task, outputs map[string]any) map[string]any {
+	for name, p := range s.types.shape(t.view.TaskType).outputs {
+		if _, ok := outputs[name]; ok && p.Password {
+			outputs[name] = "***"
+		}
+	}
+	return outputs
+}

@@ -1,0 +1,144 @@
+package devserver
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"runnerd/infra/contract"
+	msg "runnerd/messages"
+)
+
+// properties builds what a plugin is told of a task, or of a configuration item: what was given, and defaults. where is
+// the path that errors name.
+func (t typeDefinitions) properties(typeName, where string, given map[string]any) ([]contract.Property, error) {
+	shape := t.shape(typeName)
+	for name := range given {
+		if _, ok := shape.property(name); !ok {
+			return nil, refuse(400, "%s: the type %s has no property %q; it has %s", where, typeName, name, shape.names())
+		}
+	}
+	names := maps.Clone(shape.inputs)
+	for name := range given {
+		names[name], _ = shape.property(name)
+	}
+	properties := []contract.Property{}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		p := names[name]
+		value, ok := given[name]
+		if !ok || value == nil {
+			value = p.Default
+		}
+		if value == nil && p.Required != nil && *p.Required {
+			return nil, refuse(400, "%s: the property %q is required", where, name)
+		}
+		value, err := t.value(p, where+"."+name, value)
+		if err != nil {
+			return nil, err
+		}
+		properties = append(properties, contract.Property{
+			Name: name, Value: value, Kind: p.wireKind(), Category: "input", Password: p.Password,
+		})
+	}
+	return properties, nil
+}
+
+func (p property) wireKind() string { return strings.ToUpper(cmp.Or(p.Kind, "string")) }
+
+// value makes of what a person wrote what a plugin expects; it is lenient where there is one meaning only.
+func (t typeDefinitions) value(p property, where string, v any) (any, error) {
+	if v == nil {
+		return nil, nil
+	}
+	switch kind := p.wireKind(); kind {
+	case "INTEGER":
+		n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64)
+		if err != nil {
+			return nil, refuse(400, "%s must be an integer", where)
+		}
+		return n, nil
+	case "BOOLEAN":
+		b, err := strconv.ParseBool(fmt.Sprint(v))
+		if err != nil {
+			return nil, refuse(400, "%s must be true or false", where)
+		}
+		return b, nil
+	case contract.KindCI:
+		return t.item(p, where, v)
+	case "LIST_OF_STRING", "SET_OF_STRING":
+		return list(where, v)
+	case "MAP_STRING_STRING":
+		if _, ok := v.(map[string]any); !ok {
+			return nil, refuse(400, "%s must be an object with texts", where)
+		}
+		return v, nil
+	case "STRING", "DATE", "ENUM":
+		switch v.(type) {
+		case map[string]any, []any:
+			return nil, refuse(400, "%s must be a text", where)
+		}
+		return fmt.Sprint(v), nil
+	default:
+		return v, nil
+	}
+}
+
+// list takes a list, or texts with commas between them, as definitions write their defaults.
+func list(where string, v any) (any, error) {
+	switch v := v.(type) {
+	case []any:
+		return v, nil
+	case string:
+		texts := []any{}
+		for text := range strings.SplitSeq(v, ",") {
+			if text = strings.TrimSpace(text); text != "" {
+				texts = append(texts, text)
+			}
+		}
+		return texts, nil
+	}
+	return nil, refuse(400, "%s must be a list of texts", where)
+}
+
+// item is a configuration item, given as an object of its properties; "id" and "type" in it are its own.
+func (t typeDefinitions) item(p property, where string, v any) (any, error) {
+	given, ok := v.(map[string]any)
+	if !ok {
+		return nil, refuse(400, "%s must be an object with the properties of %s", where, cmp.Or(p.ReferencedType, "the item"))
+	}
+	given = maps.Clone(given)
+	id, _ := given["id"].(string)
+	typeName, _ := given["type"].(string)
+	delete(given, "id")
+	delete(given, "type")
+	typeName = cmp.Or(typeName, p.ReferencedType)
+	properties, err := t.properties(typeName, where, given)
+	if err != nil {
+		return nil, err
+	}
+	return contract.Task{ID: cmp.Or(id, "Configuration/Custom/"+newID("item")), Type: typeName, Properties: properties}, nil
+}
+
+// input is the input context of a task, as JSON, and every value in it that must never be shown.
+func (s *Server) input(id string, request TaskRequest) ([]byte, []msg.Secret, error) {
+	properties, err := s.types.properties(request.TaskType, "properties", request.Properties)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := json.Marshal(contract.InputContext{
+		Release: contract.Release{ID: "Applications/Release1", AutomatedTaskAsUser: request.RunAs, URL: s.options.PublicURL},
+		Task:    contract.Task{ID: id, Type: request.TaskType, Properties: properties},
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("write the input context: %w", err)
+	}
+	parsed, err := contract.ParseInput(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return text, parsed.Secrets(), nil
+}

@@ -1,0 +1,157 @@
+package devserver
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"runnerd/infra/release/api"
+	msg "runnerd/messages"
+)
+
+// largestChunk bounds one piece of a log.
+const largestChunk = 8 << 20
+
+// jobLog is the log of one task: the first bytes of it, up to a bound, and how many there were.
+type jobLog struct {
+	text  []byte
+	bound int64
+	size  int64 // beyond the bound bytes are only counted
+	total int64 // -1: not known yet
+	tail  []byte
+	marks marks
+}
+
+func newJobLog(bound int64) jobLog { return jobLog{bound: bound, total: -1} }
+
+// chunk is a piece of a log as it was sent.
+type chunk struct {
+	from  int64
+	text  []byte
+	total int64 // -1: there is more
+}
+
+// parseRange reads "bytes a-b/total", "bytes a-b/*" or "bytes */total", for a body of size bytes.
+func parseRange(header string, size int) (from, total int64, err error) {
+	bad := refuse(400, "Content-Range must be bytes a-b/*, bytes a-b/total or bytes */total, and fit the body of %d bytes", size)
+	span, end, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
+	if total = -1; end != "*" {
+		if total, err = strconv.ParseInt(end, 10, 64); err != nil || total < 0 {
+			return 0, 0, bad
+		}
+	}
+	if span == "*" && size == 0 && total >= 0 {
+		return total, total, nil
+	}
+	first, last, dash := strings.Cut(span, "-")
+	from, err = strconv.ParseInt(first, 10, 64)
+	to, err2 := strconv.ParseInt(last, 10, 64)
+	if !ok || !dash || err != nil || err2 != nil || from < 0 || to-from+1 != int64(size) || size == 0 {
+		return 0, 0, bad
+	}
+	return from, total, nil
+}
+
+// fault says what is wrong with a chunk, if something is. A chunk that was sent before is fine: its answer may have been
+// lost, and the runner may have more text by now.
+func (l *jobLog) fault(c chunk) string {
+	end := c.from + int64(len(c.text))
+	switch {
+	case c.from > l.size:
+		return fmt.Sprintf("gap: it begins at %d, the log ends at %d", c.from, l.size)
+	case l.total >= 0 && (end > l.total || c.total >= 0 && c.total != l.total):
+		return fmt.Sprintf("it goes to %d of %d, the total was %d", end, c.total, l.total)
+	case c.total >= 0 && (c.total != end || c.total < l.size):
+		return fmt.Sprintf("total %d, but it ends at %d and the log at %d", c.total, end, l.size)
+	}
+	if kept := int64(len(l.text)); c.from < kept {
+		n := min(end, kept) - c.from
+		if !bytes.Equal(c.text[:n], l.text[c.from:c.from+n]) {
+			return fmt.Sprintf("overlap: the bytes from %d on differ from those that are here", c.from)
+		}
+	}
+	return ""
+}
+
+// add appends a chunk without fault that begins at the end of the log, or was here before.
+func (l *jobLog) add(c chunk) {
+	if c.from == l.size {
+		l.size += int64(len(c.text))
+		room := max(0, l.bound-int64(len(l.text)))
+		l.text = append(l.text, c.text[:min(room, int64(len(c.text)))]...)
+		l.marks.find(l.text)
+	}
+	if c.total >= 0 {
+		l.total = c.total
+	}
+}
+
+// leaks names the first secret in what is new, also one that began in the chunk before.
+func (l *jobLog) leaks(c chunk, secrets []msg.Secret) bool {
+	longest := 0
+	text := append(l.tail, c.text...)
+	found := false
+	for _, s := range secrets {
+		longest = max(longest, len(s))
+		found = found || bytes.Contains(text, []byte(s))
+	}
+	l.tail = bytes.Clone(text[max(0, len(text)-longest+1):])
+	return found
+}
+
+func (a runnerAPI) AppendLog(w http.ResponseWriter, r *http.Request, jobID string, params api.AppendLogParams) {
+	caller, err := a.caller(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestChunk))
+	if err != nil {
+		answer(w, fmt.Errorf("read the chunk: %w", err))
+		return
+	}
+	from, total, err := parseRange(params.ContentRange, len(text))
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	offset, err := a.appendLog(caller, jobID, chunk{from, text, total})
+	if offset >= 0 {
+		w.Header().Set("Log-Offset", strconv.FormatInt(offset, 10))
+	}
+	answer(w, err)
+}
+
+// appendLog returns where the log ends now; -1 where the error is not about that.
+func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.task(jobID)
+	if err != nil {
+		return -1, err
+	}
+	said := t.entry("log", fmt.Sprintf("%d bytes at %d, total %d", len(c.text), c.from, c.total))
+	said.Runner = caller.id
+	if t.view.Runner != caller.id || t.view.Started.IsZero() || t.view.Kind == api.KindScript {
+		s.ledger.breach("I3", said)
+		return -1, refuse(410, "job %s is not confirmed by this runner, or a script: it has no log here", jobID)
+	}
+	if fault := t.log.fault(c); fault != "" {
+		said.Detail = fault
+		s.ledger.breach("I7", said)
+		return t.log.size, refuse(409, "%s", fault)
+	}
+	if c.from < t.log.size && c.from+int64(len(c.text)) > t.log.size {
+		return t.log.size, refuse(409, "the first bytes are here already: go on at %d", t.log.size)
+	}
+	if c.from == t.log.size && t.log.leaks(c, t.secrets) {
+		s.ledger.breach("I8", t.entry("log", fmt.Sprintf("a password value in the bytes up to %d", c.from+int64(len(c.text)))))
+	}
+	t.log.add(c)
+	s.ledger.record(said)
+	t.changed.ring()
+	return t.log.size, nil
+}

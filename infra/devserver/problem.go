@@ -1,0 +1,75 @@
+package devserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"runnerd/infra/release/api"
+)
+
+// smallBody bounds the bodies that carry no payload.
+const smallBody = 1 << 20
+
+// refusal is an error that the caller of a request is to read.
+type refusal struct {
+	status int
+	detail string
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// answer ends a request that has no body to give: 204, or the error as a problem document.
+func answer(w http.ResponseWriter, err error) {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	status := http.StatusInternalServerError
+	var large *http.MaxBytesError
+	if r, ok := errors.AsType[*refusal](err); ok {
+		status = r.status
+	} else if errors.As(err, &large) {
+		status = http.StatusRequestEntityTooLarge
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(api.Problem{Title: http.StatusText(status), Status: status, Detail: err.Error()})
+}
+
+func answerJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// read decodes a JSON body of at most limit bytes. A field of required that is missing or null is named.
+func read(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
+		return refuse(http.StatusUnsupportedMediaType, "the body must be application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return fmt.Errorf("read the body: %w", err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return refuse(400, "the body is no JSON object: %v", err)
+	}
+	for _, name := range required {
+		if value := string(fields[name]); value == "" || value == "null" || value == `""` {
+			return refuse(400, "the field %q is missing", name)
+		}
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return refuse(400, "the body is not as it must be: %v", err)
+	}
+	return nil
+}

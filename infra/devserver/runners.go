@@ -1,0 +1,188 @@
+package devserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
+)
+
+// runnerAPI is the Server as runners see it: the generated interface, kept away from the Go API of the Server.
+type runnerAPI struct{ *Server }
+
+var (
+	_ api.ServerInterface = runnerAPI{}
+
+	errClosing = refuse(http.StatusServiceUnavailable, "the server is closing")
+	errToken   = refuse(http.StatusUnauthorized, "the access token is missing, wrong or has ended: register again")
+)
+
+// runner is one that has registered. Guarded by Server.mu.
+type runner struct {
+	id, token string
+	about     api.Runner
+	config    api.Config
+	largest   int // capacity that it ever had
+	seen      time.Time
+}
+
+// RunnerView is a runner as people see it.
+type RunnerView struct {
+	ID           string            `json:"id"`
+	UUID         string            `json:"uuid"`
+	Name         string            `json:"name"`
+	Version      string            `json:"version"`
+	Capabilities []string          `json:"capabilities,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Config       api.Config        `json:"config"`
+	Seen         time.Time         `json:"seen"` // its last request
+}
+
+// Runners lists those that are registered, in the order of their first registration.
+func (s *Server) Runners() []RunnerView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	views := make([]RunnerView, 0, len(s.runners))
+	for _, r := range s.runners {
+		views = append(views, RunnerView{r.id, r.about.UUID, r.about.Name, r.about.Version, r.about.Capabilities,
+			r.about.Metadata, r.config, r.seen})
+	}
+	return views
+}
+
+// Configure changes the configuration of a runner, gives it the next revision, and tells the runner. A change of Enabled
+// goes as Enable or Disable as well.
+func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.runner(runnerID)
+	if err != nil {
+		return err
+	}
+	before := r.config
+	change(&r.config)
+	r.config.Revision = before.Revision + 1
+	r.largest = max(r.largest, r.config.Capacity)
+	s.events.send(r.id, "Configure", "", api.ConfigureEvent{Config: r.config})
+	switch {
+	case r.config.Enabled && !before.Enabled:
+		s.events.send(r.id, "Enable", "", struct{}{})
+	case before.Enabled && !r.config.Enabled:
+		s.events.send(r.id, "Disable", "", struct{}{})
+	}
+	s.work.ring()
+	return nil
+}
+
+// Delete asks a runner to finish what it has and to unregister.
+func (s *Server) Delete(runnerID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.runner(runnerID)
+	if err != nil {
+		return err
+	}
+	r.config.Enabled = false
+	s.events.send(r.id, "Delete", "", struct{}{})
+	return nil
+}
+
+func (s *Server) runner(id string) (*runner, error) {
+	i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.id == id })
+	if i < 0 {
+		return nil, refuse(404, "there is no runner %q", id)
+	}
+	return s.runners[i], nil
+}
+
+// caller finds the runner whose access token a request carries.
+func (s *Server) caller(r *http.Request) (*runner, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.token == token })
+	if !ok || i < 0 {
+		return nil, errToken
+	}
+	s.runners[i].seen = time.Now()
+	return s.runners[i], nil
+}
+
+// self is caller where the path names the runner as well.
+func (s *Server) self(r *http.Request, runnerID string) (*runner, error) {
+	caller, err := s.caller(r)
+	if err == nil && caller.id != runnerID {
+		err = refuse(404, "this access token is not of runner %q: register again", runnerID)
+	}
+	return caller, err
+}
+
+// untilClose is ctx that ends with the server too.
+func (s *Server) untilClose(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (a runnerAPI) Register(w http.ResponseWriter, r *http.Request) {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if subtle.ConstantTimeCompare([]byte(token), []byte(a.options.Token)) == 0 || token == "" {
+		answer(w, refuse(401, "the registration token is wrong: give the runner the one that the server was started with"))
+		return
+	}
+	var about api.Runner
+	if err := read(w, r, smallBody, &about, "uuid", "name", "version", "publicKey"); err != nil {
+		answer(w, err)
+		return
+	}
+	if _, err := seal.SealKey(about.PublicKey, seal.NewKey()); err != nil {
+		answer(w, refuse(400, "nothing can be sealed to the publicKey: %v", err))
+		return
+	}
+	answerJSON(w, http.StatusOK, a.register(about))
+}
+
+func (s *Server) register(about api.Runner) api.Registration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var r *runner
+	if i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.about.UUID == about.UUID }); i >= 0 {
+		r = s.runners[i]
+	} else {
+		r = &runner{id: newID("runner"), config: s.options.Config, largest: s.options.Config.Capacity}
+		s.runners = append(s.runners, r)
+		s.events.open(r.id)
+	}
+	r.about, r.token, r.seen = about, rand.Text(), time.Now()
+	s.ledger.record(Entry{Op: "register", Runner: r.id, Detail: about.Name + " " + about.Version})
+	s.options.Log.Info().Str("runner", r.id).Str("name", about.Name).Msg("runner registered")
+	registration := api.Registration{
+		RunnerID: r.id, AccessToken: r.token, LastEventID: s.events.register(r.id), Config: r.config,
+	}
+	s.pushScripts()
+	return registration
+}
+
+func (a runnerAPI) Unregister(w http.ResponseWriter, r *http.Request, runnerID string) {
+	caller, err := a.self(r, runnerID)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runners = slices.DeleteFunc(a.runners, func(r *runner) bool { return r == caller })
+	a.events.shut(runnerID)
+	a.ledger.record(Entry{Op: "unregister", Runner: runnerID})
+	answer(w, nil)
+}
+
+// newID is an id that no earlier process of the server has used, so that what a runner still has from then is unknown here
+// rather than taken for something else.
+func newID(kind string) string { return kind + "-" + strings.ToLower(rand.Text()[:12]) }

@@ -1,0 +1,163 @@
+package devserver
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runnerd/infra/release/api"
+)
+
+// Options are the settings of a Server; what is zero has the default that is named beside it.
+type Options struct {
+	Token     string // for registration; required
+	PublicURL string // told to plugins as the server's address
+	Log       zerolog.Logger
+
+	TypeDefinitions [][]byte   // contents of plugins' type-definitions.yaml
+	Config          api.Config // of a runner that is new; enabled, capacity 4, eviction 60 s
+
+	Lease        time.Duration // of an offer; 60 s
+	LongestPoll  time.Duration // 50 s
+	PingEvery    time.Duration // 10 s
+	InlineInput  int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
+	KeepFinished int           // tasks; 10,000
+	KeepLog      int64         // bytes of each task's log; 64 MiB
+	KeepEntries  int           // of the ledger; 100,000
+	LargestBody  int64         // of a finish or a new task; 256 MiB
+
+	// Intercept, when set, stands between the network and every operation of the Runner API: register, unregister, events,
+	// heartbeat, reserve, confirm, input, log, finish. It may answer itself, or call next and hold or spoil its answer.
+	// This is how tests make the server fail.
+	Intercept func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Config.Revision == 0 && o.Config.Capacity == 0 {
+		o.Config = api.Config{Enabled: true, Capacity: 4, EvictionSeconds: 60}
+	}
+	o.Config.Revision = cmp.Or(o.Config.Revision, 1)
+	o.Lease = cmp.Or(o.Lease, time.Minute)
+	o.LongestPoll = cmp.Or(o.LongestPoll, 50*time.Second)
+	o.PingEvery = cmp.Or(o.PingEvery, 10*time.Second)
+	o.InlineInput = cmp.Or(o.InlineInput, 1<<20)
+	o.KeepFinished = cmp.Or(o.KeepFinished, 10_000)
+	o.KeepLog = cmp.Or(o.KeepLog, 64<<20)
+	o.KeepEntries = cmp.Or(o.KeepEntries, 100_000)
+	o.LargestBody = cmp.Or(o.LargestBody, 256<<20)
+	return o
+}
+
+// Server is a development Release server. Make it with New, end it with Close.
+type Server struct {
+	options Options
+	types   typeDefinitions
+	events  *channels
+	ledger  *Ledger
+	closing context.Context // ends with Close: held requests are answered
+	close   context.CancelFunc
+	held    sync.WaitGroup // requests that may be held for long
+
+	mu       sync.Mutex // guards what follows, and the tasks and runners in it
+	runners  []*runner  // in the order of their first registration
+	tasks    map[string]*task
+	open     []*task // not finished, oldest first
+	finished []*task // oldest first
+	work     bell    // rings when there is something new to offer
+}
+
+// New starts a server; it serves once its Handler is put behind a listener. The error is one in the type definitions.
+func New(options Options) (*Server, error) {
+	types, err := parseTypeDefinitions(options.TypeDefinitions)
+	if err != nil {
+		return nil, err
+	}
+	options = options.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		options: options,
+		types:   types,
+		events:  newChannels(),
+		ledger:  newLedger(options.KeepEntries),
+		closing: ctx,
+		close:   cancel,
+		tasks:   map[string]*task{},
+	}
+	s.held.Go(s.ping)
+	return s, nil
+}
+
+// Handler serves the Runner API, the REST API for people, and the document of the Runner API at /api/v1/openapi.yaml.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	api.HandlerWithOptions(runnerAPI{s}, api.StdHTTPServerOptions{
+		BaseRouter:       mux,
+		Middlewares:      []api.MiddlewareFunc{s.intercept},
+		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) { answer(w, refuse(400, "%v", err)) },
+	})
+	mux.HandleFunc("GET /api/v1/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(api.Document)
+	})
+	mux.Handle("/api/", http.NewCrossOriginProtection().Handler(s.forPeople()))
+	return mux
+}
+
+func (s *Server) intercept(next http.Handler) http.Handler {
+	if s.options.Intercept == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		op := path.Base(r.Pattern)
+		if op == "{runnerId}" {
+			op = "unregister"
+		}
+		s.options.Intercept(op, w, r, next.ServeHTTP)
+	})
+}
+
+// Ledger is what runners said, and what was wrong with it.
+func (s *Server) Ledger() *Ledger { return s.ledger }
+
+// Close answers held requests, ends the event streams, and returns when they are gone. Call it before the shutdown of the
+// http.Server in front of it, which waits for them.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.close()
+	s.mu.Unlock()
+	s.held.Wait()
+	s.events.close()
+}
+
+// hold counts a request among those that Close waits for; false: the server is closing.
+func (s *Server) hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
+		return false
+	}
+	s.held.Add(1)
+	return true
+}
+
+// A bell wakes all who wait for something to change. It is guarded by the lock of what it speaks of.
+type bell struct{ rung chan struct{} }
+
+func (b *bell) wait() <-chan struct{} {
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) ring() {
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
+	}
+}

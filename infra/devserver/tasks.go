@@ -1,0 +1,258 @@
+package devserver
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"runnerd/infra/contract"
+	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+)
+
+// TaskRequest is a task, or a script, to be run.
+type TaskRequest struct {
+	Image      string         `json:"image"` // may be left out where the type's definition names one
+	TaskType   string         `json:"taskType"`
+	Kind       api.Kind       `json:"kind"` // may be left out: known from the type, else a task
+	Properties map[string]any `json:"properties"`
+	RunAs      contract.User  `json:"runAs"`
+
+	Priority        int            `json:"priority"`
+	TimeoutSeconds  int64          `json:"timeoutSeconds"`
+	ImagePullPolicy api.PullPolicy `json:"imagePullPolicy"`
+	Limits          api.Limits     `json:"limits"`
+}
+
+// State is how far a task has come, as people see it.
+type State string
+
+// The states of a task, in their order; the last three are final.
+const (
+	Queued    State = "queued"
+	Offered   State = "offered"
+	Running   State = "running" // confirmed by a runner
+	Completed State = "completed"
+	Failed    State = "failed"
+	Aborted   State = "aborted"
+)
+
+// Done reports whether the state is final.
+func (s State) Done() bool { return s == Completed || s == Failed || s == Aborted }
+
+// TaskView is a task as people see it.
+type TaskView struct {
+	ID       string   `json:"id"`
+	URL      string   `json:"url"`
+	LogURL   string   `json:"logUrl"`
+	Kind     api.Kind `json:"kind"`
+	TaskType string   `json:"taskType"`
+	Image    string   `json:"image"`
+	Note     string   `json:"note,omitempty"` // what the server took for granted
+
+	State       State       `json:"state"`
+	Runner      string      `json:"runner,omitempty"`
+	Execution   string      `json:"executionId,omitempty"`
+	AbortReason string      `json:"abortReason,omitempty"`
+	Outcome     api.Outcome `json:"outcome,omitempty"`
+	ExitCode    *int        `json:"exitCode,omitempty"`
+	Message     string      `json:"message,omitempty"`
+
+	OutputProperties map[string]any `json:"outputProperties,omitempty"`
+	StatusLine       string         `json:"statusLine,omitempty"`
+	Comments         []string       `json:"comments,omitempty"`
+	LogSize          int64          `json:"logSize"`
+	LogComplete      bool           `json:"logComplete"`
+
+	Created  time.Time `json:"created"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+}
+
+// task is what the server knows of one. Guarded by Server.mu.
+type task struct {
+	view     TaskView // but for what the log knows
+	request  TaskRequest
+	secrets  []msg.Secret
+	input    []byte // the input context; nil once the task is done
+	log      jobLog
+	changed  bell
+	lease    time.Time // end of the offer; zero for scripts
+	key      seal.Key
+	sealed   string // the encrypted input of this offer, where it is fetched
+	ending   *api.Ending
+	rejected error // the answer to ending, which a repeated one gets again
+}
+
+// Submit queues a task and returns its id. The error says what is wrong with the request.
+func (s *Server) Submit(request TaskRequest) (string, error) {
+	shape := s.types.shape(request.TaskType)
+	request.Image = cmp.Or(request.Image, shape.image)
+	if request.Kind == "" {
+		request.Kind = api.KindTask
+		if shape.script {
+			request.Kind = api.KindScript
+		}
+	}
+	if err := s.check(request); err != nil {
+		return "", err
+	}
+	t := &task{request: request, log: newJobLog(s.options.KeepLog)}
+	id := newID(string(request.Kind))
+	var err error
+	if t.input, t.secrets, err = s.input(id, request); err != nil {
+		return "", err
+	}
+	t.view = TaskView{
+		ID: id, URL: "/api/tasks/" + id, LogURL: "/api/tasks/" + id + "/log", Kind: request.Kind,
+		TaskType: request.TaskType, Image: request.Image, State: Queued, Created: time.Now(),
+	}
+	if s.types[request.TaskType] == nil {
+		t.view.Note = "there is no definition of " + request.TaskType + ": its properties were taken as texts"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasks[id] = t
+	s.open = append(s.open, t)
+	s.work.ring()
+	s.pushScripts()
+	return id, nil
+}
+
+func (s *Server) check(request TaskRequest) error {
+	switch definition := s.types[request.TaskType]; {
+	case request.TaskType == "":
+		return refuse(400, "taskType is missing: name a type such as those of a plugin's type-definitions.yaml")
+	case definition != nil && definition.Virtual:
+		return refuse(400, "the type %s is virtual: name one that extends it", request.TaskType)
+	case request.Image == "":
+		return refuse(400, "image is missing, and the definition of %s names none without placeholders", request.TaskType)
+	case !request.Kind.Valid():
+		return refuse(400, "kind must be task or script")
+	case request.ImagePullPolicy != "" && !request.ImagePullPolicy.Valid():
+		return refuse(400, "imagePullPolicy must be if-not-present, always or never")
+	case request.TimeoutSeconds < 0:
+		return refuse(400, "timeoutSeconds must not be negative")
+	}
+	return nil
+}
+
+// Task returns a task; the error is that there is none of that id (any more).
+func (s *Server) Task(id string) (TaskView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.task(id)
+	if err != nil {
+		return TaskView{}, err
+	}
+	return t.show(), nil
+}
+
+// Tasks lists all that are kept, newest first.
+func (s *Server) Tasks() []TaskView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	views := make([]TaskView, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		views = append(views, t.show())
+	}
+	slices.SortFunc(views, func(a, b TaskView) int { return b.Created.Compare(a.Created) })
+	return views
+}
+
+// Wait returns the task once it is done. Its log may still grow: WaitLog.
+func (s *Server) Wait(ctx context.Context, id string) (TaskView, error) {
+	return s.waitFor(ctx, id, func(t *task) bool { return t.view.State.Done() })
+}
+
+// WaitLog returns the task once it is done and its log is complete.
+func (s *Server) WaitLog(ctx context.Context, id string) (TaskView, error) {
+	return s.waitFor(ctx, id, (*task).quiet)
+}
+
+func (s *Server) waitFor(ctx context.Context, id string, so func(*task) bool) (TaskView, error) {
+	for {
+		s.mu.Lock()
+		t, err := s.task(id)
+		if err != nil || so(t) {
+			defer s.mu.Unlock()
+			if err != nil {
+				return TaskView{}, err
+			}
+			return t.show(), nil
+		}
+		changed := t.changed.wait()
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return TaskView{}, context.Cause(ctx)
+		}
+	}
+}
+
+// Abort asks for the end of a task. One that no runner has confirmed ends at once; one that is done stays as it is.
+func (s *Server) Abort(id, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.task(id)
+	if err != nil || t.view.State.Done() || t.view.AbortReason != "" {
+		return err
+	}
+	t.view.AbortReason = cmp.Or(reason, "aborted by a person")
+	s.ledger.record(t.entry("abort", t.view.AbortReason))
+	if t.view.Runner != "" {
+		s.events.send(t.view.Runner, "AbortJob", t.view.ID, t.stop())
+	}
+	if t.view.State != Running {
+		t.view.Outcome = api.OutcomeAborted
+		s.done(t, Aborted, "Aborted: "+t.view.AbortReason)
+	}
+	t.changed.ring()
+	return nil
+}
+
+func (s *Server) task(id string) (*task, error) {
+	if t := s.tasks[id]; t != nil {
+		return t, nil
+	}
+	return nil, refuse(http.StatusNotFound, "there is no task %q, or no more", id)
+}
+
+// done moves a task to a final state, and forgets the oldest ones beyond the bound.
+func (s *Server) done(t *task, state State, message string) {
+	t.view.State, t.view.Message, t.view.Finished = state, message, time.Now()
+	t.input, t.sealed = nil, ""
+	s.open = slices.DeleteFunc(s.open, func(o *task) bool { return o == t })
+	s.finished = append(s.finished, t)
+	for len(s.finished) > s.options.KeepFinished {
+		delete(s.tasks, s.finished[0].view.ID)
+		s.finished = s.finished[1:]
+	}
+	t.changed.ring()
+}
+
+// quiet: nothing more will be heard of it. Scripts have no log here, nor has what no runner confirmed.
+func (t *task) quiet() bool {
+	return t.view.State.Done() && (t.log.total >= 0 || t.view.Kind == api.KindScript || t.view.Started.IsZero())
+}
+
+func (t *task) show() TaskView {
+	v := t.view
+	v.LogSize, v.LogComplete = t.log.size, t.quiet()
+	v.StatusLine, v.Comments = t.log.marks.status, slices.Clone(t.log.marks.comments)
+	v.OutputProperties = maps.Clone(v.OutputProperties)
+	return v
+}
+
+func (t *task) entry(op, detail string) Entry {
+	return Entry{Op: op, Runner: t.view.Runner, Job: t.view.ID, Execution: t.view.Execution, Detail: detail}
+}
+
+func (t *task) stop() api.AbortJobEvent {
+	return api.AbortJobEvent{JobID: t.view.ID, ExecutionID: t.view.Execution, Reason: t.view.AbortReason}
+}
