@@ -1,0 +1,73 @@
+package masking
+
+import msg "runnerd/messages"
+
+// Filter masks and normalises one stream. Its stream verbs belong to one goroutine; Mask may be called from any.
+//
+// A stream may be given up anywhere and read again by a new Filter, from the first of the Held bytes: nothing is lost, and
+// no part of a secret shows, because a boundary never lies inside a match. Two things are then not as they would have been:
+// the new one believes that it begins a line, and a mask that covers more than 64 KiB may be repeated.
+type Filter struct {
+	patterns *automaton
+	mask     masker
+	markers  marker
+	taken    int64 // raw bytes
+	left     int64 // masked bytes that have left the markers
+	lag      int64 // raw bytes behind them, minus left
+	shifts   []shift
+}
+
+// longWait is how many raw bytes the markers may hold back: a mask of eight may stand for thousands.
+const longWait = 1 << 20
+
+// shift says that what was taken and what was made of it differ in length: past the masked offset at, raw offsets are
+// further by that much.
+type shift struct{ at, by int64 }
+
+// NewFilter makes a filter for one stream.
+func NewFilter(secrets []msg.Secret) *Filter {
+	a := newAutomaton(patternsOf(secrets))
+	return &Filter{patterns: a, mask: masker{automaton: a}}
+}
+
+// Write takes the next bytes and returns what is ready to leave. The slice is the caller's.
+func (f *Filter) Write(raw []byte) []byte {
+	f.taken += int64(len(raw))
+	masked := f.mask.push(raw)
+	out := f.markers.push(masked)
+	f.account()
+	if f.Held() > longWait {
+		out = append(out, f.markers.giveUp()...)
+		f.account()
+	}
+	return out
+}
+
+// Held is how many of the bytes taken, the newest, have not left yet: all those before them are represented in what was
+// returned so far.
+func (f *Filter) Held() int { return int(f.taken - f.left - f.lag) }
+
+// Flush returns the rest. The filter is then as new.
+func (f *Filter) Flush() []byte {
+	masked := f.mask.flush()
+	out := append(f.markers.push(masked), f.markers.flush()...)
+	f.account()
+	return out
+}
+
+// Mask masks a text that is complete, and leaves markers alone.
+func (f *Filter) Mask(s string) string {
+	m := masker{automaton: f.patterns}
+	return string(append(m.push([]byte(s)), m.flush()...))
+}
+
+// account follows the masked bytes through the markers. The markers hold back from a line's beginning or from a #,
+// never from inside a mask.
+func (f *Filter) account() {
+	f.shifts = append(f.shifts, f.mask.takeShifts()...)
+	f.left = f.mask.made - int64(f.markers.held())
+	for len(f.shifts) > 0 && f.shifts[0].at <= f.left {
+		f.lag += f.shifts[0].by
+		f.shifts = f.shifts[1:]
+	}
+}

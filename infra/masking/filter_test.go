@@ -1,0 +1,199 @@
+package masking
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	msg "runnerd/messages"
+)
+
+func filtered(f *Filter, pieces ...string) string {
+	var out []byte
+	for _, p := range pieces {
+		out = append(out, f.Write([]byte(p))...)
+	}
+	return string(append(out, f.Flush()...))
+}
+
+func TestNoSecretIsInWhatLeaves(t *testing.T) {
+	const pem = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n-----END KEY-----\n"
+	long := numbers(3000)
+	quoted, _ := json.Marshal(`p"a<s>s\w`)
+	for name, c := range map[string]struct {
+		secrets []msg.Secret
+		in      []string
+		want    string
+	}{
+		"a value":                                 {[]msg.Secret{"hunter2"}, []string{"pw=hunter2;"}, "pw=********;"},
+		"a value over three reads":                {[]msg.Secret{"hunter2"}, []string{"pw=hu", "nte", "r2;"}, "pw=********;"},
+		"a beginning that comes to nothing":       {[]msg.Secret{"hunter2"}, []string{"hunt", "hunter3"}, "hunthunter3"},
+		"a value inside another":                  {[]msg.Secret{"hunter", "hunter2"}, []string{"hunter2 hunter1"}, "******** ********1"},
+		"a value that begins another that is not": {[]msg.Secret{"abc", "abcdefgh"}, []string{"abcdefgX"}, "********defgX"},
+		"values inside a value that is not":       {[]msg.Secret{"bcd", "fgh", "abcdefghi"}, []string{"abcdefghX"}, "a********e********X"},
+		"values that overlap":                     {[]msg.Secret{"abcdef", "defghi"}, []string{"xabcdefghix"}, "x********x"},
+		"a value that overlaps itself":            {[]msg.Secret{"aba"}, []string{"xababababx"}, "x********bx"},
+		"a value twice in a row":                  {[]msg.Secret{"abc"}, []string{"abcabc"}, "****************"},
+		"two characters":                          {[]msg.Secret{"ab", "", " x "}, []string{"ab x "}, "ab x "},
+		"a value with white space around it":      {[]msg.Secret{" pass \n"}, []string{"<pass>"}, "<********>"},
+		"a value of many lines":                   {[]msg.Secret{pem}, []string{"k: ", pem}, "k: ********\n"},
+		"the same with another line ending":       {[]msg.Secret{pem}, []string{strings.ReplaceAll(pem, "\n", "\r\n")}, "********\r\n"},
+		"the same behind prefixes; a short line":  {[]msg.Secret{pem}, []string{"> -----BEGIN KEY-----\n> MIIEvQIBADANBg\n> ab\n"}, "> ********\n> ********\n> ab\n"},
+		"as JSON":                                 {[]msg.Secret{`p"a<s>s\w`}, []string{`{"v":` + string(quoted) + `}`}, `{"v":"********"}`},
+		"as JSON without HTML escapes":            {[]msg.Secret{`p"a<s>`}, []string{`"p\"a<s>"`}, `"********"`},
+		"as JSON in ASCII":                        {[]msg.Secret{"pässwörd😀"}, []string{`"p\u00e4ssw\u00f6rd\ud83d\ude00"`}, `"********"`},
+		"in a query":                              {[]msg.Secret{"a b&c/d"}, []string{"?v=" + url.QueryEscape("a b&c/d")}, "?v=********"},
+		"in a path":                               {[]msg.Secret{"a b&c/d"}, []string{"/" + url.PathEscape("a b&c/d") + "/"}, "/********/"},
+		"in base64":                               {[]msg.Secret{"hunter2"}, []string{base64.StdEncoding.EncodeToString([]byte("hunter2"))}, "********"},
+		"in the base64 of user and password":      {[]msg.Secret{"correct-horse"}, []string{base64.StdEncoding.EncodeToString([]byte("me:correct-horse!"))}, "bWU6********SE="},
+		"bytes that are no text":                  {[]msg.Secret{"s\xff\x00e"}, []string{"\x00\xfes\xff", "\x00e\xff"}, "\x00\xfe********\xff"},
+		"a value longer than a pattern is":        {[]msg.Secret{msg.Secret(long)}, []string{"<" + long + ">"}, "<********>"},
+		"no secrets at all":                       {nil, []string{"as it ", "is"}, "as it is"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := filtered(NewFilter(c.secrets), c.in...); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func numbers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%d,", i)
+	}
+	return b.String()
+}
+
+func TestASingleMessageIsMasked(t *testing.T) {
+	f := NewFilter([]msg.Secret{"hunter2"})
+	f.Write([]byte("hunt"))
+	if got := f.Mask("pull: hunter2 x ##[start: comment]"); got != "pull: ******** x ##[start: comment]" {
+		t.Error(got)
+	}
+	if got := string(f.Write([]byte("er2\n"))); got != "********\n" {
+		t.Errorf("the stream went on as %q", got)
+	}
+}
+
+// A stream of few letters, with secrets of the same: everything overlaps.
+func TestAnySplitGivesTheSameTextWithoutASecret(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		secrets, input := anySecrets(t), anyInput(t)
+		whole := filtered(NewFilter(secrets), input)
+		f, got := NewFilter(secrets), []byte(nil)
+		for rest := input; rest != ""; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			got = append(got, f.Write([]byte(rest[:n]))...)
+			rest = rest[n:]
+		}
+		if got = append(got, f.Flush()...); string(got) != whole {
+			t.Fatalf("in pieces %q, at once %q", got, whole)
+		}
+		if f.Held() != 0 {
+			t.Fatalf("%d bytes held after the flush", f.Held())
+		}
+		for _, s := range secrets {
+			if len(s) >= shortest && strings.Contains(whole, string(s)) {
+				t.Fatalf("%q is in %q", string(s), whole)
+			}
+		}
+	})
+}
+
+// What a crash does: the text so far is kept, and a new filter reads on from the held bytes.
+func TestReadingOnFromTheHeldBytesLosesAndShowsNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		secrets, input := anySecrets(t), anyInput(t)
+		cut := rapid.IntRange(0, len(input)).Draw(t, "cut")
+		f := NewFilter(secrets)
+		before := string(f.Write([]byte(input[:cut])))
+		held := f.Held()
+		if held < 0 || held > cut {
+			t.Fatalf("%d of %d bytes held", held, cut)
+		}
+		if alone := filtered(NewFilter(secrets), input[:cut-held]); plain(alone) != plain(before) {
+			t.Fatalf("%q left, but the bytes that are not held give %q", before, alone)
+		}
+		after := filtered(NewFilter(secrets), input[cut-held:])
+		if whole := filtered(NewFilter(secrets), input); plain(before+after) != plain(whole) {
+			t.Fatalf("%q + %q, without the crash %q", before, after, whole)
+		}
+	})
+}
+
+// plain leaves out the line breaks, which a new filter sets in other places.
+func plain(s string) string { return strings.ReplaceAll(s, "\n", "") }
+
+func anySecrets(t *rapid.T) []msg.Secret {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) msg.Secret {
+		return msg.Secret(rapid.StringMatching(`[abc]{1,7}`).Draw(t, "value"))
+	}), 0, 5).Draw(t, "secrets")
+}
+
+func anyInput(t *rapid.T) string {
+	return strings.Join(rapid.SliceOfN(rapid.OneOf(
+		rapid.StringMatching(`[abcX]{0,12}`),
+		rapid.SampledFrom([]string{"\n", "#", "##[st", "##[start: comment]", "##[end: comment]", "##[start: status]",
+			"##[end: status]", "\nW0102 10:11:12.345678       1 z.go:7] ", "\x00\xff"}),
+	), 0, 25).Draw(t, "input"), "")
+}
+
+func TestMemoryIsFlatWhateverComes(t *testing.T) {
+	for name, c := range map[string]struct {
+		block string
+		held  int
+	}{
+		"no newline, NUL and invalid UTF-8":   {"\x00\xff\xfe", 0},
+		"a secret that overlaps itself":       {"aaaaaaaa", longWait + longRun + longest},
+		"a beginning of a secret, again":      {"beginning-of-a-secre", longest},
+		"markers without an end":              {"##[start: comment]", longMarker},
+		"beginnings of markers":               {"##[start: ", longHead},
+		"the blanks of a line that goes on":   {" ", longHead},
+		"secrets behind a marker without end": {"##[start: status]beginning-of-a-secret", 4 * longMarker},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := NewFilter([]msg.Secret{"aaaa", "beginning-of-a-secret"})
+			block := []byte(strings.Repeat(c.block, 8<<10/len(c.block)))
+			for range 512 {
+				f.Write(block)
+				if over := cap(f.mask.held) + cap(f.markers.buf); f.Held() > c.held || over > 1<<20 {
+					t.Fatalf("%d bytes held, at most %d expected; %d of memory", f.Held(), c.held, over)
+				}
+			}
+		})
+	}
+}
+
+func FuzzSplitsDoNotMatter(f *testing.F) {
+	f.Add([]byte("x ##[start: comment]hunter2##[end: comment]\n"), "hunter2", 5)
+	f.Fuzz(func(t *testing.T, in []byte, secret string, at int) {
+		at = max(0, min(at, len(in)))
+		secrets := []msg.Secret{msg.Secret(secret)}
+		whole := filtered(NewFilter(secrets), string(in))
+		if got := filtered(NewFilter(secrets), string(in[:at]), string(in[at:])); got != whole {
+			t.Fatalf("split at %d: %q, whole %q", at, got, whole)
+		}
+	})
+}
+
+func BenchmarkTwentySecrets(b *testing.B) {
+	var secrets []msg.Secret
+	for i := range 20 {
+		secrets = append(secrets, msg.Secret(strings.Repeat(string(rune('a'+i)), 3)+"-secret-value-of-some-length"))
+	}
+	line := "I1123 12:00:00.000000       1 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n"
+	block := bytes.Repeat([]byte(line), 300)
+	f := NewFilter(secrets)
+	b.SetBytes(int64(len(block)))
+	for b.Loop() {
+		f.Write(block)
+	}
+}
