@@ -1,11 +1,11 @@
 package release
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"syscall"
 
@@ -51,7 +51,6 @@ func hintFor(err error) string {
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
 		invalid x509.CertificateInvalidError
-		record  tls.RecordHeaderError
 		dns     *net.DNSError
 	)
 	switch {
@@ -61,7 +60,7 @@ func hintFor(err error) string {
 		return "give the server's URL with a name that is in its certificate"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "renew the server's certificate, or set this machine's clock"
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return "nothing there speaks TLS: is the port right, or should the URL begin with http://?"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "check the host in the server's URL, and this machine's name service"
