@@ -97,10 +97,8 @@ func (s *shell[M]) release(cause error) {
 	close(s.cell.over)
 	s.cell.cancel(cause)
 	for _, t := range s.timers {
-		t.stop()
+		t.stop() // or it would hold on to the actor until it fires
 	}
-	clear(s.timers)
-	clear(s.tasks) // their contexts have just ended
 }
 
 // stopping comes before the children are stopped.

@@ -302,6 +302,14 @@ func TestANameIsFreeAfterChildDownAndOldReferencesReachNobody(t *testing.T) {
 		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 1 || !strings.Contains(n.LastCrash, "oops") {
 			t.Errorf("%+v", n)
 		}
+		old.to.stop() // harmless; the bubble would see a goroutine that Proto.Actor starts for it
+
+		w.root.Tell(do(func(c *Ctx[order]) { c.StopChild("kid") }))
+		synctest.Wait()
+		w.child("kid")
+		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 0 {
+			t.Errorf("a crash is remembered beyond an orderly stop: %+v", n)
+		}
 	})
 }
 
@@ -372,7 +380,51 @@ func TestATaskThatIsOverDeliversNothing(t *testing.T) {
 		}))
 		time.Sleep(time.Minute)
 		w.expect(t, "kept")
+		if w.log.String() != "" {
+			t.Error("logged:", &w.log)
+		}
 	})
+}
+
+func TestATaskWhoseContextHasEndedDoesNotBegin(t *testing.T) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	inWorld(t, Options{Context: ended}, func(t *testing.T, w *world) {
+		w.child("kid").Tell(do(func(c *Ctx[order]) {
+			c.Go("dig", func(context.Context) order { w.heard.add("begun"); return nil })
+		}))
+		w.expect(t, "")
+	})
+}
+
+func TestAnActorThatIsOverHearsNothingWhileItsChildrenEnd(t *testing.T) {
+	for name, end := range map[string]do{"stopped": func(c *Ctx[order]) { c.StopSelf() }, "crashed": panics("oops")} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, Options{}, func(t *testing.T, w *world) {
+				kid := w.child("kid")
+				kid.Tell(do(func(kid *Ctx[order]) {
+					w.spawn(kid, "grandchild", func(o *obedient) {
+						o.onStart = func(c *Ctx[order]) {
+							c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); time.Sleep(time.Second); return nil })
+						}
+					})
+				}))
+				synctest.Wait()
+				kid.Tell(do(func(c *Ctx[order]) {
+					c.Self().Tell(end)
+					for range 3 { // they are behind the end
+						c.Self().Tell(say("too late"))
+					}
+				}))
+				w.expect(t, "")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := w.heard.String(); !strings.HasPrefix(got, "kid "+name) {
+					t.Errorf("heard %q", got)
+				}
+			})
+		})
+	}
 }
 
 func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
