@@ -1,0 +1,138 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+
+	"runnerd/infra/driver"
+	msg "runnerd/messages"
+)
+
+// Options are the runner's settings of the driver.
+type Options struct {
+	RunnerID    string                // uuid; what is made is marked with it
+	Labels      map[string]string     // added to what is made, for people
+	Credentials map[string]Credential // by the name of the pull secret
+	Limits      msg.Limits            // where a spec leaves them open; zero: see defaultLimits
+}
+
+// Credential opens a registry.
+type Credential struct {
+	Username string
+	Password msg.Secret
+	Registry string // host, as images of it begin; empty: whichever the image is pulled from
+}
+
+// What a plugin gets that nobody has set limits for: room for an interpreter with its libraries, and one core.
+var defaultLimits = msg.Limits{Memory: 512 << 20, CPUs: 1, Pids: 200}
+
+// The labels that the driver itself goes by.
+const (
+	runnerLabel   = "runnerd.runner"
+	executorLabel = "runnerd.executor"
+)
+
+// Driver runs executors in a Docker Engine.
+type Driver struct {
+	engine      *client.Client
+	runner      string
+	labels      map[string]string
+	credentials map[string]Credential
+	limits      msg.Limits
+	pulling     driver.Flight[msg.ImageID]
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// New is a driver for the engine that DOCKER_HOST and its sisters name, or the machine's. It asks the engine nothing yet.
+func New(o Options) (*Driver, error) {
+	if len(o.RunnerID) < shortRunner {
+		return nil, fmt.Errorf("use runner id %q: it must be a uuid", o.RunnerID)
+	}
+	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("use DOCKER_HOST %q: %w; set it to unix:///path/of/docker.sock, or unset it", os.Getenv("DOCKER_HOST"), err)
+	}
+	labels := map[string]string{}
+	maps.Copy(labels, o.Labels)
+	labels[runnerLabel] = o.RunnerID
+	return &Driver{
+		engine: engine, runner: o.RunnerID, labels: labels, credentials: o.Credentials,
+		limits: orElse(o.Limits, defaultLimits),
+	}, nil
+}
+
+// Close gives up the connections to the engine. The executors live on.
+func (d *Driver) Close() error { return d.engine.Close() }
+
+// Ready is nil once the engine answers; the error says what a person can do.
+func (d *Driver) Ready(ctx context.Context) error {
+	_, err := d.engine.Ping(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("ask the Docker Engine at %s: %w", d.engine.DaemonHost(), context.Cause(ctx))
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("ask the Docker Engine: this user may not use %s: add it to the socket's group (usually docker), "+
+			"or set DOCKER_HOST to an engine it may use: %w", d.engine.DaemonHost(), err)
+	default:
+		return fmt.Errorf("ask the Docker Engine: nothing answers at %s: start the engine, or set DOCKER_HOST to where it "+
+			"listens: %w", d.engine.DaemonHost(), err)
+	}
+}
+
+// Check refuses an engine that cannot work with this runner, and says what to do. It needs the engine's answer: a failure to
+// ask is returned as by Ready.
+func (d *Driver) Check(ctx context.Context) error {
+	if err := d.checkLocal(); err != nil {
+		return err
+	}
+	if err := d.Ready(ctx); err != nil {
+		return err
+	}
+	v, err := d.engine.ServerVersion(ctx)
+	if err != nil {
+		return d.failed(ctx, "ask the engine's version", err)
+	}
+	if v.Os != "linux" {
+		return fmt.Errorf("the Docker Engine at %s runs %s containers: plugins are linux images; switch it to linux containers",
+			d.engine.DaemonHost(), v.Os)
+	}
+	return nil
+}
+
+func (d *Driver) checkLocal() error {
+	host := d.engine.DaemonHost()
+	u, err := url.Parse(host)
+	if err == nil && (u.Scheme == "unix" || loopback(u.Hostname())) {
+		return nil
+	}
+	return fmt.Errorf("the Docker Engine at %s is on another machine: executors get their files from directories of this one, "+
+		"which it cannot see; run runnerd where the engine runs, with DOCKER_HOST unset or unix:///var/run/docker.sock", host)
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// failed says which step did not work. What the engine does not have is msg.ErrNoExecutor: all verbs that use this are about
+// one executor, or cannot meet it. A context that ended is its cause.
+func (d *Driver) failed(ctx context.Context, step string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", step, context.Cause(ctx))
+	case cerrdefs.IsNotFound(err):
+		return fmt.Errorf("%s: %w: %w", step, msg.ErrNoExecutor, err)
+	default:
+		return fmt.Errorf("%s: %w", step, err)
+	}
+}

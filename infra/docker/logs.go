@@ -1,0 +1,150 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"runnerd/infra/driver"
+	msg "runnerd/messages"
+)
+
+const (
+	batchSize  = 64 << 10         // bytes of text at which a batch is handed on, though more could be read
+	entryMax   = 1 << 20          // the engine splits lines at 16 KiB; what is longer is no log
+	stampSlack = 10 * time.Second // how far stamps may go back
+)
+
+// Logs hands on the executor's output, stdout and stderr in the order in which the engine has them.
+func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
+	step := "read the log of executor " + string(id)
+	body, err := d.engine.ContainerLogs(ctx, d.name(id), container.LogsOptions{
+		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(from),
+	})
+	if err != nil {
+		return d.failed(ctx, step, err)
+	}
+	defer body.Close()
+	r := logReader{in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
+	for err == nil {
+		var batch []msg.LogEntry
+		if batch, err = r.batch(); len(batch) > 0 {
+			if err := emit(batch); err != nil {
+				return err
+			}
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = d.allRead(ctx, id)
+	}
+	if err != nil {
+		return d.failed(ctx, step, err)
+	}
+	return nil
+}
+
+// since begins before the position, so that stamps are made monotone as they were when it was taken: what lies between has
+// the stamp that it had then, and the cursor leaves it out.
+func since(from msg.Position) string {
+	if from.Time.IsZero() {
+		return ""
+	}
+	t := from.Time.Add(-stampSlack)
+	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
+}
+
+// allRead is nil if the log has ended because the executor has: an engine that shuts down ends it in good order too.
+func (d *Driver) allRead(ctx context.Context, id msg.ExecutorID) error {
+	c, err := d.engine.ContainerInspect(ctx, d.name(id))
+	if err != nil {
+		return err
+	}
+	if s := stateOf(c.State.Status); s != msg.ContainerExited {
+		return fmt.Errorf("the engine ended it, though the executor is %s", s)
+	}
+	return nil
+}
+
+// logReader reads the engine's stream: frames of a header (kind, three zeros, length) and a stamp, a space and text.
+type logReader struct {
+	in   *bufio.Reader
+	from *driver.Cursor
+	last time.Time // newest stamp so far
+}
+
+const (
+	headerSize  = 8
+	engineError = 3 // kind of a frame in which the engine says why it cannot go on
+)
+
+// batch returns at least one frame's entry, unless it lies before the position, and what else can be read without waiting. The
+// error comes with the entries before it.
+func (r *logReader) batch() (batch []msg.LogEntry, err error) {
+	for size := 0; size < batchSize; {
+		entry, err := r.entry()
+		if err != nil {
+			return batch, err
+		}
+		if entry, ok := r.from.Next(entry); ok {
+			batch = append(batch, entry)
+			size += len(entry.Text)
+		}
+		if !r.ready() {
+			break
+		}
+	}
+	return batch, nil
+}
+
+func (r *logReader) ready() bool {
+	if r.in.Buffered() < headerSize {
+		return false
+	}
+	header, err := r.in.Peek(headerSize)
+	return err == nil && r.in.Buffered()-headerSize >= int(binary.BigEndian.Uint32(header[4:]))
+}
+
+func (r *logReader) entry() (msg.LogEntry, error) {
+	var header [headerSize]byte
+	if _, err := io.ReadFull(r.in, header[:]); err != nil {
+		return msg.LogEntry{}, err
+	}
+	size := binary.BigEndian.Uint32(header[4:])
+	if size > entryMax {
+		return msg.LogEntry{}, fmt.Errorf("the engine sends an entry of %d bytes", size)
+	}
+	frame := make([]byte, size)
+	if _, err := io.ReadFull(r.in, frame); err != nil {
+		return msg.LogEntry{}, fmt.Errorf("read an entry of %d bytes: %w", size, noEOF(err))
+	}
+	if header[0] == engineError {
+		return msg.LogEntry{}, fmt.Errorf("the engine cannot read it: %s", frame)
+	}
+	return r.stamped(frame)
+}
+
+func (r *logReader) stamped(frame []byte) (msg.LogEntry, error) {
+	stamp, text, ok := bytes.Cut(frame, []byte(" "))
+	at, err := time.Parse(time.RFC3339Nano, string(stamp))
+	if !ok || err != nil {
+		return msg.LogEntry{}, fmt.Errorf("the engine sends an entry without a stamp: %.40q", frame)
+	}
+	if at.After(r.last) {
+		r.last = at
+	}
+	return msg.LogEntry{Time: r.last, Text: text}, nil
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/network"
+)
+
+const apartOption = "com.docker.network.bridge.enable_icc"
+
+// network is the name of the runner's network.
+func (d *Driver) network() string { return "runnerd-" + d.runner[:shortRunner] }
+
+// EnsureNetwork makes the runner's network if it is not there, and returns the address at which executors reach this machine.
+// It may be repeated; as long as the network is there the address is the same.
+func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) {
+	step := "prepare the network " + d.network()
+	_, err = d.engine.NetworkInspect(ctx, d.network(), network.InspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		err = d.makeNetwork(ctx)
+	}
+	if err != nil {
+		return "", d.networkFailed(ctx, step, err)
+	}
+	n, err := d.engine.NetworkInspect(ctx, d.network(), network.InspectOptions{})
+	if err != nil {
+		return "", d.networkFailed(ctx, step, err)
+	}
+	if n.Labels[runnerLabel] != d.runner || n.Options[apartOption] != "false" {
+		return "", fmt.Errorf("%s: there is one of that name which this runner did not make; remove it (docker network rm %s)",
+			step, d.network())
+	}
+	if gateway, err = ours(n); err != nil {
+		return "", fmt.Errorf("%s: %w", step, err)
+	}
+	return gateway, nil
+}
+
+// makeNetwork is content if somebody else was faster.
+func (d *Driver) makeNetwork(ctx context.Context) error {
+	_, err := d.engine.NetworkCreate(ctx, d.network(), network.CreateOptions{
+		Driver: "bridge", Labels: d.marks(nil), Options: map[string]string{apartOption: "false"},
+	})
+	if cerrdefs.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// ours returns the bridge's address if it is one of this machine: else nothing that listens here is reached through it.
+func ours(n network.Inspect) (string, error) {
+	local, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("list the addresses of this machine: %w", err)
+	}
+	for _, c := range n.IPAM.Config {
+		ip := net.ParseIP(c.Gateway)
+		if slices.ContainsFunc(local, func(a net.Addr) bool { n, ok := a.(*net.IPNet); return ok && ip != nil && n.IP.Equal(ip) }) {
+			return c.Gateway, nil
+		}
+	}
+	return "", fmt.Errorf("its bridge has no address on this machine, so executors cannot reach runnerd: if runnerd is in a " +
+		"container, run it with --network host; if the engine is in a virtual machine, run runnerd in there")
+}
+
+func (d *Driver) networkFailed(ctx context.Context, step string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", step, context.Cause(ctx))
+	case strings.Contains(err.Error(), "non-overlapping"):
+		return fmt.Errorf("%s: the engine has no address range left; remove networks that nobody uses (docker network prune), or "+
+			"give it more (default-address-pools in its daemon.json): %w", step, err)
+	default:
+		return fmt.Errorf("%s: %w", step, err)
+	}
+}
+
+// RemoveNetwork takes the network away once no executor is left in it. Repeated: no effect.
+func (d *Driver) RemoveNetwork(ctx context.Context) error {
+	err := d.engine.NetworkRemove(ctx, d.network())
+	if err == nil || cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	return d.networkFailed(ctx, "remove the network "+d.network(), err)
+}

@@ -1,0 +1,113 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/registry"
+
+	msg "runnerd/messages"
+)
+
+// Pull makes the image available as policy says. An image is pulled once for however many wait; it goes on while one does.
+func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, secret string) (msg.ImageID, error) {
+	if policy != msg.PullAlways {
+		id, err := d.local(ctx, ref)
+		if err == nil || !cerrdefs.IsNotFound(err) {
+			return id, wrapPull(ctx, ref, err)
+		}
+		if policy == msg.PullNever {
+			return "", fmt.Errorf("pull %q: %w: it is not on this machine and its pull policy is never; "+
+				"load it there, or use the policy %s", ref, msg.ErrNoImage, msg.PullIfNotPresent)
+		}
+	}
+	id, err := d.pulling.Do(ctx, ref+" "+secret, func(ctx context.Context) (msg.ImageID, error) {
+		if err := d.fetch(ctx, ref, secret); err != nil {
+			return "", err
+		}
+		return d.local(ctx, ref)
+	})
+	return id, wrapPull(ctx, ref, err)
+}
+
+func wrapPull(ctx context.Context, ref string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("pull %q: %w", ref, context.Cause(ctx))
+	default:
+		return fmt.Errorf("pull %q: %w", ref, err)
+	}
+}
+
+func (d *Driver) local(ctx context.Context, ref string) (msg.ImageID, error) {
+	i, err := d.engine.ImageInspect(ctx, ref)
+	return msg.ImageID(i.ID), err
+}
+
+func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
+	auth, err := d.auth(secret)
+	if err != nil {
+		return err
+	}
+	progress, err := d.engine.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
+	if err != nil {
+		return refused(err, secret)
+	}
+	defer progress.Close()
+	return readProgress(progress)
+}
+
+// refused tells an image that cannot be had from a registry that cannot be reached.
+func refused(err error, secret string) error {
+	switch {
+	case cerrdefs.IsInvalidArgument(err):
+		return fmt.Errorf("%w: this is no name of an image; check the task type's image and the image mappings: %w", msg.ErrNoImage, err)
+	case cerrdefs.IsNotFound(err), cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err):
+		credential := "no pull secret is mapped to it"
+		if secret != "" {
+			credential = fmt.Sprintf("the pull secret %q was used", secret)
+		}
+		return fmt.Errorf("%w: its registry does not have it, or does not show it to us (%s); check the name and tag, the image "+
+			"mappings and the pull secret: %w", msg.ErrNoImage, credential, err)
+	default:
+		return err
+	}
+}
+
+func (d *Driver) auth(secret string) (string, error) {
+	if secret == "" {
+		return "", nil
+	}
+	c, ok := d.credentials[secret]
+	if !ok {
+		return "", fmt.Errorf("%w: it wants the pull secret %q, which this runner does not have; add it to the runner's "+
+			"settings, or change the server's pull secret mappings", msg.ErrNoImage, secret)
+	}
+	return registry.EncodeAuthConfig(registry.AuthConfig{
+		Username: c.Username, Password: string(c.Password), ServerAddress: c.Registry,
+	})
+}
+
+// readProgress reads what the engine tells while it works: errors after the first byte are in there.
+func readProgress(r io.Reader) error {
+	for messages := json.NewDecoder(r); ; {
+		var m struct {
+			Error string `json:"error"`
+		}
+		switch err := messages.Decode(&m); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the engine's progress: %w", err)
+		case m.Error != "":
+			return errors.New(m.Error)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package docker
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+
+	msg "runnerd/messages"
+)
+
+// shortRunner is how much of the runner's id stands in names: enough to tell the runners of a machine apart.
+const shortRunner = 8
+
+func (d *Driver) name(id msg.ExecutorID) string {
+	return fmt.Sprintf("%s-%s", d.network(), id)
+}
+
+// marks are the labels of everything that is made.
+func (d *Driver) marks(more map[string]string) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, more)
+	maps.Copy(labels, d.labels)
+	return labels
+}
+
+// config leaves entrypoint, command and user to the image.
+func (d *Driver) config(spec msg.ExecutorSpec) *container.Config {
+	labels := d.marks(spec.Labels)
+	labels[executorLabel] = string(spec.ID)
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
+		env = append(env, name+"="+spec.Env[name])
+	}
+	return &container.Config{Image: string(spec.Image), Env: env, Labels: labels}
+}
+
+const cpuPeriod = 100_000 // µs, the kernel's own default
+
+func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
+	limits := orElse(spec.Limits, d.limits)
+	return &container.HostConfig{
+		NetworkMode: container.NetworkMode(d.network()),
+		Mounts:      mounts(spec.Mounts),
+		SecurityOpt: []string{"no-new-privileges"},
+		CapDrop:     []string{"ALL"},
+		IpcMode:     container.IPCModePrivate,
+		// Process 1 must be the program, whatever the engine's default is: it is who gets the signals of the stop sequence.
+		Init: new(bool),
+		// When the machine runs out of memory an executor goes first, not the runner and not the engine.
+		OomScoreAdj: 500,
+		// It is memory, and counts as the executor's: half of it, so that a full /tmp alone does not kill. Plugins may unpack and
+		// run programs in it; the root file system lets them do so anyway.
+		Tmpfs: map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,exec,mode=1777,size=%d", limits.Memory/2)},
+		// The engine never waits for who reads the log, so this bounds how far a reader may be behind: at a disk's speed some
+		// seconds, for a plugin that writes 1 MB/s the two minutes of a runner's restart. json-file, as it keeps entries as
+		// they were written, and can be read since a stamp.
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "32m", "max-file": "4"}},
+		Resources: container.Resources{
+			Memory:     limits.Memory,
+			MemorySwap: limits.Memory, // of both together: no swap
+			CPUPeriod:  cpuPeriod,
+			// Not NanoCPUs: those are refused above the machine's number of cores.
+			CPUQuota:  int64(limits.CPUs * cpuPeriod),
+			PidsLimit: &limits.Pids,
+			Ulimits:   []*container.Ulimit{{Name: "nofile", Soft: 8192, Hard: 8192}, {Name: "core"}},
+		},
+	}
+}
+
+// mounts are bind mounts of what exists: the engine refuses others, where a volume flag would make an empty directory.
+func mounts(from []msg.Mount) []mount.Mount {
+	var to []mount.Mount
+	for _, m := range from {
+		to = append(to, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	return to
+}
+
+func orElse(l, other msg.Limits) msg.Limits {
+	return msg.Limits{
+		Memory: cmp.Or(l.Memory, other.Memory),
+		CPUs:   cmp.Or(l.CPUs, other.CPUs),
+		Pids:   cmp.Or(l.Pids, other.Pids),
+	}
+}
