@@ -2,7 +2,7 @@ package shell
 
 import (
 	"cmp"
-	"reflect"
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -47,7 +47,7 @@ func (s *shell[M]) start() {
 
 func (s *shell[M]) receive(m M, subject string) {
 	point := s.cell.sys.scheduler.Point
-	s.turn("receive", reflect.TypeOf(m).String(), subject, func() {
+	s.turn("receive", fmt.Sprintf("%T", m), subject, func() {
 		point(s.cell.path, m)
 		s.behavior.Receive(&s.ctx, m)
 		point(s.cell.path, m)

@@ -74,6 +74,8 @@ func (o *obedient) Receive(c *Ctx[order], m order) {
 		o.heard.add("%s", m)
 	case asks:
 		m.reply(o.heard.String())
+	default:
+		o.heard.add("what is %v?", m)
 	}
 }
 
