@@ -1,0 +1,263 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// Run tests that the driver keeps the contract.
+func Run(t *testing.T, h Harness) {
+	for _, promise := range promises {
+		t.Run(promise.name, func(t *testing.T) {
+			t.Parallel()
+			promise.test(h.bench(t))
+		})
+	}
+}
+
+var promises = []struct {
+	name string
+	test func(*bench)
+}{
+	{"ready is nil when the engine answers", func(b *bench) { b.ok(b.Ready(b.ctx)) }},
+	{"an executor is listed from its create to its remove", listed},
+	{"verbs may be repeated", repeated},
+	{"an executor that has ended does not start again", startsOnce},
+	{"wait returns the exit that comes", func(b *bench) { b.expect(b.start(Lives), msg.SIGTERM, 143) }},
+	{"wait returns the exit that was", exited},
+	{"wait on an executor that was not started waits for its end", waitsForStart},
+	{"wait on an executor that is removed before it was started ends", waitsForNothing},
+	{"everybody who waits is told", everybody},
+	{"SIGABRT reaches the program", func(b *bench) { b.expect(b.start(Lives), msg.SIGABRT, 134) }},
+	{"SIGKILL ends a program that ignores the others", stubborn},
+	{"an end for want of memory is told", outOfMemory},
+	{"an executor that is removed while it runs is gone", removed},
+	{"an executor that does not exist is no executor", unknown},
+	{"a context that ends is the error", contextEnds},
+	{"the log is whole and its stamps never go back", wholeLog},
+	{"a line that is too long for an entry comes in several", longLine},
+	{"the log is handed on while the program runs", follows},
+	{"reading can be resumed at every entry and within", resumes},
+	{"an error of emit ends the reading", emitFails},
+	{"an image that is here is pulled without a registry", pulls},
+	{"an image that is nowhere is no image", pullsNothing},
+}
+
+func listed(b *bench) {
+	spec := b.spec(Lives)
+	expect := func(want msg.ContainerState) {
+		b.Helper()
+		list, err := b.List(b.ctx)
+		b.ok(err)
+		var found []msg.Container
+		for _, c := range list {
+			if c.ID == spec.ID {
+				found = append(found, c)
+			}
+		}
+		switch {
+		case want == "" && len(found) == 0:
+		case len(found) == 1 && found[0] == msg.Container{ID: spec.ID, State: want, Image: spec.Image}:
+		default:
+			b.Errorf("listed as %v, want it %s of %s", found, want, spec.Image)
+		}
+	}
+	expect("")
+	b.ok(b.Create(b.ctx, spec))
+	expect(msg.ContainerCreated)
+	b.ok(b.Start(b.ctx, spec.ID))
+	expect(msg.ContainerRunning)
+	b.ok(b.Signal(b.ctx, spec.ID, msg.SIGKILL))
+	b.exit(spec.ID)
+	expect(msg.ContainerExited)
+	b.ok(b.Remove(b.ctx, spec.ID))
+	expect("")
+}
+
+func repeated(b *bench) {
+	spec := b.spec(Lives)
+	for range 2 {
+		b.ok(b.Create(b.ctx, spec))
+	}
+	for range 2 {
+		b.ok(b.Start(b.ctx, spec.ID))
+	}
+	b.ok(b.Create(b.ctx, spec))
+	for range 2 {
+		b.ok(b.Signal(b.ctx, spec.ID, msg.SIGKILL))
+		b.exit(spec.ID)
+	}
+	for range 2 {
+		b.ok(b.Remove(b.ctx, spec.ID))
+	}
+}
+
+func startsOnce(b *bench) {
+	id := b.start(Quits)
+	first := b.exit(id)
+	b.ok(b.Start(b.ctx, id))
+	if again := b.exit(id); !again.At.Equal(first.At) {
+		b.Errorf("ended at %v, and again at %v", first.At, again.At)
+	}
+	if got := textOf(b.log(id, msg.Position{})); got != "one\ntwo\nthree\n" {
+		b.Errorf("its log is %q", got)
+	}
+}
+
+// expect sends a signal and wants an exit code.
+func (b *bench) expect(id msg.ExecutorID, s msg.Signal, code int) {
+	b.Helper()
+	b.ok(b.Signal(b.ctx, id, s))
+	if exit := b.exit(id); exit.Code != code || exit.OOM || exit.At.IsZero() {
+		b.Errorf("%s ends it with %+v, want code %d", s, exit, code)
+	}
+}
+
+func exited(b *bench) {
+	id := b.start(Quits)
+	for range 2 {
+		if exit := b.exit(id); exit.Code != 7 || exit.OOM || exit.At.IsZero() {
+			b.Errorf("ended with %+v, want code 7", exit)
+		}
+	}
+}
+
+func waitsForStart(b *bench) {
+	id := b.create(Quits)
+	exits := make(chan msg.Exit, 1)
+	go func() {
+		exit, err := b.Wait(b.ctx, id)
+		if err != nil {
+			b.Error(err)
+		}
+		exits <- exit
+	}()
+	select {
+	case exit := <-exits:
+		b.Fatalf("ended with %+v before it was started", exit)
+	case <-time.After(100 * time.Millisecond): // a wait that returns later is caught by its exit code
+	}
+	b.ok(b.Start(b.ctx, id))
+	if exit := <-exits; exit.Code != 7 {
+		b.Errorf("ended with %+v, want code 7", exit)
+	}
+}
+
+func waitsForNothing(b *bench) {
+	id := b.create(Quits)
+	errs := make(chan error, 1)
+	go func() {
+		_, err := b.Wait(b.ctx, id)
+		errs <- err
+	}()
+	b.ok(b.Remove(b.ctx, id))
+	if err := <-errs; !errors.Is(err, msg.ErrNoExecutor) {
+		b.Errorf("wait returns %v", err)
+	}
+}
+
+func everybody(b *bench) {
+	id := b.start(Lives)
+	exits := make(chan msg.Exit)
+	for range 5 {
+		go func() {
+			exit, err := b.Wait(b.ctx, id)
+			if err != nil {
+				b.Error(err)
+			}
+			exits <- exit
+		}()
+	}
+	b.ok(b.Signal(b.ctx, id, msg.SIGKILL))
+	for range 5 {
+		if exit := <-exits; exit.Code != 137 {
+			b.Errorf("ended with %+v, want code 137", exit)
+		}
+	}
+}
+
+func stubborn(b *bench) {
+	id := b.start(Stubborn)
+	b.ok(b.Signal(b.ctx, id, msg.SIGABRT))
+	b.ok(b.Signal(b.ctx, id, msg.SIGTERM))
+	b.expect(id, msg.SIGKILL, 137)
+}
+
+func outOfMemory(b *bench) {
+	if exit := b.exit(b.start(OOM)); !exit.OOM || exit.Code != 137 {
+		b.Errorf("ended with %+v, want code 137 for want of memory", exit)
+	}
+}
+
+func removed(b *bench) {
+	id := b.start(Lives)
+	b.ok(b.Remove(b.ctx, id))
+	_, err := b.Wait(b.ctx, id)
+	if !errors.Is(err, msg.ErrNoExecutor) {
+		b.Errorf("wait returns %v", err)
+	}
+}
+
+func unknown(b *bench) {
+	id := newID()
+	_, waiting := b.Wait(b.ctx, id)
+	for verb, err := range map[string]error{
+		"start":  b.Start(b.ctx, id),
+		"wait":   waiting,
+		"logs":   b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil }),
+		"signal": b.Signal(b.ctx, id, msg.SIGTERM),
+	} {
+		if !errors.Is(err, msg.ErrNoExecutor) {
+			b.Errorf("%s returns %v", verb, err)
+		}
+	}
+	b.ok(b.Remove(b.ctx, id))
+}
+
+func contextEnds(b *bench) {
+	enough := errors.New("enough")
+	id := b.start(Lives)
+	verbs := map[string]func(context.Context) error{
+		"wait": func(ctx context.Context) error { _, err := b.Wait(ctx, id); return err },
+		"logs": func(ctx context.Context) error {
+			return b.Logs(ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })
+		},
+		"list": func(ctx context.Context) error { _, err := b.List(ctx); return err },
+	}
+	for verb, call := range verbs {
+		ctx, cancel := context.WithCancelCause(b.ctx)
+		if verb == "list" {
+			cancel(enough)
+		} else {
+			time.AfterFunc(50*time.Millisecond, func() { cancel(enough) }) // likely to be waiting by then; right in any case
+		}
+		if err := call(ctx); !errors.Is(err, enough) || errors.Is(err, msg.ErrNoExecutor) {
+			b.Errorf("%s returns %v", verb, err)
+		}
+		cancel(nil)
+	}
+}
+
+func pulls(b *bench) {
+	if b.harness.Image == "" {
+		b.Skip("this driver pulls nothing")
+	}
+	for _, policy := range []msg.PullPolicy{msg.PullIfNotPresent, msg.PullNever, ""} {
+		if id, err := b.Pull(b.ctx, b.harness.Image, policy, ""); err != nil || id == "" {
+			b.Errorf("%q: image %q, error %v", policy, id, err)
+		}
+	}
+}
+
+func pullsNothing(b *bench) {
+	if b.harness.Missing == "" {
+		b.Skip("this driver pulls nothing")
+	}
+	if _, err := b.Pull(b.ctx, b.harness.Missing, msg.PullNever, ""); !errors.Is(err, msg.ErrNoImage) {
+		b.Errorf("pull returns %v", err)
+	}
+}

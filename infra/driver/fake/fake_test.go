@@ -1,0 +1,198 @@
+package fake_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"runnerd/infra/driver"
+	"runnerd/infra/driver/drivertest"
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestTheFakeKeepsTheContract(t *testing.T) {
+	programs := map[drivertest.Behaviour]fake.Program{
+		drivertest.Quits:    {Prints: []string{"one", "two", "three"}, RunFor: time.Millisecond, ExitCode: 7},
+		drivertest.Lives:    {Prints: []string{"ready"}},
+		drivertest.Stubborn: {Prints: []string{"ready"}, IgnoresStop: true},
+		drivertest.OOM:      {RunFor: time.Millisecond, OOM: true},
+		drivertest.LongLine: {Run: func(_ context.Context, w *fake.World) int {
+			for range 4 {
+				w.Print(strings.Repeat("x", 10_000))
+			}
+			w.Print("\n")
+			return 0
+		}},
+		drivertest.Floods: {Run: func(_ context.Context, w *fake.World) int {
+			for i := range 2000 {
+				w.Print(fmt.Sprintf("line %d\n", i))
+			}
+			return 0
+		}},
+	}
+	drivertest.Run(t, drivertest.Harness{
+		Driver: func(t *testing.T) driver.Driver {
+			d := fake.New()
+			t.Cleanup(d.Close)
+			d.Load("here", fake.Image{})
+			return d
+		},
+		Spec: func(_ *testing.T, d driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
+			p, ok := programs[does]
+			return msg.ExecutorSpec{Image: d.(*fake.Driver).Load(string(does), fake.Image{Program: p})}, ok
+		},
+		Image: "here", Missing: "nowhere",
+	})
+}
+
+func TestAProgramOfHoursTakesNoTimeInABubble(t *testing.T) {
+	bubble(t, func(ctx context.Context, d *fake.Driver) {
+		begin := time.Now()
+		id := run(t, d, fake.Program{RunFor: 3 * time.Hour, ExitCode: 2})
+		exit, err := d.Wait(ctx, id)
+		if err != nil || exit.Code != 2 || exit.At.Sub(begin) != 3*time.Hour {
+			t.Errorf("ended with %+v after %v, error %v", exit, exit.At.Sub(begin), err)
+		}
+	})
+}
+
+func TestARunFunctionSeesItsSpecAndItsSignalsAndThenIsKilled(t *testing.T) {
+	bubble(t, func(ctx context.Context, d *fake.Driver) {
+		seen := make(chan string, 3)
+		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.World) int {
+			seen <- w.Spec.Env["WORD"]
+			seen <- string(<-w.Signals)
+			<-ctx.Done()
+			seen <- "killed"
+			return 0
+		}})
+		check(t, d.Signal(ctx, id, msg.SIGTERM))
+		if word, signal := <-seen, <-seen; word != "mellon" || signal != "SIGTERM" {
+			t.Errorf("it saw %q and %q", word, signal)
+		}
+		check(t, d.Signal(ctx, id, msg.SIGKILL))
+		if exit, err := d.Wait(ctx, id); err != nil || exit.Code != 137 {
+			t.Errorf("ended with %+v, error %v", exit, err)
+		}
+		if last := <-seen; last != "killed" {
+			t.Errorf("it saw %q", last)
+		}
+	})
+}
+
+func TestAnEngineThatIsAwaySaysNothingAboutItsExecutors(t *testing.T) {
+	bubble(t, func(ctx context.Context, d *fake.Driver) {
+		away := errors.New("nothing answers")
+		id := run(t, d, fake.Program{RunFor: time.Hour})
+		time.AfterFunc(time.Minute, func() { d.Down(away) })
+		if _, err := d.Wait(ctx, id); !errors.Is(err, away) || errors.Is(err, msg.ErrNoExecutor) {
+			t.Errorf("wait returns %v", err)
+		}
+		if _, err := d.List(ctx); !errors.Is(err, away) {
+			t.Errorf("list returns %v", err)
+		}
+		d.Down(nil)
+		if exit, err := d.Wait(ctx, id); err != nil || exit.Code != 0 {
+			t.Errorf("ended with %+v, error %v", exit, err)
+		}
+	})
+}
+
+func TestACreateWhoseAnswerWasLostHasBeenDone(t *testing.T) {
+	bubble(t, func(ctx context.Context, d *fake.Driver) {
+		lost := errors.New("connection reset")
+		d.Script(fake.Create, fake.Call{AnswerLost: lost}, fake.Call{Takes: time.Second})
+		spec := msg.ExecutorSpec{ID: "e1", Image: d.Load("p", fake.Image{})}
+		if err := d.Create(ctx, spec); !errors.Is(err, lost) {
+			t.Errorf("create returns %v", err)
+		}
+		if list, err := d.List(ctx); err != nil || len(list) != 1 {
+			t.Errorf("there are %v, error %v", list, err)
+		}
+		check(t, d.Create(ctx, spec))
+	})
+}
+
+func TestACallThatStallsEndsWithItsContext(t *testing.T) {
+	bubble(t, func(ctx context.Context, d *fake.Driver) {
+		d.Script(fake.Pull, fake.Call{Stalls: true})
+		ctx, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		if _, err := d.Pull(ctx, "p", msg.PullAlways, ""); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("pull returns %v", err)
+		}
+	})
+}
+
+func TestWhatPullReturns(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		policy       msg.PullPolicy
+		secret       string
+		local        bool
+		remote       bool
+		moved, fails bool
+	}{
+		{name: "what is here is not pulled", policy: msg.PullIfNotPresent, local: true, remote: true},
+		{name: "what is here is pulled again when always", policy: msg.PullAlways, secret: "s", local: true, remote: true, moved: true},
+		{name: "what is not here is pulled", policy: msg.PullIfNotPresent, secret: "s", remote: true, moved: true},
+		{name: "without its secret it is nowhere", policy: msg.PullIfNotPresent, remote: true, fails: true},
+		{name: "never is never", policy: msg.PullNever, secret: "s", remote: true, fails: true},
+		{name: "what is nowhere cannot be pulled", policy: msg.PullAlways, local: true, fails: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := fake.New()
+			var here, there msg.ImageID
+			if c.local {
+				here = d.Load("p", fake.Image{})
+			}
+			if c.remote {
+				there = d.Push("p", fake.Image{Secret: "s"})
+			}
+			id, err := d.Pull(t.Context(), "p", c.policy, c.secret)
+			switch {
+			case c.fails:
+				if !errors.Is(err, msg.ErrNoImage) {
+					t.Errorf("pull returns %q, %v", id, err)
+				}
+			case err != nil, c.moved && id != there, !c.moved && id != here:
+				t.Errorf("pull returns %q, %v; here is %q, there %q", id, err, here, there)
+			}
+		})
+	}
+}
+
+func bubble(t *testing.T, test func(context.Context, *fake.Driver)) {
+	synctest.Test(t, func(t *testing.T) {
+		d := fake.New()
+		defer d.Close()
+		test(t.Context(), d)
+	})
+}
+
+// run returns an executor that runs.
+func run(t *testing.T, d *fake.Driver, p fake.Program) msg.ExecutorID {
+	t.Helper()
+	spec := msg.ExecutorSpec{
+		ID: "e1", Image: d.Load("p", fake.Image{Program: p}), Env: map[string]string{"WORD": "mellon"},
+	}
+	check(t, d.Create(t.Context(), spec))
+	check(t, d.Start(t.Context(), spec.ID))
+	return spec.ID
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
