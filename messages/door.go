@@ -55,8 +55,9 @@ const (
 
 // Access is what an executor must be given to find its door.
 type Access struct {
-	Env   map[string]string
-	Files map[string][]byte // service-account files by name: token, ca.crt, namespace
+	Env    map[string]string
+	Files  map[string][]byte // to be put below the executor's directory, by name
+	Mounts []Mount           // of parts of that directory
 }
 
 // HandedOver is the moment at which a job became an executor's.

@@ -55,6 +55,8 @@ type (
 	LogsEnded struct{ Err error }
 	// LogClosed: the job's log is complete.
 	LogClosed struct{ Execution ExecutionID }
+	// IdleNotNoted: the time of the first hold is not in the executor's record.
+	IdleNotNoted struct{ Err error }
 	// JobEnded: the job's ending stands in the spool.
 	JobEnded struct {
 		Execution ExecutionID
@@ -67,14 +69,20 @@ type (
 		Err  error
 	}
 	// Examined: after its exit, its directory was read for a last time and its log to the end.
-	Examined struct{ Err error }
+	Examined struct {
+		Closed []ExecutionID // whose logs are complete now
+		Err    error
+	}
 	// Signalled: the signal is sent, as step Step of the stop sequence.
 	Signalled struct {
 		Step int
 		Err  error
 	}
 	// Removed: nothing of it is left.
-	Removed struct{ Err error }
+	Removed struct {
+		Closed []ExecutionID // whose logs are complete now
+		Err    error
+	}
 
 	// LimitPassed: a state or a wait has lasted too long. Entered tells which visit of that state is meant.
 	LimitPassed struct{ Entered uint64 }
@@ -86,28 +94,29 @@ type (
 	RetryDue struct{ What string }
 )
 
-func (Assign) toExecutor()      {}
-func (Retire) toExecutor()      {}
-func (AbortJob) toExecutor()    {}
-func (Prepared) toExecutor()    {}
-func (Found) toExecutor()       {}
-func (Pulled) toExecutor()      {}
-func (Launched) toExecutor()    {}
-func (AtDoor) toExecutor()      {}
-func (DoorLost) toExecutor()    {}
-func (GivenJob) toExecutor()    {}
-func (LogWritten) toExecutor()  {}
-func (LogsEnded) toExecutor()   {}
-func (LogClosed) toExecutor()   {}
-func (JobEnded) toExecutor()    {}
-func (Exited) toExecutor()      {}
-func (Examined) toExecutor()    {}
-func (Signalled) toExecutor()   {}
-func (Removed) toExecutor()     {}
-func (LimitPassed) toExecutor() {}
-func (StopStepDue) toExecutor() {}
-func (LogCloseDue) toExecutor() {}
-func (RetryDue) toExecutor()    {}
+func (Assign) toExecutor()       {}
+func (Retire) toExecutor()       {}
+func (AbortJob) toExecutor()     {}
+func (Prepared) toExecutor()     {}
+func (Found) toExecutor()        {}
+func (Pulled) toExecutor()       {}
+func (Launched) toExecutor()     {}
+func (AtDoor) toExecutor()       {}
+func (DoorLost) toExecutor()     {}
+func (GivenJob) toExecutor()     {}
+func (LogWritten) toExecutor()   {}
+func (LogsEnded) toExecutor()    {}
+func (LogClosed) toExecutor()    {}
+func (IdleNotNoted) toExecutor() {}
+func (JobEnded) toExecutor()     {}
+func (Exited) toExecutor()       {}
+func (Examined) toExecutor()     {}
+func (Signalled) toExecutor()    {}
+func (Removed) toExecutor()      {}
+func (LimitPassed) toExecutor()  {}
+func (StopStepDue) toExecutor()  {}
+func (LogCloseDue) toExecutor()  {}
+func (RetryDue) toExecutor()     {}
 
 // ExecutorLimits bound each part of an executor's life.
 type ExecutorLimits struct {
@@ -119,5 +128,4 @@ type ExecutorLimits struct {
 	Abort  time.Duration // after SIGABRT
 	Term   time.Duration // after SIGTERM
 	Quiet  time.Duration // without output while idle, until the job's log is closed
-	Jobs   int           // a plugin of the Python SDK takes no more than this; zero: no bound
 }

@@ -33,7 +33,7 @@ type (
 	// ChildDue: children that went down with a crash are to be started again.
 	ChildDue struct{}
 	// CrashJournaled: a crash that was about a job is noted with it.
-	CrashJournaled struct{ Err error }
+	CrashJournaled struct{ Execution ExecutionID }
 	// Drain: end in an orderly way. Done is called when nothing runs any more.
 	Drain struct{ Done func() }
 	// PoolDrained: the last executor is gone.

@@ -1,0 +1,33 @@
+package actors
+
+import "time"
+
+// backoff spreads repeated attempts: min, 2·min, 4·min … max, each ± jitter.
+type backoff struct {
+	min, max time.Duration
+	jitter   float64 // 0.2: ± 20 %
+}
+
+// after is the wait after so many failures in a row; chance is in [0,1).
+func (b backoff) after(failures int, chance float64) time.Duration {
+	d := b.min
+	for i := 1; i < failures && d < b.max; i++ {
+		d *= 2
+	}
+	d = min(d, b.max)
+	return time.Duration(float64(d) * (1 + b.jitter*(2*chance-1)))
+}
+
+// afterError is after, and never sooner than the server asked for.
+func (b backoff) afterError(err error, failures int, chance float64) time.Duration {
+	d := b.after(failures, chance)
+	if r, ok := asRefusal(err); ok && r.RetryAfter > d {
+		return r.RetryAfter
+	}
+	return d
+}
+
+var (
+	towardsServer = backoff{min: 500 * time.Millisecond, max: 30 * time.Second, jitter: 0.3}
+	towardsEngine = backoff{min: 200 * time.Millisecond, max: 5 * time.Second, jitter: 0.2}
+)

@@ -1,0 +1,196 @@
+package actors
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+const (
+	// abortsKept is how long an abort waits for a job that it may have overtaken.
+	abortsKept = 2 * time.Minute
+	// poisonAfter is how many actors may panic on one job before it is failed and the others go on.
+	poisonAfter = 3
+)
+
+// dispatcher decides who runs where. It knows the jobs that wait and the executors that exist; what to do follows from
+// these two by decide, after every message.
+type dispatcher struct {
+	Shop
+	reporter msg.Receiver[msg.ToReporter]
+
+	config   msg.Config
+	adopted  bool // all executors that outlived a restart are known
+	members  map[msg.ExecutorID]*member
+	waiting  map[msg.ExecutionID]waiting
+	arrivals uint64
+	aborts   map[msg.ExecutionID]string // that came before their jobs
+	wanted   msg.Receiver[msg.ToPoller] // waits for room; nil: nobody
+	drained  func()                     // not nil: draining
+}
+
+// waiting is a job without an executor.
+type waiting struct {
+	waitingJob
+	job msg.Job
+}
+
+func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
+	d.members = map[msg.ExecutorID]*member{}
+	d.waiting = map[msg.ExecutionID]waiting{}
+	d.aborts = map[msg.ExecutionID]string{}
+}
+
+func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
+	switch m := m.(type) {
+	case msg.Adopt:
+		d.adopt(c, m.Record)
+	case msg.AdoptionEnded:
+		d.adopted = true
+	case msg.Configured:
+		d.configure(c, m.Config)
+	case msg.RoomWanted:
+		d.wanted = m.To
+	case msg.JobConfirmed:
+		c.About(string(m.Job.Execution))
+		d.admit(c, m.Job)
+	case msg.Abort:
+		c.About(string(m.Execution))
+		d.abort(c, m)
+	case msg.AbortForgotten:
+		delete(d.aborts, m.Execution)
+	case msg.WaitingJobEnded:
+		d.reporter.Tell(msg.Report{Execution: m.Execution})
+	case msg.DrainDispatch:
+		d.drained, d.wanted = m.Done, nil
+	case msg.PoolWanted:
+		m.Reply(d.picture())
+	case msg.Idle, msg.Unsettled, msg.ImageFound, msg.JobOver, msg.JobReturned, msg.Retired, msg.Gone,
+		msg.EvictionDue, msg.CrashCounted, msg.RespawnDue:
+		d.heard(c, m)
+	}
+	d.dispatch(c)
+}
+
+// admit lets a job in, once: it is told again after every restart of the poller.
+func (d *dispatcher) admit(c *shell.Ctx[msg.ToDispatcher], job msg.Job) {
+	rec, there := d.Spool.Job(job.Execution)
+	_, waits := d.waiting[job.Execution]
+	if !there || rec.Stage >= msg.HandedOut || waits || d.memberOf(job.Execution) != nil {
+		return
+	}
+	reason := rec.Abort
+	if early, ok := d.aborts[job.Execution]; ok {
+		reason = early
+	}
+	if reason != "" {
+		d.endWaiting(c, job, reason)
+		return
+	}
+	d.arrivals++
+	d.waiting[job.Execution] = waiting{job: job, waitingJob: waitingJob{
+		id: job.Execution, key: d.config.KeyOf(job), kind: job.Kind, priority: job.Priority, order: d.arrivals}}
+}
+
+func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
+	if w, ok := d.waiting[m.Execution]; ok {
+		delete(d.waiting, m.Execution)
+		d.endWaiting(c, w.job, m.Reason)
+	} else if x := d.memberOf(m.Execution); x != nil {
+		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
+	} else if _, there := d.Spool.Job(m.Execution); !there || d.aborts[m.Execution] == "" {
+		d.aborts[m.Execution] = m.Reason
+		c.After("abort "+string(m.Execution), abortsKept, msg.AbortForgotten{Execution: m.Execution})
+	}
+}
+
+func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], job msg.Job, reason string) {
+	spool := d.Spool
+	c.Go("abort "+string(job.Execution), func(context.Context) msg.ToDispatcher {
+		end(spool, job.Execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + reason})
+		return msg.WaitingJobEnded{Execution: job.Execution}
+	})
+}
+
+// dispatch does what follows from what there is now.
+func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
+	if !d.adopted {
+		return
+	}
+	queue := make([]waitingJob, 0, len(d.waiting))
+	for _, w := range d.waiting {
+		queue = append(queue, w.waitingJob)
+	}
+	for _, todo := range decide(d.config.Capacity, d.slots(), queue) {
+		switch {
+		case todo.evict != "":
+			d.evict(c, d.members[todo.evict], todo.why)
+		case todo.reuse != "":
+			d.assign(c, d.members[todo.reuse], d.take(todo.job))
+		default:
+			d.launch(c, d.take(todo.job))
+		}
+	}
+	d.answerRoom()
+	d.drain(c)
+}
+
+func (d *dispatcher) take(id msg.ExecutionID) waiting {
+	w := d.waiting[id]
+	delete(d.waiting, id)
+	return w
+}
+
+func (d *dispatcher) answerRoom() {
+	if d.wanted == nil || d.drained != nil {
+		return
+	}
+	if n := room(d.config.Capacity, d.slots(), len(d.waiting)); n > 0 {
+		d.wanted.Tell(msg.Room{N: n})
+		d.wanted = nil
+	}
+}
+
+func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
+	if d.drained == nil || len(d.waiting) > 0 {
+		return
+	}
+	for _, x := range d.inOrder() {
+		if x.state == slotIdle {
+			d.evict(c, x, "the runner drains")
+		}
+	}
+	if len(d.members) == 0 {
+		d.drained()
+		d.drained = func() {}
+	}
+}
+
+func (d *dispatcher) configure(c *shell.Ctx[msg.ToDispatcher], config msg.Config) {
+	if config.Revision < d.config.Revision {
+		return
+	}
+	d.config = config
+	for _, x := range d.inOrder() {
+		if x.state == slotIdle {
+			d.armEviction(c, x)
+		}
+	}
+}
+
+func (d *dispatcher) picture() msg.Pool {
+	p := msg.Pool{Capacity: d.config.Capacity}
+	for _, x := range d.inOrder() {
+		v := msg.ExecutorView{ID: x.id, Image: x.key.Image, State: string(x.state), Jobs: x.seq}
+		if x.job != nil {
+			v.Job = x.job.job.Execution
+		}
+		p.Executors = append(p.Executors, v)
+	}
+	p.Waiting = slices.Sorted(maps.Keys(d.waiting))
+	return p
+}

@@ -1,0 +1,432 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"time"
+
+	"runnerd/actors/shell"
+	"runnerd/infra/driver"
+	msg "runnerd/messages"
+)
+
+// Shop is what the dispatcher and its executors work with.
+type Shop struct {
+	Spool     Spool
+	Driver    driver.Driver
+	Gateway   Gateway
+	Vault     Vault
+	NewFilter func([]msg.Secret) Filter
+	NewID     func() msg.ExecutorID
+	Limits    msg.ExecutorLimits
+	FilesOnly bool // the driver's executors cannot reach the gateway's Secrets API
+}
+
+// executor is one container for its whole life, from before its create until nothing of it is left. It says what happens to
+// the dispatcher, which alone decides that a job comes or that the executor goes.
+//
+// A crash of this actor leaves the container alone: the next one finds out from the spool, the engine and the gateway where
+// it stands, and goes on.
+type executor struct {
+	Shop
+	id         msg.ExecutorID
+	dispatcher msg.Receiver[msg.ToDispatcher]
+	reporter   msg.Receiver[msg.ToReporter]
+	book       *logbook // guarded by its own mutex
+
+	// Owned by Receive.
+	record    msg.ExecutorRecord
+	seq       uint64
+	state     life
+	entered   uint64 // counts the states entered, so that a limit belongs to one
+	job       *assignment
+	held      bool // its GET waits
+	sdk       msg.SDK
+	retire    string    // why it takes no more jobs
+	exit      *msg.Exit // seen
+	logsEnded bool
+	inFlight  bool // directory or container is being made: that must not be overtaken
+	observed  bool // the container's output and end are followed
+	pullTask  shell.Task
+	attached  bool // it has lived before this actor
+	tries     int  // of the engine call that fails now
+}
+
+// assignment is the executor's job until its ending is in the spool.
+type assignment struct {
+	job     msg.Job
+	given   bool        // handed out, by the journal
+	giving  bool        // being handed out
+	abort   string      // asked for while it was being handed out
+	verdict *msg.Ending // how it is to end, whatever the plugin does now
+}
+
+func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
+	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, dispatcher: dispatcher, reporter: reporter,
+		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter}}
+}
+
+// Start looks in the spool: an executor that has a record there has lived before.
+func (e *executor) Start(c *shell.Ctx[msg.ToExecutor]) {
+	for _, rec := range e.Spool.Executors() {
+		if rec.ID == e.id {
+			e.record = rec
+			e.attach(c)
+			return
+		}
+	}
+	e.enter(c, pulling)
+}
+
+func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+	if e.job != nil {
+		c.About(string(e.job.job.Execution))
+	}
+	switch m := m.(type) {
+	case msg.Assign:
+		c.About(string(m.Job.Execution))
+		e.assign(c, m)
+	case msg.Retire:
+		e.retireFor(c, m.Reason)
+	case msg.AbortJob:
+		e.abort(c, m)
+	case msg.Prepared, msg.Found, msg.Pulled, msg.Launched:
+		e.born(c, m)
+	case msg.AtDoor:
+		e.atDoor(c, m.Visit)
+	case msg.DoorLost:
+		e.retry(c, "door", m.Err)
+	case msg.GivenJob:
+		e.given(c, m)
+	case msg.LogWritten:
+		if e.job == nil || e.job.verdict == nil || e.job.job.Execution != m.Execution {
+			e.reporter.Tell(msg.Report{Execution: m.Execution})
+		}
+	case msg.LogsEnded:
+		e.logsRead(c, m.Err)
+	case msg.LogCloseDue:
+		e.closeLog(c, m.Execution)
+	case msg.LogClosed:
+		e.reporter.Tell(msg.Report{Execution: m.Execution})
+	case msg.IdleNotNoted:
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("after a restart its idle time will count from then")
+	case msg.JobEnded:
+		e.ended(c, m)
+	case msg.Exited:
+		e.exited(c, m)
+	case msg.Examined:
+		e.examined(c, m)
+	case msg.Signalled:
+		e.signalled(c, m)
+	case msg.StopStepDue:
+		e.signal(c, m.Step)
+	case msg.Removed:
+		e.removed(c, m)
+	case msg.LimitPassed:
+		if m.Entered == e.entered {
+			e.limitPassed(c)
+		}
+	case msg.RetryDue:
+		e.again(c, m.What)
+	}
+}
+
+// enter changes the state and arms its time limit.
+func (e *executor) enter(c *shell.Ctx[msg.ToExecutor], to life) {
+	if !e.state.mayBecome(to) {
+		panic(fmt.Sprintf("executor: %q cannot become %q", e.state, to))
+	}
+	line := c.Log().Debug().Str("executor", string(e.id)).Str("from", string(e.state)).Str("to", string(to))
+	if e.job != nil {
+		line = line.Str("job", string(e.job.job.ID))
+	}
+	line.Msg("executor changes")
+	e.state = to
+	e.limit(c, e.limitOf(to))
+}
+
+// limit lets the current state last no longer than d from now; zero: as long as it likes.
+func (e *executor) limit(c *shell.Ctx[msg.ToExecutor], d time.Duration) {
+	e.entered++
+	c.Cancel("limit")
+	if d > 0 {
+		c.After("limit", d, msg.LimitPassed{Entered: e.entered})
+	}
+}
+
+func (e *executor) limitOf(s life) time.Duration {
+	switch s {
+	case pulling:
+		return e.Limits.Pull
+	case starting:
+		return e.Limits.Start
+	case running:
+		return e.runLimit()
+	case settling:
+		return e.Limits.Settle
+	case unborn, idle, stopping, gone:
+	}
+	return 0
+}
+
+func (e *executor) runLimit() time.Duration {
+	if own := e.job.job.Timeout; own > 0 && (e.Limits.Run == 0 || own < e.Limits.Run) {
+		return own
+	}
+	return e.Limits.Run
+}
+
+// prepare makes everything that must be there before the container: the job's secrets known to the mask, the directory, the
+// door.
+func (e *executor) prepare(c *shell.Ctx[msg.ToExecutor]) {
+	e.inFlight = true
+	shop, book, rec, job := e.Shop, e.book, e.record, e.job.job
+	c.Go("prepare", func(context.Context) msg.ToExecutor {
+		secrets, err := openInput(shop, job.Execution)
+		if err != nil {
+			return msg.GivenJob{Execution: job.Execution, Unreadable: true, Err: err}
+		}
+		if rec.Mask, err = shop.Vault.Seal(secrets); err != nil {
+			return msg.Prepared{Err: err}
+		}
+		book.open(job.Execution, time.Time{}, secrets) // what it prints at its start belongs to its first job
+		access, err := shop.Gateway.Admit(rec)
+		if err != nil {
+			return msg.Prepared{Err: err}
+		}
+		return msg.Prepared{Err: shop.Spool.CreateExecutor(rec, access.Files)}
+	})
+}
+
+// attach goes on with an executor that has lived before.
+func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
+	e.attached = true
+	shop, book, rec := e.Shop, e.book, e.record
+	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
+		c.About(string(job.Execution))
+		e.job = &assignment{job: job.Job, given: true}
+	}
+	c.Go("find", func(ctx context.Context) msg.ToExecutor {
+		secrets, err := shop.Vault.Unseal(rec.Mask)
+		if err != nil {
+			return msg.Found{Err: err}
+		}
+		for _, job := range shop.Spool.Jobs() {
+			if job.Executor == rec.ID && !job.Log.Ended {
+				book.open(job.Execution, job.HandedOutAt, secrets)
+			}
+		}
+		if _, err := shop.Gateway.Admit(rec); err != nil {
+			return msg.Found{Err: err}
+		}
+		all, err := shop.Driver.List(ctx)
+		for _, container := range all {
+			if container.ID == rec.ID {
+				return msg.Found{Container: &container}
+			}
+		}
+		return msg.Found{Err: err}
+	})
+}
+
+// born takes the steps from nothing to a running container, or finds the one that is there.
+func (e *executor) born(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+	switch m := m.(type) {
+	case msg.Prepared:
+		e.inFlight = false
+		if m.Err != nil || e.state == stopping {
+			e.notStarted(c, fmt.Sprintf("the executor's directory cannot be made: %v", m.Err))
+			return
+		}
+		e.pull(c)
+	case msg.Pulled:
+		if e.state != pulling { // it is to stop
+			return
+		}
+		if m.Err != nil {
+			e.notStarted(c, m.Err.Error())
+			return
+		}
+		e.record.ImageID = m.Image
+		e.dispatcher.Tell(msg.ImageFound{Executor: e.id, Image: m.Image})
+		e.enter(c, starting)
+		if e.record.Mode == msg.Files {
+			e.give(c)
+		} else {
+			e.launch(c, nil)
+		}
+	case msg.Launched:
+		e.launched(c, m.Err)
+	case msg.Found:
+		e.found(c, m)
+	}
+}
+
+func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
+	drv, key := e.Driver, e.record.Key
+	e.pullTask = c.Go("pull", func(ctx context.Context) msg.ToExecutor {
+		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
+		return msg.Pulled{Image: image, Err: err}
+	})
+}
+
+// launch creates and starts the container. All of it may be repeated.
+func (e *executor) launch(c *shell.Ctx[msg.ToExecutor], jobEnv map[string]string) {
+	e.inFlight = true
+	shop, rec := e.Shop, e.record
+	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
+		err := shop.Spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) { r.ImageID = rec.ImageID })
+		if err != nil {
+			return msg.Launched{Err: err}
+		}
+		access, err := shop.Gateway.Admit(rec)
+		if err != nil {
+			return msg.Launched{Err: err}
+		}
+		maps.Copy(access.Env, jobEnv)
+		for i, mount := range access.Mounts {
+			access.Mounts[i].Source = filepath.Join(shop.Spool.ExecutorDir(rec.ID), mount.Source)
+		}
+		spec := msg.ExecutorSpec{ID: rec.ID, Image: rec.ImageID, Limits: rec.Key.Limits, Env: access.Env, Mounts: access.Mounts,
+			Labels: map[string]string{"runnerd.image": rec.Key.Image}}
+		if err := shop.Driver.Create(ctx, spec); err != nil {
+			return msg.Launched{Err: fmt.Errorf("create the executor: %w", err)}
+		}
+		if err := shop.Driver.Start(ctx, rec.ID); err != nil {
+			return msg.Launched{Err: fmt.Errorf("start the executor: %w", err)}
+		}
+		return msg.Launched{}
+	})
+}
+
+func (e *executor) launched(c *shell.Ctx[msg.ToExecutor], err error) {
+	e.inFlight = false
+	if err != nil {
+		e.notStarted(c, err.Error())
+		return
+	}
+	e.observe(c)
+	switch e.state {
+	case starting:
+		e.limit(c, e.Limits.PickUp)
+	case stopping:
+		e.signal(c, killStep)
+	case unborn, pulling, running, settling, idle, gone:
+	}
+}
+
+// observe follows the container: its door, its output, its end.
+func (e *executor) observe(c *shell.Ctx[msg.ToExecutor]) {
+	e.observed = true
+	e.watchDoor(c)
+	e.readLogs(c)
+	e.wait(c)
+}
+
+func (e *executor) watchDoor(c *shell.Ctx[msg.ToExecutor]) {
+	gateway, id := e.Gateway, e.id
+	c.Stream("door", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
+		return msg.DoorLost{Err: gateway.Watch(ctx, id, func(v msg.Visit) error { return emit(msg.AtDoor{Visit: v}) })}
+	})
+}
+
+func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
+	drv, book, id := e.Driver, e.book, e.id
+	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
+		from := book.rewind()
+		skip := from.Skip
+		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
+			grown, err := book.write(entries, &skip)
+			for _, job := range grown {
+				if err := emit(msg.LogWritten{Execution: job}); err != nil {
+					return err
+				}
+			}
+			return err
+		})}
+	})
+}
+
+func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
+	drv, id := e.Driver, e.id
+	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
+		exit, err := drv.Wait(ctx, id)
+		return msg.Exited{Exit: exit, Err: err}
+	})
+}
+
+// found goes on from what the engine says of an executor that has lived before.
+func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
+	switch {
+	case m.Err != nil: // absence is never guessed
+		e.retry(c, "find", m.Err)
+		return
+	case m.Container == nil:
+		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
+		return
+	case m.Container.State == msg.ContainerCreated && e.record.Mode != msg.Files:
+		e.enter(c, starting)
+		e.launch(c, nil)
+		return
+	case e.job != nil && e.job.given:
+		e.enter(c, running)
+	default:
+		e.enter(c, settling)
+	}
+	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
+	e.observe(c)
+	if why := e.spent(); why != "" && e.state == settling {
+		e.stop(c, why)
+	}
+}
+
+// spent says why an executor that was found again takes no more jobs.
+func (e *executor) spent() string {
+	last, ok := e.Spool.Job(e.record.Job)
+	switch {
+	case e.job != nil:
+		return ""
+	case e.retire != "":
+		return e.retire
+	case e.record.Mode != msg.Daemon && e.record.Jobs > 0:
+		return "it runs one job only, and that is over"
+	case ok && last.Stage >= msg.Ended && last.Ending.Outcome != msg.Completed:
+		return "its job was " + string(last.Ending.Outcome)
+	}
+	return ""
+}
+
+// retry repeats an engine or gateway call that failed: for as long as it takes, since an error says nothing about the
+// executor.
+func (e *executor) retry(c *shell.Ctx[msg.ToExecutor], what string, err error) {
+	if e.state == gone && what != "removal" && what != "examination" {
+		return
+	}
+	e.tries++
+	wait := towardsEngine.after(e.tries, c.Chance())
+	c.Log().Warn().Err(err).Str("executor", string(e.id)).Int("attempt", e.tries).Dur("retry", wait).Msg(what + " is repeated")
+	c.After("retry "+what, wait, msg.RetryDue{What: what})
+}
+
+func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
+	switch what {
+	case "find":
+		e.attach(c)
+	case "door":
+		e.watchDoor(c)
+	case "logs":
+		e.readLogs(c)
+	case "wait":
+		e.wait(c)
+	case "ending":
+		e.conclude(c, *e.job.verdict)
+	case "kill":
+		e.signal(c, killStep)
+	case "examination":
+		e.examine(c)
+	case "removal":
+		e.remove(c)
+	}
+}

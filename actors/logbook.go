@@ -1,0 +1,216 @@
+package actors
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// logbook turns the output of one executor into the logs of its jobs. Entries stamped before a job's hand-out belong to the
+// job before; what enters the spool is masked. A job's part of it is a chapter.
+//
+// The filter holds bytes back, so the position that goes into the spool with a text is that of the first byte not yet in
+// it: reading on from there after a loss repeats nothing and leaves nothing out.
+type logbook struct {
+	spool     Spool
+	executor  msg.ExecutorID
+	newFilter func([]msg.Secret) Filter
+
+	mu       sync.Mutex
+	secrets  []msg.Secret // of all its jobs: a later one may print what an earlier one left behind
+	chapters []*chapter   // that may still grow, in order
+	last     time.Time    // stamp of the newest entry
+	index    int          // how many entries before the newest bear that stamp
+}
+
+// chapter is the log of one job while it may still grow.
+type chapter struct {
+	job    msg.ExecutionID
+	from   time.Time    // its output begins here
+	resume msg.Position // what is before it is in the spool already
+	filter Filter
+	inside []piece // of entries, whose bytes the filter may hold
+}
+
+// piece is what the filter took of one entry.
+type piece struct {
+	at  msg.Position // of its first byte
+	len int
+}
+
+// open begins a job's chapter: what is stamped from then on is its.
+func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range secrets {
+		if !slices.Contains(b.secrets, s) {
+			b.secrets = append(b.secrets, s)
+		}
+	}
+	for _, ch := range b.chapters {
+		if ch.job == job {
+			return
+		}
+	}
+	b.chapters = append(b.chapters, b.begin(job, from))
+	slices.SortStableFunc(b.chapters, func(x, y *chapter) int { return x.from.Compare(y.from) })
+}
+
+// known returns all that is masked.
+func (b *logbook) known() []msg.Secret {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.secrets)
+}
+
+func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
+	ch := &chapter{job: job, from: from, filter: b.newFilter(b.secrets)}
+	if rec, ok := b.spool.Job(job); ok {
+		ch.resume = rec.Log.Resume
+	}
+	return ch
+}
+
+// withdraw takes back an open: the job was not handed out.
+func (b *logbook) withdraw(job msg.ExecutionID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.chapters = slices.DeleteFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+}
+
+// rewind forgets what is not in the spool, and returns where to read on.
+func (b *logbook) rewind() msg.Position {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last, b.index = time.Time{}, 0
+	for i, ch := range b.chapters {
+		b.chapters[i] = b.begin(ch.job, ch.from)
+	}
+	if len(b.chapters) == 0 {
+		return msg.Position{}
+	}
+	from := b.chapters[0].resume
+	if from.Time.IsZero() {
+		from.Time = b.chapters[0].from
+	}
+	b.last, b.index = from.Time, from.Count-1
+	return from
+}
+
+// write takes entries and returns the jobs whose logs in the spool have grown.
+func (b *logbook) write(entries []msg.LogEntry, skip *int) ([]msg.ExecutionID, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ready := map[*chapter][]byte{}
+	for _, e := range entries {
+		if e.Time.Equal(b.last) {
+			b.index++
+		} else {
+			b.last, b.index = e.Time, 0
+		}
+		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
+		*skip = 0
+		if ch := b.owner(e.Time); ch != nil {
+			ready[ch] = append(ready[ch], ch.take(at, e.Text)...)
+		}
+	}
+	var grown []msg.ExecutionID
+	for _, ch := range slices.Clone(b.chapters) {
+		if text := ready[ch]; len(text) > 0 {
+			if err := b.spool.AppendLog(ch.job, text, ch.next(b.last, b.index)); err != nil {
+				return grown, err
+			}
+			grown = append(grown, ch.job)
+		}
+	}
+	return grown, nil
+}
+
+// owner is the newest chapter that had begun at that time.
+func (b *logbook) owner(t time.Time) *chapter {
+	for _, ch := range slices.Backward(b.chapters) {
+		if !t.Before(ch.from) {
+			return ch
+		}
+	}
+	return nil
+}
+
+func (ch *chapter) take(at msg.Position, text []byte) []byte {
+	if n := ch.known(at, len(text)); n > 0 {
+		text, at.Skip = text[n:], at.Skip+n
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	ch.inside = append(ch.inside, piece{at, len(text)})
+	return ch.filter.Write(text)
+}
+
+// known is how many of an entry's bytes are in the spool already.
+func (ch *chapter) known(at msg.Position, size int) int {
+	switch c := cmp.Or(at.Time.Compare(ch.resume.Time), cmp.Compare(at.Count, ch.resume.Count)); {
+	case c < 0:
+		return size
+	case c == 0:
+		return min(size, max(0, ch.resume.Skip-at.Skip))
+	default:
+		return 0
+	}
+}
+
+// next is the position of the first byte that the filter still holds, or else of what comes after the newest entry.
+func (ch *chapter) next(last time.Time, index int) msg.Position {
+	held := ch.filter.Held()
+	for i, before := len(ch.inside)-1, 0; i >= 0; i-- {
+		p := ch.inside[i]
+		if before+p.len >= held && held > 0 {
+			ch.inside = ch.inside[i:]
+			at := p.at
+			at.Skip += p.len - (held - before)
+			return at
+		}
+		before += p.len
+	}
+	ch.inside = nil
+	return msg.Position{Time: last, Count: index + 1}
+}
+
+// close ends a job's log: what the filter holds goes into it, and nothing is added any more.
+func (b *logbook) close(job msg.ExecutionID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	if i < 0 { // nothing was written
+		return b.spool.EndLog(job)
+	}
+	ch := b.chapters[i]
+	if rest := ch.filter.Flush(); len(rest) > 0 {
+		if err := b.spool.AppendLog(job, rest, ch.next(b.last, b.index)); err != nil {
+			return err
+		}
+	}
+	if err := b.spool.EndLog(job); err != nil {
+		return err
+	}
+	b.chapters = slices.Delete(b.chapters, i, i+1)
+	return nil
+}
+
+// closeAll ends all logs, and returns whose.
+func (b *logbook) closeAll() ([]msg.ExecutionID, error) {
+	b.mu.Lock()
+	open := slices.Clone(b.chapters)
+	b.mu.Unlock()
+	var closed []msg.ExecutionID
+	for _, ch := range open {
+		if err := b.close(ch.job); err != nil {
+			return closed, err
+		}
+		closed = append(closed, ch.job)
+	}
+	return closed, nil
+}

@@ -1,0 +1,46 @@
+package actors
+
+import (
+	"cmp"
+	"slices"
+
+	msg "runnerd/messages"
+)
+
+// Recovery's plan, free of actors: from what the spool and the engine know to what to do. The same at the start of the
+// process and after a crash of the dispatcher; carried out twice it does no harm.
+
+// action is one thing to do: exactly one field is set.
+type action struct {
+	adopt *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
+	reap  msg.ExecutorID      // a container of ours that no record knows
+	lost  *lostJob
+}
+
+// lostJob was handed out to an executor of which nothing is left: neither container nor record, and so no result either.
+type lostJob struct {
+	id  msg.ExecutionID
+	why string
+}
+
+func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg.Container) []action {
+	var todo []action
+	known := map[msg.ExecutorID]bool{}
+	for _, rec := range executors {
+		known[rec.ID] = true
+		todo = append(todo, action{adopt: &rec})
+	}
+	orphans := slices.SortedFunc(slices.Values(containers), func(a, b msg.Container) int { return cmp.Compare(a.ID, b.ID) })
+	for _, c := range orphans {
+		if !known[c.ID] {
+			todo = append(todo, action{reap: c.ID})
+		}
+	}
+	for _, job := range jobs {
+		if job.Stage == msg.HandedOut && !known[job.Executor] {
+			todo = append(todo, action{lost: &lostJob{job.Execution, "its executor " + string(job.Executor) +
+				" is gone, and with it the directory that its result would be in"}})
+		}
+	}
+	return todo
+}

@@ -1,0 +1,205 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+const (
+	reserveWait = 50 * time.Second
+	// tooQuick is an empty answer that cannot have been held: asking again at once would be a busy loop.
+	tooQuick = time.Second
+	// inputLimit bounds an input that is fetched because it was too large for its offer.
+	inputLimit = 256 << 20
+)
+
+// poller asks for jobs while there is room, one long poll at a time, puts each into the spool, confirms it, and hands it
+// over. What is reserved and not handed out is its own: when it starts it goes on with all of that in the spool.
+type poller struct {
+	release    Release
+	spool      Spool
+	dispatcher msg.Receiver[msg.ToDispatcher]
+	runner     msg.Receiver[msg.ToRunner]
+
+	open     bool
+	asking   bool                        // RoomWanted is out, or a reserve, or the wait before the next
+	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
+	failures int                         // reserves in a row
+}
+
+// taking is a job on its way from the offer to the dispatcher.
+type taking struct {
+	job      msg.Job
+	failures int
+}
+
+func (p *poller) Start(c *shell.Ctx[msg.ToPoller]) {
+	p.pending = map[msg.ExecutionID]*taking{}
+	for _, rec := range p.spool.Jobs() {
+		switch rec.Stage {
+		case msg.Reserved:
+			p.pending[rec.Execution] = &taking{job: rec.Job}
+			p.confirm(c, rec.Job)
+		case msg.Confirmed:
+			p.dispatcher.Tell(msg.JobConfirmed{Job: rec.Job})
+		case msg.HandedOut, msg.Ended, msg.Finished: // the executor's, or the reporter's
+		}
+	}
+}
+
+func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
+	switch m := m.(type) {
+	case msg.IntakeOpened:
+		p.open = true
+		p.ask(c)
+	case msg.IntakeClosed:
+		p.open = false
+	case msg.Room:
+		p.reserve(c, m.N-len(p.pending))
+	case msg.JobsReserved:
+		p.reserved(c, m)
+	case msg.ReserveDue:
+		p.asking = false
+		p.ask(c)
+	case msg.Taken:
+		c.About(string(m.Job.Execution))
+		p.taken(c, m)
+	case msg.ConfirmDue:
+		c.About(string(m.Execution))
+		if t := p.pending[m.Execution]; t != nil {
+			p.confirm(c, t.job)
+		}
+	}
+}
+
+func (p *poller) ask(c *shell.Ctx[msg.ToPoller]) {
+	if p.open && !p.asking {
+		p.asking = true
+		p.dispatcher.Tell(msg.RoomWanted{To: c.Self()})
+	}
+}
+
+func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
+	if !p.open || max <= 0 { // what is pending takes the room: its end asks again
+		p.asking = false
+		return
+	}
+	release := p.release
+	c.Go("reserve", func(ctx context.Context) msg.ToPoller {
+		began := time.Now()
+		offers, err := release.Reserve(ctx, max, reserveWait)
+		if err == nil && len(offers) == 0 && time.Since(began) < tooQuick {
+			err = errAnsweredTooSoon
+		}
+		return msg.JobsReserved{Offers: offers, Err: err}
+	})
+}
+
+var errAnsweredTooSoon = errors.New("reserve: the server answers an empty long poll at once")
+
+func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
+	for _, offer := range m.Offers {
+		p.pending[offer.Execution] = &taking{job: offer.Job}
+		p.take(c, offer)
+	}
+	if m.Err == nil {
+		p.asking, p.failures = false, 0
+		p.ask(c)
+		return
+	}
+	p.failures++
+	if isUnregistered(m.Err) || isFinal(m.Err) {
+		p.runner.Tell(msg.SessionLost{Op: "reserve"})
+	}
+	wait := towardsServer.afterError(m.Err, p.failures, c.Chance())
+	c.Log().Warn().Err(m.Err).Int("attempt", p.failures).Dur("retry", wait).Msg("jobs are not reserved")
+	c.After("reserve", wait, msg.ReserveDue{})
+}
+
+// take makes the offer durable, and only then confirms it.
+func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
+	release, spool := p.release, p.spool
+	c.About(string(offer.Execution))
+	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
+		if offer.Input == "" && offer.InputURL != "" {
+			input, err := fetchInput(ctx, release, offer.InputURL)
+			if err != nil {
+				return msg.Taken{Job: offer.Job, Err: err}
+			}
+			offer.Input = input
+		}
+		if err := spool.Add(offer); err != nil {
+			return msg.Taken{Job: offer.Job, Err: err}
+		}
+		return confirm(ctx, release, spool, offer.Job)
+	})
+}
+
+func (p *poller) confirm(c *shell.Ctx[msg.ToPoller], job msg.Job) {
+	release, spool := p.release, p.spool
+	c.Go("confirm "+string(job.Execution), func(ctx context.Context) msg.ToPoller {
+		return confirm(ctx, release, spool, job)
+	})
+}
+
+func confirm(ctx context.Context, release Release, spool Spool, job msg.Job) msg.ToPoller {
+	err := release.Confirm(ctx, job.ID, job.Execution)
+	switch {
+	case err == nil:
+		err = spool.Confirm(job.Execution)
+	case isFinal(err):
+		return msg.Taken{Job: job, Stored: true, Err: errors.Join(err, spool.Remove(job.Execution))}
+	}
+	return msg.Taken{Job: job, Stored: true, Err: err}
+}
+
+func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
+	t := p.pending[m.Job.Execution]
+	if t == nil {
+		return
+	}
+	log := c.Log().With().Str("job", string(m.Job.ID)).Str("execution", string(m.Job.Execution)).Logger()
+	if m.Err != nil && m.Stored && !isFinal(m.Err) { // nobody knows whose it is: ask for as long as it takes
+		t.failures++
+		if isUnregistered(m.Err) {
+			p.runner.Tell(msg.SessionLost{Op: "confirm"})
+		}
+		wait := towardsServer.afterError(m.Err, t.failures, c.Chance())
+		log.Warn().Err(m.Err).Int("attempt", t.failures).Dur("retry", wait).Msg("job is not confirmed")
+		c.After("confirm "+string(m.Job.Execution), wait, msg.ConfirmDue{Execution: m.Job.Execution})
+		return
+	}
+	delete(p.pending, m.Job.Execution)
+	switch {
+	case m.Err == nil:
+		log.Info().Str("type", m.Job.TaskType).Str("image", m.Job.Image).Msg("job is ours")
+		p.dispatcher.Tell(msg.JobConfirmed{Job: m.Job})
+	case m.Stored:
+		log.Info().Err(m.Err).Msg("job is not ours: dropped")
+	default: // its lease runs out, and the server offers it again
+		log.Error().Err(m.Err).Msg("job is not taken: it cannot be stored")
+	}
+	p.ask(c)
+}
+
+func fetchInput(ctx context.Context, release Release, url string) (string, error) {
+	body, err := release.FetchInput(ctx, url)
+	if err != nil {
+		return "", fmt.Errorf("fetch the input: %w", err)
+	}
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, inputLimit+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("fetch the input: %w", err)
+	case len(text) > inputLimit:
+		return "", fmt.Errorf("fetch the input: it is larger than %d MiB", inputLimit>>20)
+	}
+	return string(text), nil
+}

@@ -1,0 +1,282 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// The dispatcher's executors: how they come, what they tell, and how they go.
+
+// member is an executor and its actor. It exists from before its container is created until that is removed; gone, it
+// counts no longer.
+type member struct {
+	slot
+	ref     shell.Ref[msg.ToExecutor]
+	record  msg.ExecutorRecord
+	image   msg.ImageID
+	seq     uint64   // of the newest assignment
+	job     *waiting // assigned, and not over
+	crashes int
+}
+
+const slotGone slotState = "gone"
+
+// respawn is the wait before an executor's actor that crashed is started again.
+var respawn = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
+
+func (d *dispatcher) inOrder() []*member {
+	all := make([]*member, 0, len(d.members))
+	for _, x := range d.members {
+		all = append(all, x)
+	}
+	slices.SortFunc(all, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+func (d *dispatcher) slots() []slot {
+	all := make([]slot, 0, len(d.members))
+	for _, x := range d.members {
+		if x.state != slotGone {
+			all = append(all, x.slot)
+		}
+	}
+	return all
+}
+
+func (d *dispatcher) memberOf(id msg.ExecutionID) *member {
+	for _, x := range d.members {
+		if x.job != nil && x.job.job.Execution == id {
+			return x
+		}
+	}
+	return nil
+}
+
+// launch starts a new executor for a job.
+func (d *dispatcher) launch(c *shell.Ctx[msg.ToDispatcher], w waiting) {
+	rec := msg.ExecutorRecord{ID: d.NewID(), Key: w.key, Mode: d.mode(), Created: time.Now()}
+	x := d.join(c, rec)
+	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.ID)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
+	d.assign(c, x, w)
+}
+
+func (d *dispatcher) mode() msg.Mode {
+	switch {
+	case d.FilesOnly:
+		return msg.Files
+	case d.config.Eviction > 0:
+		return msg.Daemon
+	default:
+		return msg.Single
+	}
+}
+
+func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) {
+	if d.members[rec.ID] != nil {
+		return
+	}
+	x := d.join(c, rec)
+	x.image = rec.ImageID
+	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
+		x.job = &waiting{job: job.Job}
+	}
+}
+
+func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) *member {
+	x := &member{slot: slot{id: rec.ID, key: rec.Key, state: slotBusy}, record: rec}
+	d.members[rec.ID] = x
+	d.spawn(c, x)
+	return x
+}
+
+func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	actor := newExecutor(d.Shop, x.record, x.seq, c.Self(), d.reporter)
+	x.ref = shell.Spawn(c, shell.Spec[msg.ToExecutor]{Name: string(x.id), New: func() shell.Behavior[msg.ToExecutor] { return actor }})
+}
+
+func (d *dispatcher) assign(c *shell.Ctx[msg.ToDispatcher], x *member, w waiting) {
+	c.Cancel(evictionOf(x.id))
+	x.seq++
+	x.state, x.job = slotBusy, &w
+	x.ref.Tell(msg.Assign{Job: w.job, Seq: x.seq})
+}
+
+func (d *dispatcher) evict(c *shell.Ctx[msg.ToDispatcher], x *member, why string) {
+	c.Cancel(evictionOf(x.id))
+	x.state = slotStopping
+	x.ref.Tell(msg.Retire{Reason: why})
+	c.Log().Info().Str("executor", string(x.id)).Str("reason", why).Msg("executor is evicted")
+}
+
+func evictionOf(id msg.ExecutorID) string { return "evict " + string(id) }
+
+func (d *dispatcher) armEviction(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	left := min(d.config.Eviction-time.Since(x.since), d.config.Eviction)
+	c.After(evictionOf(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
+}
+
+// heard takes in what an executor, or a timer of one, tells.
+func (d *dispatcher) heard(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
+	switch m := m.(type) {
+	case msg.Idle:
+		if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
+			x.state, x.since = slotIdle, m.Since
+			d.armEviction(c, x)
+		}
+	case msg.Unsettled:
+		if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.state == slotIdle {
+			c.Cancel(evictionOf(x.id))
+			x.state = slotBusy
+		}
+	case msg.ImageFound:
+		d.imageFound(c, m)
+	case msg.JobOver:
+		if x := d.members[m.Executor]; x != nil && x.job != nil && x.job.job.Execution == m.Execution {
+			x.job = nil
+		}
+	case msg.JobReturned:
+		d.takeBack(c, m)
+	case msg.Retired:
+		if x := d.members[m.Executor]; x != nil && x.state != slotGone {
+			c.Cancel(evictionOf(x.id))
+			x.state = slotStopping
+		}
+	case msg.Gone:
+		if x := d.members[m.Executor]; x != nil {
+			c.Cancel(evictionOf(x.id))
+			x.state = slotGone
+		}
+	case msg.EvictionDue:
+		if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq {
+			d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
+		}
+	case msg.CrashCounted:
+		d.crashCounted(c, m)
+	case msg.RespawnDue:
+		d.revive(c, d.members[m.Executor])
+	}
+}
+
+// takeBack lets a job wait again, at its old place.
+func (d *dispatcher) takeBack(c *shell.Ctx[msg.ToDispatcher], m msg.JobReturned) {
+	x := d.members[m.Executor]
+	if x == nil || x.job == nil || x.job.job.Execution != m.Execution {
+		return
+	}
+	w := *x.job
+	x.job = nil
+	d.waiting[m.Execution] = w
+	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.ID)).Str("reason", m.Reason).Msg("job moves to another executor")
+}
+
+// imageFound retires the executors that were made from what the reference meant before.
+func (d *dispatcher) imageFound(c *shell.Ctx[msg.ToDispatcher], m msg.ImageFound) {
+	x := d.members[m.Executor]
+	if x == nil {
+		return
+	}
+	x.image = m.Image
+	for _, other := range d.inOrder() {
+		outdated := other.key.Image == x.key.Image && other.image != "" && other.image != m.Image
+		if outdated && other.state == slotIdle {
+			d.evict(c, other, "its image reference means another image now")
+		} else if outdated && other.state == slotBusy {
+			other.ref.Tell(msg.Retire{Reason: "its image reference means another image now"})
+		}
+	}
+}
+
+// ChildDown: an executor's actor has ended: with its container, or by a crash that left the container alone.
+func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) {
+	x := d.members[msg.ExecutorID(down.Name)]
+	switch {
+	case x == nil:
+	case down.Crash == nil:
+		c.Cancel(evictionOf(x.id))
+		delete(d.members, x.id)
+		if x.job != nil { // assigned after it had decided to go
+			d.waiting[x.job.job.Execution] = *x.job
+		}
+	default:
+		d.crashed(c, x, down.Crash)
+	}
+	d.dispatch(c)
+}
+
+func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *shell.Crash) {
+	c.Cancel(evictionOf(x.id))
+	x.crashes++
+	if x.state == slotIdle {
+		x.state = slotBusy
+	}
+	counted := msg.CrashCounted{Executor: x.id, Execution: msg.ExecutionID(crash.Subject)}
+	if crash.Subject == "" {
+		d.crashCounted(c, counted)
+		return
+	}
+	spool := d.Spool
+	c.Go("count crash", func(context.Context) msg.ToDispatcher {
+		counted.Crashes = countCrash(spool, counted.Execution, crash.Actor)
+		return counted
+	})
+}
+
+func (d *dispatcher) crashCounted(c *shell.Ctx[msg.ToDispatcher], m msg.CrashCounted) {
+	x := d.members[m.Executor]
+	if x == nil {
+		return
+	}
+	if m.Crashes >= poisonAfter {
+		if x.job != nil && x.job.job.Execution == m.Execution {
+			x.job = nil
+		}
+		d.reporter.Tell(msg.Report{Execution: m.Execution})
+	}
+	c.After("respawn "+string(x.id), respawn.after(x.crashes, c.Chance()), msg.RespawnDue{Executor: x.id})
+}
+
+// revive gives an executor a new actor; an assignment that was not handed out is repeated.
+func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	if x == nil {
+		return
+	}
+	stopping := x.state == slotStopping
+	d.spawn(c, x)
+	if x.job != nil {
+		if rec, ok := d.Spool.Job(x.job.job.Execution); ok && rec.Stage < msg.HandedOut {
+			x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
+		} else if !ok || rec.Stage > msg.HandedOut {
+			x.job = nil
+		}
+	}
+	if stopping {
+		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
+	}
+}
+
+// countCrash journals an actor's crash with the job that it was about, and fails the job when it has had enough of them.
+func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
+	n, err := spool.Crash(id, actor)
+	if err != nil || n < poisonAfter { // not in the spool (any more): nothing to count
+		return n
+	}
+	where := actor[strings.LastIndexByte(actor, '/')+1:]
+	end(spool, id, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
+		"the runner gave this job up: %d times an actor (last: %s) crashed on it. Please report this with the runner's log.", n, where)})
+	return n
+}
+
+// end decides the ending of a job that will write no more log. An error leaves the job as it is, and so to the next start.
+func end(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
+	if _, err := spool.End(id, ending); err != nil {
+		return err
+	}
+	return spool.EndLog(id)
+}

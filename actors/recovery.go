@@ -1,0 +1,109 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// recovery finds what outlived a restart, of the process or of the dispatcher, and has it gone on with: it lists the
+// driver's executors, reads the spool, carries out the plan, and is done.
+type recovery struct {
+	Shop
+	dispatcher msg.Receiver[msg.ToDispatcher]
+	reporter   msg.Receiver[msg.ToReporter]
+	runner     msg.Receiver[msg.ToRunner]
+
+	failures int
+	todo     []action // not carried out yet
+}
+
+func (r *recovery) Start(c *shell.Ctx[msg.ToRecovery]) { r.list(c) }
+
+func (r *recovery) Receive(c *shell.Ctx[msg.ToRecovery], m msg.ToRecovery) {
+	switch m := m.(type) {
+	case msg.Listed:
+		if m.Err != nil {
+			r.wait(c, fmt.Errorf("list the executors: %w", m.Err))
+			return
+		}
+		r.failures = 0
+		r.carryOut(c, plan(r.Spool.Jobs(), r.Spool.Executors(), m.Containers))
+	case msg.ListDue:
+		if r.todo != nil {
+			r.tidy(c)
+		} else {
+			r.list(c)
+		}
+	case msg.Tidied:
+		if m.Err != nil {
+			r.wait(c, m.Err)
+			return
+		}
+		r.done(c)
+	}
+}
+
+func (r *recovery) list(c *shell.Ctx[msg.ToRecovery]) {
+	drv := r.Driver
+	c.Go("list", func(ctx context.Context) msg.ToRecovery {
+		if err := drv.Ready(ctx); err != nil {
+			return msg.Listed{Err: err}
+		}
+		containers, err := drv.List(ctx)
+		return msg.Listed{Containers: containers, Err: err}
+	})
+}
+
+// wait repeats what failed, for as long as it takes: an engine that does not answer says nothing about a container.
+func (r *recovery) wait(c *shell.Ctx[msg.ToRecovery], err error) {
+	r.failures++
+	wait := towardsEngine.after(r.failures, c.Chance())
+	c.Log().Warn().Err(err).Int("attempt", r.failures).Dur("retry", wait).Msg("recovery waits for the engine")
+	r.runner.Tell(msg.RecoveryWaits{Reason: err.Error()})
+	c.After("list", wait, msg.ListDue{})
+}
+
+func (r *recovery) carryOut(c *shell.Ctx[msg.ToRecovery], todo []action) {
+	r.todo = []action{}
+	for _, a := range todo {
+		if a.adopt != nil {
+			c.Log().Info().Str("executor", string(a.adopt.ID)).Str("image", a.adopt.Key.Image).Msg("executor is adopted")
+			r.dispatcher.Tell(msg.Adopt{Record: *a.adopt})
+		} else {
+			r.todo = append(r.todo, a)
+		}
+	}
+	r.tidy(c)
+}
+
+// tidy removes what nobody needs and fails what cannot be had back.
+func (r *recovery) tidy(c *shell.Ctx[msg.ToRecovery]) {
+	shop, todo := r.Shop, r.todo
+	c.Go("tidy", func(ctx context.Context) msg.ToRecovery {
+		var errs []error
+		for _, a := range todo {
+			if a.lost != nil {
+				errs = append(errs, end(shop.Spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why}))
+			} else if err := shop.Driver.Remove(ctx, a.reap); err != nil {
+				errs = append(errs, fmt.Errorf("remove executor %s, which nobody needs: %w", a.reap, err))
+			}
+		}
+		return msg.Tidied{Err: errors.Join(errs...)}
+	})
+}
+
+func (r *recovery) done(c *shell.Ctx[msg.ToRecovery]) {
+	for _, a := range r.todo {
+		if a.lost != nil {
+			r.reporter.Tell(msg.Report{Execution: a.lost.id})
+		} else {
+			c.Log().Info().Str("executor", string(a.reap)).Msg("executor that nobody needs is removed")
+		}
+	}
+	r.dispatcher.Tell(msg.AdoptionEnded{})
+	r.runner.Tell(msg.Recovered{})
+}

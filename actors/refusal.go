@@ -1,0 +1,29 @@
+package actors
+
+import (
+	"errors"
+
+	msg "runnerd/messages"
+)
+
+// What an error says about the server's will. An error without an answer says nothing.
+
+func asRefusal(err error) (*msg.Refusal, bool) {
+	r, ok := errors.AsType[*msg.Refusal](err)
+	if !ok {
+		r = &msg.Refusal{}
+	}
+	return r, ok
+}
+
+// isFinal reports whether the server will never take what was sent.
+func isFinal(err error) bool {
+	r, ok := asRefusal(err)
+	return ok && r.Final()
+}
+
+// isUnregistered reports whether the runner must register again.
+func isUnregistered(err error) bool {
+	r, ok := asRefusal(err)
+	return ok && r.Unregistered()
+}

@@ -1,0 +1,53 @@
+package actors
+
+import (
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// What the reporter owes the server for one job, free of actors: from the job's record to the next thing to send.
+
+// sending is one thing to do for a job.
+type sending struct {
+	what   string // empty: nothing now
+	offset int64  // of log
+	last   bool   // the log's total may be said with these bytes
+}
+
+const (
+	sendLog     = "log"
+	sendFinish  = "finish"
+	sendRemoval = "removal"
+)
+
+const (
+	logChunk = 256 << 10
+	// finishWaitsForLog bounds how long a finish waits until the log read up to it is acknowledged (runner-api.md, "Order").
+	finishWaitsForLog = 30 * time.Second
+)
+
+// progress is what the reporter remembers of a job besides its record.
+type progress struct {
+	logDone    bool      // the server has the log's total
+	endedAt    time.Time // when the ending was first seen; zero: not yet
+	finishFrom int64     // the log's size then: the finish waits for these bytes
+}
+
+// next says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
+// before them when they take too long; the job is removed after the server's final word on both.
+func (p progress) next(job msg.JobRecord, now time.Time) sending {
+	owesFinish := job.Stage == msg.Ended
+	waited := now.Sub(p.endedAt)
+	switch {
+	case owesFinish && (p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
+		return sending{what: sendFinish}
+	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Ended):
+		end := min(job.Log.Size, job.Log.Acked+logChunk)
+		return sending{what: sendLog, offset: job.Log.Acked, last: job.Log.Ended && end == job.Log.Size}
+	case job.Stage == msg.Finished && p.logDone:
+		return sending{what: sendRemoval}
+	default:
+		return sending{}
+	}
+}

@@ -1,0 +1,213 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// atOnce bounds how many jobs are being reported at the same time: after an outage the server is not flooded.
+const atOnce = 16
+
+// reporter carries what the spool holds to the server, for ever: logs, endings, and then the removal of what is done. One
+// thing of a job is under way at a time, so a job's log stays in order; a job whose attempt fails waits alone.
+type reporter struct {
+	release Release
+	spool   Spool
+	runner  msg.Receiver[msg.ToRunner]
+
+	jobs  map[msg.ExecutionID]*errand
+	queue []msg.ExecutionID // that could send something, oldest first
+	busy  int
+}
+
+// errand is what the reporter does for one job.
+type errand struct {
+	progress
+	busy, queued, waits bool
+	failures            int
+}
+
+// Start takes up all that is in the spool.
+func (r *reporter) Start(c *shell.Ctx[msg.ToReporter]) {
+	r.jobs = map[msg.ExecutionID]*errand{}
+	for _, job := range r.spool.Jobs() {
+		if job.Stage >= msg.HandedOut {
+			r.look(c, job.Execution)
+		}
+	}
+}
+
+func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
+	switch m := m.(type) {
+	case msg.Report:
+		c.About(string(m.Execution))
+		r.look(c, m.Execution)
+	case msg.Sent:
+		c.About(string(m.Execution))
+		r.sent(c, m)
+	case msg.SendDue:
+		c.About(string(m.Execution))
+		if e := r.jobs[m.Execution]; e != nil {
+			e.waits = false
+			r.look(c, m.Execution)
+		}
+	case msg.SessionRenewed:
+		for _, job := range r.spool.Jobs() {
+			if e := r.jobs[job.Execution]; e != nil && e.waits {
+				c.Cancel(sendOf(job.Execution))
+				e.waits = false
+				r.look(c, job.Execution)
+			}
+		}
+	case msg.BacklogWanted:
+		m.Reply(len(r.jobs))
+	}
+}
+
+// look queues the job if there is something to send for it.
+func (r *reporter) look(c *shell.Ctx[msg.ToReporter], id msg.ExecutionID) {
+	job, ok := r.spool.Job(id)
+	if !ok {
+		return
+	}
+	e := r.jobs[id]
+	if e == nil {
+		e = &errand{}
+		r.jobs[id] = e
+	}
+	if job.Stage >= msg.Ended && e.endedAt.IsZero() {
+		e.endedAt, e.finishFrom = time.Now(), job.Log.Size
+	}
+	if !e.busy && !e.queued && !e.waits {
+		e.queued = true
+		r.queue = append(r.queue, id)
+	}
+	r.send(c)
+}
+
+func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
+	for r.busy < atOnce && len(r.queue) > 0 {
+		id := r.queue[0]
+		r.queue = r.queue[1:]
+		e := r.jobs[id]
+		e.queued = false
+		job, ok := r.spool.Job(id)
+		if !ok {
+			delete(r.jobs, id)
+			continue
+		}
+		if todo := e.next(job, time.Now()); todo.what != "" {
+			e.busy = true
+			r.busy++
+			r.attempt(c, job, todo)
+		}
+	}
+}
+
+func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo sending) {
+	release, spool := r.release, r.spool
+	c.About(string(job.Execution))
+	c.Go(todo.what+" "+string(job.Execution), func(ctx context.Context) msg.ToReporter {
+		sent := msg.Sent{Execution: job.Execution, What: todo.what}
+		switch todo.what {
+		case sendLog:
+			sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
+		case sendFinish:
+			sent.Done, sent.Err = finish(ctx, release, spool, job)
+		case sendRemoval:
+			sent.Done, sent.Err = true, spool.Remove(job.Execution)
+		}
+		return sent
+	})
+}
+
+// appendLog sends the next piece of the log; done: the server has all of it.
+func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRecord, todo sending) (done bool, err error) {
+	text, err := spool.ReadLog(job.Execution, todo.offset, logChunk)
+	if err != nil {
+		return false, err
+	}
+	end, total := todo.offset+int64(len(text)), int64(-1)
+	if todo.last && end == job.Log.Size {
+		total = end
+	}
+	has, err := release.AppendLog(ctx, job.ID, todo.offset, text, total)
+	if resume, ok := resumeAt(err, job); ok {
+		has, err = resume, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return total >= 0 && has == total, spool.AckLog(job.Execution, has)
+}
+
+// resumeAt reads a conflict about the offset: the server says where the log is to go on.
+func resumeAt(err error, job msg.JobRecord) (int64, bool) {
+	r, ok := asRefusal(err)
+	return r.Offset, ok && r.Status == 409 && r.Offset >= 0 && r.Offset <= job.Log.Size && r.Offset != job.Log.Acked
+}
+
+func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord) (done bool, err error) {
+	result, err := spool.Result(job.Execution)
+	if err != nil {
+		return false, err
+	}
+	if err := release.Finish(ctx, job.Job, job.Ending, result); err != nil {
+		return false, err
+	}
+	return true, spool.Finish(job.Execution)
+}
+
+func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
+	e := r.jobs[m.Execution]
+	e.busy = false
+	r.busy--
+	switch {
+	case m.Err == nil:
+		e.failures = 0
+		e.logDone = e.logDone || m.What == sendLog && m.Done
+	case isFinal(m.Err) && m.What == sendLog:
+		c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Msg("the server does not take the rest of a job's log")
+		e.logDone = true
+	case isFinal(m.Err) && m.What == sendFinish:
+		r.reject(c, m)
+	default:
+		r.delay(c, e, m)
+	}
+	if m.What == sendRemoval && m.Err == nil {
+		delete(r.jobs, m.Execution)
+		r.send(c)
+		return
+	}
+	r.look(c, m.Execution)
+	r.send(c)
+}
+
+// delay lets a job whose attempt failed wait, and no other.
+func (r *reporter) delay(c *shell.Ctx[msg.ToReporter], e *errand, m msg.Sent) {
+	if isUnregistered(m.Err) {
+		r.runner.Tell(msg.SessionLost{Op: m.What})
+	}
+	e.failures++
+	e.waits = true
+	wait := towardsServer.afterError(m.Err, e.failures, c.Chance())
+	c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Int("attempt", e.failures).Dur("retry", wait).Msg(m.What + " is not accepted yet")
+	c.After(sendOf(m.Execution), wait, msg.SendDue{Execution: m.Execution})
+}
+
+// reject keeps what the server will never take, for a person.
+func (r *reporter) reject(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
+	spool, id, answer := r.spool, m.Execution, m.Err.Error()
+	c.Log().Error().Err(m.Err).Str("execution", string(id)).Msg("the server will never take this job's ending: it is kept in rejected/, look at it there")
+	e := r.jobs[id]
+	e.busy = true
+	r.busy++
+	c.Go("reject "+string(id), func(context.Context) msg.ToReporter {
+		return msg.Sent{Execution: id, What: sendRemoval, Done: true, Err: spool.Reject(id, answer)}
+	})
+}
+
+func sendOf(id msg.ExecutionID) string { return "send " + string(id) }

@@ -1,0 +1,189 @@
+package actors
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+const (
+	heartbeatEvery = 15 * time.Second
+	// reportsWait bounds how long a drain waits for the server to take what is done; the next start sends the rest.
+	reportsWait = 30 * time.Second
+)
+
+// Settings are what the runner keeps besides jobs.
+type Settings interface {
+	// SaveConfig keeps the server's configuration for the next start.
+	SaveConfig(msg.Config) error
+}
+
+// Program is everything the tree is built from.
+type Program struct {
+	Shop
+	Release  Release
+	Settings Settings
+	Config   msg.Config // the last one from the server; its zero value before the first
+}
+
+// runner is the root: it keeps its children up, registers with the server, and sends the heartbeat.
+type runner struct {
+	Program
+
+	children   []*upkept
+	restart    bool // as soon as nobody is on the way down
+	reporter   shell.Ref[msg.ToReporter]
+	dispatcher shell.Ref[msg.ToDispatcher]
+	poller     shell.Ref[msg.ToPoller]
+
+	registering bool
+	registered  bool
+	runnerID    string
+	lastContact time.Time
+	serverSays  string // why we are not registered
+	failures    int
+	recovered   bool
+	waitsFor    string // why recovery cannot go on
+	stopped     func() // not nil: draining
+	drainEnds   time.Time
+}
+
+// Root describes the runner's tree.
+func Root(p Program) shell.Spec[msg.ToRunner] {
+	return shell.Spec[msg.ToRunner]{Name: "runner", New: func() shell.Behavior[msg.ToRunner] { return &runner{Program: p} }}
+}
+
+func (r *runner) Start(c *shell.Ctx[msg.ToRunner]) {
+	for _, child := range children {
+		r.children = append(r.children, &upkept{upkeep: child})
+	}
+	r.startChildren(c)
+	r.register(c)
+	c.After("heartbeat", heartbeatEvery, msg.HeartbeatDue{})
+}
+
+func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
+	switch m := m.(type) {
+	case msg.Registered:
+		r.answered(c, m)
+	case msg.RegisterDue:
+		r.register(c)
+	case msg.SessionLost:
+		if r.registered {
+			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
+			r.registered, r.serverSays = false, "the server does not know this runner any more"
+			r.intake()
+			r.register(c)
+		}
+	case msg.HeartbeatDue:
+		r.heartbeat(c)
+	case msg.HeartbeatAnswered:
+		r.heartbeatAnswered(c, m)
+	case msg.Recovered:
+		r.recovered, r.waitsFor = true, ""
+		c.Log().Info().Msg("recovery is done")
+		r.intake()
+	case msg.RecoveryWaits:
+		r.waitsFor = m.Reason
+	case msg.ChildDue:
+		r.startChildren(c)
+	case msg.CrashJournaled:
+		r.reporter.Tell(msg.Report{Execution: m.Execution})
+	case msg.Drain:
+		r.drain(c, m.Done)
+	case msg.PoolDrained:
+		r.drainEnds = time.Now().Add(reportsWait)
+		r.checkReports(c)
+	case msg.DrainDue:
+		r.checkReports(c)
+	case msg.DrainChecked:
+		r.reportsChecked(c, m.Backlog)
+	case msg.StatusWanted:
+		m.Reply(r.status())
+	}
+}
+
+// startChildren starts those that are down, in the table's order, once nobody is on the way down any more.
+func (r *runner) startChildren(c *shell.Ctx[msg.ToRunner]) {
+	for _, child := range r.children {
+		if child.leaving {
+			r.restart = true
+			return
+		}
+	}
+	r.restart = false
+	for _, child := range r.children {
+		if !child.up {
+			child.up, child.since = true, time.Now()
+			r.start(c, child.name)
+		}
+	}
+	r.intake()
+	if r.stopped != nil {
+		r.drainDispatcher(c)
+	}
+}
+
+func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
+	switch name {
+	case "reporter":
+		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self()})
+	case "dispatcher":
+		r.recovered = false
+		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, config: r.Config})
+	case "recovery":
+		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
+	case "poller":
+		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, dispatcher: r.dispatcher, runner: c.Self()})
+	}
+}
+
+func spawn[M any](c *shell.Ctx[msg.ToRunner], name string, b shell.Behavior[M]) shell.Ref[M] {
+	return shell.Spawn(c, shell.Spec[M]{Name: name, New: func() shell.Behavior[M] { return b }})
+}
+
+// ChildDown: a child crashed, or has gone down because one before it did.
+func (r *runner) ChildDown(c *shell.Ctx[msg.ToRunner], down shell.Down) {
+	i := slices.IndexFunc(r.children, func(u *upkept) bool { return u.name == down.Name })
+	child := r.children[i]
+	asked := child.leaving
+	child.up, child.leaving = false, false
+	switch {
+	case down.Crash != nil && !asked:
+		r.childCrashed(c, i, down.Crash)
+	case r.restart:
+		r.startChildren(c)
+	}
+}
+
+func (r *runner) childCrashed(c *shell.Ctx[msg.ToRunner], i int, crash *shell.Crash) {
+	child := r.children[i]
+	wait, again := child.crashed(time.Now(), c.Chance())
+	if !again {
+		panic(crash)
+	}
+	c.Log().Warn().Str("child", child.name).Int("attempt", child.fails).Dur("retry", wait).Msg("child is started again, and those after it")
+	r.journalCrash(c, crash)
+	for _, after := range r.children[i+1:] {
+		if after.up {
+			after.leaving = true
+			c.StopChild(after.name)
+		}
+	}
+	c.After("children", wait, msg.ChildDue{})
+}
+
+// journalCrash counts the crash with the job that it was about.
+func (r *runner) journalCrash(c *shell.Ctx[msg.ToRunner], crash *shell.Crash) {
+	if crash.Subject == "" {
+		return
+	}
+	spool, id, name := r.Spool, msg.ExecutionID(crash.Subject), crash.Actor
+	c.Go("journal crash", func(context.Context) msg.ToRunner {
+		countCrash(spool, id, name)
+		return msg.CrashJournaled{Execution: id}
+	})
+}

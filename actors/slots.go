@@ -1,0 +1,129 @@
+package actors
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// The dispatcher's policy, free of actors: from what there is to what to do. Capacity bounds all executors that exist, idle,
+// running and stopping alike; it is counted here, from the slots themselves, at every decision.
+
+// slotState is what matters of an executor's life to the one who assigns jobs.
+type slotState string
+
+const (
+	slotBusy     slotState = "busy" // starting, running, settling
+	slotIdle     slotState = "idle"
+	slotStopping slotState = "stopping"
+)
+
+// slot is an executor that exists.
+type slot struct {
+	id    msg.ExecutorID
+	key   msg.Key
+	state slotState
+	since time.Time // idle since
+}
+
+// waitingJob is a job without an executor.
+type waitingJob struct {
+	id       msg.ExecutionID
+	key      msg.Key
+	kind     msg.Kind
+	priority int
+	order    uint64 // of arrival
+}
+
+// decision is one thing to do: exactly one of the groups is set.
+type decision struct {
+	job msg.ExecutionID // to give to reuse, or to a new executor when that is empty
+
+	reuse msg.ExecutorID
+	evict msg.ExecutorID
+	why   string
+}
+
+// room is how many more jobs could be taken now. Idle executors do not count: they are reused or give way.
+func room(capacity int, slots []slot, waiting int) int {
+	n := capacity - waiting
+	for _, s := range slots {
+		if s.state != slotIdle {
+			n--
+		}
+	}
+	return max(n, 0)
+}
+
+// decide goes through the waiting jobs, scripts first, then by priority and arrival. Each takes an idle executor of its key;
+// else, below capacity, a new one; else the executor that has been idle longest gives way and the job waits for its place.
+// A job that must wait blocks none behind it.
+func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
+	var todo []decision
+	idle, alive, leaving := slices.Clone(slots), len(slots), 0
+	for _, s := range slots {
+		if s.state == slotStopping {
+			leaving++
+		}
+	}
+	idle = slices.DeleteFunc(idle, func(s slot) bool { return s.state != slotIdle })
+	slices.SortFunc(idle, func(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) })
+	evict := func(why string) {
+		todo = append(todo, decision{evict: idle[0].id, why: why})
+		idle, leaving = idle[1:], leaving+1
+	}
+
+	for alive-leaving > capacity && len(idle) > 0 {
+		evict("the capacity was lowered")
+	}
+	// Places that become free and are not yet meant for a job of this round.
+	coming := max(0, capacity-(alive-leaving)) - max(0, capacity-alive)
+	for _, w := range inTurn(waiting) {
+		mine := lastIndex(idle, w.key)
+		switch {
+		case mine >= 0: // the one that was idle last: the others may reach their eviction time
+			todo = append(todo, decision{job: w.id, reuse: idle[mine].id})
+			idle = slices.Delete(idle, mine, mine+1)
+		case alive < capacity:
+			todo = append(todo, decision{job: w.id})
+			alive++
+		case coming > 0:
+			coming--
+		case len(idle) > 0 && alive-leaving <= capacity:
+			evict("another image's job needs its place")
+		}
+	}
+	return todo
+}
+
+func inTurn(waiting []waitingJob) []waitingJob {
+	return slices.SortedFunc(slices.Values(waiting), func(a, b waitingJob) int {
+		return cmp.Or(
+			boolCompare(b.kind == msg.Script, a.kind == msg.Script),
+			cmp.Compare(b.priority, a.priority),
+			cmp.Compare(a.order, b.order),
+		)
+	})
+}
+
+func lastIndex(idle []slot, key msg.Key) int {
+	for i := len(idle) - 1; i >= 0; i-- {
+		if idle[i].key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
