@@ -1,0 +1,134 @@
+package process
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	msg "runnerd/messages"
+)
+
+// Options are what the driver needs to know.
+type Options struct {
+	Dir    string            // its own, absolute; made if it is not there
+	Images map[string]string // image reference → path of the executable
+}
+
+// Driver satisfies driver.Driver.
+type Driver struct {
+	dir    string
+	images map[string]string
+	life   context.Context // of the goroutines that wait for children
+	close  context.CancelCauseFunc
+	waits  sync.WaitGroup
+
+	mu        sync.Mutex
+	executors map[msg.ExecutorID]*executor // guarded by mu
+}
+
+var errClosed = errors.New("the process driver is closed")
+
+// New opens the directory and finds the executors of earlier runs.
+func New(o Options) (*Driver, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of child processes: %w", err)
+	}
+	d := &Driver{dir: o.Dir, images: maps.Clone(o.Images), executors: map[msg.ExecutorID]*executor{}}
+	d.life, d.close = context.WithCancelCause(context.Background())
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the child processes of earlier runs: %w", err)
+	}
+	for _, entry := range entries {
+		if err := d.recover(msg.ExecutorID(entry.Name())); err != nil {
+			d.Close()
+			return nil, fmt.Errorf("find executor %s in %s: %w", entry.Name(), o.Dir, err)
+		}
+	}
+	return d, nil
+}
+
+// Close ends the waiting; the children go on.
+func (d *Driver) Close() {
+	d.close(errClosed)
+	d.waits.Wait()
+}
+
+// Ready is nil while the directory is there.
+func (d *Driver) Ready(ctx context.Context) error {
+	if _, err := os.Stat(d.dir); err != nil {
+		return fmt.Errorf("look for the directory of child processes: %w", err)
+	}
+	return context.Cause(ctx)
+}
+
+// Pull finds the executable. There is nothing to fetch: policy and secret do not matter.
+func (d *Driver) Pull(ctx context.Context, image string, _ msg.PullPolicy, _ string) (msg.ImageID, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	path, known := d.images[image]
+	if !known {
+		return "", fmt.Errorf("%w: %s is no configured executable; known are: %s; add it, or use a container engine",
+			msg.ErrNoImage, image, strings.Join(slices.Sorted(maps.Keys(d.images)), ", "))
+	}
+	return identify(path)
+}
+
+func identify(path string) (msg.ImageID, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find the executable: %w", err)
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w: the executable %s is not there; build it, or correct its path", msg.ErrNoImage, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the executable: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", fmt.Errorf("read the executable: %w", err)
+	}
+	return msg.ImageID(fmt.Sprintf("sha256:%x:%s", sum.Sum(nil), path)), nil
+}
+
+// executable is the path in an image id.
+func executable(id msg.ImageID) (string, error) {
+	if parts := strings.SplitN(string(id), ":", 3); len(parts) == 3 && parts[0] == "sha256" {
+		return parts[2], nil
+	}
+	return "", fmt.Errorf("%w: %q is not from this driver's pull", msg.ErrNoImage, id)
+}
+
+// List returns all executors.
+func (d *Driver) List(ctx context.Context) ([]msg.Container, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []msg.Container
+	for _, id := range slices.Sorted(maps.Keys(d.executors)) {
+		e := d.executors[id]
+		all = append(all, msg.Container{ID: id, State: e.state(), Image: e.spec.Image})
+	}
+	return all, context.Cause(ctx)
+}
+
+func (d *Driver) find(id msg.ExecutorID) (*executor, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e := d.executors[id]; e != nil {
+		return e, nil
+	}
+	return nil, msg.ErrNoExecutor
+}
