@@ -33,10 +33,12 @@ func (e event) Data() string  { return e.data }
 type channels struct {
 	server *eventsource.Server
 
-	publishing sync.Mutex // keeps the order of ids on the wire
-	mu         sync.Mutex
-	last       int64
-	history    map[string][]event
+	publishing sync.Mutex // keeps the order of ids on the wire; guards closed
+	closed     bool       // the library's goroutine is gone, and would be waited for in vain
+
+	mu      sync.Mutex
+	last    int64
+	history map[string][]event
 }
 
 func newChannels() *channels {
@@ -45,11 +47,30 @@ func newChannels() *channels {
 	return c
 }
 
-func (c *channels) open(runner string)  { c.server.Register(runner, c) }
-func (c *channels) close()              { c.server.Close() }
-func (c *channels) shut(runner string)  { c.forget(runner, all); c.server.Unregister(runner, true) }
-func all(event) bool                    { return true }
-func about(job string) func(event) bool { return func(e event) bool { return e.job == job } }
+// publish talks to the library's goroutine, unless that has ended.
+func (c *channels) publish(what func()) {
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	if !c.closed {
+		what()
+	}
+}
+
+func (c *channels) open(runner string) {
+	c.publish(func() { c.server.Register(runner, c) })
+}
+
+func (c *channels) shut(runner string) {
+	c.forget(runner, func(event) bool { return true })
+	c.publish(func() { c.server.Unregister(runner, true) })
+}
+
+func (c *channels) close() {
+	c.publish(func() {
+		c.server.Close()
+		c.closed = true
+	})
+}
 
 // send appends to a runner's stream. It is in the history first: a stream that opens meanwhile may show it twice, never
 // not at all.
@@ -58,16 +79,20 @@ func (c *channels) send(runner, name, job string, data any) {
 	if err != nil {
 		panic(err) // our own types only
 	}
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
+	c.publish(func() {
+		c.server.Publish([]string{runner}, c.add(runner, event{name: name, data: string(text), job: job}))
+	})
+}
+
+func (c *channels) add(runner string, e event) event {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.last++
-	e := event{c.last, name, string(text), job}
-	if name != "Ping" {
+	e.id = c.last
+	if e.name != "Ping" {
 		c.history[runner] = appendBounded(c.history[runner], e, keepEvents)
 	}
-	c.mu.Unlock()
-	c.server.Publish([]string{runner}, e)
+	return e
 }
 
 // forget takes out of the history what need not be replayed any more.

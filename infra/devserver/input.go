@@ -8,10 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"runnerd/infra/contract"
 	msg "runnerd/messages"
 )
+
+// shortestSecret, in characters, is looked for in logs: what is shorter stands in every log, and no runner masks it.
+const shortestSecret = 3
 
 // properties builds what a plugin is told of a task, or of a configuration item: what was given, and defaults. where is
 // the path that errors name.
@@ -140,5 +144,6 @@ func (s *Server) input(id string, request TaskRequest) ([]byte, []msg.Secret, er
 	if err != nil {
 		return nil, nil, err
 	}
-	return text, parsed.Secrets(), nil
+	tooShort := func(s msg.Secret) bool { return utf8.RuneCountInString(string(s)) < shortestSecret }
+	return text, slices.DeleteFunc(parsed.Secrets(), tooShort), nil
 }

@@ -89,9 +89,9 @@ func (l *jobLog) add(c chunk) {
 	}
 }
 
-// leaks names the first secret in what is new, also one that began in the chunk before.
+// leaks finds a secret in what is new, also one that began in a chunk before.
 func (l *jobLog) leaks(c chunk, secrets []msg.Secret) bool {
-	longest := 0
+	longest := 1
 	text := append(l.tail, c.text...)
 	found := false
 	for _, s := range secrets {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Entry is something that happened between the server and a runner.
@@ -30,26 +32,27 @@ func (b Breach) String() string {
 // Ledger is append-only; of entries and of breaches it keeps the newest. Its methods may be called at any time.
 type Ledger struct {
 	keep int
+	log  zerolog.Logger
 
 	mu       sync.Mutex
 	entries  []Entry
 	breaches []Breach
 }
 
-func newLedger(keep int) *Ledger { return &Ledger{keep: keep} }
+func newLedger(keep int, log zerolog.Logger) *Ledger { return &Ledger{keep: keep, log: log} }
 
 // Entries returns all that is kept, oldest first.
 func (l *Ledger) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.entries)
+	return append([]Entry{}, l.entries...)
 }
 
 // Breaches returns what no runner should ever do, oldest first. Breaches are entries too.
 func (l *Ledger) Breaches() []Breach {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.breaches)
+	return append([]Breach{}, l.breaches...)
 }
 
 // Job returns the entries of one job, oldest first.
@@ -69,6 +72,7 @@ func (l *Ledger) breach(invariant string, e Entry) {
 	e = e.now()
 	l.entries = appendBounded(l.entries, e, l.keep)
 	l.breaches = appendBounded(l.breaches, Breach{invariant, e}, l.keep)
+	l.log.Warn().Str("invariant", invariant).Str("op", e.Op).Str("runner", e.Runner).Str("job", e.Job).Msg(e.Detail)
 }
 
 func (e Entry) now() Entry {

@@ -20,7 +20,7 @@ type Options struct {
 	Log       zerolog.Logger
 
 	TypeDefinitions [][]byte   // contents of plugins' type-definitions.yaml
-	Config          api.Config // of a runner that is new; enabled, capacity 4, eviction 60 s
+	Config          api.Config // of a runner that is new, all of it; enabled, capacity 4, eviction 60 s
 
 	Lease        time.Duration // of an offer; 60 s
 	LongestPoll  time.Duration // 50 s
@@ -83,7 +83,7 @@ func New(options Options) (*Server, error) {
 		options: options,
 		types:   types,
 		events:  newChannels(),
-		ledger:  newLedger(options.KeepEntries),
+		ledger:  newLedger(options.KeepEntries, options.Log),
 		closing: ctx,
 		close:   cancel,
 		tasks:   map[string]*task{},

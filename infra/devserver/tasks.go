@@ -88,59 +88,6 @@ type task struct {
 	rejected error // the answer to ending, which a repeated one gets again
 }
 
-// Submit queues a task and returns its id. The error says what is wrong with the request.
-func (s *Server) Submit(request TaskRequest) (string, error) {
-	shape := s.types.shape(request.TaskType)
-	request.Image = cmp.Or(request.Image, shape.image)
-	if request.Kind == "" {
-		request.Kind = api.KindTask
-		if shape.script {
-			request.Kind = api.KindScript
-		}
-	}
-	if err := s.check(request); err != nil {
-		return "", err
-	}
-	t := &task{request: request, log: newJobLog(s.options.KeepLog)}
-	id := newID(string(request.Kind))
-	var err error
-	if t.input, t.secrets, err = s.input(id, request); err != nil {
-		return "", err
-	}
-	t.view = TaskView{
-		ID: id, URL: "/api/tasks/" + id, LogURL: "/api/tasks/" + id + "/log", Kind: request.Kind,
-		TaskType: request.TaskType, Image: request.Image, State: Queued, Created: time.Now(),
-	}
-	if s.types[request.TaskType] == nil {
-		t.view.Note = "there is no definition of " + request.TaskType + ": its properties were taken as texts"
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tasks[id] = t
-	s.open = append(s.open, t)
-	s.work.ring()
-	s.pushScripts()
-	return id, nil
-}
-
-func (s *Server) check(request TaskRequest) error {
-	switch definition := s.types[request.TaskType]; {
-	case request.TaskType == "":
-		return refuse(400, "taskType is missing: name a type such as those of a plugin's type-definitions.yaml")
-	case definition != nil && definition.Virtual:
-		return refuse(400, "the type %s is virtual: name one that extends it", request.TaskType)
-	case request.Image == "":
-		return refuse(400, "image is missing, and the definition of %s names none without placeholders", request.TaskType)
-	case !request.Kind.Valid():
-		return refuse(400, "kind must be task or script")
-	case request.ImagePullPolicy != "" && !request.ImagePullPolicy.Valid():
-		return refuse(400, "imagePullPolicy must be if-not-present, always or never")
-	case request.TimeoutSeconds < 0:
-		return refuse(400, "timeoutSeconds must not be negative")
-	}
-	return nil
-}
-
 // Task returns a task; the error is that there is none of that id (any more).
 func (s *Server) Task(id string) (TaskView, error) {
 	s.mu.Lock()
@@ -227,6 +174,8 @@ func (s *Server) task(id string) (*task, error) {
 func (s *Server) done(t *task, state State, message string) {
 	t.view.State, t.view.Message, t.view.Finished = state, message, time.Now()
 	t.input, t.sealed = nil, ""
+	s.events.forget(t.view.Runner, func(e event) bool { return e.job == t.view.ID })
+	s.options.Log.Info().Str("job", t.view.ID).Str("to", string(state)).Msg("task done")
 	s.open = slices.DeleteFunc(s.open, func(o *task) bool { return o == t })
 	s.finished = append(s.finished, t)
 	for len(s.finished) > s.options.KeepFinished {

@@ -1,0 +1,143 @@
+package devserver_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/launchdarkly/eventsource"
+
+	"runnerd/infra/contract"
+	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
+)
+
+// listen opens the event stream of a runner over a real connection.
+func (r *testRunner) listen(s *devserver.Server, after string) *eventsource.Decoder {
+	r.t.Helper()
+	web := httptest.NewServer(s.Handler())
+	r.t.Cleanup(web.Close)
+	q, err := api.NewEventsRequest(web.URL, r.RunnerID, &api.EventsParams{LastEventID: after})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	q.Header.Set("Authorization", "Bearer "+r.AccessToken)
+	transport := &http.Transport{DisableKeepAlives: true}
+	answer, err := transport.RoundTrip(q.WithContext(r.t.Context()))
+	if err != nil || answer.StatusCode != 200 {
+		r.t.Fatal(answer, err)
+	}
+	return decoder(r.t, answer.Body)
+}
+
+// hear returns the next event that is not a ping.
+func hear(t *testing.T, stream *eventsource.Decoder, name string, into any) (id string) {
+	t.Helper()
+	for {
+		e, err := stream.Decode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Event() == "Ping" && name != "Ping" {
+			continue
+		}
+		if e.Event() != name || e.Id() == "" {
+			t.Fatalf("heard %s %q %s, want %s", e.Event(), e.Id(), e.Data(), name)
+		}
+		if err := json.Unmarshal([]byte(e.Data()), into); err != nil {
+			t.Fatal(err)
+		}
+		return e.Id()
+	}
+}
+
+func TestARunnerHearsWhatTheServerWants(t *testing.T) {
+	s := serve(t, devserver.Options{PingEvery: time.Millisecond})
+	r := newRunner(t, s)
+	stream := r.listen(s, r.LastEventID)
+	job := r.running(s, devserver.TaskRequest{})
+	for _, step := range []struct{ method, path, body string }{
+		{"PUT", "/config", `{"enabled":false,"capacity":9,"evictionSeconds":0}`},
+		{"PUT", "/config", `{"enabled":true,"capacity":9,"evictionSeconds":0}`},
+	} {
+		if status, text := ask(t, s, step.method, "/api/runners/"+r.RunnerID+step.path, step.body); status != 204 {
+			t.Fatal(status, text)
+		}
+	}
+	if status, text := ask(t, s, "POST", "/api/tasks/"+job.JobID+"/abort", `{"reason":"no more"}`); status != 204 {
+		t.Fatal(status, text)
+	}
+	if status, text := ask(t, s, "DELETE", "/api/runners/"+r.RunnerID, ""); status != 204 {
+		t.Fatal(status, text)
+	}
+	var nothing struct{}
+	var configure api.ConfigureEvent
+	var abort api.AbortJobEvent
+	hear(t, stream, "Configure", &configure)
+	if configure.Config.Capacity != 9 || configure.Config.Revision != r.Config.Revision+1 {
+		t.Errorf("configured %+v", configure.Config)
+	}
+	hear(t, stream, "Disable", &nothing)
+	hear(t, stream, "Configure", &configure)
+	hear(t, stream, "Enable", &nothing)
+	hear(t, stream, "AbortJob", &abort)
+	if want := (api.AbortJobEvent{JobID: job.JobID, ExecutionID: job.ExecutionID, Reason: "no more"}); abort != want {
+		t.Errorf("aborted %+v, want %+v", abort, want)
+	}
+	hear(t, stream, "Delete", &nothing)
+	hear(t, stream, "Ping", &nothing)
+}
+
+func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	id := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
+	r := newRunner(t, s) // the script waited for it
+	var script api.ExecuteScriptEvent
+	first := hear(t, r.listen(s, r.LastEventID), "ExecuteScript", &script)
+	if script.Job.JobID != id || script.Job.Kind != api.KindScript {
+		t.Errorf("heard %+v", script)
+	}
+	if jobs := r.reserve(1, "0s"); jobs != nil {
+		t.Errorf("a script is reserved: %v", jobs)
+	}
+	r.register() // it forgot what it heard
+	if again := hear(t, r.listen(s, r.LastEventID), "ExecuteScript", &script); again != first {
+		t.Errorf("heard as %s, then as %s", first, again)
+	}
+	if status := r.confirm(script.Job); status != 204 {
+		t.Errorf("the confirm is answered %d", status)
+	}
+	other := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
+	hear(t, r.listen(s, "not one of yours"), "ExecuteScript", &script)
+	if script.Job.JobID != other {
+		t.Error("a confirmed script is replayed")
+	}
+	if status := r.confirm(script.Job); status != 204 {
+		t.Errorf("the confirm is answered %d", status)
+	}
+	if status := r.finish(script.Job, r.result(script.Job, contract.Result{})); status != 204 {
+		t.Errorf("the finish is answered %d", status)
+	}
+	if v, err := s.WaitLog(t.Context(), other); err != nil || v.State != devserver.Completed {
+		t.Error(v, err)
+	}
+}
+
+func TestCloseEndsStreamsAndNothingWaitsAfterIt(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	stream := r.listen(s, "")
+	s.Close()
+	if e, err := stream.Decode(); err == nil {
+		t.Errorf("heard %v after the close", e)
+	}
+	if err := s.Delete(r.RunnerID); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Submit(devserver.TaskRequest{TaskType: "test.Lookup"}); err != nil {
+		t.Error(fmt.Errorf("after the close: %w", err))
+	}
+}

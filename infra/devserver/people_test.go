@@ -1,0 +1,234 @@
+package devserver_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/launchdarkly/eventsource"
+
+	"runnerd/infra/contract"
+	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
+)
+
+func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
+	s := serve(t, devserver.Options{PublicURL: "http://release.test"})
+	r := newRunner(t, s)
+	status, text := ask(t, s, "POST", "/api/tasks", `{
+		"taskType": "test.Hello",
+		"runAs": {"username": "joe", "password": "joe's"},
+		"properties": {"count": "7", "loud": "true", "headers": {"a": "b"},
+			"server": {"username": "admin", "password": "hidden"}}
+	}`)
+	var created devserver.TaskView
+	if err := json.Unmarshal([]byte(text), &created); err != nil || status != http.StatusCreated {
+		t.Fatal(status, text, err)
+	}
+	job := r.reserve(1, "0s")[0]
+	if job.JobID != created.ID || job.Image != "test/plugin:1" {
+		t.Errorf("offered %+v", job)
+	}
+	input := r.input(job)
+	item, _ := property(input, "server").Value.(map[string]any)
+	delete(item, "id") // drawn
+	want := contract.InputContext{
+		Release: contract.Release{
+			ID: "Applications/Release1", URL: "http://release.test",
+			AutomatedTaskAsUser: contract.User{Username: "joe", Password: "joe's"},
+		},
+		Task: contract.Task{ID: created.ID, Type: "test.Hello", Properties: []contract.Property{
+			{Name: "count", Value: json.Number("7"), Kind: "INTEGER", Category: "input"},
+			{Name: "headers", Value: map[string]any{"a": "b"}, Kind: "MAP_STRING_STRING", Category: "input"},
+			{Name: "loud", Value: true, Kind: "BOOLEAN", Category: "input"},
+			{Name: "password", Kind: "STRING", Category: "input", Password: true},
+			{Name: "server", Kind: "CI", Category: "input", Value: map[string]any{
+				"type": "test.Server",
+				"properties": []any{
+					map[string]any{"name": "password", "value": "hidden", "kind": "STRING", "category": "input", "password": true},
+					map[string]any{"name": "url", "value": "http://example.org", "kind": "STRING", "category": "input", "password": false},
+					map[string]any{"name": "username", "value": "admin", "kind": "STRING", "category": "input", "password": false},
+				},
+			}},
+			{Name: "tags", Value: []any{"a", "b"}, Kind: "LIST_OF_STRING", Category: "input"},
+			{Name: "yourName", Value: "World", Kind: "STRING", Category: "input"},
+		}},
+	}
+	if diff := cmp.Diff(want, input); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
+	tests := map[string]struct{ body, detail string }{
+		"no type":                   {`{}`, "taskType is missing"},
+		"a virtual type":            {`{"taskType":"test.Base"}`, "virtual"},
+		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing"},
+		"an unknown kind":           {`{"taskType":"test.Hello","kind":"job"}`, "task or script"},
+		"an unknown property":       {`{"taskType":"test.Hello","properties":{"name":"x"}}`, `no property "name"; it has count, headers, loud, password, server, tags, yourName`},
+		"a property of no use":      {`{"taskType":"test.Lookup","properties":{"name":"x"}}`, "it has no properties"},
+		"no number":                 {`{"taskType":"test.Hello","properties":{"count":"many"}}`, "properties.count must be an integer"},
+		"no truth":                  {`{"taskType":"test.Hello","properties":{"loud":"maybe"}}`, "properties.loud must be true or false"},
+		"no text":                   {`{"taskType":"test.Hello","properties":{"yourName":[]}}`, "properties.yourName must be a text"},
+		"no list":                   {`{"taskType":"test.Hello","properties":{"tags":1}}`, "properties.tags must be a list"},
+		"no map":                    {`{"taskType":"test.Hello","properties":{"headers":"a"}}`, "properties.headers must be an object"},
+		"no item":                   {`{"taskType":"test.Hello","properties":{"server":"s"}}`, "properties.server must be an object with the properties of test.Server"},
+		"no JSON":                   {`task`, "JSON"},
+	}
+	s := serve(t, devserver.Options{})
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			status, text := ask(t, s, "POST", "/api/tasks", test.body)
+			var problem api.Problem
+			if err := json.Unmarshal([]byte(text), &problem); err != nil || status != 400 || !strings.Contains(problem.Detail, test.detail) {
+				t.Errorf("answered %d %s, want %s", status, problem.Detail, test.detail)
+			}
+		})
+	}
+}
+
+func TestAnUnknownTypeIsTakenAndItsSecretsGuessed(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	job := r.running(s, devserver.TaskRequest{TaskType: "other.Type", Image: "i", Properties: map[string]any{"apiToken": "hidden", "n": 1}})
+	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "no definition of other.Type") {
+		t.Errorf("the note says %q", note)
+	}
+	input := r.input(job)
+	if p := property(input, "apiToken"); !p.Password {
+		t.Errorf("a token is shown: %+v", p)
+	}
+	if p := property(input, "n"); p.Value != "1" {
+		t.Errorf("it is not a text: %+v", p)
+	}
+}
+
+func TestDefinitionsThatContradictThemselvesAreRefused(t *testing.T) {
+	for name, files := range map[string][]string{
+		"is there twice":  {"types: {a.B: {extends: c.D}}", "types: {a.B: }"},
+		"extends itself":  {"types: {a.B: {extends: a.C}, a.C: {extends: a.B}}"},
+		"read type defin": {"types: [a"},
+	} {
+		var contents [][]byte
+		for _, file := range files {
+			contents = append(contents, []byte(file))
+		}
+		if _, err := devserver.New(devserver.Options{TypeDefinitions: contents}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v: %v", files, err)
+		}
+	}
+}
+
+func TestCommentsAndStatusAreReadFromTheLog(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	job := r.running(s, devserver.TaskRequest{})
+	at := 0
+	for _, text := range []string{
+		"one\n##[start: comment]first##[end: comment]\n##[start: sta", "tus]half way##[end: status]\n",
+		"##[start: other]##[start: comment]sec", "ond\nline##[end: com", "ment] ##[start: status]done##[end: status]",
+		"##[start: comment]never ends",
+	} {
+		r.log(job, span(at, text), text)
+		at += len(text)
+	}
+	v := view(t, s, job.JobID)
+	if diff := cmp.Diff([]string{"first", "second\nline"}, v.Comments); diff != "" || v.StatusLine != "done" {
+		t.Errorf("status %q, comments %s", v.StatusLine, diff)
+	}
+}
+
+func span(at int, text string) string {
+	return "bytes " + strconv.Itoa(at) + "-" + strconv.Itoa(at+len(text)-1) + "/*"
+}
+
+func TestALogIsFollowedToItsEnd(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	job := r.running(s, devserver.TaskRequest{})
+	r.log(job, span(0, "one\ntw"), "one\ntw")
+	web := httptest.NewServer(s.Handler())
+	defer web.Close()
+	stream := get(t, web.URL+"/api/tasks/"+job.JobID+"/log", "")
+	next(t, stream, "log", "one")
+	r.log(job, span(6, "o\nthree"), "o\nthree")
+	next(t, stream, "log", "two")
+	r.finish(job, r.result(job, contract.Result{}))
+	r.log(job, "bytes */13", "")
+	next(t, stream, "log", "three")
+	next(t, stream, "end", "completed")
+	if _, err := stream.Decode(); err == nil {
+		t.Error("the stream goes on after its end")
+	}
+	next(t, get(t, web.URL+"/api/tasks/"+job.JobID+"/log", "4"), "log", "two\nthree")
+}
+
+func get(t *testing.T, url, after string) *eventsource.Decoder {
+	t.Helper()
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Accept", "text/event-stream")
+	q.Header.Set("Last-Event-ID", after)
+	transport := &http.Transport{DisableKeepAlives: true}
+	answer, err := transport.RoundTrip(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decoder(t, answer.Body)
+}
+
+// decoder reads on to the end when the test is over: the library's goroutine waits for that.
+func decoder(t *testing.T, body io.ReadCloser) *eventsource.Decoder {
+	d := eventsource.NewDecoder(body)
+	t.Cleanup(func() {
+		_ = body.Close()
+		for e, err := d.Decode(); err == nil && e != nil; e, err = d.Decode() {
+		}
+	})
+	return d
+}
+
+func next(t *testing.T, stream *eventsource.Decoder, name, data string) {
+	t.Helper()
+	e, err := stream.Decode()
+	if err != nil || e.Event() != name || strings.TrimSuffix(e.Data(), "\n") != data {
+		t.Fatalf("heard %v, %v; want %s %q", e, err, name, data)
+	}
+}
+
+func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
+	s := serve(t, devserver.Options{KeepFinished: 1})
+	first, second := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"}), submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
+	for _, id := range []string{first, second} {
+		if status, text := ask(t, s, "POST", "/api/tasks/"+id+"/abort", ""); status != 204 {
+			t.Error(text)
+		}
+	}
+	if status, _ := ask(t, s, "GET", "/api/tasks/"+first, ""); status != 404 {
+		t.Errorf("the older one: %d", status)
+	}
+	if status, _ := ask(t, s, "GET", "/api/tasks/"+second, ""); status != 200 {
+		t.Errorf("the newer one: %d", status)
+	}
+}
+
+func TestAWebPageOfSomebodyElseMayNotStartTasks(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	for site, want := range map[string]int{"cross-site": 403, "same-origin": 201} {
+		q := httptest.NewRequest("POST", "/api/tasks", strings.NewReader(`{"taskType":"test.Hello"}`))
+		q.Header.Set("Content-Type", "application/json")
+		q.Header.Set("Sec-Fetch-Site", site)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, q)
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", site, w.Code, want)
+		}
+	}
+}
