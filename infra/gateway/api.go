@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const collection = "/api/v1/namespaces/" + namespace + "/secrets"
+
+// serveSecrets answers as the Kubernetes API, for the one Secret that the caller's token opens.
+func (g *Gateway) serveSecrets(w http.ResponseWriter, r *http.Request) {
+	d := g.authenticate(r)
+	if d == nil {
+		_ = refusal(http.StatusForbidden, "the token opens nothing here").write(w)
+		return
+	}
+	select {
+	case d.places <- struct{}{}:
+		defer func() { <-d.places }()
+	default:
+		_ = tooMany("too many requests at once").write(w)
+		return
+	}
+	d.meet(r.UserAgent())
+	d.serve(w, r)
+}
+
+func (d *door) meet(agent string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.news.meet(sdkOf(agent))
+}
+
+func (d *door) serve(w http.ResponseWriter, r *http.Request) {
+	own := secretName(d.id)
+	query := r.URL.Query()
+	switch {
+	case r.Method != http.MethodGet:
+		_ = refusal(http.StatusForbidden, "only GET, LIST and WATCH are served").write(w)
+	case r.URL.Path == collection+"/"+own:
+		d.get(w, r)
+	case r.URL.Path != collection:
+		_ = refusal(http.StatusForbidden, "only the Secret "+own+" is served to this token").write(w)
+	case query.Get("fieldSelector") != "metadata.name="+own:
+		_ = refusal(http.StatusForbidden, "only metadata.name="+own+" may be selected").write(w)
+	default:
+		if err := d.look(); err != nil { // the plugin is done with its job when it comes here
+			d.log.Warn().Err(err).Msg("cannot look at the result file")
+		}
+		if on, _ := strconv.ParseBool(query.Get("watch")); on {
+			d.serveWatch(w, r)
+		} else {
+			_ = answer{status: http.StatusOK, body: d.listed()}.write(w)
+		}
+	}
+}
+
+func (d *door) listed() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.list()
+}
+
+// serveWatch sends events until the client goes, the time that it asked for is over, or the door closes.
+func (d *door) serveWatch(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	// An informer asks for bookmarks, and watches for its life. Python does neither.
+	bookmarks, _ := strconv.ParseBool(query.Get("allowWatchBookmarks"))
+	initial, _ := strconv.ParseBool(query.Get("sendInitialEvents"))
+	version, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
+	watch := &watch{nested: !bookmarks && !initial, events: make(chan []byte, eventRoom), ended: make(chan struct{})}
+	if !d.attend(watch, initial || version == 0, version, initial) {
+		_ = comeAgain("the runner is being restarted").write(w)
+		return
+	}
+	defer d.leave(watch)
+
+	w.Header().Set("Content-Type", "application/json")
+	control := http.NewResponseController(w)
+	if control.Flush() != nil {
+		return
+	}
+	over, stop := timeout(query.Get("timeoutSeconds"))
+	defer stop()
+	for {
+		select {
+		case event := <-watch.events:
+			_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+			if _, err := w.Write(event); err != nil || control.Flush() != nil {
+				return
+			}
+			_ = control.SetWriteDeadline(time.Time{})
+		case <-watch.ended:
+			return
+		case <-over:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// timeout is for ever where the client names none.
+func timeout(seconds string) (<-chan time.Time, func() bool) {
+	n, err := strconv.Atoi(seconds)
+	if err != nil || n <= 0 {
+		return nil, func() bool { return true }
+	}
+	timer := time.NewTimer(time.Duration(min(n, 3600)) * time.Second)
+	return timer.C, timer.Stop
+}

@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"runnerd/infra/contract"
+	msg "runnerd/messages"
+)
+
+// HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
+// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
+func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, execution msg.ExecutionID) (msg.HandedOver, error) {
+	if ctx.Err() != nil {
+		return msg.HandedOver{}, context.Cause(ctx)
+	}
+	d, err := g.find(id)
+	if err != nil {
+		return msg.HandedOver{}, fmt.Errorf("hand out: %w", err)
+	}
+	j, input, err := g.prepare(execution)
+	if err != nil {
+		return msg.HandedOver{}, fmt.Errorf("hand out to executor %s: %w", id, err)
+	}
+	give := d.give
+	if d.mode == msg.Files {
+		give = d.giveFile
+	}
+	over, err := give(j, input)
+	if err != nil {
+		return msg.HandedOver{}, fmt.Errorf("hand out to executor %s: %w", id, err)
+	}
+	return over, nil
+}
+
+// prepare opens what is needed of a job. An input that is no base64 would make the Go SDK panic (rule 15).
+func (g *Gateway) prepare(execution msg.ExecutionID) (*job, string, error) {
+	rec, ok := g.Store.Job(execution)
+	if !ok {
+		return nil, "", errors.New("the spool does not have the job")
+	}
+	key, err := g.Keys.OpenKey(rec.SealedKey)
+	if err != nil {
+		return nil, "", err
+	}
+	input, err := g.Store.Input(execution)
+	if err != nil {
+		return nil, "", fmt.Errorf("read input: %w", err)
+	}
+	text := base64.NewDecoder(base64.StdEncoding, strings.NewReader(input))
+	if n, err := io.Copy(io.Discard, text); err != nil || n == 0 {
+		return nil, "", errors.New("the input is not base64 text: no plugin can read it")
+	}
+	return &job{execution: execution, key: key}, input, nil
+}
+
+var errNotHeld = errors.New("it does not wait for a job: no GET is held")
+
+// give answers the GET that is held.
+func (d *door) give(j *job, input string) (msg.HandedOver, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hold == nil {
+		return msg.HandedOver{}, errNotHeld
+	}
+	body := d.secret(d.filled(j, input))
+	over, err := d.journal(j)
+	if err != nil {
+		return msg.HandedOver{}, err
+	}
+	h := d.hold
+	d.hold = nil
+	h.answer <- answer{status: 200, body: body, job: j}
+	return over, nil
+}
+
+// giveFile leaves the input where a child process will look for it.
+func (d *door) giveFile(j *job, input string) (msg.HandedOver, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.phase != waiting {
+		return msg.HandedOver{}, errors.New("it has had its job")
+	}
+	out, err := os.OpenRoot(d.out())
+	if err != nil {
+		return msg.HandedOver{}, fmt.Errorf("open result directory: %w", err)
+	}
+	defer func() { _ = out.Close() }()
+	if err := out.WriteFile(inputFile, []byte(input), 0o644); err != nil {
+		return msg.HandedOver{}, fmt.Errorf("write input: %w", err)
+	}
+	over, err := d.journal(j)
+	if err != nil {
+		return msg.HandedOver{}, err
+	}
+	d.delivering(j)
+	over.Env = map[string]string{
+		contract.SessionKey:  base64.StdEncoding.EncodeToString(j.key[:]),
+		contract.CallbackURL: d.g.url(callbackPath, j.execution),
+	}
+	return over, nil
+}
+
+// journal makes the job the executor's, before its first byte leaves. mu is held.
+func (d *door) journal(j *job) (msg.HandedOver, error) {
+	at := time.Now()
+	if err := d.g.Store.HandOut(j.execution, d.id, d.arming, at); err != nil {
+		return msg.HandedOver{}, fmt.Errorf("journal: %w", err)
+	}
+	d.begin(j)
+	return msg.HandedOver{Execution: j.execution, At: at}, nil
+}

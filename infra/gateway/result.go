@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+)
+
+// unreadable is the exit code of a result that was encrypted with the job's key, and so is the job's, but is no JSON.
+const unreadable = -1
+
+// decode checks that the body belongs to the key, base64 text or raw. Its text does not matter (rule 11): what decrypts is
+// the result.
+func decode(key seal.Key, body []byte) (msg.Result, bool) {
+	if !isText(body) {
+		body = base64.StdEncoding.AppendEncode(nil, body)
+	}
+	plain, err := seal.Decrypt(key, body)
+	if err != nil {
+		return msg.Result{}, false
+	}
+	inside := struct {
+		ExitCode int `json:"exitCode"`
+	}{}
+	if json.Unmarshal(plain, &inside) != nil {
+		inside.ExitCode = unreadable
+	}
+	return msg.Result{Body: body, ExitCode: inside.ExitCode}, true
+}
+
+// take stores the result and closes the job. A job that is closed already: nothing to do.
+func (d *door) take(j *job, res msg.Result, retire string) error {
+	d.taking.Lock()
+	defer d.taking.Unlock()
+	return d.keep(j, res, retire)
+}
+
+// keep is take with taking held.
+func (d *door) keep(j *job, res msg.Result, retire string) error {
+	if d.openJob() != j {
+		return nil
+	}
+	stored, err := d.g.Store.StoreResult(j.execution, res)
+	if err != nil {
+		return fmt.Errorf("store result: %w", err)
+	}
+	res.Body = nil
+	visit := &msg.ResultStored{Execution: j.execution, Result: res, Retire: retire}
+	if !stored {
+		rec, ok := d.g.Store.Job(j.execution)
+		if !ok || !rec.HasResult {
+			d.log.Info().Str("job", string(j.execution)).Msg("a result came after the job's ending was decided")
+			visit = nil
+		}
+	}
+	d.settle(j, visit)
+	return nil
+}
+
+// Look reads the result file of the executor's open job now; a result that it finds is stored before it returns.
+func (g *Gateway) Look(id msg.ExecutorID) error {
+	d, err := g.find(id)
+	if err != nil {
+		return fmt.Errorf("look for a result: %w", err)
+	}
+	return d.look()
+}
+
+func (d *door) look() error { return d.lookAs("") }
+
+// lookAs looks for the result in the file; retire says why the executor takes no more jobs if it is there.
+func (d *door) lookAs(retire string) error {
+	d.taking.Lock()
+	defer d.taking.Unlock()
+	j := d.openJob()
+	if j == nil {
+		return nil
+	}
+	body, err := readResult(d.out(), d.g.MaxResult)
+	if errors.Is(err, errNoResult) {
+		d.log.Debug().Err(err).Str("job", string(j.execution)).Msg("the result file is passed over")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the result of job %s: %w", j.execution, err)
+	}
+	res, ok := decode(j.key, body)
+	if !ok {
+		return nil // there is none, or half of one, or somebody's plain text
+	}
+	res.Via = msg.ViaFile
+	return d.keep(j, res, retire)
+}
