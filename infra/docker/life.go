@@ -41,11 +41,11 @@ func (d *Driver) adopt(ctx context.Context, step string, id msg.ExecutorID) erro
 // Start starts the container, unless it was before: the engine would run one that has ended a second time.
 func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 	step := "start executor " + string(id)
-	c, err := d.engine.ContainerInspect(ctx, d.name(id))
+	s, err := d.inspect(ctx, id)
 	if err != nil {
 		return d.failed(ctx, step, err)
 	}
-	if stateOf(c.State.Status) != msg.ContainerCreated {
+	if stateOf(s.Status) != msg.ContainerCreated {
 		return nil
 	}
 	err = d.engine.ContainerStart(ctx, d.name(id), container.StartOptions{})
@@ -60,7 +60,7 @@ func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 
 // notStarted tells what the engine did not find: the container, or something that it needs.
 func (d *Driver) notStarted(ctx context.Context, step string, id msg.ExecutorID, cause error) error {
-	if _, err := d.engine.ContainerInspect(ctx, d.name(id)); err != nil {
+	if _, err := d.inspect(ctx, id); err != nil {
 		return d.failed(ctx, step, err)
 	}
 	return fmt.Errorf("%s: its container is there, but not what it needs (if it is the network %s, restart the runner): %w",
@@ -78,15 +78,14 @@ func (d *Driver) Signal(ctx context.Context, id msg.ExecutorID, s msg.Signal) er
 
 // Remove takes the container away, with the anonymous volumes of its image. It is gone on return.
 func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
-	step := "remove executor " + string(id)
 	err := d.engine.ContainerRemove(ctx, d.name(id), container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if cerrdefs.IsConflict(err) { // somebody else is at it
-		_, err = d.await(ctx, id, container.WaitConditionRemoved)
+		err = <-d.ask(ctx, id, container.WaitConditionRemoved)
 	}
 	if err == nil || cerrdefs.IsNotFound(err) {
 		return nil
 	}
-	return d.failed(ctx, step, err)
+	return d.failed(ctx, "remove executor "+string(id), err)
 }
 
 // List returns the containers with the runner's label.

@@ -62,12 +62,12 @@ func since(from msg.Position) string {
 
 // allRead is nil if the log has ended because the executor has: an engine that shuts down ends it in good order too.
 func (d *Driver) allRead(ctx context.Context, id msg.ExecutorID) error {
-	c, err := d.engine.ContainerInspect(ctx, d.name(id))
+	s, err := d.inspect(ctx, id)
 	if err != nil {
 		return err
 	}
-	if s := stateOf(c.State.Status); s != msg.ContainerExited {
-		return fmt.Errorf("the engine ended it, though the executor is %s", s)
+	if stateOf(s.Status) != msg.ContainerExited {
+		return fmt.Errorf("the engine ended it, though the executor is %s", s.Status)
 	}
 	return nil
 }

@@ -1,0 +1,136 @@
+// The program in the executors of the docker driver's tests. DO says what it does, ARG to what.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	do := map[string]func(string) error{
+		"quits":    quits,
+		"lives":    func(string) error { return lives(true) },
+		"stubborn": func(string) error { return lives(false) },
+		"floods":   floods,
+		"longline": longLine,
+		"oom":      oom,
+		"mixes":    mixes,
+		"write":    write,
+		"read":     read,
+		"dial":     dial,
+		"listen":   listen,
+		"self":     self,
+	}[os.Getenv("DO")]
+	if err := do(os.Getenv("ARG")); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func quits(string) error {
+	fmt.Print("one\ntwo\n")
+	fmt.Fprint(os.Stdout, "three\n")
+	os.Exit(7)
+	return nil
+}
+
+func lives(mortal bool) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGABRT, syscall.SIGTERM)
+	fmt.Println("ready")
+	for s := range signals {
+		if mortal {
+			os.Exit(128 + int(s.(syscall.Signal)))
+		}
+	}
+	return nil
+}
+
+func floods(string) error {
+	for i := range 2000 {
+		fmt.Printf("line %d\n", i)
+	}
+	return nil
+}
+
+func longLine(string) error {
+	fmt.Println(strings.Repeat("x", 40_000))
+	return nil
+}
+
+func oom(string) error {
+	for kept := [][]byte{}; ; {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		kept = append(kept, b)
+	}
+}
+
+// mixes writes to both outputs, so that their stamps race.
+func mixes(string) error {
+	for i := range 300 {
+		fmt.Fprintf(os.Stdout, "out %d\n", i)
+		fmt.Fprintf(os.Stderr, "err %d\n", i)
+	}
+	return nil
+}
+
+func write(path string) error { return os.WriteFile(path, []byte("written"), 0o600) }
+
+func read(path string) error {
+	text, err := os.ReadFile(path)
+	fmt.Print(string(text))
+	return err
+}
+
+func dial(address string) error {
+	c, err := net.DialTimeout("tcp", address, 3*time.Second)
+	if err == nil {
+		fmt.Println("connected")
+		err = c.Close()
+	}
+	return err
+}
+
+// listen says its own address.
+func listen(port string) error {
+	l, err := net.Listen("tcp4", ":"+port)
+	if err != nil {
+		return err
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && ip.To4() != nil {
+			fmt.Println(net.JoinHostPort(ip.String(), port))
+		}
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c.Close()
+	}
+}
+
+// self says what the kernel says of the process.
+func self(string) error {
+	fmt.Println("pid", os.Getpid(), "uid", os.Getuid())
+	for _, file := range []string{"/proc/self/status", "/proc/self/limits", "/proc/self/mounts", "/proc/self/oom_score_adj"} {
+		if err := read(file); err != nil {
+			return err
+		}
+	}
+	fmt.Println(os.Environ())
+	return nil
+}
