@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 
 	msg "runnerd/messages"
@@ -67,7 +68,8 @@ func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
 	return content, nil
 }
 
-// loadResult attaches a result that is whole. One that ends too early was never announced.
+// loadResult attaches a result that is whole. One that ends too early was never announced. One with a wrong checksum is damaged,
+// or a loss of power tore the write of it: that cannot be told apart, so a person is told and the job goes on without.
 func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	name := path.Join(j.dir, resultFile)
 	var head resultHead
@@ -79,8 +81,10 @@ func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	case err == nil || errors.Is(err, errIncomplete):
 		return nil
 	}
-	if err := s.quarantine("result", name, "result-"+path.Base(j.dir), rec.Execution, err); err != nil {
-		return err
+	if !errors.Is(err, fs.ErrNotExist) { // it is not, when a crash came between the two that follow
+		if err := s.quarantine("result", name, "result-"+path.Base(j.dir), rec.Execution, err); err != nil {
+			return err
+		}
 	}
 	return errors.Join(s.create(name, private), s.fs.SyncDir(j.dir))
 }

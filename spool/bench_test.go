@@ -1,0 +1,70 @@
+package spool_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+// The benchmarks run on the disk under the directory of temporary files: what they measure is its fsync.
+
+func benchSpool(b *testing.B) *spool.Spool {
+	files, err := spool.Dir(b.TempDir())
+	ok(b, err)
+	s, err := spool.Open(files, spool.Options{})
+	ok(b, err)
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func benchJobs(b *testing.B, s *spool.Spool) []msg.ExecutionID {
+	ids := make([]msg.ExecutionID, b.N)
+	for n := range ids {
+		ids[n] = msg.ExecutionID(fmt.Sprintf("job-%d", n))
+		ok(b, s.Add(offer(ids[n])))
+	}
+	return ids
+}
+
+func BenchmarkAdd(b *testing.B) {
+	s := benchSpool(b)
+	for n := range b.N {
+		ok(b, s.Add(offer(msg.ExecutionID(fmt.Sprintf("job-%d", n)))))
+	}
+}
+
+func BenchmarkHandOut(b *testing.B) {
+	s := benchSpool(b)
+	ids := benchJobs(b, s)
+	for n := range ids {
+		ok(b, s.CreateExecutor(msg.ExecutorRecord{ID: msg.ExecutorID(fmt.Sprintf("ex%d", n))}, nil))
+	}
+	b.ResetTimer()
+	for n, id := range ids {
+		ok(b, s.HandOut(id, msg.ExecutorID(fmt.Sprintf("ex%d", n)), 1, noon))
+	}
+}
+
+func BenchmarkStoreResult(b *testing.B) {
+	s := benchSpool(b)
+	ids := benchJobs(b, s)
+	body := bytes.Repeat([]byte("r"), 2000)
+	b.ResetTimer()
+	for _, id := range ids {
+		_, err := s.StoreResult(id, msg.Result{Body: body})
+		ok(b, err)
+	}
+}
+
+func BenchmarkAppendLog(b *testing.B) {
+	s := benchSpool(b)
+	ok(b, s.Add(offer(execution)))
+	text := bytes.Repeat([]byte("a line\n"), 100)
+	b.ResetTimer()
+	for n := range b.N {
+		ok(b, s.AppendLog(execution, text, msg.Position{Time: noon, Count: n}))
+	}
+}

@@ -1,0 +1,50 @@
+// Package spool keeps what must survive: jobs with their journals, logs and results, the executors' records and directories,
+// and the identity of the runner. It decides nothing. What its verbs have said is so after a crash at any moment, and what a
+// person finds in the directory is readable with ls and cat.
+//
+//	lock                 who uses the directory (flock)
+//	format               version of all that follows
+//	identity.json        and identity.copy.json: the runner's keys
+//	server.json          settings: the last configuration from the server,
+//	gateway.json         the gateway's address
+//	jobs/<name>/         job.json    head and encrypted input
+//	                     journal     one line per step
+//	                     log         masked text; log.pos: how much of it counts; log.acked: how much the server has
+//	                     result      head and body as the plugin delivered it
+//	executors/<id>/      executor.json    its record, newest line last
+//	                     out/             the only place that the plugin writes to
+//	                     sa/, …           what it reads
+//	corrupt/ rejected/   kept for a person
+//	tmp/                 being made or deleted; emptied by Open
+//
+// A record is a line: CRC-32C in eight hex digits, a blank, JSON. A file with a body has such a line as its head, with length
+// and checksum of the rest. <name> is the job's ExecutionID where that is plain, else "_" and its SHA-256.
+//
+// # Order of writes
+//
+// The rule is: content, fsync, name, fsync of the directory, and only then the index in memory, which is what others see.
+//
+//   - Add: the whole directory under tmp/ (fsync of job.json, of the directory), rename, fsync of jobs/. A crash before the
+//     rename leaves something in tmp/; jobs/ never has half a job. The other files are made empty here, so that writing them
+//     later needs no fsync of a directory.
+//   - A step: one line, one fsync. A line that is torn is the last one: a verb returns before the next begins, and of the steps
+//     that are not synced (confirmed, finished) no two are neighbours. It is cut. A bad line elsewhere is damage.
+//   - HandOut: the job's journal decides. The executor's record follows without fsync; Open restores it from the journal.
+//   - StoreResult: the result file alone decides, one fsync. Until it is whole it is none.
+//   - AppendLog: text, fsync; mark, fsync. Two marks are written in turn, each proves the piece before it, and text behind the
+//     newest that is proven does not count. A damaged mark or piece thus costs the newest piece, and reading the executor's
+//     output goes on before it.
+//   - Remove: rename into tmp/, fsync of jobs/, delete. A crash leaves all of a job or nothing that is read.
+//   - Open: first everything is synced, for a process that was killed may leave what can be read and is not yet safe.
+//
+// An fsync that failed is never repeated in the hope of a better answer: the bytes are written again, then synced. After an
+// error the index is as it was; whether the disk is, the next Open sees. That may be the step that failed, and each is safe to
+// find: others had not acted on it.
+//
+// # Limits
+//
+// Linux, a local file system that keeps fsync's promise. Jobs and executors are indexed in memory without inputs, logs and
+// results. Open reads every input and result once. A flipped byte in an older piece of a log is not noticed. corrupt/ and
+// rejected/ are emptied by people. A plugin may leave in out/ what only its own user may delete: where runnerd is not root,
+// RemoveExecutor fails once, and the leftover stays in tmp/, then in corrupt/.
+package spool

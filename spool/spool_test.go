@@ -1,0 +1,352 @@
+package spool_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 5, time.UTC)
+
+const (
+	execution = msg.ExecutionID("job-1")
+	ex1       = msg.ExecutorID("ex1")
+)
+
+func open(t *testing.T, files spool.FS) *spool.Spool {
+	t.Helper()
+	s, err := spool.Open(files, spool.Options{Now: func() time.Time { return noon }})
+	ok(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func openDir(t *testing.T, path string) *spool.Spool {
+	t.Helper()
+	files, err := spool.Dir(path)
+	ok(t, err)
+	return open(t, files)
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func same(t testing.TB, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got)\n%s", diff)
+	}
+}
+
+func offer(id msg.ExecutionID) msg.Offer {
+	return msg.Offer{
+		Job:        msg.Job{ID: "j", Execution: id, Kind: msg.Task, Image: "plugin:1", Timeout: time.Minute},
+		Input:      "aW5wdXQ=",
+		SessionKey: []byte("sealed"),
+	}
+}
+
+// withJob has a job that executor ex1 got.
+func withJob(t *testing.T, s *spool.Spool) *spool.Spool {
+	t.Helper()
+	ok(t, s.Add(offer(execution)))
+	ok(t, s.Confirm(execution))
+	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")}))
+	ok(t, s.HandOut(execution, ex1, 3, noon))
+	return s
+}
+
+func stored(t *testing.T, s *spool.Spool, body string) bool {
+	t.Helper()
+	done, err := s.StoreResult(execution, msg.Result{Body: []byte(body), ExitCode: 7, Via: msg.ViaFile})
+	ok(t, err)
+	return done
+}
+
+func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.AppendLog(execution, []byte("one\n"), msg.Position{Time: noon, Count: 1}))
+	ok(t, s.AppendLog(execution, []byte("two\n"), msg.Position{Time: noon, Count: 2}))
+	ok(t, s.AppendLog(execution, nil, msg.Position{Time: noon, Count: 3}))
+	ok(t, s.AckLog(execution, 4))
+	ok(t, s.Abort(execution, "enough"))
+	ok(t, s.Abort(execution, "more than enough"))
+	n, err := s.Crash(execution, "executor")
+	ok(t, err)
+	same(t, n, 1)
+	ending, err := s.End(execution, msg.Ending{Outcome: msg.Aborted, ExitCode: 137})
+	ok(t, err)
+	same(t, ending.Outcome, msg.Aborted)
+	same(t, stored(t, s, "result"), true)
+	same(t, stored(t, s, "another"), false)
+	ok(t, s.EndLog(execution))
+	ok(t, s.Finish(execution))
+	ok(t, s.Save(spool.Server, []byte(`{"capacity":3}`)))
+
+	want := msg.JobRecord{
+		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
+		Executor: ex1, HandedOutAt: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
+		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 137},
+		Log:    msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
+	}
+	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}
+	for range 2 {
+		same(t, s.Jobs(), []msg.JobRecord{want})
+		same(t, s.Executors(), []msg.ExecutorRecord{wantExecutor})
+		input, err := s.Input(execution)
+		ok(t, err)
+		same(t, input, "aW5wdXQ=")
+		text, err := s.ReadLog(execution, 2, 100)
+		ok(t, err)
+		same(t, string(text), "e\ntwo\n")
+		result, err := s.Result(execution)
+		ok(t, err)
+		same(t, string(result), "result")
+		config, found := s.Load(spool.Server)
+		same(t, string(config), `{"capacity":3}`)
+		same(t, found, true)
+		same(t, len(s.Problems()), 0)
+
+		ok(t, s.Close())
+		s = openDir(t, dir)
+	}
+}
+
+func TestTheFirstEndingStands(t *testing.T) {
+	failed := msg.Ending{Outcome: msg.Failed, Message: "no executor"}
+	stopped := msg.Ending{Outcome: msg.TimedOut}
+	completed := msg.Ending{Outcome: msg.Completed, ExitCode: 7}
+	end := func(e msg.Ending) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) { _, err := s.End(execution, e); ok(t, err) }
+	}
+	result := func(taken bool) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), taken) }
+	}
+	for name, c := range map[string]struct {
+		first, second func(*testing.T, *spool.Spool)
+		want          msg.Ending
+		result        bool
+	}{
+		"a result completes, whatever is said later":   {result(true), end(failed), completed, true},
+		"a failed job takes no result":                 {end(failed), result(false), failed, false},
+		"to a stopped job the result is attached":      {end(stopped), result(true), stopped, true},
+		"a second ending changes nothing":              {end(stopped), end(failed), stopped, false},
+		"a second result is not taken, and no failure": {result(true), result(false), completed, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := memfs.New()
+			s := withJob(t, open(t, files))
+			c.first(t, s)
+			c.second(t, s)
+			for range 2 {
+				rec, _ := s.Job(execution)
+				same(t, rec.Ending, c.want)
+				same(t, rec.HasResult, c.result)
+				same(t, rec.Stage, msg.Ended)
+				ok(t, s.Close())
+				s = open(t, files)
+			}
+		})
+	}
+}
+
+func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
+	s := withJob(t, open(t, memfs.New()))
+	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
+	if err := s.HandOut(execution, "ex2", 1, noon); err == nil {
+		t.Fatal("another executor got a job that was handed out")
+	}
+	ok(t, s.HandOut(execution, ex1, 4, noon)) // it was proven not to have started
+	rec, _ := s.Job(execution)
+	same(t, rec.HandOuts, 2)
+
+	ok(t, s.Add(offer("job-2")))
+	if err := s.HandOut("job-2", ex1, 5, noon); err == nil {
+		t.Fatal("an executor with an open job got another")
+	}
+	stored(t, s, "r")
+	ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.IdleSince = noon }))
+	ok(t, s.HandOut("job-2", ex1, 5, noon))
+	e, _ := s.Executor(ex1)
+	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 5, Jobs: 2, Job: "job-2", Before: execution})
+}
+
+func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	ids := []msg.ExecutionID{"plain-1", "-dash", "", ".", "..", "../../etc", "a/b", "NUL\x00", "UPPER", "upper",
+		msg.ExecutionID(strings.Repeat("x", 10_000)), msg.ExecutionID(strings.Repeat("x", 64)), "ünï"}
+	for _, id := range ids {
+		ok(t, s.Add(offer(id)))
+		ok(t, s.Confirm(id))
+	}
+	if err := s.Add(offer("\xff")); err == nil {
+		t.Fatal("an id that JSON cannot carry was taken")
+	}
+	ok(t, s.Close())
+	s = openDir(t, dir)
+	same(t, len(s.Problems()), 0)
+	for _, id := range ids {
+		rec, found := s.Job(id)
+		same(t, found, true)
+		same(t, rec.Execution, id)
+	}
+	for _, id := range []msg.ExecutorID{"", "..", "a/b", "UP", msg.ExecutorID(strings.Repeat("x", 33))} {
+		if s.CreateExecutor(msg.ExecutorRecord{ID: id}, nil) == nil {
+			t.Fatalf("executor id %q was taken", id)
+		}
+	}
+	for _, name := range []string{"../x", "/x", "", ".", "sa/../../x", "executor.json"} {
+		if s.CreateExecutor(msg.ExecutorRecord{ID: "good"}, map[string][]byte{name: nil}) == nil {
+			t.Fatalf("file name %q was taken", name)
+		}
+	}
+	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "good"}, map[string][]byte{"sa/x": nil}))
+}
+
+func TestNothingOfARemovedJobIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.Remove(execution))
+	ok(t, s.Remove(execution))
+	ok(t, s.RemoveExecutor(ex1))
+	ok(t, s.RemoveExecutor(ex1))
+	for _, sub := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		ok(t, err)
+		same(t, len(entries), 0)
+	}
+	if err := s.Confirm(execution); !errors.Is(err, spool.ErrNoJob) {
+		t.Fatalf("confirming it says %v", err)
+	}
+	if err := s.UpdateExecutor(ex1, nil); !errors.Is(err, spool.ErrNoExecutor) {
+		t.Fatalf("updating its executor says %v", err)
+	}
+}
+
+func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	for range 2 {
+		ok(t, s.Add(offer(execution)))
+		ok(t, s.Reject(execution, "409: no"))
+	}
+	same(t, len(s.Jobs()), 0)
+	for _, name := range []string{"job-1", "job-1.2"} {
+		text, err := os.ReadFile(filepath.Join(dir, "rejected", name, "answer.txt"))
+		ok(t, err)
+		same(t, string(text), "409: no\n")
+	}
+}
+
+func TestTheSecondRunnerIsToldWhoHoldsTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	defer files.Close()
+	_, err = spool.Open(files, spool.Options{})
+	var held *spool.HeldError
+	if !errors.As(err, &held) || !strings.Contains(held.Holder, "process ") {
+		t.Fatalf("it is told %v", err)
+	}
+	ok(t, s.Close())
+	again, err := spool.Open(files, spool.Options{})
+	ok(t, err)
+	same(t, len(again.Jobs()), 0)
+}
+
+func TestAnotherFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	ok(t, openDir(t, dir).Close())
+	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte("runnerd spool 2\n"), 0o600))
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	defer files.Close()
+	if _, err = spool.Open(files, spool.Options{}); err == nil || !strings.Contains(err.Error(), "runnerd spool 2") {
+		t.Fatalf("it says %v", err)
+	}
+}
+
+func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
+	files := memfs.New()
+	s, err := spool.Open(files, spool.Options{LowWater: 1000})
+	ok(t, err)
+	withJob(t, s)
+	files.Space = 999
+	for _, err := range []error{s.Room(), s.Add(offer("job-2"))} {
+		if !errors.Is(err, spool.ErrLowSpace) {
+			t.Fatalf("it says %v", err)
+		}
+	}
+	same(t, stored(t, s, "r"), true)
+	files.Space = 1000
+	ok(t, s.Add(offer("job-2")))
+}
+
+func TestOnlyWhatAnExecutorNeedsIsOpenToOthers(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.WriteFile(ex1, "in/input", []byte("a"), 0o644))
+	ok(t, s.WriteFile(ex1, "in/input", []byte("b"), 0o644))
+	same(t, s.ExecutorDir(ex1), filepath.Join(dir, "executors", "ex1"))
+	for name, want := range map[string]fs.FileMode{
+		"jobs": 0o700 | fs.ModeDir, "jobs/job-1": 0o700 | fs.ModeDir, "jobs/job-1/job.json": 0o600, "jobs/job-1/log": 0o600,
+		"executors": 0o700 | fs.ModeDir, "executors/ex1": 0o700 | fs.ModeDir, "executors/ex1/executor.json": 0o600,
+		"executors/ex1/out": 0o777 | fs.ModeDir | fs.ModeSticky, "executors/ex1/sa": 0o755 | fs.ModeDir,
+		"executors/ex1/sa/token": 0o644, "executors/ex1/in/input": 0o644,
+	} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		ok(t, err)
+		same(t, info.Mode(), want)
+	}
+	input, err := os.ReadFile(filepath.Join(s.ExecutorDir(ex1), "in/input"))
+	ok(t, err)
+	same(t, string(input), "b")
+}
+
+func TestEmptyingOutFollowsNoLink(t *testing.T) {
+	s := withJob(t, openDir(t, t.TempDir()))
+	precious := filepath.Join(t.TempDir(), "precious")
+	ok(t, os.WriteFile(precious, nil, 0o600))
+	out := s.OutDir(ex1)
+	ok(t, os.Symlink(filepath.Dir(precious), filepath.Join(out, "link")))
+	ok(t, os.MkdirAll(filepath.Join(out, "deep", "er"), 0o700))
+	ok(t, s.EmptyOut(ex1))
+	entries, err := os.ReadDir(out)
+	ok(t, err)
+	same(t, len(entries), 0)
+	_, err = os.Stat(precious)
+	ok(t, err)
+}
+
+func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	for n := range 1000 {
+		ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.Jobs = n }))
+	}
+	info, err := os.Stat(filepath.Join(dir, "executors/ex1/executor.json"))
+	ok(t, err)
+	if info.Size() > 128<<10 {
+		t.Fatalf("it has %d bytes", info.Size())
+	}
+	ok(t, s.Close())
+	rec, _ := openDir(t, dir).Executor(ex1)
+	same(t, rec.Jobs, 999)
+}

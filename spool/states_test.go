@@ -1,0 +1,211 @@
+package spool_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+// change edits a file of a closed spool.
+func change(t *testing.T, dir, name string, edit func([]byte) []byte) {
+	t.Helper()
+	name = filepath.Join(dir, name)
+	content, err := os.ReadFile(name)
+	ok(t, err)
+	ok(t, os.WriteFile(name, edit(content), 0o600))
+}
+
+func flip(at int) func([]byte) []byte {
+	return func(b []byte) []byte {
+		if at < 0 {
+			at += len(b)
+		}
+		b[at] ^= 0x20
+		return b
+	}
+}
+
+func cut(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:len(b)-n] } }
+
+func add(text string) func([]byte) []byte {
+	return func(b []byte) []byte { return append(b, text...) }
+}
+
+func TestStatesOfADisk(t *testing.T) {
+	log := msg.LogState{Size: 8, Acked: 4, Resume: msg.Position{Time: noon, Count: 2}}
+	whole := func(rec *msg.JobRecord) {
+		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt = msg.Ended, ex1, 1, noon
+		rec.HasResult, rec.Ending, rec.Log = true, msg.Ending{Outcome: msg.Completed, ExitCode: 7}, log
+	}
+	noResult := func(rec *msg.JobRecord) {
+		whole(rec)
+		rec.Stage, rec.HasResult, rec.Ending = msg.HandedOut, false, msg.Ending{}
+	}
+	shorterLog := func(rec *msg.JobRecord) {
+		whole(rec)
+		rec.Log = msg.LogState{Size: 4, Acked: 4, Resume: msg.Position{Time: noon, Count: 1}}
+	}
+	const gone = "gone"
+	for name, c := range map[string]struct {
+		file    string
+		edit    func([]byte) []byte
+		want    func(*msg.JobRecord) // nil: the job is in corrupt/
+		problem string
+	}{
+		"untouched":                             {"journal", add(""), whole, ""},
+		"journal: a torn line follows":          {"journal", add("0badf00d {\"st"), whole, ""},
+		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), whole, ""},
+		"journal: the last line is cut": {"journal", cut(5), func(rec *msg.JobRecord) {
+			whole(rec)
+			rec.Executor, rec.HandOuts, rec.HandedOutAt = "", 0, rec.AbortAt
+		}, ""},
+		"journal: a flipped byte in the middle": {"journal", flip(20), nil, "job"},
+		"journal: a step of a newer runnerd":    {"journal", func([]byte) []byte { return []byte(future) }, nil, "job"},
+		"job.json: a flipped byte in the head":  {"job.json", flip(20), nil, "job"},
+		"job.json: a flipped byte in the input": {"job.json", flip(-1), nil, "job"},
+		"job.json: too short":                   {"job.json", cut(1), nil, "job"},
+		"job.json: empty":                       {"job.json", cut(0), nil, gone},
+		"result: not written to the end":        {"result", cut(1), noResult, ""},
+		"result: a flipped byte":                {"result", flip(-1), noResult, "result"},
+		"log: longer than its mark":             {"log", add("never announced"), whole, ""},
+		"log: the newest piece is damaged":      {"log", flip(5), shorterLog, ""},
+		"log: the newest piece is cut":          {"log", cut(1), shorterLog, ""},
+		"log.pos: the newest mark is torn":      {"log.pos", flip(30), shorterLog, ""},
+		"log.acked: no number":                  {"log.acked", add("x"), func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 0 }, ""},
+		"log.acked: more than the log has":      {"log.acked", func([]byte) []byte { return []byte("9\n") }, func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 8 }, "log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := withJob(t, openDir(t, dir))
+			ok(t, s.Add(offer("bystander")))
+			ok(t, s.AppendLog(execution, []byte("one\n"), msg.Position{Time: noon, Count: 1}))
+			ok(t, s.AppendLog(execution, []byte("two\n"), msg.Position{Time: noon, Count: 2}))
+			ok(t, s.AckLog(execution, 4))
+			stored(t, s, "result")
+			ok(t, s.Close())
+
+			file := filepath.Join("jobs/job-1", c.file)
+			change(t, dir, file, c.edit)
+			if c.problem == gone {
+				ok(t, os.Remove(filepath.Join(dir, file)))
+				c.problem = "job"
+			}
+
+			s = openDir(t, dir)
+			var problems []string
+			for _, p := range s.Problems() {
+				problems = append(problems, p.What)
+			}
+			same(t, strings.Join(problems, " "), c.problem)
+			if _, found := s.Job("bystander"); !found {
+				t.Fatal("another job is gone with it")
+			}
+			rec, found := s.Job(execution)
+			same(t, found, c.want != nil)
+			if !found {
+				_, err := os.Stat(filepath.Join(dir, "corrupt/job-job-1/journal"))
+				ok(t, err)
+				return
+			}
+			want := msg.JobRecord{Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon}
+			c.want(&want)
+			same(t, rec, want)
+
+			// It goes on from there as if nothing had been.
+			ok(t, s.AppendLog(execution, []byte("three\n"), msg.Position{Time: noon, Count: 3}))
+			_, err := s.Crash(execution, "executor")
+			ok(t, err)
+			before, _ := s.Job(execution)
+			ok(t, s.Close())
+			s = openDir(t, dir)
+			same(t, len(s.Problems()), 0)
+			after, _ := s.Job(execution)
+			same(t, after, before)
+		})
+	}
+}
+
+// future is a line with a right checksum that tells of a step nobody knows yet.
+const future = "957088d3 {\"step\":\"from-the-future\",\"at\":\"2030-01-01T00:00:00Z\"}\n"
+
+func TestADamagedExecutorCostsOnlyItself(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2", Created: noon}, nil))
+	ok(t, s.Close())
+	change(t, dir, "executors/ex2/executor.json", flip(20))
+	// The newest line of the other, the hand-out, is lost: the job's journal has it.
+	change(t, dir, "executors/ex1/executor.json", cut(1))
+	s = openDir(t, dir)
+	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}})
+	same(t, s.Problems()[0].Kept, "corrupt/executor-ex2")
+}
+
+func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
+	const first, second = "identity.json", "identity.copy.json"
+	remove := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { ok(t, os.Remove(filepath.Join(dir, name))) }
+	}
+	damage := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { change(t, dir, name, flip(-4)) }
+	}
+	for name, c := range map[string]struct {
+		harm    []func(*testing.T, string)
+		jobs    bool
+		want    string // empty: it refuses
+		repairs int
+	}{
+		"both whole":                        {nil, true, `"old"`, 0},
+		"the first is lost":                 {[]func(*testing.T, string){remove(first)}, true, `"old"`, 1},
+		"the first is damaged":              {[]func(*testing.T, string){damage(first)}, true, `"old"`, 1},
+		"the copy is lost":                  {[]func(*testing.T, string){remove(second)}, true, `"old"`, 1},
+		"the copy is damaged":               {[]func(*testing.T, string){damage(second)}, true, `"old"`, 1},
+		"both are lost while there is work": {[]func(*testing.T, string){remove(first), damage(second)}, true, "", 0},
+		"both are damaged, nothing to do":   {[]func(*testing.T, string){damage(first), damage(second)}, false, `"new"`, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openDir(t, dir)
+			_, err := s.LoadIdentity(func() ([]byte, error) { return []byte(`"old"`), nil })
+			ok(t, err)
+			if c.jobs {
+				ok(t, s.Add(offer(execution)))
+			}
+			ok(t, s.Close())
+			for _, harm := range c.harm {
+				harm(t, dir)
+			}
+			s = openDir(t, dir)
+			got, err := s.LoadIdentity(func() ([]byte, error) { return []byte(`"new"`), nil })
+			same(t, string(got), c.want)
+			same(t, len(s.Problems()), c.repairs)
+			if c.want == "" {
+				if err == nil || !strings.Contains(err.Error(), "backup") {
+					t.Fatalf("it does not say how to go on: %v", err)
+				}
+				return
+			}
+			ok(t, err)
+			a, err := os.ReadFile(filepath.Join(dir, first))
+			ok(t, err)
+			b, err := os.ReadFile(filepath.Join(dir, second))
+			ok(t, err)
+			same(t, bytes.Equal(a, b), true)
+		})
+	}
+}
+
+func TestASettingThatCannotBeReadIsNone(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	ok(t, s.Save(spool.Server, []byte(`{"capacity":1}`)))
+	change(t, dir, "server.json", flip(-4))
+	if _, found := s.Load(spool.Server); found {
+		t.Fatal("a damaged setting was believed")
+	}
+}
