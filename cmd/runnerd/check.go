@@ -76,8 +76,8 @@ func (e *ExecutorConfig) complete(self *SelfConfig) error {
 		switch profile = strings.TrimSpace(profile); profile {
 		case "", "docker":
 		case "json-logging":
-			if self.LogFormat == "auto" {
-				self.LogFormat = "json"
+			if self.Log.Format == "auto" {
+				self.Log.Format = "json"
 			}
 		case "k8s":
 			if e.Driver == "" {
@@ -96,11 +96,11 @@ func (e *ExecutorConfig) complete(self *SelfConfig) error {
 func (e *ExecutorConfig) check() error {
 	const leastMemory = 6 << 20 // below it Docker refuses to create a container
 	var problems []error
-	if e.Memory != 0 && e.Memory < leastMemory {
+	if e.Memory < leastMemory {
 		problems = append(problems, errors.New("executor-memory is below 6MiB: no program starts in that"))
 	}
-	if e.CPUs < 0 || e.Pids < 0 {
-		problems = append(problems, errors.New("executor-cpus or executor-pids is negative: give a positive number, or 0 for no limit"))
+	if e.CPUs <= 0 || e.Pids <= 0 {
+		problems = append(problems, errors.New("executor-cpus and executor-pids must be above 0: an executor without a limit can starve the others"))
 	}
 	if e.MaxResult <= 0 {
 		problems = append(problems, errors.New("max-result is 0: no result could be accepted; give a size like 64MiB"))

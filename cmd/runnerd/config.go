@@ -26,7 +26,7 @@ type RunConfig struct {
 
 // ReleaseConfig says where the server is, how to trust it, and who we are to it.
 type ReleaseConfig struct {
-	Name       string     `placeholder:"NAME" help:"Name of this runner on the server. Default: the host's name."`
+	Name       string     `placeholder:"TEXT" help:"Name of this runner on the server. Default: the host's name."`
 	URL        string     `name:"release-url" placeholder:"URL" help:"The Release server, for example https://release.example.com."`
 	Token      msg.Secret `placeholder:"TOKEN" help:"Registration token (rpa_…). Better in the environment or in --token-file: others can see a flag."`
 	TokenFile  string     `placeholder:"FILE" help:"File with the registration token."`
@@ -45,10 +45,11 @@ type ReleaseConfig struct {
 type ExecutorConfig struct {
 	Driver  string  `enum:"docker,process," default:"" placeholder:"docker" help:"What runs executors: docker or process. Default: as the profile says, else docker. The Docker Engine is the one of DOCKER_HOST."`
 	Profile string  `placeholder:"LIST" help:"The official runner's profiles: docker, json-logging."`
-	Memory  Bytes   `name:"executor-memory" default:"1GiB" help:"Memory of an executor."`
+	Memory  Bytes   `name:"executor-memory" default:"512MiB" help:"Memory of an executor. Half of it may be files in /tmp."`
 	CPUs    float64 `name:"executor-cpus" default:"1" help:"Cores of an executor."`
 	Pids    int64   `name:"executor-pids" default:"200" help:"Processes and threads in an executor."`
-	Tmpfs   Bytes   `name:"executor-tmpfs" default:"64MiB" help:"Size of /tmp in an executor. It counts as its memory."`
+
+	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=PATH" help:"Driver process: the executable that stands for an image."`
 
 	MaxResult Bytes `default:"64MiB" help:"Size of the largest result that is accepted."`
 }
@@ -75,9 +76,16 @@ type GatewayConfig struct {
 type SelfConfig struct {
 	StateDir  string `placeholder:"DIR" help:"Where jobs and results are kept. Default: /var/lib/runnerd."`
 	StoreName string `placeholder:"FILE" help:"The official runner's name for its store. Its directory is used where no --state-dir is given."`
+	LowWater  Bytes  `name:"low-water" default:"256MiB" help:"Free space below which no jobs are taken; results still fit then."`
 	Health    string `name:"health-address" default:":8686" help:"Where /live and /ready answer."`
-	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	LogFormat string `enum:"auto,console,json" default:"auto" help:"console, json, or auto: console on a terminal."`
+
+	Log LogConfig `embed:"" prefix:"log-"`
+}
+
+// LogConfig is about the runner's own log, on stderr.
+type LogConfig struct {
+	Level  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	Format string `enum:"auto,console,json" default:"auto" help:"console, json, or auto: console on a terminal."`
 }
 
 // Bytes is a size as people write it: 512MiB, 512m, 1073741824. Units are powers of 1024.

@@ -93,8 +93,8 @@ func TestTheOfficialRunnersVariablesMeanTheSame(t *testing.T) {
 	if diff := cmp.Diff(want, c.Release); diff != "" {
 		t.Error(diff)
 	}
-	if c.Executor.Driver != "docker" || c.Self.LogFormat != "json" || c.Gateway.Address != "172.17.0.1" {
-		t.Errorf("driver %q, log format %q, gateway %q", c.Executor.Driver, c.Self.LogFormat, c.Gateway.Address)
+	if c.Executor.Driver != "docker" || c.Self.Log.Format != "json" || c.Gateway.Address != "172.17.0.1" {
+		t.Errorf("driver %q, log format %q, gateway %q", c.Executor.Driver, c.Self.Log.Format, c.Gateway.Address)
 	}
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "RUN_ON_SAME_NETWORK has no effect") {
 		t.Errorf("warnings: %q", warnings)

@@ -21,6 +21,8 @@ import (
 
 type program struct {
 	Run     runCommand     `cmd:"" help:"Run jobs of a Release server."`
+	Dev     devCommand     `cmd:"" help:"Start a development server with a runner and the sample plugin."`
+	Server  serverCommand  `cmd:"" help:"Start a development server, for runners elsewhere."`
 	Version versionCommand `cmd:"" help:"Say which build this is."`
 }
 

@@ -15,7 +15,7 @@ func (c *runCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("check the settings:\n%w", err)
 	}
-	log, err := newLog(c.Self.LogLevel, c.Self.LogFormat)
+	log, err := newLog(c.Self.Log)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,313 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"runnerd/actors"
+	"runnerd/actors/shell"
+	"runnerd/infra/gateway"
+	"runnerd/infra/health"
+	"runnerd/infra/masking"
+	"runnerd/infra/release"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+	"runnerd/spool"
 )
 
-func runDaemon(context.Context, RunConfig, zerolog.Logger) error {
-	return errors.New("not wired yet")
+// daemon is everything a runner is made of.
+type daemon struct {
+	config   RunConfig
+	log      zerolog.Logger
+	spool    *spool.Spool
+	identity *seal.Identity
+	engine   engine
+	gateway  *gateway.Gateway
+	system   *shell.System
+	root     shell.Ref[msg.ToRunner]
+}
+
+// runDaemon is a runner until ctx ends; it then drains. A second signal ends the process and leaves the executors for the next
+// start, which is safe: containers and the spool are the truth.
+func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
+	d := &daemon{config: config, log: log}
+	defer func() { err = errors.Join(err, d.close()) }()
+	for _, open := range []func(context.Context) error{d.openSpool, d.openIdentity, d.openEngine, d.openGateway, d.plant} {
+		if err := open(ctx); err != nil {
+			if ctx.Err() != nil { // asked to stop before it had begun
+				return nil
+			}
+			return err
+		}
+	}
+	return d.serve(ctx)
+}
+
+func (d *daemon) openSpool(context.Context) error {
+	files, err := spool.Dir(filepath.Join(d.config.Self.StateDir, "spool"))
+	if err != nil {
+		return fmt.Errorf("open the state directory: %w", err)
+	}
+	if d.spool, err = spool.Open(files, spool.Options{LowWater: uint64(d.config.Self.LowWater)}); err != nil {
+		return errors.Join(fmt.Errorf("open the spool: %w", err), files.Close())
+	}
+	for _, p := range d.spool.Problems() {
+		d.log.Error().Err(p.Err).Str("what", p.What).Str("name", p.Name).Str("kept", p.Kept).Str("execution", string(p.Job)).Msg("a record in the spool cannot be read")
+	}
+	return nil
+}
+
+func (d *daemon) openIdentity(context.Context) error {
+	text, err := d.spool.LoadIdentity(func() ([]byte, error) {
+		fresh, err := seal.NewIdentity()
+		if err != nil {
+			return nil, err
+		}
+		return fresh.Marshal()
+	})
+	if err != nil {
+		return err
+	}
+	d.identity, err = seal.ParseIdentity(text)
+	return err
+}
+
+func (d *daemon) openEngine(ctx context.Context) error {
+	var err error
+	d.engine, err = openEngine(ctx, d.config.Executor, d.identity.UUID(), d.config.Self.StateDir)
+	return err
+}
+
+// address is where executors find the gateway. Those that live were told it, so it is kept.
+type address struct {
+	Host      string `json:"host"`
+	Secrets   int    `json:"secretsPort"`
+	Callbacks int    `json:"callbacksPort"`
+}
+
+func (d *daemon) openGateway(ctx context.Context) error {
+	var kept address
+	if text, ok := d.spool.Load(spool.Gateway); ok {
+		if err := json.Unmarshal(text, &kept); err != nil {
+			return fmt.Errorf("read the gateway's address: %w", err)
+		}
+	}
+	want, err := d.gatewayAddress(ctx, kept)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(want.Host)
+	if ip == nil {
+		return fmt.Errorf("the gateway's address %q is no IP address: give one that executors can reach as --gateway-address", want.Host)
+	}
+	listeners, err := gateway.Listen(ip, want.Secrets, want.Callbacks)
+	if err != nil {
+		return err
+	}
+	want.Secrets, want.Callbacks = listeners.Secrets.Addr().(*net.TCPAddr).Port, listeners.Callbacks.Addr().(*net.TCPAddr).Port
+	text, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	if err := d.spool.Save(spool.Gateway, text); err != nil {
+		return fmt.Errorf("keep the gateway's address: %w", err)
+	}
+	d.gateway, err = gateway.New(gateway.Options{
+		Store: d.spool, Keys: d.identity, Log: d.log.With().Str("part", "gateway").Logger(), Host: ip, Listeners: listeners,
+		ReleaseURL: d.config.Release.URL, MaxResult: int64(d.config.Executor.MaxResult),
+	})
+	return err
+}
+
+// gatewayAddress is the configured one, or the engine's bridge. An engine that does not answer is waited for at the very
+// first start only: later the address is known, and executors that live must find the gateway whether the engine is up or not.
+func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, error) {
+	g := d.config.Gateway
+	want := address{Host: g.Address, Secrets: int(g.APIPort), Callbacks: int(g.CallbackPort)}
+	if want.Secrets == 0 {
+		want.Secrets = kept.Secrets
+	}
+	if want.Callbacks == 0 {
+		want.Callbacks = kept.Callbacks
+	}
+	for attempt := 1; want.Host == ""; attempt++ {
+		host, err := d.engine.Address(ctx)
+		switch {
+		case err == nil:
+			want.Host = host
+		case kept.Host != "":
+			want.Host = kept.Host
+		default:
+			d.log.Warn().Err(err).Int("attempt", attempt).Msg("waiting for the engine: start it, or check DOCKER_HOST")
+			select {
+			case <-ctx.Done():
+				return want, context.Cause(ctx)
+			case <-time.After(2 * time.Second):
+			}
+		}
+	}
+	return want, nil
+}
+
+// plant builds the tree of actors. This is the whole program: what is not named here is not in it.
+func (d *daemon) plant(context.Context) error {
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	limits := d.config.Time
+	d.system = shell.NewSystem(shell.Options{Log: d.log})
+	d.root, err = shell.SpawnRoot(d.system, actors.Root(actors.Program{
+		Shop: actors.Shop{
+			Spool:     d.spool,
+			Driver:    d.engine,
+			Gateway:   d.gateway,
+			Vault:     d.identity,
+			NewFilter: func(secrets []msg.Secret) actors.Filter { return masking.NewFilter(secrets) },
+			NewID:     newExecutorID,
+			Limits: msg.ExecutorLimits{Pull: limits.Pull, Start: limits.Start, PickUp: limits.PickUp, Run: limits.Run,
+				Settle: limits.Settle, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},
+			FilesOnly: d.engine.FilesOnly(),
+		},
+		Release:  client,
+		Settings: configKeeper{d.spool},
+		Config:   configKeeper{d.spool}.load(d.log),
+	}))
+	return err
+}
+
+func newExecutorID() msg.ExecutorID {
+	id := uuid.New()
+	return msg.ExecutorID(fmt.Sprintf("%x", id[:6]))
+}
+
+func (d *daemon) client() (*release.Client, error) {
+	c := d.config.Release
+	pem, err := readOptional(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file: %w", err)
+	}
+	store, err := readOptional(c.Truststore)
+	if err != nil {
+		return nil, fmt.Errorf("read the trust store: %w", err)
+	}
+	roots, err := release.Roots(pem, store, string(c.TruststorePassword))
+	if err != nil {
+		return nil, err
+	}
+	return release.New(release.Options{
+		URL: c.URL, Token: c.Token, Name: c.Name, UUID: d.identity.UUID(), Version: thisBuild().Version,
+		PublicKey: d.identity.PublicKey(), Capabilities: c.Capabilities,
+		Metadata: map[string]string{"clusterName": c.ClusterName, "environment": c.Environment, "dataCenter": c.DataCenter},
+		RootCAs:  roots, Log: d.log.With().Str("part", "release").Logger(),
+	})
+}
+
+func readOptional(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return os.ReadFile(path)
+}
+
+// serve runs until ctx ends and what was begun is done, or something gives up.
+func (d *daemon) serve(ctx context.Context) error {
+	listener, err := net.Listen("tcp", d.config.Self.Health)
+	if err != nil {
+		return fmt.Errorf("serve health: %w: give another --health-address", err)
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error { return d.gateway.Serve(serving) })
+	group.Go(func() error { return health.Serve(serving, listener, health.Handler(d.notReady)) })
+	group.Go(func() error {
+		defer stop()
+		select {
+		case err := <-d.system.Fatal():
+			return fmt.Errorf("the runner gives up: %w", err)
+		case <-serving.Done():
+			return context.Cause(serving)
+		case <-ctx.Done():
+			return d.drain(serving)
+		}
+	})
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, d.stopActors())
+}
+
+// drain returns when nothing runs any more.
+func (d *daemon) drain(serving context.Context) error {
+	drained := make(chan struct{})
+	d.root.Tell(msg.Drain{Done: func() { close(drained) }})
+	select {
+	case <-drained:
+		return d.engine.TearDown(serving)
+	case err := <-d.system.Fatal():
+		return fmt.Errorf("the runner gives up: %w", err)
+	case <-serving.Done():
+		return context.Cause(serving)
+	}
+}
+
+// notReady asks the runner why it is not ready; one that does not answer within a moment is not.
+func (d *daemon) notReady() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	status, err := shell.Ask(ctx, d.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	if err != nil {
+		return []string{"the runner does not answer: " + err.Error()}
+	}
+	return status.NotReady
+}
+
+func (d *daemon) stopActors() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return d.system.Stop(ctx)
+}
+
+func (d *daemon) close() error {
+	var errs []error
+	if d.engine != nil {
+		errs = append(errs, d.engine.Close())
+	}
+	if d.spool != nil {
+		errs = append(errs, d.spool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// configKeeper keeps the server's configuration in the spool.
+type configKeeper struct{ spool *spool.Spool }
+
+func (k configKeeper) SaveConfig(c msg.Config) error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return k.spool.Save(spool.Server, text)
+}
+
+// load returns the last configuration: capacity and eviction time are known before the server has answered.
+func (k configKeeper) load(log zerolog.Logger) (c msg.Config) {
+	text, ok := k.spool.Load(spool.Server)
+	if !ok {
+		return c
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		log.Warn().Err(err).Msg("the server's last configuration cannot be read: waiting for the next")
+	}
+	return c
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"runnerd/infra/docker"
+	"runnerd/infra/driver"
+	"runnerd/infra/process"
+	msg "runnerd/messages"
+)
+
+// engine is a driver with what the wiring must know of it.
+type engine interface {
+	driver.Driver
+	// Address is where its executors reach this machine.
+	Address(context.Context) (string, error)
+	// FilesOnly: its executors cannot reach the Secrets API.
+	FilesOnly() bool
+	// TearDown removes what is left when no executor is.
+	TearDown(context.Context) error
+	Close() error
+}
+
+func openEngine(ctx context.Context, c ExecutorConfig, runner, stateDir string) (engine, error) {
+	switch c.Driver {
+	case "docker":
+		d, err := docker.New(docker.Options{RunnerID: runner, Limits: msg.Limits{Memory: int64(c.Memory), CPUs: c.CPUs, Pids: c.Pids}})
+		if err != nil {
+			return nil, err
+		}
+		return dockerEngine{d}, nil
+	case "process":
+		d, err := process.New(process.Options{Dir: filepath.Join(stateDir, "processes"), Images: c.ProcessImages})
+		if err != nil {
+			return nil, err
+		}
+		return processEngine{d}, nil
+	default:
+		return nil, fmt.Errorf("there is no driver %q: choose docker or process", c.Driver)
+	}
+}
+
+type dockerEngine struct{ *docker.Driver }
+
+// Ready makes the network that executors are created in, too: an engine that was set up anew has lost it.
+func (e dockerEngine) Ready(ctx context.Context) error {
+	if err := e.Check(ctx); err != nil {
+		return err
+	}
+	_, err := e.EnsureNetwork(ctx)
+	return err
+}
+
+func (e dockerEngine) Address(ctx context.Context) (string, error) {
+	if err := e.Check(ctx); err != nil {
+		return "", err
+	}
+	return e.EnsureNetwork(ctx)
+}
+
+func (dockerEngine) FilesOnly() bool                      { return false }
+func (e dockerEngine) TearDown(ctx context.Context) error { return e.RemoveNetwork(ctx) }
+
+type processEngine struct{ *process.Driver }
+
+func (processEngine) Address(context.Context) (string, error) { return "127.0.0.1", nil }
+func (processEngine) FilesOnly() bool                         { return true }
+func (processEngine) TearDown(context.Context) error          { return nil }
+func (e processEngine) Close() error                          { e.Driver.Close(); return nil }

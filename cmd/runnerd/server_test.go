@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestTheServerPrintsATokenThatItDrewAndNeverOneThatItWasGiven(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, row := range []struct {
+		given string
+		args  []string
+		says  string
+		not   string
+	}{
+		{given: "no token", says: "RELEASE_RUNNER_TOKEN=rpa_"},
+		{given: "a token", args: []string{"--token=rpa_mine"}, says: "RELEASE_RUNNER_TOKEN=…", not: "rpa_mine"},
+	} {
+		t.Run(row.given, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // it starts, prints, and ends
+			var stdout, stderr bytes.Buffer
+			code := execute(ctx, append([]string{"server", "--listen=127.0.0.1:0"}, row.args...), &stdout, &stderr)
+			said := stdout.String() + stderr.String()
+			if code != 0 || !strings.Contains(said, row.says) || row.not != "" && strings.Contains(said, row.not) {
+				t.Errorf("exit code %d, said:\n%s", code, said)
+			}
+		})
+	}
+}
+
+func TestTheServerAnswersOnceItHasStarted(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	defer http.DefaultClient.CloseIdleConnections()
+	log, err := newLog(LogConfig{Level: "error", Format: "json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t"}, nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := fetch(t.Context(), s.url+"/api/tasks"); err != nil || strings.TrimSpace(text) != "[]" {
+		t.Errorf("tasks: %q, %v", text, err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPortThatIsTakenIsSaidWithWhatToDo(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var stdout, stderr bytes.Buffer
+	code := execute(t.Context(), []string{"server", "--listen", l.Addr().String()}, &stdout, &stderr)
+	if code != exitFailed || !strings.Contains(stderr.String(), "give another --listen") {
+		t.Errorf("exit code %d, said %s", code, &stderr)
+	}
+}
+
+func TestAWrongCommandLineIsToldFromAFailure(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), []string{"rnu"}, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), `did you mean "run"?`) {
+		t.Errorf("exit code %d, said %s", code, &stderr)
+	}
+}
+
+func TestAVersionIsAlwaysNamed(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), []string{"version"}, &stdout, &stderr); code != 0 || !strings.HasPrefix(stdout.String(), "runnerd ") {
+		t.Errorf("exit code %d, said %s%s", code, &stdout, &stderr)
+	}
+}
