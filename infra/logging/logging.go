@@ -1,0 +1,53 @@
+// Package logging makes the runner's own log.
+//
+// The schema, the same in both formats: time, level, message (lower-case clauses), error, and where they apply
+//
+//	job        the execution id of a job, not the server's job id
+//	executor   the id of an executor
+//	actor      who says it, by its place in the tree
+//	from, to   the states of a move
+//	attempt    the number of a try, from 1
+//
+// Secrets do not come here: msg.Secret prints and marshals as stars. What plugins print passes the filter of package masking
+// before it is logged.
+package logging
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+)
+
+// New makes a logger that writes to w. format is console (for people), json (for machines), or auto: console on a terminal.
+// level is one of zerolog's names: trace, debug, info, warn, error, disabled.
+func New(w io.Writer, format, level string) (zerolog.Logger, error) {
+	threshold, err := zerolog.ParseLevel(level)
+	if err != nil || level == "" {
+		return zerolog.Nop(), fmt.Errorf("the log level %q is unknown; use trace, debug, info, warn, error or disabled", level)
+	}
+	switch format {
+	case "console":
+		w = console(w)
+	case "auto":
+		if terminal(w) {
+			w = console(w)
+		}
+	case "json":
+	default:
+		return zerolog.Nop(), fmt.Errorf("the log format %q is unknown; use auto, console or json", format)
+	}
+	return zerolog.New(w).Level(threshold).With().Timestamp().Logger(), nil
+}
+
+func console(w io.Writer) io.Writer {
+	return zerolog.ConsoleWriter{Out: w, NoColor: !terminal(w), TimeFormat: time.TimeOnly}
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
