@@ -215,7 +215,11 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 		}
 		for _, job := range shop.Spool.Jobs() {
 			if job.Executor == rec.ID && !job.Log.Ended {
-				book.open(job.Execution, job.HandedOutAt, secrets)
+				from := job.HandedOutAt
+				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
+					from = time.Time{}
+				}
+				book.open(job.Execution, from, secrets)
 			}
 		}
 		if _, err := shop.Gateway.Admit(rec); err != nil {
