@@ -73,6 +73,8 @@ func (t typeDefinitions) value(p property, where string, v any) (any, error) {
 		return b, nil
 	case contract.KindCI:
 		return t.item(p, where, v)
+	case "LIST_OF_CI", "SET_OF_CI":
+		return t.items(p, where, v)
 	case "LIST_OF_STRING", "SET_OF_STRING":
 		return list(where, v)
 	case "MAP_STRING_STRING":
@@ -125,6 +127,22 @@ func (t typeDefinitions) item(p property, where string, v any) (any, error) {
 		return nil, err
 	}
 	return contract.Task{ID: cmp.Or(id, "Configuration/Custom/"+newID("item")), Type: typeName, Properties: properties}, nil
+}
+
+func (t typeDefinitions) items(p property, where string, v any) (any, error) {
+	given, ok := v.([]any)
+	if !ok {
+		return nil, refuse(400, "%s must be a list of objects", where)
+	}
+	items := make([]any, 0, len(given))
+	for i, one := range given {
+		item, err := t.item(p, fmt.Sprintf("%s[%d]", where, i), one)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+	}
+	return items, nil
 }
 
 // input is the input context of a task, as JSON, and every value in it that must never be shown.

@@ -3,9 +3,9 @@ package devserver
 import "bytes"
 
 const (
-	keepComments   = 1000
-	longestComment = 64 << 10
-	markStart      = "##[start: "
+	keepComments = 1000
+	longestMark  = 64 << 10 // from its ] to its end: a longer one is no mark
+	markStart    = "##[start: "
 )
 
 // marks are the comments and the status line that stand in a log. They may span chunks.
@@ -42,14 +42,14 @@ func (m *marks) take(text []byte) int {
 		}
 		return len(markStart)
 	}
-	body, _, ok := bytes.Cut(rest, []byte("##[end: "+kind+"]"))
+	body, _, ok := bytes.Cut(rest[:min(len(rest), longestMark)], []byte("##[end: "+kind+"]"))
 	if !ok {
-		if len(rest) > longestComment {
+		if len(rest) >= longestMark {
 			return len(markStart)
 		}
 		return 0
 	}
-	content := string(bytes.TrimSpace(body[:min(len(body), longestComment)]))
+	content := string(bytes.TrimSpace(body))
 	if kind == "status" {
 		m.status = content
 	} else {

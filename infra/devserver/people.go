@@ -1,6 +1,8 @@
 package devserver
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -33,7 +35,11 @@ func (s *Server) forPeople() http.Handler {
 
 func (s *Server) postTask(w http.ResponseWriter, r *http.Request) {
 	var request TaskRequest
-	err := read(w, r, s.options.LargestBody, &request)
+	var body json.RawMessage
+	err := read(w, r, s.options.LargestBody, &body)
+	if err == nil {
+		err = strictly(body, &request)
+	}
 	id := ""
 	if err == nil {
 		id, err = s.Submit(request)
@@ -44,6 +50,16 @@ func (s *Server) postTask(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "/api/tasks/"+id)
 	s.showTask(w, http.StatusCreated, id)
+}
+
+// strictly decodes what a person wrote: a field that we do not know is a slip of the pen.
+func strictly(body []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return refuse(400, "the task is not as it must be: %v", err)
+	}
+	return nil
 }
 
 func (s *Server) getTask(w http.ResponseWriter, r *http.Request) {

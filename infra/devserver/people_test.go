@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +56,7 @@ func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
 					map[string]any{"name": "username", "value": "admin", "kind": "STRING", "category": "input", "password": false},
 				},
 			}},
+			{Name: "servers", Kind: "LIST_OF_CI", Category: "input"},
 			{Name: "tags", Value: []any{"a", "b"}, Kind: "LIST_OF_STRING", Category: "input"},
 			{Name: "yourName", Value: "World", Kind: "STRING", Category: "input"},
 		}},
@@ -70,15 +72,18 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		"a virtual type":            {`{"taskType":"test.Base"}`, "virtual"},
 		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing"},
 		"an unknown kind":           {`{"taskType":"test.Hello","kind":"job"}`, "task or script"},
-		"an unknown property":       {`{"taskType":"test.Hello","properties":{"name":"x"}}`, `no property "name"; it has count, headers, loud, password, server, tags, yourName`},
+		"an unknown property":       {`{"taskType":"test.Hello","properties":{"name":"x"}}`, `no property "name"; it has count, headers, loud, password, server, servers, tags, yourName`},
 		"a property of no use":      {`{"taskType":"test.Lookup","properties":{"name":"x"}}`, "it has no properties"},
 		"no number":                 {`{"taskType":"test.Hello","properties":{"count":"many"}}`, "properties.count must be an integer"},
 		"no truth":                  {`{"taskType":"test.Hello","properties":{"loud":"maybe"}}`, "properties.loud must be true or false"},
 		"no text":                   {`{"taskType":"test.Hello","properties":{"yourName":[]}}`, "properties.yourName must be a text"},
 		"no list":                   {`{"taskType":"test.Hello","properties":{"tags":1}}`, "properties.tags must be a list"},
 		"no map":                    {`{"taskType":"test.Hello","properties":{"headers":"a"}}`, "properties.headers must be an object"},
+		"no list of items":          {`{"taskType":"test.Hello","properties":{"servers":"s"}}`, "properties.servers must be a list of objects"},
+		"a list of no items":        {`{"taskType":"test.Hello","properties":{"servers":[{},1]}}`, "properties.servers[1] must be an object"},
 		"no item":                   {`{"taskType":"test.Hello","properties":{"server":"s"}}`, "properties.server must be an object with the properties of test.Server"},
 		"no JSON":                   {`task`, "JSON"},
+		"a slip of the pen":         {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
 	}
 	s := serve(t, devserver.Options{})
 	for name, test := range tests {
@@ -105,6 +110,27 @@ func TestAnUnknownTypeIsTakenAndItsSecretsGuessed(t *testing.T) {
 	}
 	if p := property(input, "n"); p.Value != "1" {
 		t.Errorf("it is not a text: %+v", p)
+	}
+}
+
+func TestTheSamplePluginsDefinitionsAreUnderstood(t *testing.T) {
+	file, err := os.ReadFile("../sampleplugin/type-definitions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := devserver.New(devserver.Options{TypeDefinitions: [][]byte{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for typeName, kind := range map[string]api.Kind{"sample.Hello": api.KindTask, "sample.Lookup": api.KindScript} {
+		v := view(t, s, submit(t, s, devserver.TaskRequest{TaskType: typeName, Image: "sample"}))
+		if v.Kind != kind || v.Note != "" {
+			t.Errorf("%s is a %s; %s", typeName, v.Kind, v.Note)
+		}
+	}
+	if _, err := s.Submit(devserver.TaskRequest{TaskType: "sample.Hello"}); err == nil {
+		t.Error("an image with placeholders is taken")
 	}
 }
 
@@ -216,6 +242,14 @@ func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
 	}
 	if status, _ := ask(t, s, "GET", "/api/tasks/"+second, ""); status != 200 {
 		t.Errorf("the newer one: %d", status)
+	}
+}
+
+func TestOnlySoManyTasksMayWait(t *testing.T) {
+	s := serve(t, devserver.Options{MostOpen: 1})
+	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
+	if status, text := ask(t, s, "POST", "/api/tasks", `{"taskType":"test.Hello"}`); status != http.StatusTooManyRequests {
+		t.Errorf("one too many: %d %s", status, text)
 	}
 }
 

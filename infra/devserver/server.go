@@ -26,6 +26,7 @@ type Options struct {
 	LongestPoll  time.Duration // 50 s
 	PingEvery    time.Duration // 10 s
 	InlineInput  int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
+	MostOpen     int           // tasks that are not done; more are refused; 100,000
 	KeepFinished int           // tasks; 10,000
 	KeepLog      int64         // bytes of each task's log; 64 MiB
 	KeepEntries  int           // of the ledger; 100,000
@@ -46,6 +47,7 @@ func (o Options) withDefaults() Options {
 	o.LongestPoll = cmp.Or(o.LongestPoll, 50*time.Second)
 	o.PingEvery = cmp.Or(o.PingEvery, 10*time.Second)
 	o.InlineInput = cmp.Or(o.InlineInput, 1<<20)
+	o.MostOpen = cmp.Or(o.MostOpen, 100_000)
 	o.KeepFinished = cmp.Or(o.KeepFinished, 10_000)
 	o.KeepLog = cmp.Or(o.KeepLog, 64<<20)
 	o.KeepEntries = cmp.Or(o.KeepEntries, 100_000)

@@ -2,6 +2,7 @@ package devserver
 
 import (
 	"cmp"
+	"net/http"
 	"time"
 
 	"runnerd/infra/release/api"
@@ -35,6 +36,9 @@ func (s *Server) Submit(request TaskRequest) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.open) >= s.options.MostOpen {
+		return "", refuse(http.StatusTooManyRequests, "%d tasks are not done yet: wait for some of them", len(s.open))
+	}
 	s.tasks[id] = t
 	s.open = append(s.open, t)
 	s.work.ring()

@@ -40,6 +40,7 @@ types:
       tags: {kind: list_of_string, default: "a, b"}
       headers: {kind: map_string_string}
       server: {kind: ci, referenced-type: test.Server}
+      servers: {kind: list_of_ci, referenced-type: test.Server}
     output-properties:
       greeting: {kind: string}
       key: {kind: string, password: true}
