@@ -20,7 +20,7 @@
 // input was split.
 //
 // Cost is flat per byte, whatever the number of secrets. Memory is bounded: 4 KiB are held for what may become a secret
-// (64 KiB and 4 while matches overlap), 64 KiB of masked text for what may become a marker; the patterns take about
-// 1 KiB for each byte of a secret, and 10 ms for each of its kilobytes once. Nothing waits longer than 1 MiB of raw bytes: a marker that has more in it, because most of it
-// is masked, is left as text.
+// (64 KiB and 4 while matches overlap), 64 KiB of masked text for what may become a marker. The patterns take about 1 KiB
+// for each byte of a secret, and 10 ms to make for each KiB. Nothing waits longer than 1 MiB of raw bytes: a marker that has
+// more in it, because most of it is masked, is left as text.
 package masking
