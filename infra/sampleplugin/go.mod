@@ -1,6 +1,6 @@
 module runnerd/infra/sampleplugin
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/digital-ai/release-integration-sdk-go v0.2.69
