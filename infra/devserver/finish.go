@@ -1,10 +1,11 @@
 package devserver
 
 import (
-	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"runnerd/infra/contract"
 	"runnerd/infra/release/api"
@@ -42,6 +43,8 @@ func (a runnerAPI) finishKind(w http.ResponseWriter, r *http.Request, jobID stri
 }
 
 func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.Ending) error {
+	result := ending.Result
+	ending.Result = digest(result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, err := s.task(jobID)
@@ -67,20 +70,21 @@ func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.
 	}
 	s.ledger.record(said)
 	t.ending = &ending
-	s.conclude(t, said)
+	t.weight = int64(len(result))
+	s.conclude(t, result, said)
 	return t.rejected
 }
 
 // conclude makes of a runner's verdict and a plugin's result what people see.
-func (s *Server) conclude(t *task, said Entry) {
+func (s *Server) conclude(t *task, sealed string, said Entry) {
 	ending := t.ending
 	for _, secret := range t.secrets {
-		if bytes.Contains([]byte(ending.Message), []byte(secret)) {
+		if strings.Contains(ending.Message, string(secret)) {
 			said.Detail = "a password value in the message"
 			s.ledger.breach("I8", said)
 		}
 	}
-	result, err := openResult(t)
+	result, err := openResult(t.key, sealed)
 	if err != nil {
 		said.Detail = err.Error()
 		s.ledger.breach("I9", said)
@@ -108,14 +112,23 @@ func (s *Server) conclude(t *task, said Entry) {
 	}
 }
 
+// digest stands for a result when finishes are compared.
+func digest(result string) string {
+	if result == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(result))
+	return string(sum[:])
+}
+
 func failure(cause string) string { return "Execution failed.\nCause: " + cause }
 
 // openResult decrypts the result, if there is one.
-func openResult(t *task) (contract.Result, error) {
-	if t.ending.Result == "" {
+func openResult(key seal.Key, sealed string) (contract.Result, error) {
+	if sealed == "" {
 		return contract.Result{}, nil
 	}
-	text, err := seal.Decrypt(t.key, []byte(t.ending.Result))
+	text, err := seal.Decrypt(key, []byte(sealed))
 	if err != nil {
 		return contract.Result{}, fmt.Errorf("open the result with the job's session key: %w", err)
 	}

@@ -245,6 +245,22 @@ func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
 	}
 }
 
+func TestOnlySoManyBytesOfFinishedTasksAreKept(t *testing.T) {
+	s := serve(t, devserver.Options{KeepBytes: 1000})
+	r := newRunner(t, s)
+	var ids []string
+	for range 2 {
+		job := r.running(s, devserver.TaskRequest{})
+		r.log(job, "bytes 0-599/600", strings.Repeat("x", 600))
+		r.finish(job, api.Ending{Outcome: api.OutcomeFailed})
+		ids = append(ids, job.JobID)
+	}
+	if _, err := s.Task(ids[0]); err == nil {
+		t.Error("the older one is kept")
+	}
+	view(t, s, ids[1])
+}
+
 func TestOnlySoManyTasksMayWait(t *testing.T) {
 	s := serve(t, devserver.Options{MostOpen: 1})
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})

@@ -28,6 +28,7 @@ type Options struct {
 	InlineInput  int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
 	MostOpen     int           // tasks that are not done; more are refused; 100,000
 	KeepFinished int           // tasks; 10,000
+	KeepBytes    int64         // of logs and results of finished tasks, as they were at the finish; 1 GiB
 	KeepLog      int64         // bytes of each task's log; 64 MiB
 	KeepEntries  int           // of the ledger; 100,000
 	LargestBody  int64         // of a finish or a new task; 256 MiB
@@ -49,6 +50,7 @@ func (o Options) withDefaults() Options {
 	o.InlineInput = cmp.Or(o.InlineInput, 1<<20)
 	o.MostOpen = cmp.Or(o.MostOpen, 100_000)
 	o.KeepFinished = cmp.Or(o.KeepFinished, 10_000)
+	o.KeepBytes = cmp.Or(o.KeepBytes, 1<<30)
 	o.KeepLog = cmp.Or(o.KeepLog, 64<<20)
 	o.KeepEntries = cmp.Or(o.KeepEntries, 100_000)
 	o.LargestBody = cmp.Or(o.LargestBody, 256<<20)
@@ -70,6 +72,7 @@ type Server struct {
 	tasks    map[string]*task
 	open     []*task // not finished, oldest first
 	finished []*task // oldest first
+	weight   int64   // of those in finished
 	work     bell    // rings when there is something new to offer
 }
 

@@ -27,6 +27,7 @@ func (s *Server) Submit(request TaskRequest) (string, error) {
 	if t.input, t.secrets, err = s.input(id, request); err != nil {
 		return "", err
 	}
+	t.request.Properties = nil // they are in the input
 	t.view = TaskView{
 		ID: id, URL: "/api/tasks/" + id, LogURL: "/api/tasks/" + id + "/log", Kind: request.Kind,
 		TaskType: request.TaskType, Image: request.Image, State: Queued, Created: time.Now(),

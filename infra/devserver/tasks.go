@@ -83,9 +83,10 @@ type task struct {
 	changed  bell
 	lease    time.Time // end of the offer; zero for scripts
 	key      seal.Key
-	sealed   string // the encrypted input of this offer, where it is fetched
-	ending   *api.Ending
-	rejected error // the answer to ending, which a repeated one gets again
+	sealed   string      // the encrypted input of this offer, where it is fetched
+	ending   *api.Ending // with a digest of the result instead of the result
+	weight   int64       // bytes that it keeps in memory once it is done
+	rejected error       // the answer to ending, which a repeated one gets again
 }
 
 // Task returns a task; the error is that there is none of that id (any more).
@@ -122,24 +123,24 @@ func (s *Server) WaitLog(ctx context.Context, id string) (TaskView, error) {
 }
 
 func (s *Server) waitFor(ctx context.Context, id string, so func(*task) bool) (TaskView, error) {
-	for {
-		s.mu.Lock()
-		t, err := s.task(id)
-		if err != nil || so(t) {
-			defer s.mu.Unlock()
-			if err != nil {
-				return TaskView{}, err
-			}
-			return t.show(), nil
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.task(id)
+	if err != nil {
+		return TaskView{}, err
+	}
+	for !so(t) {
 		changed := t.changed.wait()
 		s.mu.Unlock()
 		select {
 		case <-changed:
+			s.mu.Lock()
 		case <-ctx.Done():
+			s.mu.Lock()
 			return TaskView{}, context.Cause(ctx)
 		}
 	}
+	return t.show(), nil
 }
 
 // Abort asks for the end of a task. One that no runner has confirmed ends at once; one that is done stays as it is.
@@ -177,9 +178,12 @@ func (s *Server) done(t *task, state State, message string) {
 	s.events.forget(t.view.Runner, func(e event) bool { return e.job == t.view.ID })
 	s.options.Log.Info().Str("job", t.view.ID).Str("to", string(state)).Msg("task done")
 	s.open = slices.DeleteFunc(s.open, func(o *task) bool { return o == t })
+	t.weight += int64(len(t.log.text))
 	s.finished = append(s.finished, t)
-	for len(s.finished) > s.options.KeepFinished {
+	s.weight += t.weight
+	for len(s.finished) > s.options.KeepFinished || s.weight > s.options.KeepBytes && len(s.finished) > 1 {
 		delete(s.tasks, s.finished[0].view.ID)
+		s.weight -= s.finished[0].weight
 		s.finished = s.finished[1:]
 	}
 	t.changed.ring()
