@@ -8,7 +8,7 @@
 //	server.json          settings: the last configuration from the server,
 //	gateway.json         the gateway's address
 //	jobs/<name>/         job.json    head and encrypted input
-//	                     journal     one line per step
+//	                     journal     one line per synced step
 //	                     log         masked text; log.pos: how much of it counts; log.acked: how much the server has
 //	                     result      head and body as the plugin delivered it
 //	executors/<id>/      executor.json    its record, newest line last
@@ -27,8 +27,8 @@
 //   - Add: the whole directory under tmp/ (fsync of job.json, of the directory), rename, fsync of jobs/. A crash before the
 //     rename leaves something in tmp/; jobs/ never has half a job. The other files are made empty here, so that writing them
 //     later needs no fsync of a directory.
-//   - A step: one line, one fsync. A line that is torn is the last one: a verb returns before the next begins, and of the steps
-//     that are not synced (confirmed, finished) no two are neighbours. It is cut. A bad line elsewhere is damage.
+//   - A step: one line, one fsync; none for confirmed and finished, which the next step takes into its own line. So only the
+//     last line of a journal can be torn, nobody was told of what it says, and it is cut. A bad line elsewhere is damage.
 //   - HandOut: the job's journal decides. The executor's record follows without fsync; Open restores it from the journal.
 //   - StoreResult: the result file alone decides, one fsync. Until it is whole it is none.
 //   - AppendLog: text, fsync; mark, fsync. Two marks are written in turn, each proves the piece before it, and text behind the

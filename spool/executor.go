@@ -91,7 +91,7 @@ func (s *Spool) createExecutor(e *executor, rec msg.ExecutorRecord, files map[st
 	if err != nil {
 		return errors.Join(err, s.fs.RemoveAll(temp))
 	}
-	e.file.safe = int64(len(line))
+	e.file.end = int64(len(line))
 	return nil
 }
 
@@ -212,13 +212,13 @@ func (s *Spool) writeExecutor(e *executor, rec msg.ExecutorRecord) error {
 	if err != nil {
 		return err
 	}
-	if e.file.safe+int64(len(e.file.tail)) < compactFrom {
-		return e.file.append(s, line, false)
+	if e.file.end < compactFrom {
+		return e.file.put(s, e.file.end, line, false)
 	}
 	if err := s.replace(e.file.name, line); err != nil {
 		return err
 	}
-	e.file = journal{name: e.file.name, safe: int64(len(line))}
+	e.file = journal{name: e.file.name, end: int64(len(line))}
 	return nil
 }
 

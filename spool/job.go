@@ -29,11 +29,12 @@ const (
 type job struct {
 	dir string
 
-	io      sync.Mutex // held by the one verb that writes the job's files; guards what follows
-	journal journal
-	marks   uint64 // how many marks the log has had
-	arming  uint64 // of the newest hand-out
-	gone    bool   // removed while somebody waited for io
+	io       sync.Mutex // held by the one verb that writes the job's files; guards what follows
+	journal  journal
+	unsynced []step // in the journal's last line
+	marks    uint64 // how many marks the log has had
+	arming   uint64 // of the newest hand-out that Open found
+	gone     bool   // removed while somebody waited for io
 
 	rec  msg.JobRecord // guarded by Spool.mu
 	here bool          // guarded by Spool.mu; false: Add is still at work

@@ -6,39 +6,32 @@ import "bytes"
 // long outage of the server leaves more jobs than a process has descriptors. One goroutine at a time.
 type journal struct {
 	name string
-	safe int64  // so much of it is synced
-	tail []byte // what follows, not synced
-	torn bool   // the file may have more, or other, bytes after safe than tail says
+	safe int64 // so much of it is synced
+	end  int64 // so much of it counts
+	torn bool  // it has more than that, or maybe other bytes behind what is safe
 }
 
-// append adds a line; with durable it and all before it are safe on return. After an error the line may or may not be found by
-// the next Open; here it does not count. The next append then writes everything that was not safe once more: an fsync that
-// failed has forgotten it.
-func (j *journal) append(s *Spool, line []byte, durable bool) error {
-	tail := append(bytes.Clone(j.tail), line...)
+// put writes a line at an offset, which becomes the last. With durable it is safe on return. After an error the line may or may
+// not be found by the next Open; here it does not count, and the next put cuts it off.
+func (j *journal) put(s *Spool, at int64, line []byte, durable bool) error {
 	err := s.edit(j.name, func(f File) error {
-		at := j.safe + int64(len(j.tail))
 		if j.torn {
-			if err := f.Truncate(j.safe); err != nil {
+			if err := f.Truncate(at); err != nil {
 				return err
 			}
-			at, line = j.safe, tail
 		}
 		j.torn = true
-		if _, err := f.WriteAt(line, at); err != nil {
+		if _, err := f.WriteAt(line, at); err != nil || !durable {
 			return err
 		}
-		if durable {
-			return f.Sync()
-		}
-		return nil
+		return f.Sync()
 	})
 	if err != nil {
 		return err
 	}
-	j.torn, j.tail = false, tail
+	j.torn, j.end = false, at+int64(len(line))
 	if durable {
-		j.safe, j.tail = j.safe+int64(len(tail)), nil
+		j.safe = j.end
 	}
 	return nil
 }

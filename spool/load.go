@@ -50,8 +50,8 @@ func (s *Spool) loadJob(name string) error {
 	return nil
 }
 
-// replay applies the steps of a journal. Its last line may be torn: nobody was told of that step. A line before it that cannot
-// be read is damage.
+// replay applies the steps of a journal. Its last line may be torn, and lie over an older one: nobody was told of what it says.
+// A line that cannot be read and has a good one behind it is damage.
 func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	content, err := s.read(j.journal.name)
 	if err != nil {
@@ -60,25 +60,27 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	lines, rest := splitLines(content)
 	j.journal.torn = len(rest) > 0
 	for n, line := range lines {
-		var st step
-		err := decode(line, &st)
-		if err != nil && n == len(lines)-1 {
+		var steps []step
+		err := decode(line, &steps)
+		if err != nil && !slices.ContainsFunc(lines[n+1:], isGood) {
 			j.journal.torn = true
-			return nil
+			break
 		}
-		if err == nil {
-			err = apply(rec, st)
+		for _, st := range steps {
+			if err = errors.Join(err, apply(rec, st)); st.Step == handedOut {
+				j.arming = st.Arming
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n+1, err)
 		}
-		if st.Step == handedOut {
-			j.arming = st.Arming
-		}
-		j.journal.safe += int64(len(line)) + 1
+		j.journal.end += int64(len(line)) + 1
 	}
+	j.journal.safe = j.journal.end
 	return nil
 }
+
+func isGood(line []byte) bool { return decode(line, new([]step)) == nil }
 
 // reconcile gives executors the hand-outs that their records miss: the job's journal was written first.
 func (s *Spool) reconcile() error {
@@ -135,7 +137,7 @@ func (s *Spool) loadExecutor(e *executor) (rec msg.ExecutorRecord, err error) {
 		return rec, err
 	}
 	lines, rest := splitLines(content)
-	e.file.safe, e.file.torn = int64(len(content)-len(rest)), len(rest) > 0
+	e.file.end, e.file.torn = int64(len(content)-len(rest)), len(rest) > 0
 	err = errors.Join(ErrCorrupt, errIncomplete)
 	for _, line := range slices.Backward(lines) {
 		rec = msg.ExecutorRecord{}

@@ -39,7 +39,7 @@ func add(text string) func([]byte) []byte {
 func TestStatesOfADisk(t *testing.T) {
 	log := msg.LogState{Size: 8, Acked: 4, Resume: msg.Position{Time: noon, Count: 2}}
 	whole := func(rec *msg.JobRecord) {
-		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt = msg.Ended, ex1, 1, noon
+		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt, rec.Crashes = msg.Ended, ex1, 1, noon, 1
 		rec.HasResult, rec.Ending, rec.Log = true, msg.Ending{Outcome: msg.Completed, ExitCode: 7}, log
 	}
 	noResult := func(rec *msg.JobRecord) {
@@ -62,7 +62,7 @@ func TestStatesOfADisk(t *testing.T) {
 		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), whole, ""},
 		"journal: the last line is cut": {"journal", cut(5), func(rec *msg.JobRecord) {
 			whole(rec)
-			rec.Executor, rec.HandOuts, rec.HandedOutAt = "", 0, rec.AbortAt
+			rec.Crashes = 0
 		}, ""},
 		"journal: a flipped byte in the middle": {"journal", flip(20), nil, "job"},
 		"journal: a step of a newer runnerd":    {"journal", func([]byte) []byte { return []byte(future) }, nil, "job"},
@@ -76,7 +76,7 @@ func TestStatesOfADisk(t *testing.T) {
 		"log: the newest piece is damaged":      {"log", flip(5), shorterLog, ""},
 		"log: the newest piece is cut":          {"log", cut(1), shorterLog, ""},
 		"log.pos: the newest mark is torn":      {"log.pos", flip(30), shorterLog, ""},
-		"log.acked: no number":                  {"log.acked", add("x"), func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 0 }, ""},
+		"log.acked: no number":                  {"log.acked", func([]byte) []byte { return []byte("x") }, func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 0 }, ""},
 		"log.acked: more than the log has":      {"log.acked", func([]byte) []byte { return []byte("9\n") }, func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 8 }, "log"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +86,8 @@ func TestStatesOfADisk(t *testing.T) {
 			ok(t, s.AppendLog(execution, []byte("one\n"), msg.Position{Time: noon, Count: 1}))
 			ok(t, s.AppendLog(execution, []byte("two\n"), msg.Position{Time: noon, Count: 2}))
 			ok(t, s.AckLog(execution, 4))
+			_, err := s.Crash(execution, "executor")
+			ok(t, err)
 			stored(t, s, "result")
 			ok(t, s.Close())
 
@@ -118,7 +120,8 @@ func TestStatesOfADisk(t *testing.T) {
 
 			// It goes on from there as if nothing had been.
 			ok(t, s.AppendLog(execution, []byte("three\n"), msg.Position{Time: noon, Count: 3}))
-			_, err := s.Crash(execution, "executor")
+			ok(t, s.AckLog(execution, rec.Log.Acked))
+			_, err = s.Crash(execution, "executor")
 			ok(t, err)
 			before, _ := s.Job(execution)
 			ok(t, s.Close())
@@ -131,7 +134,7 @@ func TestStatesOfADisk(t *testing.T) {
 }
 
 // future is a line with a right checksum that tells of a step nobody knows yet.
-const future = "957088d3 {\"step\":\"from-the-future\",\"at\":\"2030-01-01T00:00:00Z\"}\n"
+const future = "8e86f28d [{\"step\":\"from-the-future\",\"at\":\"2030-01-01T00:00:00Z\"}]\n"
 
 func TestADamagedExecutorCostsOnlyItself(t *testing.T) {
 	dir := t.TempDir()

@@ -7,7 +7,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// kind is what a line of a job's journal tells.
+// kind is what a step tells.
 type kind string
 
 const (
@@ -20,7 +20,9 @@ const (
 	logEnded  kind = "log-ended"
 )
 
-// step is a line of a job's journal. A job is what its steps, applied in turn, make of it.
+// step is something that happened to a job. A job is what its steps, applied in turn, make of it. A line of its journal holds a
+// step, or several that were not synced one by one: they are then safe together, and of a whole journal only the last line can
+// be torn.
 type step struct {
 	Step     kind           `json:"step"`
 	At       time.Time      `json:"at"`
@@ -31,8 +33,7 @@ type step struct {
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
 }
 
-// durable: all but those that the server repeats to us, or takes from us once more. These two are never neighbours in a
-// journal, so whatever is lost is its end.
+// durable: all but those that the server repeats to us, or takes from us once more.
 func (st step) durable() bool { return st.Step != confirmed && st.Step != finished }
 
 // apply is used for a step that is made and for one that is read alike, so the index cannot differ from the disk.

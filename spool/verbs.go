@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	msg "runnerd/messages"
@@ -139,15 +140,20 @@ func (s *Spool) write(j *job, rec msg.JobRecord, st step) (msg.JobRecord, error)
 	if st.At.IsZero() {
 		st.At = s.now()
 	}
-	line, err := encode(st)
+	steps := append(slices.Clone(j.unsynced), st)
+	line, err := encode(steps)
 	if err != nil {
 		return before, err
 	}
 	if err := apply(&rec, st); err != nil {
 		return before, err
 	}
-	if err := j.journal.append(s, line, st.durable()); err != nil {
+	if err := j.journal.put(s, j.journal.safe, line, st.durable()); err != nil {
 		return before, fmt.Errorf("journal %s of job %q: %w", st.Step, rec.Execution, err)
+	}
+	j.unsynced = steps
+	if st.durable() {
+		j.unsynced = nil
 	}
 	s.publish(j, rec)
 	return rec, nil
