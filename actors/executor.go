@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -104,6 +105,8 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		if e.job == nil || e.job.verdict == nil || e.job.job.Execution != m.Execution {
 			e.reporter.Tell(msg.Report{Execution: m.Execution})
 		}
+	case msg.LateOutput:
+		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")
 	case msg.LogsEnded:
 		e.logsRead(c, m.Err)
 	case msg.LogCloseDue:
@@ -342,7 +345,10 @@ func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 		from := book.rewind()
 		skip := from.Skip
 		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
-			grown, err := book.write(entries, &skip)
+			grown, late, err := book.write(entries, &skip)
+			if late > 0 {
+				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
+			}
 			for _, job := range grown {
 				if err := emit(msg.LogWritten{Execution: job}); err != nil {
 					return err

@@ -89,8 +89,8 @@ func (b *logbook) rewind() msg.Position {
 	for i, ch := range b.chapters {
 		b.chapters[i] = b.begin(ch.job, ch.from)
 	}
-	if len(b.chapters) == 0 {
-		return msg.Position{}
+	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
+		return msg.Position{Time: time.Now()}
 	}
 	from := b.chapters[0].resume
 	if from.Time.IsZero() {
@@ -100,8 +100,9 @@ func (b *logbook) rewind() msg.Position {
 	return from
 }
 
-// write takes entries and returns the jobs whose logs in the spool have grown.
-func (b *logbook) write(entries []msg.LogEntry, skip *int) ([]msg.ExecutionID, error) {
+// write takes entries and returns the jobs whose logs in the spool have grown, and how many bytes came after the end of the
+// log that they belong to.
+func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.ExecutionID, late int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ready := map[*chapter][]byte{}
@@ -115,18 +116,19 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) ([]msg.ExecutionID, e
 		*skip = 0
 		if ch := b.owner(e.Time); ch != nil {
 			ready[ch] = append(ready[ch], ch.take(at, e.Text)...)
+		} else {
+			late += len(e.Text)
 		}
 	}
-	var grown []msg.ExecutionID
 	for _, ch := range slices.Clone(b.chapters) {
 		if text := ready[ch]; len(text) > 0 {
 			if err := b.spool.AppendLog(ch.job, text, ch.next(b.last, b.index)); err != nil {
-				return grown, err
+				return grown, late, err
 			}
 			grown = append(grown, ch.job)
 		}
 	}
-	return grown, nil
+	return grown, late, nil
 }
 
 // owner is the newest chapter that had begun at that time.

@@ -90,8 +90,11 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 		p.asking = false
 		return
 	}
-	release := p.release
+	release, spool := p.release, p.spool
 	c.Go("reserve", func(ctx context.Context) msg.ToPoller {
+		if err := spool.Room(); err != nil {
+			return msg.JobsReserved{Err: err}
+		}
 		began := time.Now()
 		offers, err := release.Reserve(ctx, max, reserveWait)
 		if err == nil && len(offers) == 0 && time.Since(began) < tooQuick {

@@ -15,6 +15,8 @@ import (
 // Spool is where everything that must survive is kept. A verb that changes something is durable on return, unless it says
 // that it is not.
 type Spool interface {
+	// Room is an error while there is too little space for another job.
+	Room() error
 	// Add stores an offer. It may be repeated.
 	Add(msg.Offer) error
 	// Jobs lists all jobs, oldest first.

@@ -51,6 +51,8 @@ type (
 	}
 	// LogWritten: the spool has more of the job's log.
 	LogWritten struct{ Execution ExecutionID }
+	// LateOutput came after the end of the log that it belongs to.
+	LateOutput struct{ Bytes int }
 	// LogsEnded: the engine's log is read to its end; or Err.
 	LogsEnded struct{ Err error }
 	// LogClosed: the job's log is complete.
@@ -105,6 +107,7 @@ func (AtDoor) toExecutor()       {}
 func (DoorLost) toExecutor()     {}
 func (GivenJob) toExecutor()     {}
 func (LogWritten) toExecutor()   {}
+func (LateOutput) toExecutor()   {}
 func (LogsEnded) toExecutor()    {}
 func (LogClosed) toExecutor()    {}
 func (IdleNotNoted) toExecutor() {}

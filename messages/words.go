@@ -1,6 +1,8 @@
 package messages
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -22,7 +24,7 @@ type (
 type Secret string
 
 func (Secret) String() string               { return "***" }
-func (Secret) GoString() string             { return "***" }
+func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, "***") }
 func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 
 // Receiver is an address: of an actor in the program, of anything in a test.
