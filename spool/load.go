@@ -138,7 +138,7 @@ func (s *Spool) loadExecutor(e *executor) (rec msg.ExecutorRecord, err error) {
 	}
 	lines, rest := splitLines(content)
 	e.file.end, e.file.torn = int64(len(content)-len(rest)), len(rest) > 0
-	err = errors.Join(ErrCorrupt, errIncomplete)
+	err = errIncomplete
 	for _, line := range slices.Backward(lines) {
 		rec = msg.ExecutorRecord{}
 		if err = decode(line, &rec); err == nil {

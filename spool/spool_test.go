@@ -2,10 +2,13 @@ package spool_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +220,31 @@ func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
 		}
 	}
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "good"}, map[string][]byte{"sa/x": nil}))
+}
+
+func TestManyAtOnceAgreeOnOneResult(t *testing.T) {
+	files := memfs.New()
+	s := open(t, files)
+	var taken atomic.Int32
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			if s.Add(offer(execution)) != nil || s.Add(offer(msg.ExecutionID(fmt.Sprint("own-", n)))) != nil {
+				t.Error("a repeated offer is refused")
+			}
+			if done, err := s.StoreResult(execution, msg.Result{ExitCode: n}); err != nil {
+				t.Error(err)
+			} else if done {
+				taken.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	same(t, taken.Load(), int32(1))
+	recs := s.Jobs()
+	same(t, len(recs), 9)
+	ok(t, s.Close())
+	same(t, open(t, files).Jobs(), recs)
 }
 
 func TestNothingOfARemovedJobIsLeft(t *testing.T) {

@@ -96,8 +96,8 @@ func (m *FS) choose(wanted func(change) bool) (chosen, rest []change) {
 }
 
 // Crash ends the machine. What was safe is in the file system that it returns; of the rest, each change of a name and each
-// piece of a write is there if survives says so. Always true: only the process died. The old file system goes on as if
-// nothing was, for whoever still holds it.
+// piece of a write is there if survives says so. The old file system goes on as if nothing was: after Close it is what another
+// process finds when only this one died.
 func (m *FS) Crash(survives func() bool) *FS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
