@@ -1,0 +1,52 @@
+// Package actors decides. Everything that touches the outside is behind a port (ports.go); everything here is an actor with
+// typed messages and a supervisor, or a pure function beside one.
+//
+// # The tree
+//
+//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, runner_server.go
+//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go; report.go decides
+//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go; slots.go decides
+//	│   └─ executor…  one per container, its whole life                                          executor*.go; life.go, logbook.go
+//	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
+//	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
+//
+// They start in this order, and each later one may rely on the earlier. The control channel (sse) will stand between recovery
+// and poller.
+//
+// # A job, from offer to report
+//
+//	poller      reserves, Spool.Add, confirms                         → dispatcher JobConfirmed
+//	dispatcher  decide: reuse, start, or wait for a place              → executor   Assign
+//	executor    pull, create, start; or it has been waiting            ← gateway    Held: its GET waits
+//	executor    checks that the input opens, Gateway.HandOut           (journaled, then the first byte)
+//	executor    output → logbook → Spool.AppendLog, masked             → reporter   Report
+//	gateway     a result decrypts, Spool.StoreResult, answers 204      → executor   ResultStored
+//	executor    settles                                                → reporter   Report, → dispatcher JobOver
+//	gateway     arms the plugin; its next GET waits                    → executor   Held → dispatcher Idle
+//	reporter    log, finish, log's end; Spool.Remove
+//	dispatcher  eviction timer                                         → executor   Retire: killed, removed, Gone
+//
+// What each of them says to whom is in package messages, a file for each conversation.
+//
+// # What survives a restart
+//
+// Nothing in here. Containers and the spool are the truth; an actor that starts looks there for what it owes:
+//
+//	reporter    every job that is handed out or ended: unsent log, an ending, removal
+//	dispatcher  nothing: recovery gives it the executors (Adopt), the poller tells the waiting jobs again
+//	executor    its record, its job's stage, its container's state, its door: unborn → running or settling
+//	recovery    the driver's list and the spool: plan
+//	poller      reserved jobs are confirmed again, confirmed ones told again
+//
+// # Supervision
+//
+// A panic ends its actor, never a container. The runner's children: rest for one, by the table in supervision.go: the one
+// that failed and those after it are stopped and started anew. An executor's actor is started anew alone, by the dispatcher.
+// A job on which actors panicked three times is failed. When the runner itself fails the process ends, and whoever started
+// it starts it again.
+//
+// # How we stop
+//
+// Drain: the poller takes nothing more, the dispatcher lets running jobs end and evicts the rest, the reporter delivers; then
+// the tree is stopped from its end. A second signal ends the process at once: executors stay, and the next start goes on.
+package actors
