@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"runnerd/infra/contract"
+	msg "runnerd/messages"
+)
+
+// samplePlugin builds the plugin that is made with the official Go SDK, once.
+var samplePlugin = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sampleplugin")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "plugin")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Dir = "../sampleplugin"
+	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	return binary, build.Run()
+})
+
+// plugin is a process of the sample plugin, which sees its service account where a container would: it lives in a mount
+// namespace of its own.
+type plugin struct {
+	e    *executor
+	log  *bytes.Buffer
+	done chan struct{}
+	stop func()
+}
+
+func (e *executor) plugin(env ...string) *plugin {
+	e.t.Helper()
+	if exec.Command("unshare", "-m", "true").Run() != nil {
+		if os.Getenv("CI") == "true" {
+			e.t.Fatal("no mount namespace can be made: run as root")
+		}
+		e.t.Skip("no mount namespace can be made: run as root")
+	}
+	binary, err := samplePlugin()
+	must(e.t, err)
+	const script = `mount -t tmpfs none /run && mkdir -p "$2" && mount --bind "$1" "$2" && exec "$3"`
+	ctx, cancel := context.WithCancel(context.Background())
+	command := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c", script, "sh",
+		filepath.Join(e.spool.ExecutorDir(e.id), saDir), "/run/secrets/kubernetes.io/serviceaccount", binary)
+	for k, v := range e.access.Env {
+		command.Env = append(command.Env, k+"="+v)
+	}
+	command.Env = append(command.Env, contract.OutputLocation+"="+e.out(resultFile))
+	command.Env = append(command.Env, env...)
+	p := &plugin{e: e, log: &bytes.Buffer{}, done: make(chan struct{})}
+	command.Stderr = p.log
+	must(e.t, command.Start())
+	go func() {
+		defer close(p.done)
+		_ = command.Wait() // the exit code means little
+	}()
+	p.stop = func() { cancel(); <-p.done }
+	e.t.Cleanup(func() {
+		p.stop()
+		if e.t.Failed() {
+			e.t.Logf("the plugin said:\n%s", p.log)
+		}
+	})
+	return p
+}
+
+// round gives one job to the executor that waits, and returns what came back.
+func (e *executor) round(j task) contract.Result {
+	e.t.Helper()
+	e.give(j)
+	expect[msg.Delivered](e)
+	if got := expect[msg.ResultStored](e); got.Execution != j.id || got.Retire != "" {
+		e.t.Fatalf("stored %+v", got)
+	}
+	return e.outcome(j)
+}
+
+func expectHeld(e *executor) { e.t.Helper(); expect[msg.Held](e) }
+
+func TestAHundredJobsInARowRunInOneProcessOfTheGoSDK(t *testing.T) {
+	e := newWorld(t, nil).executor("warm", msg.Daemon)
+	p := e.plugin()
+	for range 100 {
+		expectHeld(e)
+		if r := e.round(e.hello()); r.ExitCode != 0 || r.OutputProperties["greeting"] != "Hello World" {
+			t.Fatalf("result %+v", r)
+		}
+	}
+	expectHeld(e)
+	p.stop()
+	if n := strings.Count(p.log.String(), "Finished executing runner function"); n != 100 {
+		t.Errorf("the plugin ran %d jobs, want each of 100 once", n)
+	}
+	expect[msg.HoldLost](e)
+}
+
+func TestTheGoSDKIntroducesItself(t *testing.T) {
+	e := newWorld(t, nil).executor("who", msg.Daemon)
+	e.plugin()
+	if got := expect[msg.Introduced](e); got.SDK != msg.GoSDK {
+		t.Errorf("introduced as %q", got.SDK)
+	}
+}
+
+func TestTheGoSDKExitsAfterItsOnlyJobInModeSingle(t *testing.T) {
+	e := newWorld(t, nil).executor("once", msg.Single)
+	p := e.plugin()
+	expectHeld(e)
+	e.round(e.hello())
+	<-p.done
+}
+
+func TestTheGoSDKFetchesALargeInputAndReturnsALargeResult(t *testing.T) {
+	e := newWorld(t, func(o *Options) { o.InlineInput = 1 << 20 }).executor("large", msg.Daemon)
+	e.plugin()
+	for range 3 {
+		expectHeld(e)
+		r := e.round(e.task("sample.Large", map[string]any{"text": strings.Repeat("x", 3<<20), "size": 0}))
+		if text, _ := r.OutputProperties["text"].(string); r.ExitCode != 0 || len(text) != 3<<20 {
+			t.Fatalf("exit code %d, %d bytes, %s", r.ExitCode, len(text), r.JobErrorMessage)
+		}
+	}
+	expectHeld(e)
+}
+
+func TestAResultOfTheGoSDKThatLostItsCallbackIsTakenFromTheFile(t *testing.T) {
+	e := newWorld(t, nil).executor("file", msg.Daemon)
+	e.plugin()
+	for range 3 {
+		expectHeld(e)
+		e.round(e.task("sample.Misbehave", map[string]any{"how": "lose-callback"}))
+	}
+	expectHeld(e) // and the executor goes on
+	e.round(e.hello())
+}
+
+// fetchFails is a spool that cannot read an input the second time it is asked: when the plugin fetches it.
+type fetchFails struct {
+	Store
+	input msg.ExecutionID
+	reads int
+}
+
+func (f *fetchFails) Input(id msg.ExecutionID) (string, error) {
+	if id == f.input {
+		if f.reads++; f.reads == 2 {
+			return "", errors.New("failed on purpose")
+		}
+	}
+	return f.Store.Input(id)
+}
+
+func TestRule4AJobWhoseInputTheGoSDKCouldNotFetchIsHandedOutOnceMore(t *testing.T) {
+	store := &fetchFails{}
+	w := newWorld(t, func(o *Options) {
+		o.InlineInput = 1 << 20
+		store.Store, o.Store = o.Store, store
+	})
+	e := w.executor("fetch", msg.Daemon)
+	e.plugin()
+	expectHeld(e)
+	e.round(e.hello())
+	expectHeld(e)
+	j := e.task("sample.Large", map[string]any{"text": strings.Repeat("x", 2<<20)})
+	store.input = j.id
+	e.give(j)
+	expect[msg.Delivered](e)
+	if got := expect[msg.NotStarted](e); got.Execution != j.id {
+		t.Errorf("not started: %+v", got)
+	}
+	expect[msg.Delivered](e)
+	expect[msg.ResultStored](e)
+	if rec, _ := w.spool.Job(j.id); rec.HandOuts != 2 || w.outcome(j).ExitCode != 0 {
+		t.Errorf("handed out %d times, outcome %d", rec.HandOuts, w.outcome(j).ExitCode)
+	}
+	expectHeld(e)
+	e.round(e.hello())
+}
+
+// Rule 6 with the real SDK: it comes back by itself after a planned restart, and runs the next job.
+func TestTheGoSDKComesBackAfterAPlannedRestart(t *testing.T) {
+	e := newWorld(t, nil).executor("back", msg.Daemon)
+	p := e.plugin()
+	expectHeld(e)
+	e.round(e.hello())
+	expectHeld(e)
+	must(t, e.spool.UpdateExecutor(e.id, func(r *msg.ExecutorRecord) { r.IdleSince = r.Created }))
+	e.restart()
+	e.watch()
+	expectHeld(e)
+	e.round(e.hello())
+	expectHeld(e)
+	p.stop()
+	if n := strings.Count(p.log.String(), "Finished executing runner function"); n != 2 {
+		t.Errorf("the plugin ran %d jobs, want 2", n)
+	}
+}
