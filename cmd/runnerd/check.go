@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 // The warnings are for the log.
 func (c *RunConfig) complete() (warnings []string, err error) {
 	warnings = officialButUnused(os.Environ())
-	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), c.Executor.check(), c.Time.check()}
+	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), c.Executor.check(), c.Time.check(), c.Gateway.check()}
 	warning, err := c.Self.chooseStateDir()
 	if warning != "" {
 		warnings = append(warnings, warning)
@@ -102,6 +103,9 @@ func (e *ExecutorConfig) check() error {
 	if e.CPUs <= 0 || e.Pids <= 0 {
 		problems = append(problems, errors.New("executor-cpus and executor-pids must be above 0: an executor without a limit can starve the others"))
 	}
+	if e.Driver == "process" && len(e.ProcessImages) == 0 {
+		problems = append(problems, errors.New("the driver process has no image to run: give --process-image, like plugin:1.0=/opt/plugin"))
+	}
 	if e.MaxResult <= 0 {
 		problems = append(problems, errors.New("max-result is 0: no result could be accepted; give a size like 64MiB"))
 	}
@@ -124,6 +128,17 @@ func (t *TimeConfig) check() error {
 	}
 	slices.Sort(names)
 	return fmt.Errorf("%s: must be longer than 0, like 30s", strings.Join(names, ", "))
+}
+
+func (g *GatewayConfig) check() error {
+	var problems []error
+	if g.Address != "" && net.ParseIP(g.Address) == nil {
+		problems = append(problems, fmt.Errorf("gateway-address is %q: give an IP address of this host, not a name: executors may resolve it otherwise", g.Address))
+	}
+	if g.APIPort != 0 && g.APIPort == g.CallbackPort {
+		problems = append(problems, errors.New("gateway-api-port and gateway-callback-port are the same: one speaks TLS, the other does not"))
+	}
+	return errors.Join(problems...)
 }
 
 // chooseStateDir falls back to the temporary directory as the official runner does, whose chart names a store on a file

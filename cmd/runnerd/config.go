@@ -49,7 +49,7 @@ type ExecutorConfig struct {
 	CPUs    float64 `name:"executor-cpus" default:"1" help:"Cores of an executor."`
 	Pids    int64   `name:"executor-pids" default:"200" help:"Processes and threads in an executor."`
 
-	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=PATH" help:"Driver process: the executable that stands for an image."`
+	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"Driver process: the executable that stands for an image."`
 
 	MaxResult Bytes `default:"64MiB" help:"Size of the largest result that is accepted."`
 }
@@ -67,7 +67,7 @@ type TimeConfig struct {
 
 // GatewayConfig says where executors find the runner.
 type GatewayConfig struct {
-	Address      string `name:"gateway-address" env:"RELEASE_RUNNER_GATEWAY_ADDRESS,RELEASE_RUNNER_DOCKER_DOCKER_HOST" placeholder:"HOST" help:"Host at which executors reach the runner. Default: the address of the engine's bridge, or of this host's loopback for processes."`
+	Address      string `name:"gateway-address" env:"RELEASE_RUNNER_GATEWAY_ADDRESS,RELEASE_RUNNER_DOCKER_DOCKER_HOST" placeholder:"IP" help:"Address of this host at which executors reach the runner. Default: that of the engine's bridge, or of the loopback interface for processes."`
 	APIPort      uint16 `name:"gateway-api-port" placeholder:"PORT" help:"TLS port for fetching jobs. Default: chosen at the first start and kept."`
 	CallbackPort uint16 `name:"gateway-callback-port" placeholder:"PORT" help:"Port for handing in results. Default: chosen at the first start and kept."`
 }

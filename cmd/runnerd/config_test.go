@@ -122,6 +122,11 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 		{wrong: "Kubernetes", args: []string{"--profile=k8s"}, says: "no driver"},
 		{wrong: "a profile of somebody's", args: []string{"--profile=x"}, says: `no profile "x"`},
 		{wrong: "no time to start", args: []string{"--start-timeout=0s", "--term-wait=-1s"}, says: "start-timeout, term-wait: must be longer than 0"},
+		{wrong: "a gateway by its name", args: []string{"--gateway-address=host.docker.internal"}, says: "give an IP address"},
+		{wrong: "one port for two", args: []string{"--gateway-api-port=7000", "--gateway-callback-port=7000"}, says: "are the same"},
+		{wrong: "processes of nothing", args: []string{"--driver=process"}, says: "give --process-image"},
+		{wrong: "next to no memory", args: []string{"--executor-memory=1KiB"}, says: "below 6MiB"},
+		{wrong: "no bounds", args: []string{"--executor-cpus=0"}, says: "must be above 0"},
 		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
 	} {
 		t.Run(row.wrong, func(t *testing.T) {
@@ -145,5 +150,40 @@ func TestNobodysStoreOnAReadOnlyFileSystemFallsBackToTheTemporaryDirectory(t *te
 	}
 	if want := filepath.Join(os.TempDir(), "runnerd"); s.StateDir != want || !strings.Contains(warning, "may not outlive a restart") {
 		t.Errorf("state in %s with the warning %q; want %s and a warning", s.StateDir, warning, want)
+	}
+}
+
+func TestProgramsForImagesCanBeGivenAsAMapping(t *testing.T) {
+	want := map[string]string{"plugin:1.0": "/opt/plugin", "other:2": "/opt/other"}
+	for _, row := range []struct {
+		given string
+		args  []string
+		file  string
+	}{
+		{given: "by a flag", args: []string{"--process-image=plugin:1.0=/opt/plugin;other:2=/opt/other"}},
+		{given: "in the file", file: "process-image:\n  plugin:1.0: /opt/plugin\n  other:2: /opt/other\n"},
+	} {
+		t.Run(row.given, func(t *testing.T) {
+			c, err := settings(t, row.args, nil, row.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, c.Executor.ProcessImages); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAListInTheFileIsWhatTheFlagTakesBetweenCommas(t *testing.T) {
+	c, err := settings(t, nil, nil, "capabilities: [remote, container]\nname:\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"remote", "container"}, c.Release.Capabilities); diff != "" {
+		t.Error(diff)
+	}
+	if c.Release.Name != "" {
+		t.Errorf("a key without a value gives the name %q", c.Release.Name)
 	}
 }

@@ -32,7 +32,7 @@ func (f *configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Fl
 	if !ok || node.Tag == "!!null" || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil
 	}
-	text, err := plain(node)
+	text, err := plain(node, flag.IsMap())
 	if err != nil {
 		return nil, fmt.Errorf("%s, line %d: %s %w", f.path, node.Line, flag.Name, err)
 	}
@@ -83,23 +83,32 @@ func (f *configFile) unknown(names []string) error {
 	return errors.Join(errs...)
 }
 
-// plain is a node as it would be written on the command line.
-func plain(node yaml.Node) (string, error) {
-	switch node.Kind {
-	case yaml.ScalarNode:
+// plain is a node as it would be written on the command line. pairs: the flag takes a mapping.
+func plain(node yaml.Node, pairs bool) (string, error) {
+	switch {
+	case node.Kind == yaml.ScalarNode:
 		return node.Value, nil
-	case yaml.SequenceNode:
+	case node.Kind == yaml.SequenceNode && scalars(node):
 		var items []string
 		for _, item := range node.Content {
-			if item.Kind != yaml.ScalarNode {
-				return "", errors.New("is a list of more than plain values")
-			}
 			items = append(items, item.Value)
 		}
 		return strings.Join(items, ","), nil
+	case node.Kind == yaml.MappingNode && pairs && scalars(node):
+		var items []string
+		for pair := range slices.Chunk(node.Content, 2) {
+			items = append(items, pair[0].Value+"="+pair[1].Value)
+		}
+		return strings.Join(items, ";"), nil
+	case pairs:
+		return "", errors.New("is no mapping from one plain value to another")
 	default:
-		return "", errors.New("is neither a plain value nor a list: settings do not nest")
+		return "", errors.New("is neither a plain value nor a list of them: settings do not nest")
 	}
+}
+
+func scalars(node yaml.Node) bool {
+	return !slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return n.Kind != yaml.ScalarNode })
 }
 
 func isSet(variable string) bool {
