@@ -127,13 +127,13 @@ func show(out io.Writer, view devserver.TaskView, log string) {
 		fmt.Fprintln(out, "  status: ", view.StatusLine)
 	}
 	for _, comment := range view.Comments {
-		fmt.Fprintln(out, "  comment:", short(comment))
+		fmt.Fprintln(out, "  comment:", strings.ReplaceAll(short(comment), "\n", "\n           "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(view.OutputProperties)) {
 		fmt.Fprintf(out, "  %s = %s\n", name, short(view.OutputProperties[name]))
 	}
 	if view.Message != "" {
-		fmt.Fprintln(out, "  message:", view.Message)
+		fmt.Fprintln(out, "  message:", strings.ReplaceAll(view.Message, "\n", "\n           "))
 	}
 }
 
