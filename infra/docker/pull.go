@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 
@@ -18,7 +21,7 @@ import (
 func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, secret string) (msg.ImageID, error) {
 	if policy != msg.PullAlways {
 		id, err := d.local(ctx, ref)
-		if err == nil || !cerrdefs.IsNotFound(err) {
+		if err == nil || !cerrdefs.IsNotFound(err) && !cerrdefs.IsInvalidArgument(err) {
 			return id, wrapPull(ctx, ref, err)
 		}
 		if policy == msg.PullNever {
@@ -52,6 +55,9 @@ func (d *Driver) local(ctx context.Context, ref string) (msg.ImageID, error) {
 }
 
 func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
+	if _, err := reference.ParseNormalizedNamed(ref); err != nil {
+		return fmt.Errorf("%w: this is no name of an image; check the task type's image and the image mappings: %w", msg.ErrNoImage, err)
+	}
 	auth, err := d.auth(secret)
 	if err != nil {
 		return err
@@ -66,19 +72,21 @@ func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 
 // refused tells an image that cannot be had from a registry that cannot be reached.
 func refused(err error, secret string) error {
-	switch {
-	case cerrdefs.IsInvalidArgument(err):
-		return fmt.Errorf("%w: this is no name of an image; check the task type's image and the image mappings: %w", msg.ErrNoImage, err)
-	case cerrdefs.IsNotFound(err), cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err):
-		credential := "no pull secret is mapped to it"
-		if secret != "" {
-			credential = fmt.Sprintf("the pull secret %q was used", secret)
-		}
-		return fmt.Errorf("%w: its registry does not have it, or does not show it to us (%s); check the name and tag, the image "+
-			"mappings and the pull secret: %w", msg.ErrNoImage, credential, err)
-	default:
+	if !cerrdefs.IsNotFound(err) && !cerrdefs.IsUnauthorized(err) && !cerrdefs.IsPermissionDenied(err) && !saysDenied(err) {
 		return err
 	}
+	credential := "no pull secret is mapped to it"
+	if secret != "" {
+		credential = fmt.Sprintf("the pull secret %q was used", secret)
+	}
+	return fmt.Errorf("%w: its registry does not have it, or does not show it to us (%s); check the name and tag, the image "+
+		"mappings and the pull secret: %w", msg.ErrNoImage, credential, err)
+}
+
+// saysDenied reads the engine's text, as engines before 23 hand a registry's refusal on as an internal error.
+func saysDenied(err error) bool {
+	return slices.ContainsFunc([]string{"unauthorized", "no basic auth credentials", "access denied", "manifest unknown"},
+		func(words string) bool { return strings.Contains(err.Error(), words) })
 }
 
 func (d *Driver) auth(secret string) (string, error) {

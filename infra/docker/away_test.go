@@ -1,0 +1,182 @@
+package docker_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"runnerd/infra/docker"
+	msg "runnerd/messages"
+)
+
+// Engines that are not there, go away, or are not ours.
+
+func TestAnEngineThatCannotBeUsedIsRefusedWithTheFix(t *testing.T) {
+	deaf := filepath.Join(t.TempDir(), "docker.sock")
+	for _, c := range []struct{ name, host, fix string }{
+		{"nobody listens", "unix://" + deaf, "start the engine"},
+		{"another machine", "tcp://10.0.0.7:2375", "run runnerd where the engine runs"},
+		{"another machine by ssh", "ssh://build@elsewhere", "run runnerd where the engine runs"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := driverAt(t, c.host)
+			if err := d.Check(t.Context()); err == nil || !strings.Contains(err.Error(), c.fix) || !strings.Contains(err.Error(), c.host) {
+				t.Errorf("check returns %v", err)
+			}
+		})
+	}
+}
+
+func TestADockerHostThatIsNoAddressIsRefused(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "nonsense")
+	if _, err := docker.New(docker.Options{RunnerID: "0123456789"}); err == nil || !strings.Contains(err.Error(), "unset it") {
+		t.Errorf("new returns %v", err)
+	}
+}
+
+func TestAnEngineThatGoesAwaySaysNothingAboutItsExecutors(t *testing.T) {
+	e := engine(t)
+	id := e.run(t, e.spec(t, "lives", ""))
+	road := newRoad(t, e.engine.DaemonHost())
+	d := driverAt(t, road.host, e.runner)
+
+	errs := make(chan error, 2)
+	reading := make(chan struct{})
+	go func() {
+		errs <- d.Logs(t.Context(), id, msg.Position{}, func([]msg.LogEntry) error { close(reading); return nil })
+	}()
+	<-reading
+	go func() {
+		_, err := d.Wait(t.Context(), id)
+		errs <- err
+	}()
+	road.block()
+	for range 2 {
+		if err := <-errs; err == nil || errors.Is(err, msg.ErrNoExecutor) {
+			t.Errorf("the engine is away, and wait or logs returns %v", err)
+		}
+	}
+	if _, err := d.List(t.Context()); err == nil {
+		t.Error("the engine is away, and list returns no error")
+	}
+	if list, err := e.driver.List(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("it should live on: %v, %v", list, err)
+	}
+}
+
+func TestACreateWhoseAnswerWasLostIsFoundByTheNext(t *testing.T) {
+	e := engine(t)
+	spec := e.spec(t, "quits", "")
+	check(t, e.driver.Create(t.Context(), spec)) // the one whose answer nobody saw
+	restarted := driverAt(t, e.engine.DaemonHost(), e.runner)
+	check(t, restarted.Create(t.Context(), spec))
+	if code, _ := e.outcome(t, e.run(t, spec)); code != 7 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestAContainerOfAnotherIsNotTakenForOurs(t *testing.T) {
+	e := engine(t)
+	spec := e.spec(t, "quits", "")
+	e.run(t, spec)
+	twin := driverAt(t, e.engine.DaemonHost(), e.runner[:8]+"-another") // whose names are the same
+	if err := twin.Create(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "not this runner's") {
+		t.Errorf("create returns %v", err)
+	}
+	if list, err := twin.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("it lists %v, %v", list, err)
+	}
+	if _, err := twin.EnsureNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), "did not make") {
+		t.Errorf("network returns %v", err)
+	}
+}
+
+func TestTheNetworkIsMadeOnceForAllWhoAsk(t *testing.T) {
+	e := engine(t)
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			if gateway, err := e.driver.EnsureNetwork(t.Context()); err != nil || gateway != e.gateway {
+				t.Errorf("the gateway is at %q, was at %q: %v", gateway, e.gateway, err)
+			}
+		})
+	}
+	asking.Wait()
+}
+
+// driverAt is a driver for the engine at host.
+func driverAt(t *testing.T, host string, runner ...string) *docker.Driver {
+	t.Helper()
+	t.Setenv("DOCKER_HOST", host)
+	d, err := docker.New(docker.Options{RunnerID: append(runner, "0123456789")[0]})
+	check(t, err)
+	t.Cleanup(func() { check(t, d.Close()) })
+	return d
+}
+
+// road leads to an engine, until it is blocked.
+type road struct {
+	host   string
+	target string
+	door   net.Listener
+	moving sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	blocked bool
+	conns   []net.Conn
+}
+
+func newRoad(t *testing.T, host string) *road {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "road") // a socket's path must be short
+	check(t, err)
+	socket := filepath.Join(dir, "docker.sock")
+	door, err := net.Listen("unix", socket)
+	check(t, err)
+	r := &road{host: "unix://" + socket, target: strings.TrimPrefix(host, "unix://"), door: door}
+	r.moving.Go(r.serve)
+	t.Cleanup(func() {
+		r.block()
+		r.moving.Wait()
+		check(t, os.RemoveAll(dir))
+	})
+	return r
+}
+
+func (r *road) serve() {
+	for {
+		from, err := r.door.Accept()
+		if err != nil {
+			return
+		}
+		to, err := net.Dial("unix", r.target)
+		if err != nil {
+			from.Close()
+			continue
+		}
+		r.mu.Lock()
+		r.conns = append(r.conns, from, to)
+		if r.blocked {
+			from.Close()
+			to.Close()
+		}
+		r.mu.Unlock()
+		r.moving.Go(func() { io.Copy(to, from); to.Close() })
+		r.moving.Go(func() { io.Copy(from, to); from.Close() })
+	}
+}
+
+func (r *road) block() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blocked = true
+	r.door.Close()
+	for _, c := range r.conns {
+		c.Close()
+	}
+}
