@@ -31,4 +31,3 @@ type Driver interface {
 	// List returns all executors of this runner, in any state, and nobody else's.
 	List(context.Context) ([]msg.Container, error)
 }
-

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	msg "runnerd/messages"
 )
 
 // Verb names a method of the driver.
@@ -99,32 +97,4 @@ func (d *Driver) engine() (error, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.down, d.changed
-}
-
-// EventKind is what happened to an executor.
-type EventKind string
-
-const (
-	Created EventKind = "created"
-	Started EventKind = "started"
-	Died    EventKind = "died"
-	Removed EventKind = "removed"
-)
-
-// Event is something that happened to an executor.
-type Event struct {
-	Kind     EventKind
-	Executor msg.ExecutorID
-	At       time.Time
-}
-
-// Events returns all that has happened, in order: what an oracle counts capacity from.
-func (d *Driver) Events() []Event {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return append([]Event(nil), d.events...)
-}
-
-func (d *Driver) note(kind EventKind, id msg.ExecutorID) {
-	d.events = append(d.events, Event{Kind: kind, Executor: id, At: time.Now()})
 }

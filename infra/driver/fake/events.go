@@ -1,0 +1,36 @@
+package fake
+
+import (
+	"slices"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// EventKind is what happened to an executor.
+type EventKind string
+
+const (
+	Created EventKind = "created"
+	Started EventKind = "started"
+	Died    EventKind = "died"
+	Removed EventKind = "removed"
+)
+
+// Event is something that happened to an executor.
+type Event struct {
+	Kind     EventKind
+	Executor msg.ExecutorID
+	At       time.Time
+}
+
+// Events returns all that has happened, in order: what an oracle counts capacity from.
+func (d *Driver) Events() []Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.events)
+}
+
+func (d *Driver) note(kind EventKind, id msg.ExecutorID) {
+	d.events = append(d.events, Event{Kind: kind, Executor: id, At: time.Now()})
+}
