@@ -113,8 +113,8 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.closeLog(c, m.Execution)
 	case msg.LogClosed:
 		e.reporter.Tell(msg.Report{Execution: m.Execution})
-	case msg.IdleNotNoted:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("after a restart its idle time will count from then")
+	case msg.NotNoted:
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:
 		e.ended(c, m)
 	case msg.Exited:
@@ -205,8 +205,8 @@ func (e *executor) prepare(c *shell.Ctx[msg.ToExecutor]) {
 
 // attach goes on with an executor that has lived before.
 func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
-	e.attached = true
 	shop, book, rec := e.Shop, e.book, e.record
+	e.attached, e.retire = true, rec.Retired
 	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
 		c.About(string(job.Execution))
 		e.job = &assignment{job: job.Job, given: true}
@@ -216,13 +216,14 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 		if err != nil {
 			return msg.Found{Err: err}
 		}
+		book.learn(secrets)
 		for _, job := range shop.Spool.Jobs() {
 			if job.Executor == rec.ID && !job.Log.Ended {
 				from := job.HandedOutAt
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
 				}
-				book.open(job.Execution, from, secrets)
+				book.open(job.Execution, from, nil)
 			}
 		}
 		if _, err := shop.Gateway.Admit(rec); err != nil {

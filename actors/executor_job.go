@@ -141,7 +141,7 @@ func (e *executor) atDoor(c *shell.Ctx[msg.ToExecutor], v msg.Visit) {
 		e.resultStored(c, v)
 	case msg.ResultRefused:
 		if e.job != nil && e.job.job.Execution == v.Execution && e.job.verdict == nil {
-			e.retire = "its result was refused"
+			e.takeNoMore(c, "its result was refused")
 			e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: v.Reason})
 		}
 	case msg.Introduced:
@@ -152,7 +152,7 @@ func (e *executor) atDoor(c *shell.Ctx[msg.ToExecutor], v msg.Visit) {
 // resultStored may overtake the answer of the hand-out: a plugin can be that quick.
 func (e *executor) resultStored(c *shell.Ctx[msg.ToExecutor], v msg.ResultStored) {
 	if v.Retire != "" {
-		e.retire = v.Retire
+		e.takeNoMore(c, v.Retire)
 	}
 	if e.job == nil || e.job.job.Execution != v.Execution {
 		return
@@ -192,7 +192,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 	}
 	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.ID)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job has its ending")
 	if asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; asked && e.state == running {
-		e.retire = "its job was " + string(m.Ending.Outcome)
+		e.takeNoMore(c, "its job was "+string(m.Ending.Outcome))
 		e.enter(c, stopping)
 		e.dispatcher.Tell(msg.Retired{Executor: e.id, Reason: e.retire})
 		e.signal(c, abortStep)
@@ -258,18 +258,23 @@ func (e *executor) noteIdle(c *shell.Ctx[msg.ToExecutor]) {
 		return
 	}
 	e.record.IdleSince = time.Now()
-	spool, rec := e.Spool, e.record
-	c.Go("note idle", func(context.Context) msg.ToExecutor {
-		err := spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) {
-			if r.Jobs == rec.Jobs { // no other job came meanwhile
-				r.IdleSince = rec.IdleSince
-			}
-		})
-		if err != nil {
-			return msg.IdleNotNoted{Err: err}
+	rec := e.record
+	c.Go("note idle", e.noted(func(r *msg.ExecutorRecord) {
+		if r.Jobs == rec.Jobs { // no other job came meanwhile
+			r.IdleSince = rec.IdleSince
+		}
+	}))
+}
+
+// noted is a task that changes the executor's record.
+func (e *executor) noted(change func(*msg.ExecutorRecord)) func(context.Context) msg.ToExecutor {
+	spool, id := e.Spool, e.id
+	return func(context.Context) msg.ToExecutor {
+		if err := spool.UpdateExecutor(id, change); err != nil {
+			return msg.NotNoted{Err: err}
 		}
 		return nil
-	})
+	}
 }
 
 // closeLog: an executor that waits for its next job and has been quiet has said all about the last one.
@@ -295,10 +300,17 @@ func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {
 
 // retireFor ends the executor: now, or after its job.
 func (e *executor) retireFor(c *shell.Ctx[msg.ToExecutor], reason string) {
-	e.retire = reason
 	if e.job == nil && e.state != unborn {
 		e.stop(c, reason)
+		return
 	}
+	e.takeNoMore(c, reason)
+}
+
+// takeNoMore keeps in the executor's record that its job is its last.
+func (e *executor) takeNoMore(c *shell.Ctx[msg.ToExecutor], why string) {
+	e.retire = why
+	c.Go("note retirement", e.noted(func(r *msg.ExecutorRecord) { r.Retired = why }))
 }
 
 // lastLines are the end of the job's log, for the message of a job that has no result.

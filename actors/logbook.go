@@ -43,13 +43,9 @@ type piece struct {
 
 // open begins a job's chapter: what is stamped from then on is its.
 func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret) {
+	b.learn(secrets)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range secrets {
-		if !slices.Contains(b.secrets, s) {
-			b.secrets = append(b.secrets, s)
-		}
-	}
 	for _, ch := range b.chapters {
 		if ch.job == job {
 			return
@@ -57,6 +53,17 @@ func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret
 	}
 	b.chapters = append(b.chapters, b.begin(job, from))
 	slices.SortStableFunc(b.chapters, func(x, y *chapter) int { return x.from.Compare(y.from) })
+}
+
+// learn adds to what is masked in the chapters that begin from now on.
+func (b *logbook) learn(secrets []msg.Secret) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range secrets {
+		if !slices.Contains(b.secrets, s) {
+			b.secrets = append(b.secrets, s)
+		}
+	}
 }
 
 // known returns all that is masked.

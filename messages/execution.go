@@ -57,8 +57,8 @@ type (
 	LogsEnded struct{ Err error }
 	// LogClosed: the job's log is complete.
 	LogClosed struct{ Execution ExecutionID }
-	// IdleNotNoted: the time of the first hold is not in the executor's record.
-	IdleNotNoted struct{ Err error }
+	// NotNoted: the executor's record lacks the time of its first hold, or why it takes no more jobs.
+	NotNoted struct{ Err error }
 	// JobEnded: the job's ending stands in the spool.
 	JobEnded struct {
 		Execution ExecutionID
@@ -96,30 +96,30 @@ type (
 	RetryDue struct{ What string }
 )
 
-func (Assign) toExecutor()       {}
-func (Retire) toExecutor()       {}
-func (AbortJob) toExecutor()     {}
-func (Prepared) toExecutor()     {}
-func (Found) toExecutor()        {}
-func (Pulled) toExecutor()       {}
-func (Launched) toExecutor()     {}
-func (AtDoor) toExecutor()       {}
-func (DoorLost) toExecutor()     {}
-func (GivenJob) toExecutor()     {}
-func (LogWritten) toExecutor()   {}
-func (LateOutput) toExecutor()   {}
-func (LogsEnded) toExecutor()    {}
-func (LogClosed) toExecutor()    {}
-func (IdleNotNoted) toExecutor() {}
-func (JobEnded) toExecutor()     {}
-func (Exited) toExecutor()       {}
-func (Examined) toExecutor()     {}
-func (Signalled) toExecutor()    {}
-func (Removed) toExecutor()      {}
-func (LimitPassed) toExecutor()  {}
-func (StopStepDue) toExecutor()  {}
-func (LogCloseDue) toExecutor()  {}
-func (RetryDue) toExecutor()     {}
+func (Assign) toExecutor()      {}
+func (Retire) toExecutor()      {}
+func (AbortJob) toExecutor()    {}
+func (Prepared) toExecutor()    {}
+func (Found) toExecutor()       {}
+func (Pulled) toExecutor()      {}
+func (Launched) toExecutor()    {}
+func (AtDoor) toExecutor()      {}
+func (DoorLost) toExecutor()    {}
+func (GivenJob) toExecutor()    {}
+func (LogWritten) toExecutor()  {}
+func (LateOutput) toExecutor()  {}
+func (LogsEnded) toExecutor()   {}
+func (LogClosed) toExecutor()   {}
+func (NotNoted) toExecutor()    {}
+func (JobEnded) toExecutor()    {}
+func (Exited) toExecutor()      {}
+func (Examined) toExecutor()    {}
+func (Signalled) toExecutor()   {}
+func (Removed) toExecutor()     {}
+func (LimitPassed) toExecutor() {}
+func (StopStepDue) toExecutor() {}
+func (LogCloseDue) toExecutor() {}
+func (RetryDue) toExecutor()    {}
 
 // ExecutorLimits bound each part of an executor's life.
 type ExecutorLimits struct {
