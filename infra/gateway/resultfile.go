@@ -28,23 +28,27 @@ func readResult(out string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	file, err := root.OpenFile(resultFile, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	info, err := root.Lstat(resultFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
-		return nil, fmt.Errorf("%w: the result file is a link or a socket", errNoResult)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: the result file is of type %s", errNoResult, info.Mode().Type())
+		return nil, fmt.Errorf("%w: the result file is %s", errNoResult, info.Mode().Type())
+	}
+	// It may be another one by now: the root keeps a link from leading out, and O_NONBLOCK a pipe from holding us.
+	file, err := root.OpenFile(resultFile, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	if info, err = file.Stat(); err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: the result file is %s", errNoResult, info.Mode().Type())
 	}
 	if info.Size() > max {
 		return nil, fmt.Errorf("%w: the result file has %d bytes, more than the %d that are taken", errNoResult, info.Size(), max)

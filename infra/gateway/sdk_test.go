@@ -197,6 +197,7 @@ func TestTheGoSDKComesBackAfterAPlannedRestart(t *testing.T) {
 	must(t, e.spool.UpdateExecutor(e.id, func(r *msg.ExecutorRecord) { r.IdleSince = r.Created }))
 	e.restart()
 	e.watch()
+	expect[msg.ResultStored](e) // its job is still in the spool: told again
 	expectHeld(e)
 	e.round(e.hello())
 	expectHeld(e)

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	msg "runnerd/messages"
+)
+
+func TestATokenOpensItsOwnSecretAndNothingElse(t *testing.T) {
+	w := newWorld(t, nil)
+	own, other := w.executor("own", msg.Daemon), w.executor("other", msg.Daemon)
+	p := newPython(own)
+	selected := collection + "?fieldSelector=metadata.name%3D"
+	for _, c := range []struct {
+		attempt, method, path string
+		status                int
+	}{
+		{"control: its own LIST", "GET", selected + secretName(own.id), 200},
+		{"another's Secret", "GET", collection + "/" + secretName(other.id), 403},
+		{"LIST of another's", "GET", selected + secretName(other.id), 403},
+		{"WATCH of another's", "GET", selected + secretName(other.id) + "&watch=true", 403},
+		{"LIST of all", "GET", collection, 403},
+		{"LIST with two selectors", "GET", selected + secretName(own.id) + ",x%3Dy", 403},
+		{"another namespace", "GET", "/api/v1/namespaces/default/secrets/" + secretName(own.id), 403},
+		{"a way round", "GET", collection + "/../secrets/" + secretName(other.id), 403},
+		{"discovery", "GET", "/api", 403},
+		{"PUT of its own", "PUT", collection + "/" + secretName(own.id), 403},
+		{"DELETE of its own", "DELETE", collection + "/" + secretName(own.id), 403},
+	} {
+		t.Run(c.attempt, func(t *testing.T) {
+			r, err := p.request(context.Background(), c.method, c.path)
+			must(t, err)
+			defer func() { _ = r.Body.Close() }()
+			if r.StatusCode != c.status {
+				t.Errorf("answered %d, want %d", r.StatusCode, c.status)
+			}
+		})
+	}
+}
+
+func TestAForgedTokenOpensNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	own, other := w.executor("own", msg.Daemon), w.executor("other", msg.Daemon)
+	good := token(own.access)
+	for attempt, c := range map[string]struct {
+		token  string
+		status int
+	}{
+		"control: its own":      {good, 200},
+		"none":                  {"", 403},
+		"its own, cut":          {good[:len(good)-1], 403},
+		"another's":             {token(other.access), 403},
+		"its own under another": {"other" + good[len("own"):], 403},
+	} {
+		t.Run(attempt, func(t *testing.T) {
+			p := newPython(own)
+			p.e = &executor{world: w, id: own.id, access: own.access}
+			p.e.access.Files = map[string][]byte{"sa/token": []byte(c.token)}
+			r, err := p.request(context.Background(), http.MethodGet, collection+"?fieldSelector="+p.selector())
+			must(t, err)
+			defer func() { _ = r.Body.Close() }()
+			if r.StatusCode != c.status {
+				t.Errorf("answered %d, want %d", r.StatusCode, c.status)
+			}
+		})
+	}
+}
+
+func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.MaxResult = 1 << 20 })
+	e := w.executor("trick", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	await(t, asked)
+	expect[msg.Delivered](e)
+	outside := filepath.Join(t.TempDir(), "result")
+	must(t, os.WriteFile(outside, []byte(j.result(0)), 0o644)) // it would be valid
+	must(t, os.WriteFile(e.out("inside"), []byte(j.result(0)), 0o644))
+	for trick, put := range map[string]func(string) error{
+		"a link out":           func(n string) error { return os.Symlink(outside, n) },
+		"a link within":        func(n string) error { return os.Symlink("inside", n) },
+		"a pipe":               func(n string) error { return syscall.Mkfifo(n, 0o666) },
+		"a directory":          func(n string) error { return os.Mkdir(n, 0o777) },
+		"a file without bound": func(n string) error { return os.WriteFile(n, make([]byte, 2<<20), 0o666) },
+	} {
+		t.Run(trick, func(t *testing.T) {
+			must(t, put(e.out(resultFile)))
+			must(t, e.Look(e.id))
+			if rec, _ := w.spool.Job(j.id); rec.HasResult {
+				t.Error("it is taken")
+			}
+			must(t, os.RemoveAll(e.out(resultFile)))
+		})
+	}
+	e.writeResult(j.result(0)) // the control
+	expect[msg.ResultStored](e)
+}
+
+func TestAFloodOfRequestsIsTurnedAwayAtTheDoorAndHarmsNobodyElse(t *testing.T) {
+	w := newWorld(t, nil)
+	e, other := w.executor("flood", msg.Daemon), w.executor("other", msg.Daemon)
+	p := newClient(e, "kubernetes/x", true)
+	var turnedAway bool
+	for range maxRequests + maxWatches {
+		ctx, cancel := context.WithCancel(context.Background())
+		r, err := p.request(ctx, http.MethodGet, collection+"?watch=true&allowWatchBookmarks=true&resourceVersion=1&fieldSelector="+p.selector())
+		t.Cleanup(cancel)
+		must(t, err)
+		turnedAway = turnedAway || r.StatusCode == http.StatusTooManyRequests
+	}
+	d, err := w.find(e.id)
+	must(t, err)
+	d.mu.Lock()
+	standing := len(d.watches)
+	d.mu.Unlock()
+	if standing > maxWatches {
+		t.Errorf("%d watches stand", standing)
+	}
+	q := newPython(other)
+	q.finish(other.hello(), q.ask())
+}
+
+func TestADismissedExecutorIsShutOut(t *testing.T) {
+	w := newWorld(t, nil)
+	e, other := w.executor("gone", msg.Daemon), w.executor("stays", msg.Daemon)
+	p, q := newPython(e), newPython(other)
+	asked, waits := p.ask(), q.ask()
+	w.Dismiss(e.id)
+	if a := await(t, asked); a.status != http.StatusNotFound {
+		t.Errorf("its GET is answered %d", a.status)
+	}
+	if a := await(t, p.get(context.Background())); a.status != http.StatusForbidden {
+		t.Errorf("its next GET is answered %d", a.status)
+	}
+	q.finish(other.hello(), waits) // the control
+}

@@ -1,0 +1,418 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"runnerd/infra/contract"
+	msg "runnerd/messages"
+)
+
+// The executor contract has eighteen rules; those that are the gateway's have a test each, named for the rule. The requests
+// are the Python SDK's, replayed.
+
+func key(a answered) string { return string(a.secret.Data[contract.KeySessionKey]) }
+
+// finish takes a job through hand-out and callback, and returns what the plugin got.
+func (p *python) finish(j task, asked <-chan answered) answered {
+	p.t.Helper()
+	p.e.give(j)
+	a := await(p.t, asked)
+	expect[msg.Delivered](p.e)
+	p.deliver(a, j.result(0))
+	expect[msg.ResultStored](p.e)
+	return a
+}
+
+func TestRule1TheSequenceOfThePythonSDKRunsThirtyJobs(t *testing.T) {
+	e := newWorld(t, nil).executor("python", msg.Daemon)
+	p := newPython(e)
+	for n := range 30 {
+		j := e.hello()
+		a := p.finish(j, p.ask())
+		if string(a.secret.Data[contract.KeyInput]) != j.input || string(a.secret.Data[contract.KeyExecutionID]) != string(j.id) {
+			t.Fatalf("job %d: the plugin got %v", n, a.secret.Data)
+		}
+		before, now := p.armed()
+		if before.Type != "ADDED" || now.Type != "MODIFIED" {
+			t.Fatalf("job %d: the watch shows %s, %s", n, before.Type, now.Type)
+		}
+		if bytes.Equal(before.Object.Data[contract.KeySessionKey], now.Object.Data[contract.KeySessionKey]) {
+			t.Fatalf("job %d: the key does not change", n)
+		}
+	}
+}
+
+func TestRule1ListAndWatchShowADummyAndNeverAJob(t *testing.T) {
+	e := newWorld(t, nil).executor("dummy", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	shown := p.list().Items[0]
+	for _, k := range []string{contract.KeyInput, contract.KeyURL, contract.KeyFetchURL, contract.KeyExecutionID} {
+		if v, ok := shown.Data[k]; !ok || len(v) > 0 {
+			t.Errorf("LIST shows %s = %q, present %v; want it empty", k, v, ok)
+		}
+	}
+	if string(shown.Data[contract.KeySessionKey]) == key(a) {
+		t.Error("LIST shows the job's key")
+	}
+	if len(a.secret.Data) != 5 {
+		t.Errorf("the job has keys %v, want all five", a.secret.Data)
+	}
+}
+
+func TestRule1AnInformersStandingWatchGetsTheEventAndItsNewWatchWhatItMissed(t *testing.T) {
+	e := newWorld(t, nil).executor("informer", msg.Daemon)
+	p := newClient(e, "plugin/v0 (linux/amd64) kubernetes/$Format", true)
+	p.finish(e.hello(), p.ask())
+	version := p.list().ResourceVersion
+	query := "&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion="
+	standing := p.watch(query + version)
+	first := await(t, standing)
+	missed := await(t, p.watch(query+version))
+	if diff := cmp.Diff(first, missed); diff != "" || first.Type != "MODIFIED" {
+		t.Errorf("the new watch gets something else than the one before (%s):\n%s", first.Type, diff)
+	}
+	current := p.watch(query + first.Object.ResourceVersion)
+	p.quiet(current)
+	p.finish(e.hello(), p.ask())
+	if got := await(t, current); got.Type != "MODIFIED" {
+		t.Errorf("after its second job: %s", got.Type)
+	}
+}
+
+func TestRule1TheDummyKeyIsTheSameAfterARestart(t *testing.T) {
+	e := newWorld(t, nil).executor("derived", msg.Daemon)
+	p := newPython(e)
+	p.finish(e.hello(), p.ask())
+	p.armed()
+	before := p.list().Items[0]
+	e.restart()
+	if diff := cmp.Diff(before, p.list().Items[0]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRule1AWatchThatAsksForInitialEventsGetsThemAndTheirBookmark(t *testing.T) {
+	e := newWorld(t, nil).executor("initial", msg.Daemon)
+	w := newClient(e, "kubernetes/x", true).watch("&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+	if got := await(t, w); got.Type != "ADDED" {
+		t.Errorf("first %s", got.Type)
+	}
+	if got := await(t, w); got.Type != "BOOKMARK" || got.Object.Annotations["k8s.io/initial-events-end"] != "true" {
+		t.Errorf("then %+v", got)
+	}
+}
+
+func TestRule2NoEventIsSentWhileAJobRunsOrAGETIsHeld(t *testing.T) {
+	e := newWorld(t, nil).executor("silent", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	held := p.watch("&allowWatchBookmarks=true&resourceVersion=1")
+	p.quiet(held)
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	expect[msg.Delivered](e)
+	p.quiet(p.watch("&allowWatchBookmarks=true&resourceVersion=1"))
+	nested := p.watch("")
+	await(t, nested) // the baseline
+	p.quiet(nested)
+	p.deliver(a, j.result(0))
+	expect[msg.ResultStored](e)
+	p.quiet(nested) // it was opened before the result: only the newest is listened to
+	p.armed()
+	p.quiet(nested)
+}
+
+func TestRule3AGETWhileAJobIsOpenGetsTheSameSecretAgain(t *testing.T) {
+	e := newWorld(t, nil).executor("again", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	first := await(t, asked)
+	second := await(t, p.get(context.Background()))
+	if diff := cmp.Diff(first.secret.Data, second.secret.Data); diff != "" {
+		t.Error(diff)
+	}
+	if rec, _ := e.spool.Job(j.id); rec.HandOuts != 1 {
+		t.Errorf("journaled %d times", rec.HandOuts)
+	}
+}
+
+func TestRule3AGETAfterTheResultCameByFileGetsTheSameUrlAndNoInput(t *testing.T) {
+	e := newWorld(t, nil).executor("loop", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	first := await(t, asked)
+	expect[msg.Delivered](e)
+	e.writeResult(j.result(0))
+	if got := expect[msg.ResultStored](e); got.Result.Via != msg.ViaFile || got.Retire != "" {
+		t.Errorf("stored %+v", got)
+	}
+	second := await(t, p.get(context.Background()))
+	if key(second) != key(first) || !bytes.Equal(second.secret.Data["url"], first.secret.Data["url"]) {
+		t.Error("another key or url")
+	}
+	if len(second.secret.Data["input"])+len(second.secret.Data["fetchUrl"]) > 0 {
+		t.Error("it gets the input again")
+	}
+	p.deliver(second, j.result(0)) // the loop ends, and the executor goes on
+	p.armed()
+	p.finish(e.hello(), p.ask())
+}
+
+func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotTwice(t *testing.T) {
+	e := newWorld(t, nil).executor("bogus", msg.Daemon)
+	p := newPython(e)
+	before := e.hello()
+	old := p.finish(before, p.ask())
+	p.armed()
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	first := await(t, asked)
+	expect[msg.Delivered](e)
+
+	p.deliver(old, before.result(1))
+	if got := expect[msg.NotStarted](e); got.Execution != j.id {
+		t.Errorf("not started: %+v", got)
+	}
+	_, now := p.armed()
+	second := await(t, p.get(context.Background()))
+	expect[msg.Delivered](e)
+	if diff := cmp.Diff(first.secret.Data, second.secret.Data); diff != "" || now.Type != "MODIFIED" {
+		t.Errorf("after %s another job:\n%s", now.Type, diff)
+	}
+	p.deliver(old, before.result(1))
+	if got := expect[msg.ResultRefused](e); got.Execution != j.id {
+		t.Errorf("refused: %+v", got)
+	}
+	if rec, _ := e.spool.Job(j.id); rec.HandOuts != 2 {
+		t.Errorf("handed out %d times", rec.HandOuts)
+	}
+}
+
+func TestRule5ALostHoldIsToldAndTheNextGETIsHeldAgain(t *testing.T) {
+	e := newWorld(t, nil).executor("lost", msg.Daemon)
+	p := newPython(e)
+	ctx, lose := context.WithCancel(context.Background())
+	asked := p.get(ctx)
+	expectHeld(e)
+	lose()
+	await(t, asked)
+	expect[msg.HoldLost](e)
+	if _, err := e.HandOut(context.Background(), e.id, e.hello().id); err == nil {
+		t.Error("a job is handed out to nobody")
+	}
+	p.finish(e.hello(), p.ask())
+}
+
+func TestRule6APlannedStopAsksHeldGETsToComeAgainAndEndsWatches(t *testing.T) {
+	e := newWorld(t, nil).executor("planned", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	w := p.watch("&allowWatchBookmarks=true&resourceVersion=1")
+	e.stop()
+	a := await(t, asked)
+	if seconds, _ := strconv.Atoi(a.after); a.status != http.StatusServiceUnavailable || seconds < 8 {
+		t.Errorf("answered %d, Retry-After %q", a.status, a.after)
+	}
+	if _, more := <-w; more {
+		t.Error("the watch goes on")
+	}
+}
+
+func TestRule7ABogusResultOfAnIdleExecutorBringsANewDummyKey(t *testing.T) {
+	e := newWorld(t, nil).executor("deaf", msg.Daemon)
+	p := newClient(e, "kubernetes/x", true)
+	j := e.hello()
+	old := p.finish(j, p.ask())
+	w := p.watch("&allowWatchBookmarks=true&resourceVersion=" + p.list().ResourceVersion)
+	await(t, w)
+	ctx, lose := context.WithCancel(context.Background())
+	asked := p.get(ctx)
+	expectHeld(e)
+	lose()
+	await(t, asked)
+	expect[msg.HoldLost](e)
+	p.deliver(old, j.result(1))
+	if got := await(t, w); got.Type != "MODIFIED" {
+		t.Errorf("got %s", got.Type)
+	}
+	p.finish(e.hello(), p.ask())
+	if e.outcome(j).ExitCode != 0 {
+		t.Error("the bogus result replaced the first")
+	}
+}
+
+func TestRule8AfterAReturnAResultInTheFileIsStoredAndItsExecutorRetired(t *testing.T) {
+	e := newWorld(t, nil).executor("away", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	await(t, asked)
+	e.stop()
+	e.writeResult(j.result(0))
+	e.start()
+	e.watch()
+	expect[msg.Delivered](e) // a result proves it
+	got := expect[msg.ResultStored](e)
+	if got.Execution != j.id || got.Result.Via != msg.ViaFile || got.Retire == "" {
+		t.Errorf("stored %+v", got)
+	}
+	w := p.watch("")
+	await(t, w)
+	p.quiet(w) // it is not armed
+	if a := await(t, p.get(context.Background())); len(a.secret.Data["input"]) > 0 {
+		t.Error("it gets the old job")
+	}
+}
+
+func TestRule8AfterAReturnAnOpenJobGoesOn(t *testing.T) {
+	e := newWorld(t, nil).executor("open", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	e.restart()
+	e.watch()
+	p.deliver(a, j.result(0))
+	expect[msg.Delivered](e)
+	if got := expect[msg.ResultStored](e); got.Result.Via != msg.ViaCallback || got.Retire != "" {
+		t.Errorf("stored %+v", got)
+	}
+	p.armed()
+	p.finish(e.hello(), p.ask())
+}
+
+func TestRule9ACallbackIsAnsweredAsTheContractSays(t *testing.T) {
+	e := newWorld(t, func(o *Options) { o.MaxResult = 4096 }).executor("callback", msg.Daemon)
+	p := newPython(e)
+	j, other := e.hello(), e.hello()
+	asked := p.ask()
+	e.give(j)
+	a := await(t, asked)
+	expect[msg.Delivered](e)
+	url := plainURL(t, a.secret.Data["url"])
+	for _, c := range []struct {
+		outcome, url, body string
+		status             int
+	}{
+		{"plaintext is no result", url, `{"exitCode":0}`, 204},
+		{"a result under another key is no result", url, other.result(0), 204},
+		{"an unknown path leads nowhere", url[:len(url)-1] + "x", j.result(0), 404},
+		{"the path of the input is not the callback's", strings.Replace(url, "callback", "input", 1), j.result(0), 404},
+		{"a result that is too large is drained", url, strings.Repeat("A", 10000), 204},
+	} {
+		t.Run(c.outcome, func(t *testing.T) {
+			if got := p.post(c.url, c.body); got != c.status {
+				t.Errorf("answered %d, want %d", got, c.status)
+			}
+			if rec, _ := e.spool.Job(j.id); rec.HasResult {
+				t.Error("a result is stored")
+			}
+		})
+	}
+	if got := expect[msg.ResultRefused](e); !strings.Contains(got.Reason, "10000") || !strings.Contains(got.Reason, "4096") {
+		t.Errorf("refused: %s", got.Reason)
+	}
+	p.deliver(a, j.result(3)) // the control
+	if got := expect[msg.ResultStored](e); got.Result.ExitCode != 3 {
+		t.Errorf("stored %+v", got)
+	}
+	p.deliver(a, j.result(4))
+	if e.outcome(j).ExitCode != 3 {
+		t.Error("the second result replaced the first")
+	}
+}
+
+func TestRule10TheResultFileIsTakenAsSoonAsItDecryptsAndEmptiedAtTheHold(t *testing.T) {
+	e := newWorld(t, nil).executor("files", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	await(t, asked)
+	expect[msg.Delivered](e)
+	e.writeResult(`{"exitCode":0}`)
+	must(t, e.Look(e.id))
+	if rec, _ := e.spool.Job(j.id); rec.HasResult {
+		t.Fatal("plain text is taken for a result")
+	}
+	whole := j.result(7)
+	e.writeResult(whole[:20])
+	e.writeResult(whole)
+	if got := expect[msg.ResultStored](e); got.Result.ExitCode != 7 {
+		t.Errorf("stored %+v", got)
+	}
+	p.armed()
+	p.ask()
+	if left, err := os.ReadDir(e.out("")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestRule11RawBytesOfAResultAreTakenToo(t *testing.T) {
+	e := newWorld(t, nil).executor("raw", msg.Single)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	p.deliver(a, plainURL(t, []byte(j.result(5)))) // without its base64
+	if got := e.outcome(j); got.ExitCode != 5 {
+		t.Errorf("result %+v", got)
+	}
+}
+
+func TestRule12ALargeInputIsFetched(t *testing.T) {
+	e := newWorld(t, func(o *Options) { o.InlineInput = 10 }).executor("fetch", msg.Single)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	if len(a.secret.Data["input"]) > 0 {
+		t.Fatal("the input is in the Secret")
+	}
+	r, err := http.Get(plainURL(t, a.secret.Data["fetchUrl"]))
+	must(t, err)
+	defer func() { _ = r.Body.Close() }()
+	var body bytes.Buffer
+	_, err = body.ReadFrom(r.Body)
+	must(t, err)
+	if r.StatusCode != http.StatusOK || body.String() != j.input {
+		t.Errorf("%d: %d bytes, want %d", r.StatusCode, body.Len(), len(j.input))
+	}
+}
+
+func TestRule15AnInputThatIsNoBase64IsNotHandedOut(t *testing.T) {
+	e := newWorld(t, nil).executor("panic", msg.Single)
+	newPython(e).ask()
+	good := e.hello()
+	rec, _ := e.spool.Job(good.id)
+	must(t, e.spool.Add(msg.Offer{Job: msg.Job{ID: "bad", Execution: "bad"}, Input: "no base64!", SessionKey: rec.SealedKey}))
+	if _, err := e.HandOut(context.Background(), e.id, "bad"); err == nil {
+		t.Error("handed out")
+	}
+	if rec, _ := e.spool.Job("bad"); rec.Stage == msg.HandedOut {
+		t.Error("journaled")
+	}
+	e.give(good) // the control
+}
