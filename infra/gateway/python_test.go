@@ -19,7 +19,7 @@ import (
 // python asks what the Python SDK asks, in its order and with its headers: HTTP/1.1, a token behind "bearer", a new watch on
 // a new connection after every job.
 type python struct {
-	t     *testing.T
+	t     testing.TB
 	e     *executor
 	agent string
 	http  *http.Client
@@ -79,7 +79,7 @@ func (p *python) ask() <-chan answered {
 	return c
 }
 
-func await[T any](t *testing.T, c <-chan T) T {
+func await[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:

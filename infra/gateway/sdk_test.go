@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"runnerd/infra/contract"
 	msg "runnerd/messages"
@@ -204,5 +205,104 @@ func TestTheGoSDKComesBackAfterAPlannedRestart(t *testing.T) {
 	p.stop()
 	if n := strings.Count(p.log.String(), "Finished executing runner function"); n != 2 {
 		t.Errorf("the plugin ran %d jobs, want 2", n)
+	}
+}
+
+// Rule 5 with the real SDK: a reset is free once.
+func TestRule5TheGoSDKComesBackAfterALostHold(t *testing.T) {
+	e := newWorld(t, nil).executor("reset", msg.Daemon)
+	p := e.plugin()
+	for range 3 {
+		expectHeld(e)
+		e.cut()
+		expect[msg.HoldLost](e)
+		expectHeld(e)
+		e.round(e.hello())
+	}
+	expectHeld(e)
+	p.stop()
+	if n := strings.Count(p.log.String(), "Finished executing runner function"); n != 3 {
+		t.Errorf("the plugin ran %d jobs, want 3", n)
+	}
+}
+
+// Rule 7 with the real SDK: the port refuses until it has given up its GET and has written a bogus result into the file.
+func TestRule7TheGoSDKIsArmedAnewAfterACrashWithThePortRefusing(t *testing.T) {
+	e := newWorld(t, nil).executor("crash", msg.Daemon)
+	p := e.plugin()
+	expectHeld(e)
+	j := e.hello()
+	e.round(j)
+	expectHeld(e)
+	must(t, e.spool.UpdateExecutor(e.id, func(r *msg.ExecutorRecord) { r.IdleSince = r.Created }))
+	e.crash()
+	untilThereIs(t, e.out(resultFile))
+	e.start()
+	e.watch()
+	expect[msg.ResultStored](e)
+	expectHeld(e)
+	e.round(e.hello())
+	expectHeld(e)
+	p.stop()
+	if n := strings.Count(p.log.String(), "Finished executing runner function"); n != 2 {
+		t.Errorf("the plugin ran %d jobs, want 2", n)
+	}
+	if r := e.outcome(j); r.ExitCode != 0 {
+		t.Errorf("the bogus result is taken: %+v", r)
+	}
+}
+
+// Rule 8 with the real SDK: the job ends while nobody is there, and its result is found in the file.
+func TestRule8AResultThatTheGoSDKWroteDuringACrashIsFound(t *testing.T) {
+	e := newWorld(t, nil).executor("found", msg.Daemon)
+	e.plugin()
+	expectHeld(e)
+	j := e.task("sample.Slow", map[string]any{"steps": 10, "delayMillis": 20})
+	e.give(j)
+	expect[msg.Delivered](e)
+	e.crash()
+	untilThereIs(t, e.out(resultFile))
+	e.start()
+	e.watch()
+	expect[msg.Delivered](e)
+	if got := expect[msg.ResultStored](e); got.Result.Via != msg.ViaFile || got.Retire == "" {
+		t.Errorf("stored %+v", got)
+	}
+	if r := e.outcome(j); r.ExitCode != 0 {
+		t.Errorf("result %+v", r)
+	}
+}
+
+// untilThereIs waits for a file with something in it.
+func untilThereIs(t *testing.T, name string) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range int(patience / (5 * time.Millisecond)) {
+		if info, err := os.Stat(name); err == nil && info.Size() > 0 {
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("%s does not come", name)
+}
+
+// BenchmarkHandOut is from HandOut to the whole Secret at the client, the journal's fsync included.
+func BenchmarkHandOut(b *testing.B) {
+	e := newWorld(b, nil).executor("bench", msg.Daemon)
+	p := newPython(e)
+	for b.Loop() {
+		b.StopTimer()
+		asked := p.ask()
+		j := e.hello()
+		b.StartTimer()
+		e.give(j)
+		a := await(b, asked)
+		b.StopTimer()
+		expect[msg.Delivered](e)
+		p.deliver(a, j.result(0))
+		expect[msg.ResultStored](e)
+		p.armed()
+		b.StartTimer()
 	}
 }

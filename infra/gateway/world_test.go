@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,15 +32,18 @@ const patience = 30 * time.Second
 // world is a gateway that serves, with a real spool and a real identity.
 type world struct {
 	*Gateway
-	t        *testing.T
+	t        testing.TB
 	spool    *spool.Spool
 	identity *seal.Identity
 	options  func(*Options)
 	stop     func()
+	crash    func() // the process is gone from one moment to the next
 	jobs     atomic.Int64
+
+	secrets, callbacks *line
 }
 
-func newWorld(t *testing.T, options func(*Options)) *world {
+func newWorld(t testing.TB, options func(*Options)) *world {
 	t.Helper()
 	files, err := spool.Dir(t.TempDir())
 	must(t, err)
@@ -63,6 +68,8 @@ func (w *world) start() {
 	host := net.IPv4(127, 0, 0, 1)
 	listeners, err := Listen(host, ports[0], ports[1])
 	must(w.t, err)
+	w.secrets, w.callbacks = &line{Listener: listeners.Secrets}, &line{Listener: listeners.Callbacks}
+	listeners = Listeners{Secrets: w.secrets, Callbacks: w.callbacks}
 	o := Options{Store: w.spool, Keys: w.identity, Host: host, Listeners: listeners, ComeBack: time.Nanosecond,
 		Log: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel)}
 	if w.options != nil {
@@ -79,6 +86,44 @@ func (w *world) start() {
 		cancel()
 		must(w.t, <-served)
 	}
+	w.crash = func() {
+		w.stop = func() {}
+		_ = errors.Join(w.secrets.Close(), w.callbacks.Close())
+		w.cut()
+		cancel()
+		<-served
+	}
+}
+
+// cut resets every connection there is.
+func (w *world) cut() { w.secrets.cut(); w.callbacks.cut() }
+
+// line is a listener whose connections can be cut.
+type line struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*net.TCPConn
+}
+
+func (l *line) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, c.(*net.TCPConn))
+	return c, nil
+}
+
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		_ = c.SetLinger(0) // a reset, not an orderly end
+		_ = c.Close()
+	}
+	l.conns = nil
 }
 
 // restart is a return of the runner with the same spool.
@@ -196,14 +241,14 @@ func (j task) result(exitCode int) string {
 	return seal.Encrypt(j.key, fmt.Appendf(nil, `{"exitCode":%d}`, exitCode))
 }
 
-func plainURL(t *testing.T, text []byte) string {
+func plainURL(t testing.TB, text []byte) string {
 	t.Helper()
 	url, err := base64.StdEncoding.DecodeString(string(text))
 	must(t, err)
 	return string(url)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
