@@ -23,31 +23,67 @@ const (
 )
 
 // Logs hands on the executor's output, stdout and stderr in the order in which the engine has them.
+//
+// The engine's stream ends early when it shuts down in good order, and engines before 23 end it when they turn the file over
+// while they are behind. So the end is believed only when a reading that began after the executor's end finds nothing more.
 func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
 	step := "read the log of executor " + string(id)
+	for {
+		before, err := d.inspect(ctx, id)
+		if err != nil {
+			return d.failed(ctx, step, err)
+		}
+		next, err := d.read(ctx, id, from, emit)
+		if err != nil {
+			return d.failed(ctx, step, err)
+		}
+		if next == from && stateOf(before.Status) == msg.ContainerExited {
+			return nil
+		}
+		if next == from {
+			if err := d.stillRuns(ctx, id); err != nil {
+				return d.failed(ctx, step, err)
+			}
+		}
+		from = next
+	}
+}
+
+// read hands on one stream of the engine's, and returns the position behind it.
+func (d *Driver) read(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) (msg.Position, error) {
 	body, err := d.engine.ContainerLogs(ctx, d.name(id), container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(from),
 	})
 	if err != nil {
-		return d.failed(ctx, step, err)
+		return from, err
 	}
 	defer body.Close()
 	r := logReader{in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
-	for err == nil {
-		var batch []msg.LogEntry
-		if batch, err = r.batch(); len(batch) > 0 {
+	for {
+		batch, err := r.batch()
+		if len(batch) > 0 {
+			from = behind(from, batch)
 			if err := emit(batch); err != nil {
-				return err
+				return from, err
 			}
 		}
+		if errors.Is(err, io.EOF) {
+			return from, nil
+		}
+		if err != nil {
+			return from, err
+		}
 	}
-	if errors.Is(err, io.EOF) {
-		err = d.allRead(ctx, id)
+}
+
+func behind(p msg.Position, batch []msg.LogEntry) msg.Position {
+	for _, e := range batch {
+		if !e.Time.Equal(p.Time) {
+			p = msg.Position{Time: e.Time}
+		}
+		p.Count, p.Skip = p.Count+1, 0
 	}
-	if err != nil {
-		return d.failed(ctx, step, err)
-	}
-	return nil
+	return p
 }
 
 // since begins before the position, so that stamps are made monotone as they were when it was taken: what lies between has
@@ -60,16 +96,14 @@ func since(from msg.Position) string {
 	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
-// allRead is nil if the log has ended because the executor has: an engine that shuts down ends it in good order too.
-func (d *Driver) allRead(ctx context.Context, id msg.ExecutorID) error {
+// stillRuns is an error if the engine ended a log, with nothing in it, of an executor that has not ended: to read it again at
+// once would not help.
+func (d *Driver) stillRuns(ctx context.Context, id msg.ExecutorID) error {
 	s, err := d.inspect(ctx, id)
-	if err != nil {
-		return err
+	if err == nil && stateOf(s.Status) != msg.ContainerExited {
+		err = fmt.Errorf("the engine ended it, though the executor is %s", s.Status)
 	}
-	if stateOf(s.Status) != msg.ContainerExited {
-		return fmt.Errorf("the engine ended it, though the executor is %s", s.Status)
-	}
-	return nil
+	return err
 }
 
 // logReader reads the engine's stream: frames of a header (kind, three zeros, length) and a stamp, a space and text.

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,6 +31,28 @@ func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
 		if got != want {
 			t.Fatalf("from %+v behind entry %d: got %d bytes, want %d", at, i, len(got), len(want))
 		}
+	}
+}
+
+func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
+	e := engine(t)
+	id := e.run(t, e.spec(t, "pours", ""))
+	lines, rest := 0, ""
+	check(t, e.driver.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
+		rest += textOf(batch)
+		for {
+			line, more, whole := strings.Cut(rest, "\n")
+			if !whole {
+				return nil
+			}
+			if want := fmt.Sprintf("%0999d", lines); line != want {
+				return fmt.Errorf("line %d is %q", lines, strings.TrimLeft(line, "0"))
+			}
+			lines, rest = lines+1, more
+		}
+	}))
+	if lines != 80_000 || rest != "" {
+		t.Errorf("%d lines and %d bytes", lines, len(rest))
 	}
 }
 

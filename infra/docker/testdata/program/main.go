@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ func main() {
 		"longline": longLine,
 		"oom":      oom,
 		"mixes":    mixes,
+		"pours":    pours,
 		"write":    write,
 		"read":     read,
 		"dial":     dial,
@@ -80,6 +82,15 @@ func mixes(string) error {
 		fmt.Fprintf(os.Stderr, "err %d\n", i)
 	}
 	return nil
+}
+
+// pours writes 80 MB in numbered lines.
+func pours(string) error {
+	out := bufio.NewWriter(os.Stdout)
+	for i := range 80_000 {
+		fmt.Fprintf(out, "%0999d\n", i)
+	}
+	return out.Flush()
 }
 
 func write(path string) error { return os.WriteFile(path, []byte("written"), 0o600) }
