@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/hex"
 	"net"
 	"net/http"
@@ -81,12 +80,6 @@ func (g *Gateway) access(rec msg.ExecutorRecord) msg.Access {
 			{Source: saDir, Target: contract.ServiceAccountDir, ReadOnly: true},
 		},
 	}
-}
-
-// url is where plugins find what belongs to a job, base64 as the SDKs read it.
-func (g *Gateway) url(k kind, id msg.ExecutionID) string {
-	host := net.JoinHostPort(g.Host.String(), strconv.Itoa(port(g.Listeners.Callbacks)))
-	return base64.StdEncoding.EncodeToString([]byte("http://" + host + "/" + string(k) + "/" + g.secretPath(k, id)))
 }
 
 func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }

@@ -3,7 +3,10 @@ package gateway
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+
+	msg "runnerd/messages"
 )
 
 const collection = "/api/v1/namespaces/" + namespace + "/secrets"
@@ -30,6 +33,17 @@ func (d *door) meet(agent string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.news.meet(sdkOf(agent))
+}
+
+// sdkOf tells by its client's name which SDK a plugin is built with.
+func sdkOf(agent string) msg.SDK {
+	switch {
+	case strings.HasPrefix(agent, "OpenAPI-Generator/") && strings.HasSuffix(agent, "/python"):
+		return msg.PythonSDK
+	case strings.Contains(agent, "kubernetes/"):
+		return msg.GoSDK
+	}
+	return msg.OtherSDK
 }
 
 func (d *door) serve(w http.ResponseWriter, r *http.Request) {

@@ -4,69 +4,9 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	msg "runnerd/messages"
 )
-
-// answer is what a request gets.
-type answer struct {
-	status int
-	body   []byte
-	after  int  // seconds; Retry-After
-	job    *job // whose input it carries
-}
-
-// writeTime is how long a client may take to read an answer.
-const writeTime = time.Minute
-
-func (a answer) write(w http.ResponseWriter) error {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
-	if a.after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(a.after))
-	}
-	w.WriteHeader(a.status)
-	if _, err := w.Write(a.body); err != nil {
-		return err
-	}
-	err := control.Flush()
-	_ = control.SetWriteDeadline(time.Time{}) // of the connection, which will be held again
-	return err
-}
-
-func refusal(status int, message string) answer {
-	reasons := map[int]metav1.StatusReason{
-		http.StatusForbidden:          metav1.StatusReasonForbidden,
-		http.StatusNotFound:           metav1.StatusReasonNotFound,
-		http.StatusTooManyRequests:    metav1.StatusReasonTooManyRequests,
-		http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable,
-	}
-	return answer{status: status, body: mustJSON(metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status:   metav1.StatusFailure, Reason: reasons[status], Message: message, Code: int32(status),
-	})}
-}
-
-// comeAgain is for a planned stop (rule 6). Clients repeat the request by themselves.
-func comeAgain(why string) answer {
-	const aboveARestart = 10
-	a := refusal(http.StatusServiceUnavailable, why)
-	a.after = aboveARestart
-	return a
-}
-
-func tooMany(why string) answer {
-	a := refusal(http.StatusTooManyRequests, why)
-	a.after = 1
-	return a
-}
 
 // get answers a GET of the Secret.
 func (d *door) get(w http.ResponseWriter, r *http.Request) {
@@ -88,9 +28,9 @@ func (d *door) ask(ctx context.Context) (answer, error) {
 	if err := d.look(); err != nil {
 		d.log.Warn().Err(err).Msg("cannot look at the result file")
 	}
-	h, a, err := d.reply()
+	h, a := d.reply()
 	if h == nil {
-		return a, err
+		return a, nil
 	}
 	select {
 	case a := <-h.answer:
@@ -104,24 +44,24 @@ func (d *door) ask(ctx context.Context) (answer, error) {
 }
 
 // reply answers at once, or begins a hold.
-func (d *door) reply() (*hold, answer, error) {
+func (d *door) reply() (*hold, answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.closed:
-		return nil, comeAgain("the runner is being restarted"), nil
+		return nil, comeAgain("the runner is being restarted")
 	case d.phase == waiting:
-		return d.beginHold(), answer{}, nil
+		return d.beginHold(), answer{}
 	case d.phase == settled:
-		return nil, answer{status: http.StatusOK, body: d.secret(d.emptied(d.job))}, nil
+		return nil, answer{status: http.StatusOK, body: d.secret(d.emptied(d.job))}
 	}
 	a, err := d.repeat()
 	if err != nil {
 		// Only the spool can cause it. The client asks again, as long as it can.
 		d.log.Error().Err(err).Str("job", string(d.job.execution)).Msg("cannot give out the job again")
-		return nil, comeAgain("the job cannot be read"), nil
+		return nil, comeAgain("the job cannot be read")
 	}
-	return nil, a, nil
+	return nil, a
 }
 
 // repeat answers with the open job again, and journals that when the job did not start the first time. mu is held.
@@ -172,15 +112,4 @@ func (d *door) emptyOut() {
 	if err := empty(d.out()); err != nil && !os.IsNotExist(err) {
 		d.log.Warn().Err(err).Msg("cannot empty the result directory")
 	}
-}
-
-// sdkOf tells by its client's name which SDK a plugin is built with.
-func sdkOf(agent string) msg.SDK {
-	switch {
-	case strings.HasPrefix(agent, "OpenAPI-Generator/") && strings.HasSuffix(agent, "/python"):
-		return msg.PythonSDK
-	case strings.Contains(agent, "kubernetes/"):
-		return msg.GoSDK
-	}
-	return msg.OtherSDK
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -115,9 +114,4 @@ func (d *door) storeOnAndOn(ctx context.Context, j *job, res msg.Result) error {
 			return err
 		}
 	}
-}
-
-// isText tells base64 text from the raw bytes that some clients send.
-func isText(body []byte) bool {
-	return len(bytes.Trim(body, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\t ")) == 0
 }

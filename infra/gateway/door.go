@@ -215,23 +215,3 @@ func (d *door) retreat() {
 }
 
 func (d *door) out() string { return filepath.Join(d.g.Store.ExecutorDir(d.id), outDir) }
-
-// lead makes the paths of a job lead to the door.
-func (g *Gateway) lead(d *door, j *job) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, k := range []kind{callbackPath, inputPath} {
-		g.paths[g.secretPath(k, j.execution)] = place{door: d, job: j, kind: k}
-	}
-}
-
-func (g *Gateway) forget(j *job) {
-	if j == nil {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, k := range []kind{callbackPath, inputPath} {
-		delete(g.paths, g.secretPath(k, j.execution))
-	}
-}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -65,20 +64,6 @@ type Gateway struct {
 	paths map[string]place // by the secret in it
 	dirs  map[string]*door // by the directory that is watched
 }
-
-// place is what a secret path leads to.
-type place struct {
-	door *door
-	job  *job
-	kind kind
-}
-
-type kind string
-
-const (
-	callbackPath kind = "callback"
-	inputPath    kind = "input"
-)
 
 var errDismissed = errors.New("the executor was dismissed")
 
@@ -154,9 +139,4 @@ func (g *Gateway) Dismiss(id msg.ExecutorID) {
 	if ok {
 		d.close(errDismissed)
 	}
-}
-
-// secretPath returns what stands in the path that belongs to a job: 128 bits that nobody can guess.
-func (g *Gateway) secretPath(k kind, id msg.ExecutionID) string {
-	return hex.EncodeToString(g.Keys.Derive(string(k), string(id))[:16])
 }

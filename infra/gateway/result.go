@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -94,4 +95,9 @@ func (d *door) lookAs(retire string) error {
 	}
 	res.Via = msg.ViaFile
 	return d.keep(j, res, retire)
+}
+
+// isText tells base64 text from the raw bytes that some clients send.
+func isText(body []byte) bool {
+	return len(bytes.Trim(body, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\t ")) == 0
 }

@@ -13,16 +13,17 @@ import (
 	"runnerd/infra/contract"
 )
 
-// content is the data of the input Secret, before Kubernetes' own encoding. All five keys are always there.
+// content is the data of the input Secret, before Kubernetes' own encoding. All five keys are always there, and none is
+// nil: null is not base64 to every client.
 type content map[string][]byte
 
 func (d *door) content(key []byte) content {
 	return content{
-		contract.KeyInput:       nil,
+		contract.KeyInput:       {},
 		contract.KeySessionKey:  []byte(base64.StdEncoding.EncodeToString(key)),
-		contract.KeyURL:         nil,
-		contract.KeyFetchURL:    nil,
-		contract.KeyExecutionID: nil,
+		contract.KeyURL:         {},
+		contract.KeyFetchURL:    {},
+		contract.KeyExecutionID: {},
 	}
 }
 
@@ -51,19 +52,13 @@ func (d *door) filled(j *job, input string) content {
 }
 
 func (d *door) object(c content) *corev1.Secret {
-	data := map[string][]byte(c)
-	for k, v := range data {
-		if v == nil {
-			data[k] = []byte{} // null is not base64 to every client
-		}
-	}
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: secretName(d.id), Namespace: namespace, UID: types.UID(d.id), ResourceVersion: d.versionText(),
 		},
 		Type: corev1.SecretTypeOpaque,
-		Data: data,
+		Data: c,
 	}
 }
 
