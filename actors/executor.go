@@ -143,7 +143,7 @@ func (e *executor) enter(c *shell.Ctx[msg.ToExecutor], to life) {
 	}
 	line := c.Log().Debug().Str("executor", string(e.id)).Str("from", string(e.state)).Str("to", string(to))
 	if e.job != nil {
-		line = line.Str("job", string(e.job.job.ID))
+		line = line.Str("job", string(e.job.job.Execution))
 	}
 	line.Msg("executor changes")
 	e.state = to

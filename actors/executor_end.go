@@ -26,7 +26,7 @@ const afterExit = 10 * time.Second
 func (e *executor) limitPassed(c *shell.Ctx[msg.ToExecutor]) {
 	limits, image := e.Limits, e.record.Key.Image
 	if e.job != nil && e.job.giving { // whether it is out is not known yet: it must not move
-		c.Log().Warn().Str("executor", string(e.id)).Str("job", string(e.job.job.ID)).Msg("the hand-out takes long")
+		c.Log().Warn().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Msg("the hand-out takes long")
 		e.limit(c, limits.PickUp)
 		return
 	}

@@ -160,7 +160,7 @@ func (e *executor) resultStored(c *shell.Ctx[msg.ToExecutor], v msg.ResultStored
 	if e.job.giving {
 		e.hasJob(c)
 	}
-	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.ID)).Str("via", string(v.Result.Via)).Int("exit", v.Result.ExitCode).Msg("result is stored")
+	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Str("via", string(v.Result.Via)).Int("exit", v.Result.ExitCode).Msg("result is stored")
 	e.jobOver(c)
 }
 
@@ -190,7 +190,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 		e.retry(c, "ending", m.Err)
 		return
 	}
-	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.ID)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job has its ending")
+	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job has its ending")
 	if asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; asked && e.state == running {
 		e.takeNoMore(c, "its job was "+string(m.Ending.Outcome))
 		e.enter(c, stopping)

@@ -167,7 +167,7 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 	if t == nil {
 		return
 	}
-	log := c.Log().With().Str("job", string(m.Job.ID)).Str("execution", string(m.Job.Execution)).Logger()
+	log := c.Log().With().Str("job", string(m.Job.Execution)).Str("id", string(m.Job.ID)).Logger()
 	if m.Err != nil && m.Stored && !isFinal(m.Err) { // nobody knows whose it is: ask for as long as it takes
 		t.failures++
 		if isUnregistered(m.Err) {

@@ -63,7 +63,7 @@ func (d *dispatcher) memberOf(id msg.ExecutionID) *member {
 func (d *dispatcher) launch(c *shell.Ctx[msg.ToDispatcher], w waiting) {
 	rec := msg.ExecutorRecord{ID: d.NewID(), Key: w.key, Mode: d.mode(), Created: time.Now()}
 	x := d.join(c, rec)
-	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.ID)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
+	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.Execution)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
 	d.assign(c, x, w)
 }
 
@@ -173,7 +173,7 @@ func (d *dispatcher) takeBack(c *shell.Ctx[msg.ToDispatcher], m msg.JobReturned)
 	w := *x.job
 	x.job = nil
 	d.waiting[m.Execution] = w
-	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.ID)).Str("reason", m.Reason).Msg("job moves to another executor")
+	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
 }
 
 // imageFound retires the executors that were made from what the reference meant before.

@@ -170,7 +170,7 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 		e.failures = 0
 		e.logDone = e.logDone || m.What == sendLog && m.Done
 	case isFinal(m.Err) && m.What == sendLog:
-		c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Msg("the server does not take the rest of a job's log")
+		c.Log().Warn().Err(m.Err).Str("job", string(m.Execution)).Msg("the server does not take the rest of a job's log")
 		e.logDone = true
 	case isFinal(m.Err) && m.What == sendFinish:
 		r.reject(c, m)
@@ -194,14 +194,14 @@ func (r *reporter) delay(c *shell.Ctx[msg.ToReporter], e *errand, m msg.Sent) {
 	e.failures++
 	e.waits = true
 	wait := towardsServer.afterError(m.Err, e.failures, c.Chance())
-	c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Int("attempt", e.failures).Dur("retry", wait).Msg(m.What + " is not accepted yet")
+	c.Log().Warn().Err(m.Err).Str("job", string(m.Execution)).Int("attempt", e.failures).Dur("retry", wait).Msg(m.What + " is not accepted yet")
 	c.After(sendOf(m.Execution), wait, msg.SendDue{Execution: m.Execution})
 }
 
 // reject keeps what the server will never take, for a person.
 func (r *reporter) reject(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 	spool, id, answer := r.spool, m.Execution, m.Err.Error()
-	c.Log().Error().Err(m.Err).Str("execution", string(id)).Msg("the server will never take this job's ending: it is kept in rejected/, look at it there")
+	c.Log().Error().Err(m.Err).Str("job", string(id)).Msg("the server will never take this job's ending: it is kept in rejected/, look at it there")
 	e := r.jobs[id]
 	e.busy = true
 	r.busy++

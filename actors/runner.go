@@ -103,6 +103,8 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.reportsChecked(c, m.Backlog)
 	case msg.StatusWanted:
 		m.Reply(r.status())
+	case msg.PoolWanted:
+		r.dispatcher.Tell(m)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/rs/zerolog"
+
+	"runnerd/infra/logging"
 )
 
 // devCommand is a whole world in one process: a server, a runner, and a plugin for it to run.
@@ -28,7 +30,7 @@ func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	if c.Once && c.Plugin != "" {
 		return errors.New("--once runs the sample plugin's tasks: leave --plugin out")
 	}
-	log, err := newLog(c.Log)
+	log, err := logging.New(os.Stderr, c.Log.Format, c.Log.Level)
 	if err != nil {
 		return err
 	}

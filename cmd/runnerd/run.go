@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+
+	"runnerd/infra/logging"
 )
 
 type runCommand struct {
@@ -15,7 +18,7 @@ func (c *runCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("check the settings:\n%w", err)
 	}
-	log, err := newLog(c.Self.Log)
+	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {
 		return err
 	}

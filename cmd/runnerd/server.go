@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/infra/devserver"
+	"runnerd/infra/logging"
 	"runnerd/infra/release/api"
 	msg "runnerd/messages"
 )
@@ -35,7 +36,7 @@ type serverCommand struct {
 
 // Run serves until ctx ends.
 func (c *serverCommand) Run(ctx context.Context, out io.Writer) error {
-	log, err := newLog(c.Log)
+	log, err := logging.New(os.Stderr, c.Log.Format, c.Log.Level)
 	if err != nil {
 		return err
 	}

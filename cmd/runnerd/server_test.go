@@ -5,10 +5,13 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"runnerd/infra/logging"
 )
 
 func TestTheServerPrintsATokenThatItDrewAndNeverOneThatItWasGiven(t *testing.T) {
@@ -38,7 +41,7 @@ func TestTheServerPrintsATokenThatItDrewAndNeverOneThatItWasGiven(t *testing.T) 
 func TestTheServerAnswersOnceItHasStarted(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	defer http.DefaultClient.CloseIdleConnections()
-	log, err := newLog(LogConfig{Level: "error", Format: "json"})
+	log, err := logging.New(os.Stderr, "json", "error")
 	if err != nil {
 		t.Fatal(err)
 	}

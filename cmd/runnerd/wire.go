@@ -61,13 +61,11 @@ func (d *daemon) openSpool(context.Context) error {
 	if d.spool, err = spool.Open(files, spool.Options{LowWater: uint64(d.config.Self.LowWater)}); err != nil {
 		return errors.Join(fmt.Errorf("open the spool: %w", err), files.Close())
 	}
-	for _, p := range d.spool.Problems() {
-		d.log.Error().Err(p.Err).Str("what", p.What).Str("name", p.Name).Str("kept", p.Kept).Str("execution", string(p.Job)).Msg("a record in the spool cannot be read")
-	}
 	return nil
 }
 
 func (d *daemon) openIdentity(context.Context) error {
+	defer d.sayProblems()
 	text, err := d.spool.LoadIdentity(func() ([]byte, error) {
 		fresh, err := seal.NewIdentity()
 		if err != nil {
@@ -80,6 +78,13 @@ func (d *daemon) openIdentity(context.Context) error {
 	}
 	d.identity, err = seal.ParseIdentity(text)
 	return err
+}
+
+// sayProblems says what could not be read in the spool, the identity included.
+func (d *daemon) sayProblems() {
+	for _, p := range d.spool.Problems() {
+		d.log.Error().Err(p.Err).Str("what", p.What).Str("name", p.Name).Str("kept", p.Kept).Str("job", string(p.Job)).Msg("a record in the spool cannot be read")
+	}
 }
 
 func (d *daemon) openEngine(ctx context.Context) error {

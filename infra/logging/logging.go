@@ -2,7 +2,8 @@
 //
 // The schema, the same in both formats: time, level, message (lower-case clauses), error, and where they apply
 //
-//	job        the execution id of a job, not the server's job id
+//	job        the execution id of a job, as the spool names it
+//	id         the server's id of that job, where it comes in
 //	executor   the id of an executor
 //	actor      who says it, by its place in the tree
 //	from, to   the states of a move
@@ -40,11 +41,16 @@ func New(w io.Writer, format, level string) (zerolog.Logger, error) {
 	default:
 		return zerolog.Nop(), fmt.Errorf("the log format %q is unknown; use auto, console or json", format)
 	}
-	return zerolog.New(w).Level(threshold).With().Timestamp().Logger(), nil
+	return zerolog.New(w).Level(threshold).Hook(zerolog.HookFunc(stamp)), nil
+}
+
+// stamp is here because zerolog's own has seconds, unless one changes it for the whole process.
+func stamp(e *zerolog.Event, _ zerolog.Level, _ string) {
+	e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
 func console(w io.Writer) io.Writer {
-	return zerolog.ConsoleWriter{Out: w, NoColor: !terminal(w), TimeFormat: time.TimeOnly}
+	return zerolog.ConsoleWriter{Out: w, NoColor: !terminal(w), TimeFormat: time.TimeOnly + ".000"}
 }
 
 func terminal(w io.Writer) bool {
