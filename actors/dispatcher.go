@@ -64,14 +64,31 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.AbortForgotten:
 		delete(d.aborts, m.Execution)
 	case msg.WaitingJobEnded:
-		d.reporter.Tell(msg.Report{Execution: m.Execution})
+		d.reporter.Tell(msg.Report(m))
 	case msg.DrainDispatch:
 		d.drained, d.wanted = m.Done, nil
 	case msg.PoolWanted:
 		m.Reply(d.picture())
-	case msg.Idle, msg.Unsettled, msg.ImageFound, msg.JobOver, msg.JobReturned, msg.Retired, msg.Gone,
-		msg.EvictionDue, msg.CrashCounted, msg.RespawnDue:
-		d.heard(c, m)
+	case msg.Idle:
+		d.idle(c, m)
+	case msg.Unsettled:
+		d.unsettled(c, m)
+	case msg.ImageFound:
+		d.imageFound(c, m)
+	case msg.JobOver:
+		d.jobOver(m)
+	case msg.JobReturned:
+		d.takeBack(c, m)
+	case msg.Retired:
+		d.leaves(c, m.Executor, slotStopping)
+	case msg.Gone:
+		d.leaves(c, m.Executor, slotGone)
+	case msg.EvictionDue:
+		d.evictionDue(c, m)
+	case msg.CrashCounted:
+		d.crashCounted(c, m)
+	case msg.RespawnDue:
+		d.revive(c, d.members[m.Executor])
 	}
 	d.dispatch(c)
 }

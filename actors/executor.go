@@ -93,8 +93,14 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.retireFor(c, m.Reason)
 	case msg.AbortJob:
 		e.abort(c, m)
-	case msg.Prepared, msg.Found, msg.Pulled, msg.Launched:
-		e.born(c, m)
+	case msg.Prepared:
+		e.prepared(c, m.Err)
+	case msg.Pulled:
+		e.pulled(c, m)
+	case msg.Launched:
+		e.launched(c, m.Err)
+	case msg.Found:
+		e.found(c, m)
 	case msg.AtDoor:
 		e.atDoor(c, m.Visit)
 	case msg.DoorLost:
@@ -103,7 +109,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.given(c, m)
 	case msg.LogWritten:
 		if e.job == nil || e.job.verdict == nil || e.job.job.Execution != m.Execution {
-			e.reporter.Tell(msg.Report{Execution: m.Execution})
+			e.reporter.Tell(msg.Report(m))
 		}
 	case msg.LateOutput:
 		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")
@@ -112,7 +118,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.LogCloseDue:
 		e.closeLog(c, m.Execution)
 	case msg.LogClosed:
-		e.reporter.Tell(msg.Report{Execution: m.Execution})
+		e.reporter.Tell(msg.Report(m))
 	case msg.NotNoted:
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:
@@ -239,37 +245,13 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-// born takes the steps from nothing to a running container, or finds the one that is there.
-func (e *executor) born(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
-	switch m := m.(type) {
-	case msg.Prepared:
-		e.inFlight = false
-		if m.Err != nil || e.state == stopping {
-			e.notStarted(c, fmt.Sprintf("the executor's directory cannot be made: %v", m.Err))
-			return
-		}
-		e.pull(c)
-	case msg.Pulled:
-		if e.state != pulling { // it is to stop
-			return
-		}
-		if m.Err != nil {
-			e.notStarted(c, m.Err.Error())
-			return
-		}
-		e.record.ImageID = m.Image
-		e.dispatcher.Tell(msg.ImageFound{Executor: e.id, Image: m.Image})
-		e.enter(c, starting)
-		if e.record.Mode == msg.Files {
-			e.give(c)
-		} else {
-			e.launch(c, nil)
-		}
-	case msg.Launched:
-		e.launched(c, m.Err)
-	case msg.Found:
-		e.found(c, m)
+func (e *executor) prepared(c *shell.Ctx[msg.ToExecutor], err error) {
+	e.inFlight = false
+	if err != nil || e.state == stopping {
+		e.notStarted(c, fmt.Sprintf("the executor's directory cannot be made: %v", err))
+		return
 	}
+	e.pull(c)
 }
 
 func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
@@ -278,6 +260,23 @@ func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
 		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
 		return msg.Pulled{Image: image, Err: err}
 	})
+}
+
+func (e *executor) pulled(c *shell.Ctx[msg.ToExecutor], m msg.Pulled) {
+	switch {
+	case e.state != pulling: // it is to stop
+	case m.Err != nil:
+		e.notStarted(c, m.Err.Error())
+	default:
+		e.record.ImageID = m.Image
+		e.dispatcher.Tell(msg.ImageFound{Executor: e.id, Image: m.Image})
+		e.enter(c, starting)
+		if e.record.Mode == msg.Files {
+			e.give(c)
+		} else {
+			e.launch(c, nil)
+		}
+	}
 }
 
 // launch creates and starts the container. All of it may be repeated.
@@ -432,7 +431,9 @@ func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
 	case "wait":
 		e.wait(c)
 	case "ending":
-		e.conclude(c, *e.job.verdict)
+		if e.job != nil { // else a result came first
+			e.conclude(c, *e.job.verdict)
+		}
 	case "kill":
 		e.signal(c, killStep)
 	case "examination":

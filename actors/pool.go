@@ -122,45 +122,37 @@ func (d *dispatcher) armEviction(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	c.After(evictionOf(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
 }
 
-// heard takes in what an executor, or a timer of one, tells.
-func (d *dispatcher) heard(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
-	switch m := m.(type) {
-	case msg.Idle:
-		if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
-			x.state, x.since = slotIdle, m.Since
-			d.armEviction(c, x)
-		}
-	case msg.Unsettled:
-		if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.state == slotIdle {
-			c.Cancel(evictionOf(x.id))
-			x.state = slotBusy
-		}
-	case msg.ImageFound:
-		d.imageFound(c, m)
-	case msg.JobOver:
-		if x := d.members[m.Executor]; x != nil && x.job != nil && x.job.job.Execution == m.Execution {
-			x.job = nil
-		}
-	case msg.JobReturned:
-		d.takeBack(c, m)
-	case msg.Retired:
-		if x := d.members[m.Executor]; x != nil && x.state != slotGone {
-			c.Cancel(evictionOf(x.id))
-			x.state = slotStopping
-		}
-	case msg.Gone:
-		if x := d.members[m.Executor]; x != nil {
-			c.Cancel(evictionOf(x.id))
-			x.state = slotGone
-		}
-	case msg.EvictionDue:
-		if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq {
-			d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
-		}
-	case msg.CrashCounted:
-		d.crashCounted(c, m)
-	case msg.RespawnDue:
-		d.revive(c, d.members[m.Executor])
+func (d *dispatcher) idle(c *shell.Ctx[msg.ToDispatcher], m msg.Idle) {
+	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
+		x.state, x.since = slotIdle, m.Since
+		d.armEviction(c, x)
+	}
+}
+
+func (d *dispatcher) unsettled(c *shell.Ctx[msg.ToDispatcher], m msg.Unsettled) {
+	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.state == slotIdle {
+		c.Cancel(evictionOf(x.id))
+		x.state = slotBusy
+	}
+}
+
+// evictionDue evicts only who is idle still: an assignment that crossed the timer has moved on its number.
+func (d *dispatcher) evictionDue(c *shell.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
+	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq {
+		d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
+	}
+}
+
+func (d *dispatcher) jobOver(m msg.JobOver) {
+	if x := d.members[m.Executor]; x != nil && x.job != nil && x.job.job.Execution == m.Execution {
+		x.job = nil
+	}
+}
+
+func (d *dispatcher) leaves(c *shell.Ctx[msg.ToDispatcher], id msg.ExecutorID, state slotState) {
+	if x := d.members[id]; x != nil && x.state != slotGone {
+		c.Cancel(evictionOf(x.id))
+		x.state = state
 	}
 }
 
@@ -201,13 +193,21 @@ func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) 
 	case down.Crash == nil:
 		c.Cancel(evictionOf(x.id))
 		delete(d.members, x.id)
-		if x.job != nil { // assigned after it had decided to go
-			d.waiting[x.job.job.Execution] = *x.job
-		}
+		d.waitAgain(x.job) // its end overtakes its last words: only the spool knows whether it took the job
 	default:
 		d.crashed(c, x, down.Crash)
 	}
 	d.dispatch(c)
+}
+
+// waitAgain lets a job wait that was assigned and not taken.
+func (d *dispatcher) waitAgain(w *waiting) {
+	if w == nil {
+		return
+	}
+	if rec, ok := d.Spool.Job(w.job.Execution); ok && rec.Stage < msg.HandedOut {
+		d.waiting[w.job.Execution] = *w
+	}
 }
 
 func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *shell.Crash) {

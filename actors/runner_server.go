@@ -84,7 +84,7 @@ func (r *runner) heartbeatAnswered(c *shell.Ctx[msg.ToRunner], m msg.HeartbeatAn
 	case m.Err == nil:
 		r.lastContact = time.Now()
 		for _, order := range m.Orders {
-			r.dispatcher.Tell(msg.Abort{ID: order.ID, Execution: order.Execution, Reason: order.Reason})
+			r.dispatcher.Tell(msg.Abort(order))
 		}
 	case isUnregistered(m.Err) || isFinal(m.Err):
 		c.Self().Tell(msg.SessionLost{Op: "heartbeat"})
