@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -297,4 +298,34 @@ func TestRule8AfterAReturnAnOpenJobGoesOn(t *testing.T) {
 	}
 	p.armed()
 	p.finish(e.hello(), p.ask())
+}
+
+func TestRule8AnIdleExecutorMayComeBackByItselfUnlessItsFileProvesThatItGaveUp(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.ComeBack = time.Hour })
+	for id, gaveUp := range map[msg.ExecutorID]bool{"comes": false, "gaveup": true} {
+		t.Run(string(id), func(t *testing.T) {
+			e := w.executor(id, msg.Daemon)
+			p := newClient(e, "kubernetes/x", true)
+			j := e.hello()
+			p.finish(j, p.ask())
+			standing := "&allowWatchBookmarks=true&resourceVersion="
+			await(t, p.watch(standing+p.list().ResourceVersion))
+			p.ask()
+			must(t, e.spool.UpdateExecutor(e.id, func(r *msg.ExecutorRecord) { r.IdleSince = r.Created }))
+			w.crash()
+			if gaveUp {
+				e.writeResult(j.result(1))
+			}
+			w.start()
+			e.watch()
+			expect[msg.ResultStored](e)
+			events := p.watch(standing + p.list().ResourceVersion)
+			if gaveUp {
+				await(t, events)
+			} else {
+				p.quiet(events)
+			}
+			p.finish(e.hello(), p.ask())
+		})
+	}
 }
