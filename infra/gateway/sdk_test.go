@@ -16,13 +16,15 @@ import (
 	msg "runnerd/messages"
 )
 
+var pluginDir string // made by samplePlugin, removed by TestMain
+
 // samplePlugin builds the plugin that is made with the official Go SDK, once.
 var samplePlugin = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sampleplugin")
-	if err != nil {
+	var err error
+	if pluginDir, err = os.MkdirTemp("", "runnerd-gateway"); err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "plugin")
+	binary := filepath.Join(pluginDir, "plugin")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Dir = "../sampleplugin"
 	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")

@@ -24,7 +24,12 @@ import (
 	"runnerd/spool"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(pluginDir)
+		os.Exit(code)
+	}))
+}
 
 // patience is how long a test waits for what must happen; never part of what is asserted.
 const patience = 30 * time.Second
