@@ -1,0 +1,132 @@
+package actors_test
+
+import (
+	"testing"
+	"time"
+
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+	"runnerd/tests/fakes"
+)
+
+func TestAnAbortedJobEndsWithinTheGraceTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		plugin fakes.Plugin
+		within time.Duration // from the order
+		result string
+	}{
+		"the plugin obeys at once":       {fakes.Plugin{}, time.Second, `{"exitCode":134}`},
+		"it takes its time":              {fakes.Plugin{AbortsIn: 8 * time.Second}, 9 * time.Second, `{"exitCode":134}`},
+		"it obeys SIGTERM only":          {fakes.Plugin{IgnoresAbort: true}, 11 * time.Second, ""},
+		"it obeys nothing":               {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, ""},
+		"it comes too late with SIGKILL": {fakes.Plugin{AbortsIn: time.Hour}, 16 * time.Second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.image("odd", c.plugin)
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"one"}, Hangs: true}})
+				x := w.begins(id)
+				w.server.Abort(id, "enough of it")
+				before := len(w.server.Calls(fakes.Heartbeat))
+				w.until("the server has said so", time.Minute, func() bool { return len(w.server.Calls(fakes.Heartbeat)) > before })
+				ordered := time.Now()
+				f := w.fails(id, msg.Aborted, "enough of it")
+				w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
+				if at, _ := w.event(fake.Died, x); at.Sub(ordered) > c.within {
+					t.Errorf("it ended after %v", at.Sub(ordered))
+				}
+				if f.Result != c.result {
+					t.Errorf("its result is %q, want %q", f.Result, c.result)
+				}
+				w.nothingIsLeft()
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			})
+		})
+	}
+}
+
+func TestAJobIsAbortedWhereverItIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*world)
+		plugin  fakes.Plugin
+		says    string
+	}{
+		"its image is being pulled": {says: "stop",
+			prepare: func(w *world) { w.engine.Script(fake.Pull, fake.Call{}, fake.Call{Takes: 4 * time.Minute}) }},
+		"its executor is being started": {says: "stop",
+			prepare: func(w *world) { w.engine.Script(fake.Start, fake.Call{}, fake.Call{Takes: 50 * time.Second}) }},
+		"its plugin has not asked yet": {says: "stop", plugin: fakes.Plugin{StartsIn: 25 * time.Second}},
+		"it is being handed out": {says: "stop",
+			prepare: func(w *world) { w.gateway.Script(fakes.HandOut, fakes.Call{Takes: 25 * time.Second}) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(2), func(w *world) {
+				w.image("odd", c.plugin)
+				w.start()
+				w.passes(10 * time.Second)
+				blocker := w.server.Submit(fakes.Task{Image: "plugin"})
+				if c.plugin.StartsIn > 0 || c.prepare == nil {
+					w.completes(blocker)
+				}
+				w.completes(blocker)
+				if c.prepare != nil {
+					c.prepare(w)
+				}
+				id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Hangs: true}})
+				w.until("it is ours", time.Minute, func() bool { return w.server.Confirmed(id) })
+				w.server.Abort(id, c.says)
+				w.fails(id, msg.Aborted, c.says)
+				w.until("its executor is gone", 10*time.Minute, func() bool { return len(w.alive()) <= 1 })
+				w.nothingIsLeft()
+			})
+		})
+	}
+}
+
+func TestAWaitingJobThatIsAbortedNeverStarts(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		config := daemonMode(2)
+		w.configure(config)
+		w.passes(time.Second)
+		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 5 * time.Minute}})
+		w.begins(first)
+		w.configure(daemonMode(1))
+		second := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it waits", time.Minute, func() bool { return w.server.Confirmed(second) })
+		w.server.Abort(second, "not needed")
+		w.fails(second, msg.Aborted, "aborted before it was started: not needed")
+		if w.ranIn(second) != "" {
+			t.Error("it ran")
+		}
+		w.completes(first)
+	})
+}
+
+func TestAResultThatCameBeforeTheAbortCounts(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
+		w.begins(id)
+		w.server.Down(errNoAnswer)
+		w.passes(10 * time.Second)
+		w.server.Abort(id, "late")
+		w.server.Down(nil)
+		w.completes(id)
+	})
+}
+
+func TestAJobThatTheServerForgotIsStoppedAndKeptForAPerson(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		x := w.begins(id)
+		w.server.Forget(id)
+		w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
+		w.nothingIsLeft()
+		if kept, err := w.disk.ReadDir("rejected"); err != nil || len(kept) != 1 {
+			t.Errorf("rejected/ has %v, error %v", kept, err)
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package actors_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+	"runnerd/tests/fakes"
+)
+
+func TestAJobThatCannotBeReadFailsWithItsReasonAndNeverRuns(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Unreadable: true})
+		w.fails(id, msg.Failed, "the input does not decrypt")
+		if w.created() != 0 {
+			t.Error("an executor was created for it")
+		}
+		w.nothingIsLeft()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+	})
+}
+
+func TestAJobThatCannotBeReadDoesNotHarmTheExecutorThatWaits(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		w.becomesIdle(w.ranIn(first))
+		w.fails(w.server.Submit(fakes.Task{Image: "plugin", Unreadable: true}), msg.Failed, "the input does not decrypt")
+		last := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(last)
+		if w.ranIn(first) != w.ranIn(last) {
+			t.Error("the executor was not kept")
+		}
+	})
+}
+
+func TestAnExecutorThatDoesNotComeAboutFailsItsJobWithTheReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		plugin fakes.Plugin
+		script func(*world)
+		says   string
+		task   fakes.Task
+	}{
+		"an image that nobody has": {says: "no such image", task: fakes.Task{Image: "missing"}},
+		"an engine that cannot create": {says: "create the executor: create: no space", task: fakes.Task{Image: "plugin"},
+			script: func(w *world) { w.engine.Script(fake.Create, fake.Call{Fails: errNoSpace}) }},
+		"an engine that cannot start": {says: "start the executor: start: no space", task: fakes.Task{Image: "plugin"},
+			script: func(w *world) { w.engine.Script(fake.Start, fake.Call{Fails: errNoSpace}) }},
+		"a pull that stalls": {says: "was not there after 5m0s", task: fakes.Task{Image: "plugin"},
+			script: func(w *world) { w.engine.Script(fake.Pull, fake.Call{Stalls: true}) }},
+		"a start that stalls": {says: "did not start a container of image plugin within 1m0s", task: fakes.Task{Image: "plugin"},
+			script: func(w *world) { w.engine.Script(fake.Start, fake.Call{Takes: 5 * time.Minute}) }},
+		"a plugin that never asks": {says: "did not ask for its job within 30s", task: fakes.Task{Image: "odd"},
+			plugin: fakes.Plugin{NeverAsks: true}},
+		"a plugin that dies at its start": {says: "exited with code 7 before it asked", task: fakes.Task{Image: "odd"},
+			plugin: fakes.Plugin{DiesAtStart: 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.image("odd", c.plugin)
+				if c.script != nil {
+					c.script(w)
+				}
+				w.start()
+				w.fails(w.server.Submit(c.task), msg.Failed, c.says)
+				w.until("no executor is left", 10*time.Minute, func() bool { return len(w.alive()) == 0 })
+				w.nothingIsLeft()
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			})
+		})
+	}
+}
+
+func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
+	for name, c := range map[string]struct {
+		errand  fakes.Errand
+		outcome msg.Outcome
+		says    string
+	}{
+		"the plugin dies":          {fakes.Errand{Prints: []string{"oh no"}, Dies: 3}, msg.Failed, "exited with code 3 without a result. Its last output:\noh no"},
+		"it never comes to an end": {fakes.Errand{Hangs: true}, msg.TimedOut, "no result after 1h0m0s"},
+		"its result is refused":    {fakes.Errand{TooLarge: true}, msg.Failed, "larger than this runner takes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: c.errand})
+				w.fails(id, c.outcome, c.says)
+				w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(w.ranIn(id)) })
+				w.nothingIsLeft()
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			})
+		})
+	}
+}
+
+func TestAResultCountsWhateverThePluginDoesAfterIt(t *testing.T) {
+	for name, p := range map[string]fakes.Plugin{
+		"it exits with 255": {ExitsAfter: 255},
+		"it hangs":          {HangsAfter: true},
+		"it is slow":        {SettlesIn: 15 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.image("odd", p)
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"one"}, Trails: []string{"two"}}})
+				f := w.completes(id)
+				if took := f.At.Sub(startOf(w)); took > 2*time.Second {
+					t.Errorf("the server heard of it after %v", took)
+				}
+				next := w.completes(w.server.Submit(fakes.Task{Image: "odd"}))
+				if took := next.At.Sub(f.At); took > 25*time.Second {
+					t.Errorf("the next one took %v", took)
+				}
+				w.nothingIsLeft()
+				if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+					t.Errorf("the log is %q", log)
+				}
+			})
+		})
+	}
+}
+
+func TestAResultInTheFileOnlyCountsToo(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{FileOnly: true}}))
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		if w.created() != 1 {
+			t.Error("the executor was not kept")
+		}
+	})
+}
+
+func TestAJobsOwnTimeLimitCountsWhenItIsShorter(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		f := w.fails(w.server.Submit(fakes.Task{Image: "plugin", Timeout: time.Minute, Errand: fakes.Errand{Hangs: true}}), msg.TimedOut, "no result after 1m0s")
+		if took := f.At.Sub(startOf(w)); took > 2*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestAnEngineThatIsAwayForAMinuteCostsNoRunningJob(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: 3 * time.Minute, Trails: []string{"two"}}})
+		w.begins(id)
+		w.engine.Down(errNoAnswer)
+		w.passes(time.Minute)
+		w.engine.Down(nil)
+		w.completes(id)
+		w.nothingIsLeft()
+		if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+			t.Errorf("the log is %q", log)
+		}
+	})
+}
+
+func TestACreateWhoseAnswerWasLostLeavesNothing(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.engine.Script(fake.Create, fake.Call{AnswerLost: errNoAnswer})
+		w.start()
+		w.fails(w.server.Submit(fakes.Task{Image: "plugin"}), msg.Failed, "create the executor")
+		w.nothingIsLeft()
+		list, _ := w.engine.List(context.Background())
+		if len(list) > 0 {
+			t.Errorf("the engine has %v", list)
+		}
+	})
+}
+
+func TestAnIdleExecutorThatDiesIsReplaced(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		w.becomesIdle(w.ranIn(first))
+		if err := w.engine.Signal(context.Background(), w.ranIn(first), msg.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+	})
+}
+
+func TestAnImageThatMovedRetiresTheExecutorsMadeFromTheOldOne(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(first)
+		w.image("plugin", fakes.Plugin{})
+		second := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(second)
+		w.completes(first)
+		w.until("the old one is gone", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(first)) })
+	})
+}

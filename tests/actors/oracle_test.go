@@ -1,0 +1,61 @@
+package actors_test
+
+import (
+	"time"
+
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+)
+
+// checkInvariants says which of the invariants were broken up to now.
+func (w *world) checkInvariants() {
+	w.t.Helper()
+	for _, b := range append(w.server.Breaches(), w.site.Breaches()...) {
+		w.t.Errorf("breach of %s", b)
+	}
+	w.checkCapacity()
+	for _, r := range w.site.Runs() {
+		if want := w.imageOf(r.Execution); want != "" && want != r.Image {
+			w.t.Errorf("breach of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
+		}
+	}
+}
+
+func (w *world) imageOf(id msg.ExecutionID) string { return w.server.ImageOf(id) }
+
+// checkCapacity counts from the engine's own events.
+func (w *world) checkCapacity() {
+	w.t.Helper()
+	alive := map[msg.ExecutorID]bool{}
+	for _, e := range w.engine.Events() {
+		switch e.Kind {
+		case fake.Created:
+			if may := w.capacityAt(e.At); len(alive) >= may {
+				w.t.Errorf("breach of I4: %s is created at %v while %d are alive and the capacity is %d", e.Executor, e.At, len(alive), may)
+			}
+			alive[e.Executor] = true
+		case fake.Died, fake.Removed:
+			delete(alive, e.Executor)
+		case fake.Started:
+		}
+	}
+}
+
+// capacityAt is the highest that may have been known then.
+func (w *world) capacityAt(at time.Time) (n int) {
+	for _, c := range w.caps {
+		if c.at.After(at) {
+			break
+		}
+		n = c.n
+	}
+	return n
+}
+
+// nothingIsLeft waits until all that the runner made is cleared away, but for the executors that are still alive.
+func (w *world) nothingIsLeft() {
+	w.t.Helper()
+	w.until("the server has everything, and the spool is empty", 5*time.Minute, func() bool {
+		return len(w.server.Unfinished()) == 0 && len(w.spool.Jobs()) == 0 && len(w.spool.Executors()) == len(w.alive())
+	})
+}

@@ -1,0 +1,210 @@
+package actors_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+	"runnerd/tests/fakes"
+)
+
+func TestTheLogReadUpToTheResultIsThereBeforeTheFinish(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Log, fakes.Call{}, fakes.Call{Takes: 10 * time.Second})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}, Works: time.Second}})
+		f := w.completes(id)
+		if f.LogBytes != len("one\ntwo\n") {
+			t.Errorf("the finish came with %d bytes of log", f.LogBytes)
+		}
+	})
+}
+
+func TestTheFinishDoesNotWaitLongerThanThirtySecondsForTheLog(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		for range 20 {
+			w.server.Script(fakes.Log, fakes.Call{Fails: refusal(503, 0)})
+		}
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Second}})
+		f := w.completes(id)
+		if took := f.At.Sub(startOf(w)); f.LogBytes > 0 || took < 30*time.Second || took > 70*time.Second {
+			t.Errorf("it was finished after %v with %d bytes of log", took, f.LogBytes)
+		}
+		w.nothingIsLeft()
+		if log, ended := w.server.LogOf(id); log != "one\n" || !ended {
+			t.Errorf("the log is %q, ended: %v", log, ended)
+		}
+	})
+}
+
+func TestALogReachesTheServerOnceWhateverHappensOnTheWay(t *testing.T) {
+	for name, calls := range map[string][]fakes.Call{
+		"every second answer is lost":  {{AnswerLost: errNoAnswer}, {}, {AnswerLost: errNoAnswer}, {}, {AnswerLost: errNoAnswer}},
+		"every second request is lost": {{Fails: errNoAnswer}, {}, {Fails: errNoAnswer}, {}, {Fails: errNoAnswer}},
+		"the server is overloaded":     {{Fails: refusal(429, 7*time.Second)}, {Fails: refusal(500, 0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.server.Script(fakes.Log, calls...)
+				var lines []string
+				for n := range 300 {
+					lines = append(lines, fmt.Sprintf("line %d %s", n, strings.Repeat("x", n*10)))
+				}
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: lines, Trails: lines}})
+				w.completes(id)
+				w.nothingIsLeft()
+				whole := strings.Join(append(lines, lines...), "\n") + "\n"
+				if log, ended := w.server.LogOf(id); log != whole || !ended {
+					t.Errorf("the log has %d bytes, want %d; ended: %v", len(log), len(whole), ended)
+				}
+			})
+		})
+	}
+}
+
+func TestTheLogsOfTwoJobsOfOneExecutorDoNotMix(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		var ids []msg.JobID
+		for n := range 5 {
+			ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Secret: fmt.Sprintf("secret-%d", n), Errand: fakes.Errand{
+				Prints: []string{fmt.Sprintf("job %d begins", n)}, Trails: []string{fmt.Sprintf("job %d ends and still knows secret-0", n)}}}))
+		}
+		for _, id := range ids {
+			w.completes(id)
+		}
+		w.nothingIsLeft()
+		for n, id := range ids {
+			log, _ := w.server.LogOf(id)
+			if want := fmt.Sprintf("job %d begins\njob %d ends and still knows ", n, n); !strings.HasPrefix(log, want) || strings.Contains(log, "secret-0") || strings.Count(log, "\n") != 2 {
+				t.Errorf("the log of job %d is %q", n, log)
+			}
+		}
+	})
+}
+
+func TestAFinishIsRepeatedUntilTheServerTakesIt(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(500, 0)}, fakes.Call{AnswerLost: errNoAnswer}, fakes.Call{Stalls: false, Fails: errNoAnswer})
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		w.nothingIsLeft()
+	})
+}
+
+func TestAFinishThatIsNeverWantedIsKeptForAPersonAndTheOthersGoOn(t *testing.T) {
+	for _, status := range []int{404, 409, 410} {
+		inWorld(t, daemonMode(1), func(w *world) {
+			w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(status, 0)})
+			w.start()
+			refused := w.server.Submit(fakes.Task{Image: "plugin"})
+			w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			if kept, err := w.disk.ReadDir("rejected"); err != nil || len(kept) != 1 {
+				t.Errorf("rejected/ has %v, error %v", kept, err)
+			}
+			if _, finished := w.server.FinishOf(refused); finished {
+				t.Error("it is finished")
+			}
+			w.until("the spool is empty", time.Minute, func() bool { return len(w.spool.Jobs()) == 0 })
+		})
+	}
+}
+
+func TestWhatEndsWithoutTheServerIsReportedWhenItIsBack(t *testing.T) {
+	inWorld(t, daemonMode(4), func(w *world) {
+		w.start()
+		var ids []msg.JobID
+		for range 4 {
+			ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Minute}}))
+		}
+		for _, id := range ids {
+			w.begins(id)
+		}
+		w.server.Down(errNoAnswer)
+		w.passes(10 * time.Minute)
+		w.server.Down(nil)
+		for _, id := range ids {
+			w.completes(id)
+		}
+		w.nothingIsLeft()
+	})
+}
+
+// drain asks for an orderly end and waits for it.
+func (w *world) drain(within time.Duration) {
+	w.t.Helper()
+	done := make(chan struct{})
+	w.root.Tell(msg.Drain{Done: func() { close(done) }})
+	w.until("it is drained", within, func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+func TestADrainFinishesWhatRunsAndLeavesNothing(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.start()
+		idle := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(idle)
+		w.image("other", fakes.Plugin{})
+		runs := w.server.Submit(fakes.Task{Image: "other", Errand: fakes.Errand{Works: 2 * time.Minute}})
+		w.begins(runs)
+		w.drain(3 * time.Minute)
+		late := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(runs)
+		w.passes(time.Minute)
+		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 || len(w.spool.Jobs()) > 0 {
+			t.Errorf("left: containers %v, executors %v, jobs %v", w.alive(), w.spool.Executors(), w.spool.Jobs())
+		}
+		if w.server.Confirmed(late) {
+			t.Error("a job was taken while draining")
+		}
+	})
+}
+
+func TestADrainDoesNotWaitForAServerThatIsAway(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(id)
+		w.server.Down(errNoAnswer)
+		w.drain(2 * time.Minute)
+		w.server.Down(nil)
+		w.restart()
+		w.completes(id)
+	})
+}
+
+func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
+	status := func(w *world) msg.Status {
+		s, err := shell.Ask(t.Context(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Register, fakes.Call{Fails: refusal(403, 0)})
+		w.engine.Down(errNoAnswer)
+		w.start()
+		w.passes(100 * time.Millisecond)
+		s := status(w)
+		if s.Phase != "recovering" || len(s.NotReady) != 2 || !strings.Contains(s.NotReady[0], "connection reset") || !strings.Contains(s.NotReady[1], "403") {
+			t.Errorf("it says %+v", s)
+		}
+		w.engine.Down(nil)
+		w.passes(10 * time.Second)
+		if s := status(w); s.Phase != "online" || len(s.NotReady) > 0 {
+			t.Errorf("it says %+v", s)
+		}
+	})
+}

@@ -1,0 +1,218 @@
+package actors_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+	"runnerd/tests/fakes"
+)
+
+func TestARunningJobGoesOnOverARestart(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Errand: fakes.Errand{
+			Prints: []string{"one", "two"}, Works: 5 * time.Minute, Trails: []string{"three hunter2"}}})
+		w.begins(id)
+		w.passes(time.Minute)
+		w.restart()
+		w.completes(id)
+		w.nothingIsLeft()
+		if log, _ := w.server.LogOf(id); !strings.HasPrefix(log, "one\ntwo\nthree ") || strings.Contains(log, "hunter2") || strings.Count(log, "\n") != 3 {
+			t.Errorf("the log is %q", log)
+		}
+		if w.created() != 1 {
+			t.Errorf("%d executors were created", w.created())
+		}
+	})
+}
+
+func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Minute, Trails: []string{"two"}}})
+		x := w.begins(id)
+		w.stop()
+		w.passes(10 * time.Minute)
+		w.start()
+		w.completes(id)
+		w.until("its executor is retired", time.Minute, func() bool { return !w.isAlive(x) })
+		w.nothingIsLeft()
+		if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+			t.Errorf("the log is %q", log)
+		}
+	})
+}
+
+func TestAnIdleExecutorIsKeptOverARestartWithWhatIsLeftOfItsTime(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(id)
+		w.becomesIdle(w.ranIn(id))
+		since := time.Now()
+		w.passes(40 * time.Second)
+		w.restart()
+		w.passes(18 * time.Second)
+		if !w.isAlive(w.ranIn(id)) {
+			t.Fatal("it was evicted early")
+		}
+		w.until("it is evicted", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(id)) })
+		if lasted := time.Since(since); lasted > 61*time.Second {
+			t.Errorf("it was idle for %v", lasted)
+		}
+	})
+}
+
+func TestAnIdleExecutorRunsTheNextJobAfterARestart(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		w.becomesIdle(w.ranIn(first))
+		w.restart()
+		second := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(second)
+		if w.ranIn(first) != w.ranIn(second) {
+			t.Errorf("they ran in %s and %s", w.ranIn(first), w.ranIn(second))
+		}
+	})
+}
+
+func TestAJobThatWasNotConfirmedIsConfirmedAfterARestart(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Confirm, fakes.Call{Stalls: true})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it is stored", time.Second, func() bool { return len(w.spool.Jobs()) == 1 })
+		w.restart()
+		w.completes(id)
+		if n := len(w.site.Runs()); n != 1 || w.server.ExecutionOf(id) != "job1-1" {
+			t.Errorf("it ran %d times, at last as %s", n, w.server.ExecutionOf(id))
+		}
+	})
+}
+
+func TestAJobThatWasConfirmedAndNotStartedRunsAfterARestart(t *testing.T) {
+	for name, prepare := range map[string]func(*world){
+		"while its image is pulled":              func(w *world) { w.engine.Script(fake.Pull, fake.Call{Stalls: true}) },
+		"while its container is created":         func(w *world) { w.engine.Script(fake.Create, fake.Call{Stalls: true}) },
+		"while its container is started":         func(w *world) { w.engine.Script(fake.Start, fake.Call{Stalls: true}) },
+		"while its plugin starts":                func(w *world) { w.image("plugin", fakes.Plugin{StartsIn: 10 * time.Second}) },
+		"while the door of its executor is made": func(w *world) { w.gateway.Script(fakes.Admit, fakes.Call{Takes: 5 * time.Second}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.start()
+				prepare(w)
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
+				w.until("it is ours", time.Second, func() bool { return w.server.Confirmed(id) })
+				w.passes(2 * time.Second)
+				w.restart()
+				f := w.completes(id)
+				if took := f.At.Sub(startOf(w)); took > time.Minute {
+					t.Errorf("it took %v", took)
+				}
+				w.nothingIsLeft()
+				if log, _ := w.server.LogOf(id); log != "one\n" {
+					t.Errorf("the log is %q", log)
+				}
+			})
+		})
+	}
+}
+
+func TestAJobWhoseContainerIsGoneAfterARestartFailsWithTheReason(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		x := w.begins(id)
+		w.stop()
+		if err := w.engine.Remove(context.Background(), x); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.fails(id, msg.Failed, "container is gone without a result")
+		w.nothingIsLeft()
+	})
+}
+
+func TestAContainerOfOursThatNobodyKnowsIsRemoved(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		image := w.engine.Load("stray", fake.Image{})
+		if err := w.engine.Create(context.Background(), msg.ExecutorSpec{ID: "stray", Image: image}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.engine.Start(context.Background(), "stray"); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		if w.isAlive("stray") {
+			t.Error("it is still alive")
+		}
+	})
+}
+
+func TestNothingIsTakenForGoneWhileTheEngineDoesNotAnswer(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 20 * time.Minute}})
+		x := w.begins(id)
+		w.stop()
+		w.engine.Down(errNoAnswer)
+		w.start()
+		w.passes(10 * time.Minute)
+		w.engine.Down(nil)
+		if !w.isAlive(x) {
+			t.Error("its executor is dead")
+		}
+		w.completes(id)
+	})
+}
+
+func TestAnAbortIsCarriedOnAfterARestart(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("odd", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Hangs: true}})
+		x := w.begins(id)
+		w.server.Abort(id, "enough")
+		w.fails(id, msg.Aborted, "enough")
+		w.restart()
+		w.until("its executor is gone", 30*time.Second, func() bool { return !w.isAlive(x) })
+		w.nothingIsLeft()
+	})
+}
+
+func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
+	for n := range 60 {
+		inWorld(t, daemonMode(2), func(w *world) {
+			w.image("other", fakes.Plugin{StartsIn: 40 * time.Millisecond})
+			w.server.Script(fakes.Confirm, fakes.Call{Takes: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Takes: 30 * time.Millisecond})
+			w.server.Script(fakes.Finish, fakes.Call{Takes: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Takes: 30 * time.Millisecond})
+			w.engine.Script(fake.Create, fake.Call{Takes: 7 * time.Millisecond})
+			w.engine.Script(fake.Start, fake.Call{Takes: 15 * time.Millisecond})
+			w.start()
+			var ids []msg.JobID
+			for k := range 4 {
+				ids = append(ids, w.server.Submit(fakes.Task{Image: []string{"plugin", "other"}[k%2], Secret: "hunter2", Errand: fakes.Errand{
+					Prints: []string{"one", "two hunter2"}, Works: 30 * time.Millisecond, Trails: []string{"three"}}}))
+			}
+			time.Sleep(time.Duration(n) * 3 * time.Millisecond)
+			w.restart()
+			for _, id := range ids {
+				w.completes(id)
+			}
+			w.nothingIsLeft()
+			for _, id := range ids {
+				if log, _ := w.server.LogOf(id); !strings.HasPrefix(log, "one\ntwo ") || !strings.HasSuffix(log, "\nthree\n") || strings.Count(log, "\n") != 3 {
+					t.Errorf("restart after %d ms: the log of %s is %q", 3*n, id, log)
+				}
+			}
+		})
+	}
+}

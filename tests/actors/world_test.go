@@ -1,0 +1,361 @@
+package actors_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"runnerd/actors"
+	"runnerd/actors/shell"
+	"runnerd/infra/driver/fake"
+	"runnerd/infra/masking"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
+	"runnerd/tests/fakes"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is everything around one runner: a server, an engine with images, a disk. The runner itself can be started and
+// ended any number of times.
+type world struct {
+	t        testing.TB
+	server   *fakes.Server
+	engine   *fake.Driver
+	site     *fakes.Site
+	identity *seal.Identity
+	limits   msg.ExecutorLimits
+	files    bool
+
+	scheduler shell.Scheduler
+	ids       int
+	caps      []capacityFrom
+	log       *lockedBuffer
+
+	// of the runner that lives now
+	disk    *memfs.FS
+	spool   *spool.Spool
+	gateway *fakes.Gateway
+	sys     *shell.System
+	root    shell.Ref[msg.ToRunner]
+	tended  chan struct{} // closed when the watch for its crash has ended
+	quit    chan struct{}
+	config  *settings
+}
+
+type capacityFrom struct {
+	at time.Time
+	n  int
+}
+
+// settings are the server's last configuration, as the disk keeps it.
+type settings struct {
+	mu     sync.Mutex
+	config msg.Config
+}
+
+func (s *settings) SaveConfig(c msg.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = c
+	return nil
+}
+
+func (s *settings) load() msg.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Buffer.WriteString(time.Now().UTC().Format("04:05.000 "))
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.String()
+}
+
+var limits = msg.ExecutorLimits{
+	Pull: 5 * time.Minute, Start: time.Minute, PickUp: 30 * time.Second, Run: time.Hour, Settle: 20 * time.Second,
+	Abort: 10 * time.Second, Term: 5 * time.Second, Quiet: time.Second,
+}
+
+// daemonMode is the configuration that most tests use.
+func daemonMode(capacity int) msg.Config {
+	return msg.Config{Revision: 1, Enabled: true, Capacity: capacity, Eviction: time.Minute}
+}
+
+var identity = sync.OnceValue(func() *seal.Identity {
+	id, err := seal.NewIdentity()
+	if err != nil {
+		panic(err)
+	}
+	return id
+})
+
+// inWorld runs a test in a bubble, checks the invariants at its end, and leaves nothing behind.
+func inWorld(t *testing.T, config msg.Config, test func(*world)) {
+	t.Helper()
+	identity()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, config)
+		defer w.close()
+		test(w)
+		w.checkInvariants()
+	})
+}
+
+func newWorld(t testing.TB, config msg.Config) *world {
+	w := &world{
+		t: t, identity: identity(), engine: fake.New(), site: fakes.NewSite(), disk: memfs.New(), limits: limits,
+		scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
+	}
+	w.server = fakes.NewServer(w.identity.PublicKey(), config)
+	w.caps = []capacityFrom{{time.Now(), config.Capacity}}
+	w.image("plugin", fakes.Plugin{})
+	return w
+}
+
+func (w *world) close() {
+	w.stop()
+	w.engine.Close()
+	if w.t.Failed() {
+		w.t.Log(w.log.text())
+	}
+}
+
+func (w *world) image(ref string, p fakes.Plugin) {
+	w.engine.Load(ref, fake.Image{Program: p.Program(w.site)})
+}
+
+// start starts the runner on what is on its disk.
+func (w *world) start() {
+	w.t.Helper()
+	var err error
+	if w.spool, err = spool.Open(w.disk, spool.Options{}); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.gateway, err = fakes.OpenGateway(w.site, w.identity, w.spool); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
+	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
+		Shop: actors.Shop{
+			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files,
+			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
+			NewID: func() msg.ExecutorID {
+				w.ids++
+				return msg.ExecutorID(fmt.Sprintf("x%d", w.ids))
+			},
+		},
+		Release: w.server, Settings: w.config, Config: w.config.load(),
+	}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// stop is the end of the process: nobody is told anything, and the containers live on.
+func (w *world) stop() {
+	if w.sys == nil {
+		return
+	}
+	w.gateway.Close()
+	if err := w.sys.Stop(context.Background()); err != nil {
+		w.t.Error(err)
+	}
+	w.disk = w.disk.Crash(func() bool { return true })
+	w.sys = nil
+}
+
+func (w *world) restart() {
+	w.t.Helper()
+	w.stop()
+	w.start()
+}
+
+// crashed reports whether the runner itself has given up; the service manager starts it again.
+func (w *world) serviceManager() {
+	select {
+	case <-w.sys.Fatal():
+		w.restart()
+	default:
+	}
+}
+
+const tick = 10 * time.Millisecond
+
+// until waits for a condition.
+func (w *world) until(what string, within time.Duration, so func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(within); ; {
+		synctest.Wait()
+		w.serviceManager()
+		if so() {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("after %v it is not so: %s\npool: %+v\ntree: %v", within, what, w.pool(), w.busyActors())
+		}
+		time.Sleep(tick)
+	}
+}
+
+func (w *world) busyActors() (busy []string) {
+	var walk func([]shell.Node)
+	walk = func(nodes []shell.Node) {
+		for _, n := range nodes {
+			busy = append(busy, fmt.Sprintf("%s %s tasks %v", n.Path, n.Phase, n.Tasks))
+			walk(n.Children)
+		}
+	}
+	walk(w.sys.Tree())
+	return busy
+}
+
+// passes lets time go by in which the invariants hold.
+func (w *world) passes(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// configure brings a new configuration as the server would: by an event; here by registering again.
+func (w *world) configure(c msg.Config) {
+	c.Revision++
+	w.server.Configure(c)
+	w.caps = append(w.caps, capacityFrom{time.Now(), c.Capacity})
+	w.root.Tell(msg.SessionLost{Op: "test"})
+	synctest.Wait()
+}
+
+func (w *world) finished(id msg.JobID) func() bool {
+	return func() bool { _, ok := w.server.FinishOf(id); return ok }
+}
+
+// ends waits for a job's finish.
+func (w *world) ends(id msg.JobID) fakes.Finished {
+	w.t.Helper()
+	w.until(fmt.Sprintf("%s is finished", id), 3*time.Hour, w.finished(id))
+	f, _ := w.server.FinishOf(id)
+	return f
+}
+
+func (w *world) completes(id msg.JobID) fakes.Finished {
+	w.t.Helper()
+	f := w.ends(id)
+	if f.Outcome != msg.Completed {
+		w.t.Errorf("%s is %s (%s), want completed", id, f.Outcome, f.Message)
+	}
+	return f
+}
+
+// fails waits for a job's finish without a result, and checks what the user is told.
+func (w *world) fails(id msg.JobID, outcome msg.Outcome, says string) fakes.Finished {
+	w.t.Helper()
+	f := w.ends(id)
+	if f.Outcome != outcome || !strings.Contains(f.Message, says) {
+		w.t.Errorf("%s is %s with %q, want %s with %q", id, f.Outcome, f.Message, outcome, says)
+	}
+	return f
+}
+
+// begins waits until a plugin runs the job, and returns the executor.
+func (w *world) begins(id msg.JobID) msg.ExecutorID {
+	w.t.Helper()
+	w.until(fmt.Sprintf("%s runs", id), time.Hour, func() bool { return w.ranIn(id) != "" })
+	return w.ranIn(id)
+}
+
+func (w *world) ranIn(id msg.JobID) msg.ExecutorID {
+	for _, r := range w.site.Runs() {
+		if r.Execution == w.server.ExecutionOf(id) {
+			return r.Executor
+		}
+	}
+	return ""
+}
+
+// pool asks the dispatcher, if it is there, how the executors fare.
+func (w *world) pool() (p msg.Pool) {
+	if w.sys == nil {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	p, err := shell.Ask(ctx, w.root, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolWanted{Reply: reply} })
+	if err != nil && !errors.Is(err, shell.ErrCrashed) && !errors.Is(err, context.DeadlineExceeded) {
+		w.t.Error(err)
+	}
+	return p
+}
+
+func (w *world) becomesIdle(x msg.ExecutorID) {
+	w.t.Helper()
+	w.until(fmt.Sprintf("%s is idle", x), time.Minute, func() bool { return w.state(x) == "idle" })
+}
+
+func (w *world) state(x msg.ExecutorID) string {
+	for _, v := range w.pool().Executors {
+		if v.ID == x {
+			return v.State
+		}
+	}
+	return ""
+}
+
+// alive lists the executors that the engine runs.
+func (w *world) alive() (ids []msg.ExecutorID) {
+	list, err := w.engine.List(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, c := range list {
+		if c.State != msg.ContainerExited {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+func (w *world) isAlive(x msg.ExecutorID) bool { return slices.Contains(w.alive(), x) }
+
+// event returns when something happened to an executor.
+func (w *world) event(kind fake.EventKind, x msg.ExecutorID) (time.Time, bool) {
+	for _, e := range w.engine.Events() {
+		if e.Kind == kind && e.Executor == x {
+			return e.At, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (w *world) created() (n int) {
+	for _, e := range w.engine.Events() {
+		if e.Kind == fake.Created {
+			n++
+		}
+	}
+	return n
+}

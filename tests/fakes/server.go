@@ -1,0 +1,221 @@
+package fakes
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+)
+
+// lease is how long the server keeps an offer for the runner that it was made to.
+const lease = time.Minute
+
+// Operations of the server, for Script and Calls.
+const (
+	Register  = "register"
+	Reserve   = "reserve"
+	Fetch     = "fetch"
+	Confirm   = "confirm"
+	Heartbeat = "heartbeat"
+	Log       = "log"
+	Finish    = "finish"
+)
+
+// Server is a Release server for one runner.
+type Server struct {
+	Faults
+	breaches
+	publicKey []byte // of the runner
+
+	mu        sync.Mutex // guards what follows
+	config    msg.Config
+	jobs      map[msg.JobID]*job
+	order     []*job
+	reserving int
+	calls     map[string][]time.Time
+	changed   chan struct{}
+}
+
+// job is a task on its way.
+type job struct {
+	Task
+	id        msg.JobID
+	key       seal.Key
+	sealed    []byte
+	input     string
+	offers    int
+	execution msg.ExecutionID // of the newest offer
+	leaseEnds time.Time       // zero: not offered
+	confirmed bool
+	abort     string
+	log       []byte
+	total     int64
+	finish    *Finished
+	gone      bool // the server has forgotten it
+}
+
+// Finished is a job's finish in effect.
+type Finished struct {
+	msg.Ending
+	Result   string // decrypted
+	At       time.Time
+	LogBytes int // that were there
+}
+
+// NewServer is a server for the runner that has the private half of the key.
+func NewServer(publicKey []byte, config msg.Config) *Server {
+	return &Server{publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, calls: map[string][]time.Time{}, changed: make(chan struct{})}
+}
+
+// Submit puts a task into the queue.
+func (s *Server) Submit(t Task) msg.JobID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := &job{Task: t, id: msg.JobID(fmt.Sprintf("job%d", len(s.order)+1)), key: seal.NewKey(), total: -1}
+	var err error
+	if j.input, err = t.input(j.key); err != nil {
+		panic(err)
+	}
+	if j.sealed, err = seal.SealKey(s.publicKey, j.key); err != nil {
+		panic(err)
+	}
+	s.jobs[j.id] = j
+	s.order = append(s.order, j)
+	s.change()
+	return j.id
+}
+
+func (s *Server) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Abort asks for the end of a job, with every heartbeat until it is finished.
+func (s *Server) Abort(id msg.JobID, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs[id].abort = reason
+}
+
+// Forget lets the server know nothing of a job any more.
+func (s *Server) Forget(id msg.JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs[id].gone = true
+}
+
+// Configure is what the next register answers.
+func (s *Server) Configure(c msg.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = c
+}
+
+// Finish returns how a job ended.
+func (s *Server) FinishOf(id msg.JobID) (Finished, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.jobs[id].finish; f != nil {
+		return *f, true
+	}
+	return Finished{}, false
+}
+
+// Unfinished lists the jobs that the runner owes a finish for.
+func (s *Server) Unfinished() (ids []msg.JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.order {
+		if j.confirmed && j.finish == nil && !j.gone {
+			ids = append(ids, j.id)
+		}
+	}
+	return ids
+}
+
+// Open counts the jobs that have no finish.
+func (s *Server) Open() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.order {
+		if j.finish == nil && !j.gone && !(j.abort != "" && !j.confirmed) {
+			n++
+		}
+	}
+	return n
+}
+
+// LogOf returns a job's log, and whether its total is known.
+func (s *Server) LogOf(id msg.JobID) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	return string(j.log), j.total >= 0
+}
+
+// ExecutionOf returns the newest offer of a job.
+func (s *Server) ExecutionOf(id msg.JobID) msg.ExecutionID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[id].execution
+}
+
+// ImageOf returns the image that a job wants, by any of its offers.
+func (s *Server) ImageOf(id msg.ExecutionID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, _, _ := strings.Cut(string(id), "-")
+	if j := s.jobs[msg.JobID(name)]; j != nil {
+		return j.Image
+	}
+	return ""
+}
+
+// Confirmed reports whether the runner has a job.
+func (s *Server) Confirmed(id msg.JobID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[id].confirmed
+}
+
+// Calls returns when op was called.
+func (s *Server) Calls(op string) []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]time.Time(nil), s.calls[op]...)
+}
+
+// call is one request, with what the script makes of it.
+func (s *Server) call(ctx context.Context, op string, act func() error) error {
+	s.mu.Lock()
+	s.calls[op] = append(s.calls[op], time.Now())
+	s.mu.Unlock()
+	return s.do(ctx, op, act)
+}
+
+// Register answers with the configuration.
+func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error) {
+	err = s.call(ctx, Register, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", Config: s.config}
+		return nil
+	})
+	return reg, err
+}
+
+// FetchInput serves an input by the job's id.
+func (s *Server) FetchInput(ctx context.Context, url string) (body io.ReadCloser, err error) {
+	err = s.call(ctx, Fetch, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		body = io.NopCloser(strings.NewReader(s.jobs[msg.JobID(url)].input))
+		return nil
+	})
+	return body, err
+}
