@@ -33,6 +33,7 @@ type chapter struct {
 	resume msg.Position // what is before it is in the spool already
 	filter Filter
 	inside []piece // of entries, whose bytes the filter may hold
+	rest   []byte  // flushed out of the filter, and not in the spool yet
 }
 
 // piece is what the filter took of one entry.
@@ -85,7 +86,7 @@ func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 func (b *logbook) withdraw(job msg.ExecutionID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.chapters = slices.DeleteFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	b.drop(job)
 }
 
 // rewind forgets what is not in the spool, and returns where to read on.
@@ -130,6 +131,9 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 	for _, ch := range slices.Clone(b.chapters) {
 		if text := ready[ch]; len(text) > 0 {
 			if err := b.spool.AppendLog(ch.job, text, ch.next(b.last, b.index)); err != nil {
+				if b.forgotten(ch.job) {
+					continue
+				}
 				return grown, late, err
 			}
 			grown = append(grown, ch.job)
@@ -188,25 +192,42 @@ func (ch *chapter) next(last time.Time, index int) msg.Position {
 	return msg.Position{Time: last, Count: index + 1}
 }
 
-// close ends a job's log: what the filter holds goes into it, and nothing is added any more.
+// close ends a job's log: what the filter holds goes into it, and nothing is added any more. It may be repeated after an
+// error.
 func (b *logbook) close(job msg.ExecutionID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
-	if i < 0 { // nothing was written
-		return b.spool.EndLog(job)
-	}
-	ch := b.chapters[i]
-	if rest := ch.filter.Flush(); len(rest) > 0 {
-		if err := b.spool.AppendLog(job, rest, ch.next(b.last, b.index)); err != nil {
-			return err
-		}
-	}
-	if err := b.spool.EndLog(job); err != nil {
+	if err := b.end(job); err != nil && !b.forgotten(job) {
 		return err
 	}
-	b.chapters = slices.Delete(b.chapters, i, i+1)
+	b.drop(job)
 	return nil
+}
+
+func (b *logbook) end(job msg.ExecutionID) error {
+	if i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job }); i >= 0 {
+		ch := b.chapters[i]
+		if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
+			if err := b.spool.AppendLog(job, ch.rest, ch.next(b.last, b.index)); err != nil {
+				return err
+			}
+			ch.rest = nil
+		}
+	}
+	return b.spool.EndLog(job)
+}
+
+// forgotten reports whether the spool has the job no more: the server refused its ending, and it was put away.
+func (b *logbook) forgotten(job msg.ExecutionID) bool {
+	_, there := b.spool.Job(job)
+	if !there {
+		b.drop(job)
+	}
+	return !there
+}
+
+func (b *logbook) drop(job msg.ExecutionID) {
+	b.chapters = slices.DeleteFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
 }
 
 // closeAll ends all logs, and returns whose.

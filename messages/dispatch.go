@@ -88,7 +88,7 @@ type (
 
 	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
 	DrainDispatch struct{ Done func() }
-	// PoolWanted asks for the executors and how they fare.
+	// PoolWanted asks for the executors and how they fare. The runner hands it on.
 	PoolWanted struct{ Reply func(Pool) }
 )
 
@@ -112,6 +112,8 @@ func (AbortForgotten) toDispatcher()  {}
 func (WaitingJobEnded) toDispatcher() {}
 func (DrainDispatch) toDispatcher()   {}
 func (PoolWanted) toDispatcher()      {}
+
+func (PoolWanted) toRunner() {}
 
 // Pool is a picture of the dispatcher's executors and waiting jobs.
 type Pool struct {
