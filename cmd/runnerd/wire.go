@@ -131,7 +131,10 @@ func (d *daemon) openGateway(ctx context.Context) error {
 		Store: d.spool, Keys: d.identity, Log: d.log.With().Str("part", "gateway").Logger(), Host: ip, Listeners: listeners,
 		ReleaseURL: d.config.Release.URL, MaxResult: int64(d.config.Executor.MaxResult),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.gateway.Restore() // before the actors ask what has become of the jobs
 }
 
 // gatewayAddress is the configured one, or the engine's bridge. An engine that does not answer is waited for at the very
