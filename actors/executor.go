@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"path/filepath"
 	"time"
 
 	"runnerd/actors/shell"
@@ -187,143 +185,6 @@ func (e *executor) runLimit() time.Duration {
 	return e.Limits.Run
 }
 
-// prepare makes everything that must be there before the container: the job's secrets known to the mask, the directory, the
-// door.
-func (e *executor) prepare(c *shell.Ctx[msg.ToExecutor]) {
-	e.inFlight = true
-	shop, book, rec, job := e.Shop, e.book, e.record, e.job.job
-	c.Go("prepare", func(context.Context) msg.ToExecutor {
-		secrets, err := openInput(shop, job.Execution)
-		if err != nil {
-			return msg.GivenJob{Execution: job.Execution, Unreadable: true, Err: err}
-		}
-		if rec.Mask, err = shop.Vault.Seal(secrets); err != nil {
-			return msg.Prepared{Err: err}
-		}
-		book.open(job.Execution, time.Time{}, secrets) // what it prints at its start belongs to its first job
-		access, err := shop.Gateway.Admit(rec)
-		if err != nil {
-			return msg.Prepared{Err: err}
-		}
-		return msg.Prepared{Err: shop.Spool.CreateExecutor(rec, access.Files)}
-	})
-}
-
-// attach goes on with an executor that has lived before.
-func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
-	shop, book, rec := e.Shop, e.book, e.record
-	e.attached, e.retire = true, rec.Retired
-	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
-		c.About(string(job.Execution))
-		e.job = &assignment{job: job.Job, given: true}
-	}
-	c.Go("find", func(ctx context.Context) msg.ToExecutor {
-		secrets, err := shop.Vault.Unseal(rec.Mask)
-		if err != nil {
-			return msg.Found{Err: err}
-		}
-		book.learn(secrets)
-		for _, job := range shop.Spool.Jobs() {
-			if job.Executor == rec.ID && !job.Log.Ended {
-				from := job.HandedOutAt
-				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
-					from = time.Time{}
-				}
-				book.open(job.Execution, from, nil)
-			}
-		}
-		if _, err := shop.Gateway.Admit(rec); err != nil {
-			return msg.Found{Err: err}
-		}
-		all, err := shop.Driver.List(ctx)
-		for _, container := range all {
-			if container.ID == rec.ID {
-				return msg.Found{Container: &container}
-			}
-		}
-		return msg.Found{Err: err}
-	})
-}
-
-func (e *executor) prepared(c *shell.Ctx[msg.ToExecutor], err error) {
-	e.inFlight = false
-	if err != nil || e.state == stopping {
-		e.notStarted(c, fmt.Sprintf("the executor's directory cannot be made: %v", err))
-		return
-	}
-	e.pull(c)
-}
-
-func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
-	drv, key := e.Driver, e.record.Key
-	e.pullTask = c.Go("pull", func(ctx context.Context) msg.ToExecutor {
-		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
-		return msg.Pulled{Image: image, Err: err}
-	})
-}
-
-func (e *executor) pulled(c *shell.Ctx[msg.ToExecutor], m msg.Pulled) {
-	switch {
-	case e.state != pulling: // it is to stop
-	case m.Err != nil:
-		e.notStarted(c, m.Err.Error())
-	default:
-		e.record.ImageID = m.Image
-		e.dispatcher.Tell(msg.ImageFound{Executor: e.id, Image: m.Image})
-		e.enter(c, starting)
-		if e.record.Mode == msg.Files {
-			e.give(c)
-		} else {
-			e.launch(c, nil)
-		}
-	}
-}
-
-// launch creates and starts the container. All of it may be repeated.
-func (e *executor) launch(c *shell.Ctx[msg.ToExecutor], jobEnv map[string]string) {
-	e.inFlight = true
-	shop, rec := e.Shop, e.record
-	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
-		err := shop.Spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) { r.ImageID = rec.ImageID })
-		if err != nil {
-			return msg.Launched{Err: err}
-		}
-		access, err := shop.Gateway.Admit(rec)
-		if err != nil {
-			return msg.Launched{Err: err}
-		}
-		maps.Copy(access.Env, jobEnv)
-		for i, mount := range access.Mounts {
-			access.Mounts[i].Source = filepath.Join(shop.Spool.ExecutorDir(rec.ID), mount.Source)
-		}
-		spec := msg.ExecutorSpec{ID: rec.ID, Image: rec.ImageID, Limits: rec.Key.Limits, Env: access.Env, Mounts: access.Mounts,
-			Labels: map[string]string{"runnerd.image": rec.Key.Image}}
-		if err := shop.Driver.Create(ctx, spec); err != nil {
-			return msg.Launched{Err: fmt.Errorf("create the executor: %w", err)}
-		}
-		if err := shop.Driver.Start(ctx, rec.ID); err != nil {
-			return msg.Launched{Err: fmt.Errorf("start the executor: %w", err)}
-		}
-		return msg.Launched{}
-	})
-}
-
-func (e *executor) launched(c *shell.Ctx[msg.ToExecutor], err error) {
-	e.inFlight = false
-	if err != nil {
-		e.notStarted(c, err.Error())
-		return
-	}
-	e.observe(c)
-	switch e.state {
-	case starting:
-		e.limit(c, e.Limits.PickUp)
-	case stopping:
-		e.signal(c, killStep)
-	case unborn, pulling, running, settling, idle, gone:
-	}
-}
-
 // observe follows the container: its door, its output, its end.
 func (e *executor) observe(c *shell.Ctx[msg.ToExecutor]) {
 	e.observed = true
@@ -365,47 +226,6 @@ func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
 		exit, err := drv.Wait(ctx, id)
 		return msg.Exited{Exit: exit, Err: err}
 	})
-}
-
-// found goes on from what the engine says of an executor that has lived before.
-func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
-	switch {
-	case m.Err != nil: // absence is never guessed
-		e.retry(c, "find", m.Err)
-		return
-	case m.Container == nil:
-		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
-		return
-	case m.Container.State == msg.ContainerCreated && e.record.Mode != msg.Files:
-		e.enter(c, starting)
-		e.launch(c, nil)
-		return
-	case e.job != nil && e.job.given:
-		e.enter(c, running)
-	default:
-		e.enter(c, settling)
-	}
-	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
-	e.observe(c)
-	if why := e.spent(); why != "" && e.state == settling {
-		e.stop(c, why)
-	}
-}
-
-// spent says why an executor that was found again takes no more jobs.
-func (e *executor) spent() string {
-	last, ok := e.Spool.Job(e.record.Job)
-	switch {
-	case e.job != nil:
-		return ""
-	case e.retire != "":
-		return e.retire
-	case e.record.Mode != msg.Daemon && e.record.Jobs > 0:
-		return "it runs one job only, and that is over"
-	case ok && last.Stage >= msg.Ended && last.Ending.Outcome != msg.Completed:
-		return "its job was " + string(last.Ending.Outcome)
-	}
-	return ""
 }
 
 // retry repeats an engine or gateway call that failed: for as long as it takes, since an error says nothing about the

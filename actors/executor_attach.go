@@ -1,0 +1,88 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// How an executor's actor finds again what has lived before it.
+
+// attach goes on with an executor that has lived before.
+func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
+	shop, book, rec := e.Shop, e.book, e.record
+	e.attached, e.retire = true, rec.Retired
+	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
+		c.About(string(job.Execution))
+		e.job = &assignment{job: job.Job, given: true}
+	}
+	c.Go("find", func(ctx context.Context) msg.ToExecutor {
+		secrets, err := shop.Vault.Unseal(rec.Mask)
+		if err != nil {
+			return msg.Found{Err: err}
+		}
+		book.learn(secrets)
+		for _, job := range shop.Spool.Jobs() {
+			if job.Executor == rec.ID && !job.Log.Ended {
+				from := job.HandedOutAt
+				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
+					from = time.Time{}
+				}
+				book.open(job.Execution, from, nil)
+			}
+		}
+		if _, err := shop.Gateway.Admit(rec); err != nil {
+			return msg.Found{Err: err}
+		}
+		all, err := shop.Driver.List(ctx)
+		for _, container := range all {
+			if container.ID == rec.ID {
+				return msg.Found{Container: &container}
+			}
+		}
+		return msg.Found{Err: err}
+	})
+}
+
+// found goes on from what the engine says of an executor that has lived before.
+func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
+	switch {
+	case m.Err != nil: // absence is never guessed
+		e.retry(c, "find", m.Err)
+		return
+	case m.Container == nil:
+		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
+		return
+	case m.Container.State == msg.ContainerCreated && e.record.Mode != msg.Files:
+		e.enter(c, starting)
+		e.launch(c, nil)
+		return
+	case e.job != nil && e.job.given:
+		e.enter(c, running)
+	default:
+		e.enter(c, settling)
+	}
+	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
+	e.observe(c)
+	if why := e.spent(); why != "" && e.state == settling {
+		e.stop(c, why)
+	}
+}
+
+// spent says why an executor that was found again takes no more jobs.
+func (e *executor) spent() string {
+	last, ok := e.Spool.Job(e.record.Job)
+	switch {
+	case e.job != nil:
+		return ""
+	case e.retire != "":
+		return e.retire
+	case e.record.Mode != msg.Daemon && e.record.Jobs > 0:
+		return "it runs one job only, and that is over"
+	case ok && last.Stage >= msg.Ended && last.Ending.Outcome != msg.Completed:
+		return "its job was " + string(last.Ending.Outcome)
+	}
+	return ""
+}
