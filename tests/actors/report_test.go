@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -138,9 +139,14 @@ func TestWhatEndsWithoutTheServerIsReportedWhenItIsBack(t *testing.T) {
 // drain asks for an orderly end and waits for it.
 func (w *world) drain(within time.Duration) {
 	w.t.Helper()
-	done := make(chan struct{})
-	w.root.Tell(msg.Drain{Done: func() { close(done) }})
+	done := make(chan struct{}, 2)
+	asked := w.root
+	w.root.Tell(msg.Drain{Done: func() { done <- struct{}{} }})
 	w.until("it is drained", within, func() bool {
+		if w.root != asked { // it was started again meanwhile
+			asked = w.root
+			w.root.Tell(msg.Drain{Done: func() { done <- struct{}{} }})
+		}
 		select {
 		case <-done:
 			return true
@@ -186,7 +192,7 @@ func TestADrainDoesNotWaitForAServerThatIsAway(t *testing.T) {
 
 func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 	status := func(w *world) msg.Status {
-		s, err := shell.Ask(t.Context(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+		s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
 		if err != nil {
 			t.Fatal(err)
 		}

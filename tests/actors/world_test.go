@@ -50,8 +50,6 @@ type world struct {
 	gateway *fakes.Gateway
 	sys     *shell.System
 	root    shell.Ref[msg.ToRunner]
-	tended  chan struct{} // closed when the watch for its crash has ended
-	quit    chan struct{}
 	config  *settings
 }
 
@@ -196,8 +194,11 @@ func (w *world) restart() {
 	w.start()
 }
 
-// crashed reports whether the runner itself has given up; the service manager starts it again.
+// serviceManager starts the runner again when it has given up.
 func (w *world) serviceManager() {
+	if w.sys == nil {
+		return
+	}
 	select {
 	case <-w.sys.Fatal():
 		w.restart()
@@ -237,7 +238,10 @@ func (w *world) busyActors() (busy []string) {
 
 // passes lets time go by in which the invariants hold.
 func (w *world) passes(d time.Duration) {
-	time.Sleep(d)
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(min(tick, time.Until(end))) {
+		synctest.Wait()
+		w.serviceManager()
+	}
 	synctest.Wait()
 }
 

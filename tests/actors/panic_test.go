@@ -1,0 +1,155 @@
+package actors_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"runnerd/actors/shell"
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+	"runnerd/tests/fakes"
+)
+
+// point is a place in a turn at which an actor may crash: before or after the n-th message of a type to an actor.
+type point struct {
+	actor   string
+	message string
+	after   bool
+	n       int
+}
+
+func (p point) String() string {
+	when := "before"
+	if p.after {
+		when = "after"
+	}
+	return fmt.Sprintf("%s crashes %s message %d of type %s", p.actor, when, p.n, p.message)
+}
+
+// saboteur is the scheduler of production with a crash at one point, and a list of the points it came by.
+type saboteur struct {
+	shell.Scheduler
+	at      point
+	poison  func(path string, message any) bool
+	mu      sync.Mutex
+	inside  map[string]bool // by path: between the two points of a message
+	visited map[point]int
+	order   []point
+	struck  bool
+}
+
+func newSaboteur(at point) *saboteur {
+	return &saboteur{Scheduler: shell.Live(), at: at, inside: map[string]bool{}, visited: map[point]int{}}
+}
+
+func (s *saboteur) Point(path string, message any) {
+	if s.poison != nil && s.poison(path, message) {
+		s.strike()
+		panic("poison")
+	}
+	if s.passes(path, message) {
+		panic("sabotage")
+	}
+}
+
+func (s *saboteur) strike() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.struck = true
+}
+
+// passes notes the point, and reports whether it is the one to crash at.
+func (s *saboteur) passes(path string, message any) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := point{actor: path, message: strings.TrimPrefix(fmt.Sprintf("%T", message), "messages."), after: s.inside[path]}
+	s.inside[path] = !s.inside[path]
+	s.visited[p]++
+	p.n = s.visited[p]
+	s.order = append(s.order, p)
+	if p != s.at || s.struck {
+		return false
+	}
+	s.struck, s.inside[path] = true, false
+	return true
+}
+
+// day is a history in which every actor hears almost everything that it can hear.
+func day(w *world) {
+	w.image("other", fakes.Plugin{SettlesIn: 20 * time.Millisecond, AbortsIn: 20 * time.Millisecond})
+	w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
+	w.image("mute", fakes.Plugin{NeverAsks: true})
+	w.server.Script(fakes.Register, fakes.Call{Fails: errNoAnswer})
+	w.server.Script(fakes.Confirm, fakes.Call{Fails: errNoAnswer}, fakes.Call{}, fakes.Call{Fails: refusal(401, 0)})
+	w.server.Script(fakes.Log, fakes.Call{AnswerLost: errNoAnswer})
+	w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(500, 0)})
+	w.engine.Script(fake.List, fake.Call{Fails: errNoAnswer})
+	w.engine.Script(fake.Wait, fake.Call{Takes: 50 * time.Millisecond, Fails: errNoAnswer})
+	w.engine.Script(fake.Logs, fake.Call{Takes: 30 * time.Millisecond, Fails: errNoAnswer})
+	w.start()
+	tasks := map[string]fakes.Task{
+		"short":  {Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: 50 * time.Millisecond, Trails: []string{"two"}}},
+		"again":  {Image: "plugin", Kind: msg.Script, Errand: fakes.Errand{Prints: []string{"one"}, Works: 20 * time.Millisecond}},
+		"long":   {Image: "other", Errand: fakes.Errand{Works: 30 * time.Second, Prints: []string{"one"}}},
+		"doomed": {Image: "stubborn", Errand: fakes.Errand{Hangs: true, Prints: []string{"one"}}},
+		"mute":   {Image: "mute", Errand: fakes.Errand{}},
+		"dies":   {Image: "plugin", Errand: fakes.Errand{Dies: 3}},
+	}
+	var ids []msg.JobID
+	for _, name := range []string{"short", "again", "long", "doomed", "mute", "dies"} {
+		ids = append(ids, w.server.Submit(tasks[name]))
+	}
+	w.until("the doomed one is ours", 3*time.Hour, func() bool { return w.server.Confirmed(ids[3]) })
+	w.server.Abort(ids[3], "doomed")
+	for _, id := range ids {
+		w.ends(id)
+	}
+	for n, want := range []msg.Outcome{msg.Completed, msg.Completed, msg.Completed, msg.Aborted, msg.Failed, msg.Failed} {
+		if f, _ := w.server.FinishOf(ids[n]); f.Outcome != want {
+			w.t.Errorf("%s is %s (%s), want %s", ids[n], f.Outcome, f.Message, want)
+		}
+	}
+	w.nothingIsLeft()
+	w.passes(2 * time.Minute) // of eviction
+	w.drain(time.Minute)
+	if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 {
+		w.t.Errorf("after the drain are left: %v, %v", w.alive(), w.spool.Executors())
+	}
+	if log, ended := w.server.LogOf(ids[0]); log != "one\ntwo\n" || !ended {
+		w.t.Errorf("the log of the short one is %q, ended: %v", log, ended)
+	}
+}
+
+// aDay runs a day with a crash.
+func aDay(t *testing.T, at point) *saboteur {
+	s := newSaboteur(at)
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.scheduler = s
+		day(w)
+	})
+	return s
+}
+
+func TestACrashAtAnyPointOfAnyActorLosesNothing(t *testing.T) {
+	first := aDay(t, point{})
+	points := first.order
+	if testing.Short() {
+		points = slices.DeleteFunc(points, func(p point) bool { return p.n > 2 })
+	}
+	struck := 0
+	for _, p := range points {
+		t.Run(p.String(), func(t *testing.T) {
+			if aDay(t, p).struck {
+				struck++
+			}
+		})
+	}
+	t.Logf("%d of %d crashes", struck, len(points))
+	if struck < len(points)*9/10 {
+		t.Errorf("only %d of %d points were reached again", struck, len(points))
+	}
+}
