@@ -168,14 +168,14 @@ func (e *executor) resultStored(c *shell.Ctx[msg.ToExecutor], v msg.ResultStored
 func (e *executor) conclude(c *shell.Ctx[msg.ToExecutor], ending msg.Ending) {
 	e.job.verdict = &ending
 	spool, book, job := e.Spool, e.book, e.job.job.Execution
-	silent := e.state == pulling || e.state == unborn // no container, no output
-	tail := ending.Outcome == msg.Failed && !silent
+	given := e.job.given
+	tail := ending.Outcome == msg.Failed && e.state != pulling
 	c.Go("end job", func(context.Context) msg.ToExecutor {
 		if tail {
 			ending.Message += lastLines(spool, job)
 		}
 		stands, err := spool.End(job, ending)
-		if err == nil && silent {
+		if err == nil && !given { // no actor but this one knows whose the log is
 			err = book.close(job)
 		}
 		return msg.JobEnded{Execution: job, Ending: stands, Err: err}

@@ -15,6 +15,7 @@ type action struct {
 	adopt *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
 	reap  msg.ExecutorID      // a container of ours that no record knows
 	lost  *lostJob
+	mute  msg.ExecutionID // it has its ending, and nobody is left who would end its log
 }
 
 // lostJob was handed out to an executor of which nothing is left: neither container nor record, and so no result either.
@@ -37,9 +38,13 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 		}
 	}
 	for _, job := range jobs {
-		if job.Stage == msg.HandedOut && !known[job.Executor] {
+		switch {
+		case known[job.Executor]: // its actor knows
+		case job.Stage == msg.HandedOut:
 			todo = append(todo, action{lost: &lostJob{job.Execution, "its executor " + string(job.Executor) +
 				" is gone, and with it the directory that its result would be in"}})
+		case job.Stage > msg.HandedOut && !job.Log.Ended:
+			todo = append(todo, action{mute: job.Execution})
 		}
 	}
 	return todo

@@ -191,22 +191,20 @@ func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) 
 	switch {
 	case x == nil:
 	case down.Crash == nil:
-		c.Cancel(evictionOf(x.id))
-		delete(d.members, x.id)
-		d.waitAgain(x.job) // its end overtakes its last words: only the spool knows whether it took the job
+		d.leave(c, x)
 	default:
 		d.crashed(c, x, down.Crash)
 	}
 	d.dispatch(c)
 }
 
-// waitAgain lets a job wait that was assigned and not taken.
-func (d *dispatcher) waitAgain(w *waiting) {
-	if w == nil {
-		return
-	}
-	if rec, ok := d.Spool.Job(w.job.Execution); ok && rec.Stage < msg.HandedOut {
-		d.waiting[w.job.Execution] = *w
+// leave forgets an executor of which nothing is left. Its end overtakes its last words: only the spool knows whether it took
+// its job.
+func (d *dispatcher) leave(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	c.Cancel(evictionOf(x.id))
+	delete(d.members, x.id)
+	if rec, ok := d.Spool.Job(x.jobID()); ok && rec.Stage < msg.HandedOut {
+		d.waiting[rec.Execution] = *x.job
 	}
 }
 
@@ -242,22 +240,57 @@ func (d *dispatcher) crashCounted(c *shell.Ctx[msg.ToDispatcher], m msg.CrashCou
 	c.After("respawn "+string(x.id), respawn.after(x.crashes, c.Chance()), msg.RespawnDue{Executor: x.id})
 }
 
-// revive gives an executor a new actor; an assignment that was not handed out is repeated.
+// revive gives an executor whose actor crashed a new one, if anything is left of it. An assignment that was not handed out
+// is repeated.
 func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	if x == nil {
 		return
 	}
-	stopping := x.state == slotStopping
-	d.spawn(c, x)
-	if x.job != nil {
-		if rec, ok := d.Spool.Job(x.job.job.Execution); ok && rec.Stage < msg.HandedOut {
-			x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
-		} else if !ok || rec.Stage > msg.HandedOut {
-			x.job = nil
-		}
+	d.reportAll(x.id) // what the actor had to say of them may be lost
+	onItsWay := x.state == slotStopping || x.state == slotGone
+	open := d.open(c, x)
+	if !open {
+		x.job = nil
 	}
-	if stopping {
+	if !d.recorded(x.id) && (onItsWay || !open) { // not made yet, or cleared away
+		d.leave(c, x)
+		return
+	}
+	d.spawn(c, x)
+	if rec, _ := d.Spool.Job(x.jobID()); open && rec.Stage < msg.HandedOut {
+		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
+	}
+	if onItsWay {
 		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
+	}
+}
+
+// open reports whether the executor's job has no ending yet. One that has is reported; if it was never handed out, nobody
+// else knows of its log any more.
+func (d *dispatcher) open(c *shell.Ctx[msg.ToDispatcher], x *member) bool {
+	rec, ok := d.Spool.Job(x.jobID())
+	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
+		d.endWaiting(c, rec.Job, rec.Abort)
+	}
+	return ok && rec.Stage < msg.Ended
+}
+
+func (x *member) jobID() msg.ExecutionID {
+	if x.job == nil {
+		return ""
+	}
+	return x.job.job.Execution
+}
+
+func (d *dispatcher) recorded(id msg.ExecutorID) bool {
+	return slices.ContainsFunc(d.Spool.Executors(), func(rec msg.ExecutorRecord) bool { return rec.ID == id })
+}
+
+func (d *dispatcher) reportAll(of msg.ExecutorID) {
+	for _, job := range d.Spool.Jobs() {
+		if job.Executor == of {
+			d.reporter.Tell(msg.Report{Execution: job.Execution})
+		}
 	}
 }
 

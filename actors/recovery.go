@@ -86,22 +86,34 @@ func (r *recovery) tidy(c *shell.Ctx[msg.ToRecovery]) {
 	c.Go("tidy", func(ctx context.Context) msg.ToRecovery {
 		var errs []error
 		for _, a := range todo {
-			if a.lost != nil {
-				errs = append(errs, end(shop.Spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why}))
-			} else if err := shop.Driver.Remove(ctx, a.reap); err != nil {
-				errs = append(errs, fmt.Errorf("remove executor %s, which nobody needs: %w", a.reap, err))
-			}
+			errs = append(errs, a.tidy(ctx, shop))
 		}
 		return msg.Tidied{Err: errors.Join(errs...)}
 	})
 }
 
+func (a action) tidy(ctx context.Context, shop Shop) error {
+	switch {
+	case a.lost != nil:
+		return end(shop.Spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why})
+	case a.mute != "":
+		return shop.Spool.EndLog(a.mute)
+	}
+	if err := shop.Driver.Remove(ctx, a.reap); err != nil {
+		return fmt.Errorf("remove executor %s, which nobody needs: %w", a.reap, err)
+	}
+	return nil
+}
+
 func (r *recovery) done(c *shell.Ctx[msg.ToRecovery]) {
 	for _, a := range r.todo {
-		if a.lost != nil {
-			r.reporter.Tell(msg.Report{Execution: a.lost.id})
-		} else {
+		if a.reap != "" {
 			c.Log().Info().Str("executor", string(a.reap)).Msg("executor that nobody needs is removed")
+		}
+	}
+	for _, job := range r.Spool.Jobs() { // what the actors of before had to say of it may be lost
+		if job.Stage >= msg.HandedOut {
+			r.reporter.Tell(msg.Report{Execution: job.Execution})
 		}
 	}
 	r.dispatcher.Tell(msg.AdoptionEnded{})

@@ -135,8 +135,8 @@ func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRec
 		total = end
 	}
 	has, err := release.AppendLog(ctx, job.ID, todo.offset, text, total)
-	if resume, ok := resumeAt(err, job); ok {
-		has, err = resume, nil
+	if resume, ok := resumeAt(err, job); ok { // it took nothing, not even the total
+		return false, spool.AckLog(job.Execution, resume)
 	}
 	if err != nil {
 		return false, err
