@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -117,6 +119,11 @@ func (d *door) leave(w *watch) {
 func (d *door) stray(j, atWork *job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	level := zerolog.InfoLevel
+	if j == d.job { // most often the file was faster, and that is all
+		level = zerolog.DebugLevel
+	}
+	d.log.WithLevel(level).Str("job", string(j.execution)).Msg("a callback came for a job that is closed")
 	switch {
 	case j == d.before && d.phase == running && atWork == d.job:
 		d.unstarted()

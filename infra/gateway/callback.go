@@ -60,7 +60,6 @@ func (d *door) called(w http.ResponseWriter, r *http.Request, j *job) {
 	atWork := d.openJob()
 	if atWork != j {
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, d.g.MaxResult))
-		d.log.Info().Str("job", string(j.execution)).Msg("a callback came for a job that is closed")
 		d.stray(j, atWork)
 		w.WriteHeader(http.StatusNoContent)
 		return

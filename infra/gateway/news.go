@@ -52,7 +52,7 @@ func (n *news) end(cause error) {
 }
 
 // Watch reports what happens at the executor's door until ctx ends: first what is so now (which SDK it is, the result of its
-// newest job if the spool still has that job, a GET that is held), then every change. A newer watch ends the older.
+// newest job if the spool still has that job or it is to retire, a GET that is held), then every change. A newer watch ends the older.
 func (g *Gateway) Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error {
 	d, err := g.find(id)
 	if err != nil {
@@ -116,7 +116,7 @@ func (d *door) tellAfresh(stop context.CancelCauseFunc) {
 	}
 	visits = append(visits, pending...)
 	if d.result != nil {
-		if _, kept := d.g.Store.Job(d.result.Execution); kept {
+		if _, kept := d.g.Store.Job(d.result.Execution); kept || d.result.Retire != "" {
 			visits = append(visits, *d.result)
 		}
 	}
