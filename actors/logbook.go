@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -12,6 +13,9 @@ import (
 // logbook turns the output of one executor into the logs of its jobs. Entries stamped before a job's hand-out belong to the
 // job before; what enters the spool is masked. A job's part of it is a chapter.
 //
+// The engine stamps an entry when it reads it, and on a busy machine that is many milliseconds after it was written: later
+// than the next hand-out, which takes one or two. So where two jobs follow closely, the plugin's own word counts too: see pickUp.
+//
 // The filter holds bytes back, so the position that goes into the spool with a text is that of the first byte not yet in
 // it: reading on from there after a loss repeats nothing and leaves nothing out.
 type logbook struct {
@@ -22,14 +26,25 @@ type logbook struct {
 	mu       sync.Mutex
 	secrets  []msg.Secret // of all its jobs: a later one may print what an earlier one left behind
 	chapters []*chapter   // that may still grow, in order
+	marked   bool         // pickUp was read, and its job has no chapter yet
+	silent   bool         // the plugin does not print pickUp
 	last     time.Time    // stamp of the newest entry
 	index    int          // how many entries before the newest bear that stamp
 }
+
+// pickUp is what both official SDKs print when they go and ask for a job that is not their first: all that the job before
+// wrote is before it in the executor's output.
+const pickUp = "Detected input context value change"
+
+// lag bounds how long the engine may take to stamp an entry: a tenth of it has been seen. A plugin that has not printed pickUp
+// by then does not print it, and the stamps alone decide.
+const lag = 500 * time.Millisecond
 
 // chapter is the log of one job while it may still grow.
 type chapter struct {
 	job    msg.ExecutionID
 	from   time.Time    // its output begins here
+	begun  bool         // false: what comes may still be the last words of the job before
 	resume msg.Position // what is before it is in the spool already
 	filter Filter
 	inside []piece // of entries, whose bytes the filter may hold
@@ -52,7 +67,10 @@ func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret
 			return
 		}
 	}
-	b.chapters = append(b.chapters, b.begin(job, from))
+	ch := b.begin(job, from)
+	ch.begun = len(b.chapters) == 0 || b.marked || b.silent
+	b.marked = false
+	b.chapters = append(b.chapters, ch)
 	slices.SortStableFunc(b.chapters, func(x, y *chapter) int { return x.from.Compare(y.from) })
 }
 
@@ -75,7 +93,7 @@ func (b *logbook) known() []msg.Secret {
 }
 
 func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
-	ch := &chapter{job: job, from: from, filter: b.newFilter(b.secrets)}
+	ch := &chapter{job: job, from: from, begun: true, filter: b.newFilter(b.secrets)}
 	if rec, ok := b.spool.Job(job); ok {
 		ch.resume = rec.Log.Resume
 	}
@@ -86,10 +104,16 @@ func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 func (b *logbook) withdraw(job msg.ExecutionID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, ch := range b.chapters {
+		if ch.job == job {
+			b.marked = ch.begun
+		}
+	}
 	b.drop(job)
 }
 
-// rewind forgets what is not in the spool, and returns where to read on.
+// rewind forgets what is not in the spool, and returns where to read on. Whether pickUp was in what is there already is not
+// known: the stamps alone decide then.
 func (b *logbook) rewind() msg.Position {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,6 +125,7 @@ func (b *logbook) rewind() msg.Position {
 		return msg.Position{Time: time.Now()}
 	}
 	from := b.chapters[0].resume
+	b.marked = !from.Time.IsZero()
 	if from.Time.IsZero() {
 		from.Time = b.chapters[0].from
 	}
@@ -122,6 +147,7 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		}
 		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
 		*skip = 0
+		b.mark(e)
 		if ch := b.owner(e.Time); ch != nil {
 			ready[ch] = append(ready[ch], ch.take(at, e.Text)...)
 		} else {
@@ -129,23 +155,38 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		}
 	}
 	for _, ch := range slices.Clone(b.chapters) {
-		if text := ready[ch]; len(text) > 0 {
+		if text := append(ch.rest, ready[ch]...); len(text) > 0 {
 			if err := b.spool.AppendLog(ch.job, text, ch.next(b.last, b.index)); err != nil {
 				if b.forgotten(ch.job) {
 					continue
 				}
 				return grown, late, err
 			}
+			ch.rest = nil
 			grown = append(grown, ch.job)
 		}
 	}
 	return grown, late, nil
 }
 
+// mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come.
+func (b *logbook) mark(e msg.LogEntry) {
+	said := bytes.Contains(e.Text, []byte(pickUp))
+	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return !ch.begun })
+	switch {
+	case i < 0:
+		b.marked = b.marked || said
+	case said:
+		b.chapters[i].begun = true
+	case e.Time.Sub(b.chapters[i].from) > lag:
+		b.chapters[i].begun, b.silent = true, true
+	}
+}
+
 // owner is the newest chapter that had begun at that time.
 func (b *logbook) owner(t time.Time) *chapter {
 	for _, ch := range slices.Backward(b.chapters) {
-		if !t.Before(ch.from) {
+		if !t.Before(ch.from) && ch.begun {
 			return ch
 		}
 	}
@@ -226,8 +267,12 @@ func (b *logbook) forgotten(job msg.ExecutionID) bool {
 	return !there
 }
 
+// drop takes a chapter out. The oldest that is left needs no pickUp: there is nobody before it to whom words could belong.
 func (b *logbook) drop(job msg.ExecutionID) {
 	b.chapters = slices.DeleteFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	if len(b.chapters) > 0 {
+		b.chapters[0].begun = true
+	}
 }
 
 // closeAll ends all logs, and returns whose.

@@ -28,7 +28,9 @@ type poller struct {
 	runner     msg.Receiver[msg.ToRunner]
 
 	open     bool
-	asking   bool                        // RoomWanted is out, or a reserve, or the wait before the next
+	asking   bool // RoomWanted is out, or a reserve, or the wait before the next
+	polling  bool // a reserve is out
+	poll     shell.Task
 	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
 	failures int                         // reserves in a row
 }
@@ -60,6 +62,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 		p.ask(c)
 	case msg.IntakeClosed:
 		p.open = false
+		p.hangUp()
 	case msg.Room:
 		p.reserve(c, m.N-len(p.pending))
 	case msg.JobsReserved:
@@ -90,8 +93,9 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 		p.asking = false
 		return
 	}
+	p.polling = true
 	release, spool := p.release, p.spool
-	c.Go("reserve", func(ctx context.Context) msg.ToPoller {
+	p.poll = c.Go("reserve", func(ctx context.Context) msg.ToPoller {
 		if err := spool.Room(); err != nil {
 			return msg.JobsReserved{Err: err}
 		}
@@ -106,7 +110,17 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 
 var errAnsweredTooSoon = errors.New("reserve: the server answers an empty long poll at once")
 
+// hangUp ends the long poll, which else could bring jobs for most of a minute. One that was on its way is offered again when
+// its lease has run out.
+func (p *poller) hangUp() {
+	if p.polling {
+		p.poll.Cancel()
+		p.polling, p.asking = false, false
+	}
+}
+
 func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
+	p.polling = false
 	for _, offer := range m.Offers {
 		p.pending[offer.Execution] = &taking{job: offer.Job}
 		p.take(c, offer)

@@ -1,0 +1,118 @@
+package actors
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// shelf is the part of a spool that a logbook uses.
+type shelf struct {
+	Spool
+	logs map[msg.ExecutionID]string
+}
+
+func (s shelf) Job(msg.ExecutionID) (msg.JobRecord, bool) { return msg.JobRecord{}, true }
+func (s shelf) EndLog(msg.ExecutionID) error              { return nil }
+func (s shelf) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error {
+	s.logs[id] += string(text)
+	return nil
+}
+
+// clear is a filter that masks nothing and holds nothing back.
+type clear struct{}
+
+func (clear) Write(p []byte) []byte { return p }
+func (clear) Flush() []byte         { return nil }
+func (clear) Held() int             { return 0 }
+
+func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing.T) {
+	const mark = "I1 watcher.go:64] " + pickUp
+	type event struct {
+		at       time.Duration
+		open     msg.ExecutionID // a job is handed out
+		withdraw msg.ExecutionID // it was not, after all
+		close    msg.ExecutionID // its log is complete
+		says     string          // an entry with that stamp is read
+	}
+	for _, row := range []struct {
+		when            string
+		events          []event
+		one, two, three string
+	}{
+		{
+			when:   "the engine keeps up",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, says: mark}, {at: 3, open: "two"}, {at: 4, says: "b"}},
+			one:    "a " + mark, two: "b",
+		},
+		{
+			when:   "the engine is behind by a job",
+			events: []event{{open: "one"}, {at: 3, open: "two"}, {at: 4, says: "a"}, {at: 4, says: mark}, {at: 5, says: "b"}},
+			one:    "a", two: mark + " b",
+		},
+		{
+			when: "the engine is behind by two jobs",
+			events: []event{{open: "one"}, {at: 3, open: "two"}, {at: 5, open: "three"}, {at: 6, says: "a"}, {at: 6, says: mark},
+				{at: 6, says: "b"}, {at: 6, says: mark}, {at: 7, says: "c"}},
+			one: "a", two: mark + " b", three: mark + " c",
+		},
+		{
+			when:   "only the reader is behind",
+			events: []event{{open: "one"}, {at: 3, open: "two"}, {at: 1, says: "a"}, {at: 2, says: mark}, {at: 4, says: "b"}},
+			one:    "a " + mark, two: "b",
+		},
+		{
+			when: "a hand-out fails and is repeated",
+			events: []event{{open: "one"}, {at: 2, says: "a"}, {at: 2, says: mark}, {at: 3, open: "two"}, {withdraw: "two"},
+				{at: 4, open: "three"}, {at: 5, says: "c"}},
+			one: "a " + mark, three: "c",
+		},
+		{
+			when:   "the job before is over and done with",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {close: "one"}, {at: 3, open: "two"}, {at: 4, says: "b"}},
+			one:    "a", two: "b",
+		},
+		{
+			when: "the job before is over when the next has been handed out",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 3, open: "two"}, {close: "one"}, {at: 4, says: "b"},
+				{at: 5, says: mark}, {at: 6, open: "three"}, {at: 7, says: "c"}},
+			one: "a", two: "b " + mark, three: "c",
+		},
+		{
+			when: "the plugin does not say that it goes for its next job",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3 + lag, says: "b"}, {at: 4 + lag, open: "three"},
+				{at: 5 + lag, says: "c"}},
+			one: "a", two: "b", three: "c",
+		},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			store := shelf{logs: map[msg.ExecutionID]string{}}
+			book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+			begun := time.Now()
+			for _, e := range row.events {
+				switch skip := 0; {
+				case e.open != "":
+					book.open(e.open, begun.Add(e.at), nil)
+				case e.withdraw != "":
+					book.withdraw(e.withdraw)
+				case e.close != "":
+					if err := book.close(e.close); err != nil {
+						t.Fatal(err)
+					}
+				default:
+					entry := msg.LogEntry{Time: begun.Add(e.at), Text: []byte(e.says + " ")}
+					if _, late, err := book.write([]msg.LogEntry{entry}, &skip); err != nil || late > 0 {
+						t.Fatalf("%q: %d bytes are late, %v", e.says, late, err)
+					}
+				}
+			}
+			for job, want := range map[msg.ExecutionID]string{"one": row.one, "two": row.two, "three": row.three} {
+				if got := strings.TrimSpace(store.logs[job]); got != want {
+					t.Errorf("the log of job %s is %q, want %q", job, got, want)
+				}
+			}
+		})
+	}
+}
