@@ -155,6 +155,9 @@ func (e *executor) resultStored(c *shell.Ctx[msg.ToExecutor], v msg.ResultStored
 		e.takeNoMore(c, v.Retire)
 	}
 	if e.job == nil || e.job.job.Execution != v.Execution {
+		if v.Retire != "" && e.state == settling { // stored before this actor came
+			e.stop(c, v.Retire)
+		}
 		return
 	}
 	if e.job.giving {
