@@ -36,21 +36,22 @@ type executor struct {
 	book       *logbook // guarded by its own mutex
 
 	// Owned by Receive.
-	record    msg.ExecutorRecord
-	seq       uint64
-	state     life
-	entered   uint64 // counts the states entered, so that a limit belongs to one
-	job       *assignment
-	held      bool // its GET waits
-	sdk       msg.SDK
-	retire    string    // why it takes no more jobs
-	exit      *msg.Exit // seen
-	logsEnded bool
-	inFlight  bool // directory or container is being made: that must not be overtaken
-	observed  bool // the container's output and end are followed
-	pullTask  shell.Task
-	attached  bool // it has lived before this actor
-	tries     int  // of the engine call that fails now
+	record     msg.ExecutorRecord
+	seq        uint64
+	state      life
+	entered    uint64 // counts the states entered, so that a limit belongs to one
+	job        *assignment
+	held       bool // its GET waits
+	sdk        msg.SDK
+	retire     string    // why it takes no more jobs
+	exit       *msg.Exit // seen
+	logsEnded  bool
+	readsSince time.Time // zero: its output is not being read
+	inFlight   bool      // directory or container is being made: that must not be overtaken
+	observed   bool      // the container's output and end are followed
+	pullTask   shell.Task
+	attached   bool // it has lived before this actor
+	tries      int  // of the engine call that fails now
 }
 
 // assignment is the executor's job until its ending is in the spool.
@@ -116,7 +117,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.LogCloseDue:
 		e.closeLog(c, m.Execution)
 	case msg.LogClosed:
-		e.reporter.Tell(msg.Report(m))
+		e.logClosed(c, m)
 	case msg.NotNoted:
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:
@@ -202,6 +203,7 @@ func (e *executor) watchDoor(c *shell.Ctx[msg.ToExecutor]) {
 
 func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	drv, book, id := e.Driver, e.book, e.id
+	e.readsSince = time.Now()
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		from := book.rewind()
 		skip := from.Skip

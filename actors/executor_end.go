@@ -147,6 +147,7 @@ func (e *executor) exited(c *shell.Ctx[msg.ToExecutor], m msg.Exited) {
 }
 
 func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
+	e.readsSince = time.Time{}
 	if err != nil && !errors.Is(err, msg.ErrNoExecutor) && e.state != gone {
 		e.retry(c, "logs", err)
 		return

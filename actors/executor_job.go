@@ -103,6 +103,7 @@ func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
 func (e *executor) hasJob(c *shell.Ctx[msg.ToExecutor]) {
 	e.job.given, e.job.giving, e.held = true, false, false
 	e.record.Jobs++
+	e.record.Before = e.record.Job
 	e.record.Job, e.record.IdleSince = e.job.job.Execution, time.Time{}
 	e.enter(c, running)
 }
@@ -252,7 +253,11 @@ func (e *executor) waits(c *shell.Ctx[msg.ToExecutor]) {
 	}
 	e.noteIdle(c)
 	e.dispatcher.Tell(msg.Idle{Executor: e.id, Seq: e.seq, Since: e.record.IdleSince})
-	c.After("close log "+string(e.record.Job), e.Limits.Quiet, msg.LogCloseDue{Execution: e.record.Job})
+	for _, job := range []msg.ExecutionID{e.record.Before, e.record.Job} { // after a restart the older one may be open too
+		if job != "" {
+			e.closeLater(c, job)
+		}
+	}
 }
 
 // noteIdle keeps the time of the first hold in the executor's record.
@@ -280,15 +285,30 @@ func (e *executor) noted(change func(*msg.ExecutorRecord)) func(context.Context)
 	}
 }
 
-// closeLog: an executor that waits for its next job and has been quiet has said all about the last one.
+func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
+	c.After("close log "+string(job), e.Limits.Quiet, msg.LogCloseDue{Execution: job})
+}
+
+// closeLog: an executor that waits for its next job and has been quiet has said all about the last one. While its output is
+// not read, nobody knows whether it is quiet.
 func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
+	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
+		e.closeLater(c, job)
+		return
+	}
 	book := e.book
 	c.Go("close log", func(context.Context) msg.ToExecutor {
-		if err := book.close(job); err != nil {
-			return msg.LogsEnded{Err: err} // read on from what is durable
-		}
-		return msg.LogClosed{Execution: job}
+		return msg.LogClosed{Execution: job, Err: book.close(job)}
 	})
+}
+
+func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
+	if m.Err != nil {
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("log is not closed yet")
+		e.closeLater(c, m.Execution)
+		return
+	}
+	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
 
 func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {

@@ -214,8 +214,8 @@ func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *s
 	if x.state == slotIdle {
 		x.state = slotBusy
 	}
-	counted := msg.CrashCounted{Executor: x.id, Execution: msg.ExecutionID(crash.Subject)}
-	if crash.Subject == "" {
+	counted := msg.CrashCounted{Executor: x.id, Execution: cmp.Or(msg.ExecutionID(crash.Subject), x.jobID())}
+	if counted.Execution == "" {
 		d.crashCounted(c, counted)
 		return
 	}

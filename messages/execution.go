@@ -55,8 +55,11 @@ type (
 	LateOutput struct{ Bytes int }
 	// LogsEnded: the engine's log is read to its end; or Err.
 	LogsEnded struct{ Err error }
-	// LogClosed: the job's log is complete.
-	LogClosed struct{ Execution ExecutionID }
+	// LogClosed: the job's log is complete; or Err.
+	LogClosed struct {
+		Execution ExecutionID
+		Err       error
+	}
 	// NotNoted: the executor's record lacks the time of its first hold, or why it takes no more jobs.
 	NotNoted struct{ Err error }
 	// JobEnded: the job's ending stands in the spool.

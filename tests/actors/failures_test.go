@@ -118,7 +118,7 @@ func TestAResultCountsWhateverThePluginDoesAfterIt(t *testing.T) {
 					t.Errorf("the next one took %v", took)
 				}
 				w.nothingIsLeft()
-				if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+				if log, _ := w.logOf(id); log != "one\ntwo\n" {
 					t.Errorf("the log is %q", log)
 				}
 			})
@@ -157,7 +157,7 @@ func TestAnEngineThatIsAwayForAMinuteCostsNoRunningJob(t *testing.T) {
 		w.engine.Down(nil)
 		w.completes(id)
 		w.nothingIsLeft()
-		if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+		if log, _ := w.logOf(id); log != "one\ntwo\n" {
 			t.Errorf("the log is %q", log)
 		}
 	})

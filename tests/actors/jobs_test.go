@@ -20,7 +20,7 @@ func TestOneJobRunsAndNothingIsLeftOfIt(t *testing.T) {
 			t.Errorf("the server has %+v", f)
 		}
 		w.nothingIsLeft()
-		log, ended := w.server.LogOf(id)
+		log, ended := w.logOf(id)
 		if !ended || strings.Contains(log, "hunter2") || !strings.HasPrefix(log, "hello\nthe word is ") || !strings.HasSuffix(log, "\nbye\n") {
 			t.Errorf("its log is %q, ended: %v", log, ended)
 		}
@@ -142,7 +142,7 @@ func TestWithFilesOnlyAJobsInputIsThereBeforeItsExecutorStarts(t *testing.T) {
 		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"read"}, Works: time.Second, FileOnly: true}})
 		w.completes(id)
 		w.nothingIsLeft()
-		if log, _ := w.server.LogOf(id); log != "read\n" {
+		if log, _ := w.logOf(id); log != "read\n" {
 			t.Errorf("its log is %q", log)
 		}
 	})

@@ -41,13 +41,17 @@ func (w *world) checkCapacity() {
 	}
 }
 
-// capacityAt is the highest that may have been known then.
+// coming bounds how long an executor is on its way to its container. One that was on its way when the capacity was lowered
+// has a job, and goes on.
+const coming = time.Minute
+
+// capacityAt is the highest that may have been known when the executor was decided on.
 func (w *world) capacityAt(at time.Time) (n int) {
-	for _, c := range w.caps {
-		if c.at.After(at) {
-			break
+	for i, c := range w.caps {
+		over := i+1 < len(w.caps) && w.caps[i+1].at.Before(at.Add(-coming))
+		if !over && !c.at.After(at) {
+			n = max(n, c.n)
 		}
-		n = c.n
 	}
 	return n
 }

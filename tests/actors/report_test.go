@@ -36,7 +36,7 @@ func TestTheFinishDoesNotWaitLongerThanThirtySecondsForTheLog(t *testing.T) {
 			t.Errorf("it was finished after %v with %d bytes of log", took, f.LogBytes)
 		}
 		w.nothingIsLeft()
-		if log, ended := w.server.LogOf(id); log != "one\n" || !ended {
+		if log, ended := w.logOf(id); log != "one\n" || !ended {
 			t.Errorf("the log is %q, ended: %v", log, ended)
 		}
 	})
@@ -60,7 +60,7 @@ func TestALogReachesTheServerOnceWhateverHappensOnTheWay(t *testing.T) {
 				w.completes(id)
 				w.nothingIsLeft()
 				whole := strings.Join(append(lines, lines...), "\n") + "\n"
-				if log, ended := w.server.LogOf(id); log != whole || !ended {
+				if log, ended := w.logOf(id); log != whole || !ended {
 					t.Errorf("the log has %d bytes, want %d; ended: %v", len(log), len(whole), ended)
 				}
 			})
@@ -81,7 +81,7 @@ func TestTheLogsOfTwoJobsOfOneExecutorDoNotMix(t *testing.T) {
 		}
 		w.nothingIsLeft()
 		for n, id := range ids {
-			log, _ := w.server.LogOf(id)
+			log, _ := w.logOf(id)
 			if want := fmt.Sprintf("job %d begins\njob %d ends and still knows ", n, n); !strings.HasPrefix(log, want) || strings.Contains(log, "secret-0") || strings.Count(log, "\n") != 2 {
 				t.Errorf("the log of job %d is %q", n, log)
 			}

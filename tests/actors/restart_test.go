@@ -21,7 +21,7 @@ func TestARunningJobGoesOnOverARestart(t *testing.T) {
 		w.restart()
 		w.completes(id)
 		w.nothingIsLeft()
-		if log, _ := w.server.LogOf(id); !strings.HasPrefix(log, "one\ntwo\nthree ") || strings.Contains(log, "hunter2") || strings.Count(log, "\n") != 3 {
+		if log, _ := w.logOf(id); !strings.HasPrefix(log, "one\ntwo\nthree ") || strings.Contains(log, "hunter2") || strings.Count(log, "\n") != 3 {
 			t.Errorf("the log is %q", log)
 		}
 		if w.created() != 1 {
@@ -41,7 +41,7 @@ func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
 		w.completes(id)
 		w.until("its executor is retired", time.Minute, func() bool { return !w.isAlive(x) })
 		w.nothingIsLeft()
-		if log, _ := w.server.LogOf(id); log != "one\ntwo\n" {
+		if log, _ := w.logOf(id); log != "one\ntwo\n" {
 			t.Errorf("the log is %q", log)
 		}
 	})
@@ -117,7 +117,7 @@ func TestAJobThatWasConfirmedAndNotStartedRunsAfterARestart(t *testing.T) {
 					t.Errorf("it took %v", took)
 				}
 				w.nothingIsLeft()
-				if log, _ := w.server.LogOf(id); log != "one\n" {
+				if log, _ := w.logOf(id); log != "one\n" {
 					t.Errorf("the log is %q", log)
 				}
 			})
@@ -209,7 +209,7 @@ func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
 			}
 			w.nothingIsLeft()
 			for _, id := range ids {
-				if log, _ := w.server.LogOf(id); !strings.HasPrefix(log, "one\ntwo ") || !strings.HasSuffix(log, "\nthree\n") || strings.Count(log, "\n") != 3 {
+				if log, _ := w.logOf(id); !strings.HasPrefix(log, "one\ntwo ") || !strings.HasSuffix(log, "\nthree\n") || strings.Count(log, "\n") != 3 {
 					t.Errorf("restart after %d ms: the log of %s is %q", 3*n, id, log)
 				}
 			}

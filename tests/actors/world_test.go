@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is everything around one runner: a server, an engine with images, a disk. The runner itself can be started and
 // ended any number of times.
 type world struct {
-	t        testing.TB
+	t        judge
 	server   *fakes.Server
 	engine   *fake.Driver
 	site     *fakes.Site
@@ -51,6 +51,17 @@ type world struct {
 	sys     *shell.System
 	root    shell.Ref[msg.ToRunner]
 	config  *settings
+}
+
+// judge is whom a world tells what is wrong: a test, or one attempt of a search.
+type judge interface {
+	Helper()
+	Log(args ...any)
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
 }
 
 type capacityFrom struct {
@@ -125,7 +136,7 @@ func inWorld(t *testing.T, config msg.Config, test func(*world)) {
 	})
 }
 
-func newWorld(t testing.TB, config msg.Config) *world {
+func newWorld(t judge, config msg.Config) *world {
 	w := &world{
 		t: t, identity: identity(), engine: fake.New(), site: fakes.NewSite(), disk: memfs.New(), limits: limits,
 		scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
@@ -313,6 +324,12 @@ func (w *world) pool() (p msg.Pool) {
 		w.t.Error(err)
 	}
 	return p
+}
+
+// logOf returns what the server has of a job's log, without the SDK's own words, and whether its total is known.
+func (w *world) logOf(id msg.JobID) (string, bool) {
+	log, ended := w.server.LogOf(id)
+	return strings.ReplaceAll(log, fakes.PickUp+"\n", ""), ended
 }
 
 func (w *world) becomesIdle(x msg.ExecutorID) {

@@ -91,6 +91,7 @@ func (g *Gateway) Close() {
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, d := range g.doors {
+		d.hold = nil
 		d.change()
 	}
 }

@@ -12,6 +12,9 @@ import (
 // ModeVariable tells a plugin whether to stay.
 const ModeVariable = "EXECUTOR_EXECUTION_MODE"
 
+// PickUp is what the SDKs print when they go for a job that is not their first.
+const PickUp = "Detected input context value change"
+
 // Step is between two things that a plugin does: nothing takes no time at all.
 const Step = time.Millisecond
 
@@ -164,7 +167,11 @@ func (v *visitor) rest(ctx context.Context) (code int, over bool) {
 	case v.world.Spec.Env[ModeVariable] != string(msg.Daemon):
 		return 0, true
 	}
-	return v.wait(ctx, v.SettlesIn+Step)
+	if code, over := v.wait(ctx, v.SettlesIn+Step); over {
+		return code, true
+	}
+	v.world.Print(PickUp + "\n")
+	return 0, false
 }
 
 func (v *visitor) forever(ctx context.Context) int {

@@ -15,8 +15,7 @@ import (
 
 // Reserve offers what waits, and what was offered and not confirmed in time.
 func (s *Server) Reserve(ctx context.Context, most int, wait time.Duration) (offers []msg.Offer, err error) {
-	s.reserves(1)
-	defer s.reserves(-1)
+	defer s.reserves(ctx)()
 	err = s.call(ctx, Reserve, func() error {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
@@ -47,11 +46,22 @@ func (s *Server) Reserve(ctx context.Context, most int, wait time.Duration) (off
 	return offers, err
 }
 
-func (s *Server) reserves(n int) {
+// reserves notes a long poll until the end that it returns. One that its caller has given up counts no more.
+func (s *Server) reserves(ctx context.Context) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reserving += n; s.reserving > 1 {
-		s.add("intake: two reserves at a time")
+	for _, other := range s.reserving {
+		if other.Err() == nil {
+			s.add("intake: two reserves at a time")
+		}
+	}
+	s.polls++
+	n := s.polls
+	s.reserving[n] = ctx
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.reserving, n)
 	}
 }
 

@@ -36,7 +36,8 @@ type Server struct {
 	config    msg.Config
 	jobs      map[msg.JobID]*job
 	order     []*job
-	reserving int
+	polls     int
+	reserving map[int]context.Context
 	calls     map[string][]time.Time
 	changed   chan struct{}
 }
@@ -69,7 +70,7 @@ type Finished struct {
 
 // NewServer is a server for the runner that has the private half of the key.
 func NewServer(publicKey []byte, config msg.Config) *Server {
-	return &Server{publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, calls: map[string][]time.Time{}, changed: make(chan struct{})}
+	return &Server{publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, reserving: map[int]context.Context{}, calls: map[string][]time.Time{}, changed: make(chan struct{})}
 }
 
 // Submit puts a task into the queue.
