@@ -259,7 +259,7 @@ func TestRule8AResultThatTheGoSDKWroteDuringACrashIsFound(t *testing.T) {
 	e := newWorld(t, nil).executor("found", msg.Daemon)
 	e.plugin()
 	expectHeld(e)
-	j := e.task("sample.Slow", map[string]any{"steps": 10, "delayMillis": 20})
+	j := e.task("sample.Slow", map[string]any{"steps": 10, "delayMillis": 150})
 	e.give(j)
 	expect[msg.Delivered](e)
 	e.crash()
