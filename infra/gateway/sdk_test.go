@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,10 +36,26 @@ var samplePlugin = sync.OnceValues(func() (string, error) {
 // plugin is a process of the sample plugin, which sees its service account where a container would: it lives in a mount
 // namespace of its own.
 type plugin struct {
-	e    *executor
-	log  *bytes.Buffer
-	done chan struct{}
-	stop func()
+	e      *executor
+	log    *bytes.Buffer
+	atWork *ear // on sample.Slow
+	done   chan struct{}
+	stop   func()
+}
+
+// ear listens for a word.
+type ear struct {
+	word, said string
+	heard      chan struct{}
+}
+
+func (e *ear) Write(p []byte) (int, error) {
+	before := strings.Contains(e.said, e.word)
+	e.said += string(p)
+	if !before && strings.Contains(e.said, e.word) {
+		close(e.heard)
+	}
+	return len(p), nil
 }
 
 func (e *executor) plugin(env ...string) *plugin {
@@ -60,8 +77,8 @@ func (e *executor) plugin(env ...string) *plugin {
 	}
 	command.Env = append(command.Env, contract.OutputLocation+"="+e.out(resultFile))
 	command.Env = append(command.Env, env...)
-	p := &plugin{e: e, log: &bytes.Buffer{}, done: make(chan struct{})}
-	command.Stderr = p.log
+	p := &plugin{e: e, log: &bytes.Buffer{}, atWork: &ear{word: "step 1", heard: make(chan struct{})}, done: make(chan struct{})}
+	command.Stderr = io.MultiWriter(p.log, p.atWork)
 	must(e.t, command.Start())
 	go func() {
 		defer close(p.done)
@@ -257,11 +274,12 @@ func TestRule7TheGoSDKIsArmedAnewAfterACrashWithThePortRefusing(t *testing.T) {
 // Rule 8 with the real SDK: the job ends while nobody is there, and its result is found in the file.
 func TestRule8AResultThatTheGoSDKWroteDuringACrashIsFound(t *testing.T) {
 	e := newWorld(t, nil).executor("found", msg.Daemon)
-	e.plugin()
+	p := e.plugin()
 	expectHeld(e)
 	j := e.task("sample.Slow", map[string]any{"steps": 10, "delayMillis": 150})
 	e.give(j)
 	expect[msg.Delivered](e)
+	<-p.atWork.heard // what was written may be lost with the connection until then
 	e.crash()
 	untilThereIs(t, e.out(resultFile))
 	e.start()
