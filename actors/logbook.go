@@ -124,13 +124,27 @@ func (b *logbook) rewind() msg.Position {
 	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
 		return msg.Position{Time: time.Now()}
 	}
-	from := b.chapters[0].resume
-	b.marked = !from.Time.IsZero()
-	if from.Time.IsZero() {
-		from.Time = b.chapters[0].from
+	b.marked = !b.chapters[0].resume.Time.IsZero()
+	from := b.chapters[0].needed()
+	for _, ch := range b.chapters[1:] { // the first may have come further: nothing of its own is held back
+		if p := ch.needed(); compare(p, from) < 0 {
+			from = p
+		}
 	}
 	b.last, b.index = from.Time, from.Count-1
 	return from
+}
+
+// needed is the first position that may have something for the chapter.
+func (ch *chapter) needed() msg.Position {
+	if ch.resume.Time.Before(ch.from) {
+		return msg.Position{Time: ch.from}
+	}
+	return ch.resume
+}
+
+func compare(a, b msg.Position) int {
+	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Skip, b.Skip))
 }
 
 // write takes entries and returns the jobs whose logs in the spool have grown, and how many bytes came after the end of the
