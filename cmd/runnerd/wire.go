@@ -17,7 +17,6 @@ import (
 	"runnerd/actors"
 	"runnerd/actors/shell"
 	"runnerd/infra/gateway"
-	"runnerd/infra/health"
 	"runnerd/infra/masking"
 	"runnerd/infra/release"
 	"runnerd/infra/seal"
@@ -35,6 +34,7 @@ type daemon struct {
 	gateway  *gateway.Gateway
 	system   *shell.System
 	root     shell.Ref[msg.ToRunner]
+	health   healthDoor
 }
 
 // runDaemon is a runner until ctx ends; it then drains. A second signal ends the process and leaves the executors for the next
@@ -42,7 +42,7 @@ type daemon struct {
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.openSpool, d.openIdentity, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.openSpool, d.openIdentity, d.openHealth, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
@@ -137,8 +137,8 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	return d.gateway.Restore() // before the actors ask what has become of the jobs
 }
 
-// gatewayAddress is the configured one, or the engine's bridge. An engine that does not answer is waited for at the very
-// first start only: later the address is known, and executors that live must find the gateway whether the engine is up or not.
+// gatewayAddress is the configured one, or the engine's bridge. An engine that does not answer is waited for only as long as
+// there is no bridge of an earlier start: executors that live must find the gateway whether the engine is up or not.
 func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, error) {
 	g := d.config.Gateway
 	want := address{Host: g.Address, Secrets: int(g.APIPort), Callbacks: int(g.CallbackPort)}
@@ -153,9 +153,10 @@ func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, err
 		switch {
 		case err == nil:
 			want.Host = host
-		case kept.Host != "":
+		case canListen(kept.Host):
 			want.Host = kept.Host
 		default:
+			d.health.waitsFor("waiting for the engine: " + err.Error())
 			d.log.Warn().Err(err).Int("attempt", attempt).Msg("waiting for the engine: start it, or check DOCKER_HOST")
 			select {
 			case <-ctx.Done():
@@ -165,6 +166,14 @@ func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, err
 		}
 	}
 	return want, nil
+}
+
+func canListen(host string) bool {
+	if host == "" {
+		return false
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	return err == nil && l.Close() == nil
 }
 
 // plant builds the tree of actors. This is the whole program: what is not named here is not in it.
@@ -191,7 +200,11 @@ func (d *daemon) plant(context.Context) error {
 		Settings: configKeeper{d.spool},
 		Config:   configKeeper{d.spool}.load(d.log),
 	}))
-	return err
+	if err != nil {
+		return err
+	}
+	d.health.ask(d.notReady)
+	return nil
 }
 
 func newExecutorID() msg.ExecutorID {
@@ -230,14 +243,9 @@ func readOptional(path string) ([]byte, error) {
 
 // serve runs until ctx ends and what was begun is done, or something gives up.
 func (d *daemon) serve(ctx context.Context) error {
-	listener, err := net.Listen("tcp", d.config.Self.Health)
-	if err != nil {
-		return fmt.Errorf("serve health: %w: give another --health-address", err)
-	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, serving := errgroup.WithContext(serving)
 	group.Go(func() error { return d.gateway.Serve(serving) })
-	group.Go(func() error { return health.Serve(serving, listener, health.Handler(d.notReady)) })
 	group.Go(func() error {
 		defer stop()
 		select {
@@ -249,7 +257,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			return d.drain(serving)
 		}
 	})
-	err = group.Wait()
+	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -270,17 +278,6 @@ func (d *daemon) drain(serving context.Context) error {
 	}
 }
 
-// notReady asks the runner why it is not ready; one that does not answer within a moment is not.
-func (d *daemon) notReady() []string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	status, err := shell.Ask(ctx, d.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
-	if err != nil {
-		return []string{"the runner does not answer: " + err.Error()}
-	}
-	return status.NotReady
-}
-
 func (d *daemon) stopActors() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -289,6 +286,10 @@ func (d *daemon) stopActors() error {
 
 func (d *daemon) close() error {
 	var errs []error
+	if d.health.stop != nil {
+		d.health.stop()
+		errs = append(errs, <-d.health.ended)
+	}
 	if d.engine != nil {
 		errs = append(errs, d.engine.Close())
 	}
