@@ -29,10 +29,24 @@ func benchJobs(b *testing.B, s *spool.Spool) []msg.ExecutionID {
 	return ids
 }
 
+// BenchmarkAdd is for a job that comes after another has gone, as in a runner that is at work.
 func BenchmarkAdd(b *testing.B) {
 	s := benchSpool(b)
 	for n := range b.N {
-		ok(b, s.Add(offer(msg.ExecutionID(fmt.Sprintf("job-%d", n)))))
+		id := msg.ExecutionID(fmt.Sprintf("job-%d", n))
+		ok(b, s.Add(offer(id)))
+		b.StopTimer()
+		ok(b, s.Remove(id))
+		b.StartTimer()
+	}
+}
+
+func BenchmarkRemove(b *testing.B) {
+	s := benchSpool(b)
+	ids := benchJobs(b, s)
+	b.ResetTimer()
+	for _, id := range ids {
+		ok(b, s.Remove(id))
 	}
 }
 

@@ -24,8 +24,8 @@
 //
 // The rule is: content, fsync, name, fsync of the directory, and only then the index in memory, which is what others see.
 //
-//   - Add: the whole directory under tmp/ (fsync of job.json, of the directory), rename, fsync of jobs/. A crash before the
-//     rename leaves something in tmp/; jobs/ never has half a job. The other files are made empty here, so that writing them
+//   - Add: job.json (fsync) in a directory under tmp/ that was made and synced before, rename, fsync of jobs/. A crash before
+//     the rename leaves something in tmp/; jobs/ never has half a job. The other files are there, empty, so that writing them
 //     later needs no fsync of a directory.
 //   - A step: one line, one fsync; none for confirmed and finished, which the next step takes into its own line. So only the
 //     last line of a journal can be torn, nobody was told of what it says, and it is cut. A bad line elsewhere is damage.

@@ -96,9 +96,11 @@ func (s *Spool) add(j *job, o msg.Offer) error {
 	if err != nil {
 		return err
 	}
-	temp := s.temp()
-	err = s.build(temp, line, input)
-	if err == nil {
+	temp, err := s.spare()
+	if err != nil {
+		return err
+	}
+	if err = s.overwrite(path.Join(temp, jobFile), append(line, input...), 0, true); err == nil {
 		err = s.place(temp, j.dir)
 	}
 	if err != nil {
@@ -106,22 +108,6 @@ func (s *Spool) add(j *job, o msg.Offer) error {
 	}
 	s.publish(j, head.record())
 	return nil
-}
-
-// build makes the directory of a job under tmp/.
-func (s *Spool) build(temp string, head, input []byte) error {
-	if err := s.fs.Mkdir(temp, privateDir); err != nil {
-		return err
-	}
-	if err := s.createDurably(path.Join(temp, jobFile), head, input); err != nil {
-		return err
-	}
-	for _, name := range []string{journalFile, resultFile, logFile, markFile, ackFile} {
-		if err := s.create(path.Join(temp, name), private); err != nil {
-			return err
-		}
-	}
-	return s.fs.SyncDir(temp)
 }
 
 func (h jobHead) record() msg.JobRecord {
@@ -173,7 +159,13 @@ func (s *Spool) Input(id msg.ExecutionID) (string, error) {
 
 // Remove takes away all that is kept of a job. It may be repeated.
 func (s *Spool) Remove(id msg.ExecutionID) error {
-	return s.leave(id, "remove", func(j *job) error { return s.discard(j.dir) })
+	return s.leave(id, "remove", func(j *job) error {
+		if err := s.discard(j.dir); err != nil {
+			return err
+		}
+		s.restock()
+		return nil
+	})
 }
 
 // Reject moves a job that the server will never take to rejected/, with the server's answer beside it.

@@ -36,10 +36,14 @@ func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 		return false, err
 	}
 	err = s.edit(path.Join(j.dir, resultFile), func(f File) error {
-		if err := f.Truncate(0); err != nil { // of an attempt that went wrong
-			return err
+		size, err := f.Size()
+		if err == nil && size > 0 { // of an attempt that went wrong
+			err = f.Truncate(0)
 		}
-		if err := write(f, head, r.Body); err != nil {
+		if err == nil {
+			err = write(f, head, r.Body)
+		}
+		if err != nil {
 			return err
 		}
 		return f.Sync()

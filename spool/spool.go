@@ -65,6 +65,7 @@ type Spool struct {
 	mu        sync.Mutex // guards the maps and the records in them; never held during IO
 	jobs      map[msg.ExecutionID]*job
 	executors map[msg.ExecutorID]*executor
+	spares    []string
 }
 
 // Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
@@ -89,7 +90,13 @@ func Open(files FS, opts Options) (*Spool, error) {
 }
 
 // Close lets another runner have the directory. No verb may be called after it.
-func (s *Spool) Close() error { return s.fs.Close() }
+func (s *Spool) Close() error {
+	var err error
+	for _, name := range s.spares {
+		err = errors.Join(err, s.fs.RemoveAll(name))
+	}
+	return errors.Join(err, s.fs.Close())
+}
 
 // Problems lists what Open went on without.
 func (s *Spool) Problems() []Problem { return slices.Clone(s.problems) }

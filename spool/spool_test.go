@@ -254,16 +254,17 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 	ok(t, s.Remove(execution))
 	ok(t, s.RemoveExecutor(ex1))
 	ok(t, s.RemoveExecutor(ex1))
-	for _, sub := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
-		entries, err := os.ReadDir(filepath.Join(dir, sub))
-		ok(t, err)
-		same(t, len(entries), 0)
-	}
 	if err := s.Confirm(execution); !errors.Is(err, spool.ErrNoJob) {
 		t.Fatalf("confirming it says %v", err)
 	}
 	if err := s.UpdateExecutor(ex1, nil); !errors.Is(err, spool.ErrNoExecutor) {
 		t.Fatalf("updating its executor says %v", err)
+	}
+	ok(t, s.Close())
+	for _, sub := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		ok(t, err)
+		same(t, len(entries), 0)
 	}
 }
 
