@@ -22,6 +22,7 @@ type Identity struct {
 	caKey  *ecdsa.PrivateKey
 	ca     *x509.Certificate
 	secret []byte // what Derive derives from
+	opened openedKeys
 }
 
 // Format prints the name of the runner, and nothing that is secret, whatever the verb.
@@ -109,6 +110,17 @@ func (i *Identity) PublicKey() []byte { return i.hpke.PublicKey().Bytes() }
 
 // OpenKey opens what SealKey sealed.
 func (i *Identity) OpenKey(sealed []byte) (Key, error) {
+	if key, ok := i.opened.find(sealed); ok {
+		return key, nil
+	}
+	key, err := i.decapsulate(sealed)
+	if err == nil {
+		i.opened.add(sealed, key)
+	}
+	return key, err
+}
+
+func (i *Identity) decapsulate(sealed []byte) (Key, error) {
 	raw, err := hpke.Open(i.hpke, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(sealInfo), sealed)
 	if err != nil {
 		return Key{}, errors.New("the session key does not open: it was sealed to another runner, or is damaged")
