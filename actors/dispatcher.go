@@ -64,7 +64,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.AbortForgotten:
 		delete(d.aborts, m.Execution)
 	case msg.WaitingJobEnded:
-		d.reporter.Tell(msg.Report(m))
+		d.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.DrainDispatch:
 		d.drained, d.wanted = m.Done, nil
 	case msg.PoolWanted:
@@ -118,6 +118,7 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 		delete(d.waiting, m.Execution)
 		d.endWaiting(c, w.job, m.Reason)
 	} else if x := d.memberOf(m.Execution); x != nil {
+		d.noteAbort(c, m)
 		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
 	} else if _, there := d.Spool.Job(m.Execution); !there || d.aborts[m.Execution] == "" {
 		d.aborts[m.Execution] = m.Reason
@@ -130,6 +131,17 @@ func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], job msg.Job, rea
 	c.Go("abort "+string(job.Execution), func(context.Context) msg.ToDispatcher {
 		end(spool, job.Execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + reason})
 		return msg.WaitingJobEnded{Execution: job.Execution}
+	})
+}
+
+// noteAbort is for the executor whose actor is down now: the next one looks in the spool.
+func (d *dispatcher) noteAbort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
+	spool, log := d.Spool, c.Log()
+	c.Go("note abort", func(context.Context) msg.ToDispatcher {
+		if err := spool.Abort(m.Execution, m.Reason); err != nil {
+			log.Warn().Err(err).Str("job", string(m.Execution)).Msg("a restart will not know that the job is to end")
+		}
+		return nil
 	})
 }
 

@@ -107,9 +107,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.GivenJob:
 		e.given(c, m)
 	case msg.LogWritten:
-		if e.job == nil || e.job.verdict == nil || e.job.job.Execution != m.Execution {
-			e.reporter.Tell(msg.Report(m))
-		}
+		e.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.LateOutput:
 		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")
 	case msg.LogsEnded:

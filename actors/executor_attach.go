@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -66,8 +67,20 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	}
 	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
 	e.observe(c)
+	e.obeyNoted(c)
 	if why := e.spent(); why != "" && e.state == settling {
 		e.stop(c, why)
+	}
+}
+
+// obeyNoted carries out an abort that came while nobody was here.
+func (e *executor) obeyNoted(c *shell.Ctx[msg.ToExecutor]) {
+	if e.job == nil || !e.job.given {
+		return
+	}
+	rec, _ := e.Spool.Job(e.job.job.Execution)
+	if reason := cmp.Or(e.job.abort, rec.Abort); reason != "" {
+		e.abort(c, msg.AbortJob{Execution: e.job.job.Execution, Reason: reason})
 	}
 }
 

@@ -209,7 +209,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 func (e *executor) jobOver(c *shell.Ctx[msg.ToExecutor]) {
 	job := e.job.job.Execution
 	e.job = nil
-	e.reporter.Tell(msg.Report{Execution: job})
+	e.reporter.Tell(msg.Report{Execution: job, Over: true})
 	e.dispatcher.Tell(msg.JobOver{Executor: e.id, Execution: job})
 	switch e.state {
 	case running:
@@ -314,7 +314,7 @@ func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
 func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {
 	switch {
 	case e.job == nil || e.job.job.Execution != m.Execution || e.job.verdict != nil:
-	case e.job.giving: // whether it is out will be known in a moment
+	case e.job.giving, e.state == unborn && e.job.given: // whether it is out, or how it fares, will be known in a moment
 		e.job.abort = m.Reason
 	default:
 		e.conclude(c, msg.Ending{Outcome: msg.Aborted, Message: "aborted: " + m.Reason})

@@ -32,6 +32,7 @@ type poller struct {
 	polling  bool // a reserve is out
 	poll     shell.Task
 	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
+	unheard  int                         // pending when RoomWanted was sent: the answer may not count them
 	failures int                         // reserves in a row
 }
 
@@ -64,7 +65,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 		p.open = false
 		p.hangUp()
 	case msg.Room:
-		p.reserve(c, m.N-len(p.pending))
+		p.reserve(c, m.N-p.unheard)
 	case msg.JobsReserved:
 		p.reserved(c, m)
 	case msg.ReserveDue:
@@ -83,7 +84,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 
 func (p *poller) ask(c *shell.Ctx[msg.ToPoller]) {
 	if p.open && !p.asking {
-		p.asking = true
+		p.asking, p.unheard = true, len(p.pending)
 		p.dispatcher.Tell(msg.RoomWanted{To: c.Self()})
 	}
 }
@@ -91,6 +92,9 @@ func (p *poller) ask(c *shell.Ctx[msg.ToPoller]) {
 func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 	if !p.open || max <= 0 { // what is pending takes the room: its end asks again
 		p.asking = false
+		if len(p.pending) < p.unheard { // it has come meanwhile, and the next answer counts what was handed over
+			p.ask(c)
+		}
 		return
 	}
 	p.polling = true

@@ -259,6 +259,9 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	d.spawn(c, x)
 	if rec, _ := d.Spool.Job(x.jobID()); open && rec.Stage < msg.HandedOut {
 		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
+		if rec.Abort != "" {
+			x.ref.Tell(msg.AbortJob{Execution: rec.Execution, Reason: rec.Abort})
+		}
 	}
 	if onItsWay {
 		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})

@@ -32,13 +32,14 @@ type progress struct {
 	logDone    bool      // the server has the log's total
 	endedAt    time.Time // when the ending was first seen; zero: not yet
 	finishFrom int64     // the log's size then: the finish waits for these bytes
+	over       bool      // its executor is done with it
 }
 
 // next says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
 // before them when they take too long; the job is removed after the server's final word on both.
 func (p progress) next(job msg.JobRecord, now time.Time) sending {
-	owesFinish := job.Stage == msg.Ended
 	waited := now.Sub(p.endedAt)
+	owesFinish := job.Stage == msg.Ended && !p.beingStopped(job, now)
 	switch {
 	case owesFinish && (p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
 		return sending{what: sendFinish}
@@ -50,4 +51,11 @@ func (p progress) next(job msg.JobRecord, now time.Time) sending {
 	default:
 		return sending{}
 	}
+}
+
+// beingStopped reports whether the plugin may still answer to the signal that ends its job: that result goes with the finish,
+// if it does not take too long.
+func (p progress) beingStopped(job msg.JobRecord, now time.Time) bool {
+	asked := job.Stage == msg.Ended && (job.Ending.Outcome == msg.Aborted || job.Ending.Outcome == msg.TimedOut)
+	return asked && job.Executor != "" && !job.HasResult && !p.over && now.Sub(p.endedAt) < finishWaitsForLog
 }

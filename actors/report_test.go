@@ -8,6 +8,7 @@ import (
 )
 
 func TestWhatTheServerIsOwed(t *testing.T) {
+	const aborted msg.Stage = -1 // ended by us, after it was handed out
 	now := time.Unix(1000, 0)
 	log := func(acked, size int64, ended bool) msg.LogState {
 		return msg.LogState{Acked: acked, Size: size, Ended: ended}
@@ -31,6 +32,10 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 			sending{what: sendFinish}},
 		{"it has ended, and the log takes too long", msg.Ended, log(3, 10, false), progress{endedAt: long, finishFrom: 10}, sending{what: sendFinish}},
 		{"it has ended without a word", msg.Ended, log(0, 0, false), progress{endedAt: just}, sending{what: sendFinish}},
+		{"it is being stopped", aborted, log(0, 0, false), progress{endedAt: just}, sending{}},
+		{"it is being stopped, and talks", aborted, log(0, 5, false), progress{endedAt: just}, sending{what: sendLog}},
+		{"it was stopped, and its executor is done with it", aborted, log(0, 0, false), progress{endedAt: just, over: true}, sending{what: sendFinish}},
+		{"it is being stopped, and that takes too long", aborted, log(0, 0, false), progress{endedAt: long}, sending{what: sendFinish}},
 		{"it is finished and talks on", msg.Finished, log(10, 20, false), progress{}, sending{what: sendLog, offset: 10}},
 		{"it is finished and may talk on", msg.Finished, log(20, 20, false), progress{}, sending{}},
 		{"it is finished, and its log's end is not told", msg.Finished, log(20, 20, true), progress{}, sending{what: sendLog, offset: 20, last: true}},
@@ -40,7 +45,11 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 		{"the log is told, and the finish is not", msg.Ended, log(20, 20, true), progress{logDone: true, endedAt: just, finishFrom: 30}, sending{what: sendFinish}},
 	} {
 		t.Run(row.when, func(t *testing.T) {
-			if got := row.p.next(msg.JobRecord{Stage: row.stage, Log: row.log}, now); got != row.want {
+			job := msg.JobRecord{Stage: row.stage, Log: row.log}
+			if row.stage == aborted {
+				job.Stage, job.Executor, job.Ending.Outcome = msg.Ended, "x", msg.Aborted
+			}
+			if got := row.p.next(job, now); got != row.want {
 				t.Errorf("%+v, want %+v", got, row.want)
 			}
 		})

@@ -35,16 +35,19 @@ func (r *reporter) Start(c *shell.Ctx[msg.ToReporter]) {
 	r.jobs = map[msg.ExecutionID]*errand{}
 	for _, job := range r.spool.Jobs() {
 		if job.Stage >= msg.HandedOut {
-			r.look(c, job.Execution)
+			r.look(job.Execution)
 		}
 	}
+	r.send(c)
 }
 
 func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 	switch m := m.(type) {
 	case msg.Report:
 		c.About(string(m.Execution))
-		r.look(c, m.Execution)
+		if e := r.look(m.Execution); e != nil && m.Over {
+			e.over = true
+		}
 	case msg.Sent:
 		c.About(string(m.Execution))
 		r.sent(c, m)
@@ -52,26 +55,27 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 		c.About(string(m.Execution))
 		if e := r.jobs[m.Execution]; e != nil {
 			e.waits = false
-			r.look(c, m.Execution)
+			r.look(m.Execution)
 		}
 	case msg.SessionRenewed:
 		for _, job := range r.spool.Jobs() {
 			if e := r.jobs[job.Execution]; e != nil && e.waits {
 				c.Cancel(sendOf(job.Execution))
 				e.waits = false
-				r.look(c, job.Execution)
+				r.look(job.Execution)
 			}
 		}
 	case msg.BacklogWanted:
 		m.Reply(len(r.jobs))
 	}
+	r.send(c)
 }
 
-// look queues the job if there is something to send for it.
-func (r *reporter) look(c *shell.Ctx[msg.ToReporter], id msg.ExecutionID) {
+// look queues the job if there may be something to send for it; nil: the spool has it no more.
+func (r *reporter) look(id msg.ExecutionID) *errand {
 	job, ok := r.spool.Job(id)
 	if !ok {
-		return
+		return nil
 	}
 	e := r.jobs[id]
 	if e == nil {
@@ -85,7 +89,7 @@ func (r *reporter) look(c *shell.Ctx[msg.ToReporter], id msg.ExecutionID) {
 		e.queued = true
 		r.queue = append(r.queue, id)
 	}
-	r.send(c)
+	return e
 }
 
 func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
@@ -99,10 +103,13 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 			delete(r.jobs, id)
 			continue
 		}
-		if todo := e.next(job, time.Now()); todo.what != "" {
+		switch todo := e.next(job, time.Now()); {
+		case todo.what != "":
 			e.busy = true
 			r.busy++
 			r.attempt(c, job, todo)
+		case e.beingStopped(job, time.Now()):
+			c.After(sendOf(id), finishWaitsForLog, msg.SendDue{Execution: id})
 		}
 	}
 }
@@ -179,11 +186,9 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 	}
 	if m.What == sendRemoval && m.Err == nil {
 		delete(r.jobs, m.Execution)
-		r.send(c)
 		return
 	}
-	r.look(c, m.Execution)
-	r.send(c)
+	r.look(m.Execution)
 }
 
 // delay lets a job whose attempt failed wait, and no other.

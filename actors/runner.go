@@ -91,7 +91,7 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.ChildDue:
 		r.startChildren(c)
 	case msg.CrashJournaled:
-		r.reporter.Tell(msg.Report(m))
+		r.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.Drain:
 		r.drain(c, m.Done)
 	case msg.PoolDrained:

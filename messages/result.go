@@ -9,7 +9,10 @@ type ToReporter interface{ toReporter() }
 
 type (
 	// Report: there is more to send of this job: log, its end, or its ending.
-	Report struct{ Execution ExecutionID }
+	Report struct {
+		Execution ExecutionID
+		Over      bool // its executor is done with it: no result comes any more
+	}
 	// Sent answers one attempt.
 	Sent struct {
 		Execution ExecutionID

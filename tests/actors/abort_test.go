@@ -85,16 +85,15 @@ func TestAJobIsAbortedWhereverItIs(t *testing.T) {
 }
 
 func TestAWaitingJobThatIsAbortedNeverStarts(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.server.Script(fakes.Confirm, fakes.Call{}, fakes.Call{Takes: 10 * time.Second})
 		w.start()
-		config := daemonMode(2)
-		w.configure(config)
-		w.passes(time.Second)
 		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 5 * time.Minute}})
 		w.begins(first)
-		w.configure(daemonMode(1))
 		second := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("it waits", time.Minute, func() bool { return w.server.Confirmed(second) })
+		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 2 })
+		w.configure(daemonMode(1))
+		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
 		w.server.Abort(second, "not needed")
 		w.fails(second, msg.Aborted, "aborted before it was started: not needed")
 		if w.ranIn(second) != "" {
@@ -102,6 +101,30 @@ func TestAWaitingJobThatIsAbortedNeverStarts(t *testing.T) {
 		}
 		w.completes(first)
 	})
+}
+
+func TestAnAbortThatIsSaidOnceIsNotLostWithTheActorThatHeardIt(t *testing.T) {
+	for name, crash := range map[string]func(*saboteur){
+		"the executor's actor crashes on it": func(s *saboteur) { s.soon("executor") },
+		"nobody crashes":                     func(*saboteur) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				s := newSaboteur(point{})
+				w.scheduler = s
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+				w.begins(id)
+				w.passes(time.Second)
+				crash(s)
+				w.server.AbortOnce(id, "said once")
+				f := w.fails(id, msg.Aborted, "said once")
+				if f.Result == "" {
+					w.t.Errorf("it was not asked to end: %+v", f)
+				}
+			})
+		})
+	}
 }
 
 func TestAResultThatCameBeforeTheAbortCounts(t *testing.T) {

@@ -209,7 +209,7 @@ func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
 			}
 			w.nothingIsLeft()
 			for _, id := range ids {
-				if log, _ := w.logOf(id); !strings.HasPrefix(log, "one\ntwo ") || !strings.HasSuffix(log, "\nthree\n") || strings.Count(log, "\n") != 3 {
+				if log, _ := w.logOf(id); log != "one\ntwo ********\nthree\n" && log != "one\ntwo ********\n" { // an executor whose result is found by file is killed at once
 					t.Errorf("restart after %d ms: the log of %s is %q", 3*n, id, log)
 				}
 			}

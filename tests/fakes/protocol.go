@@ -122,6 +122,7 @@ func (s *Server) Heartbeat(ctx context.Context, phases []msg.Phase) (orders []ms
 	err = s.call(ctx, Heartbeat, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		orders, s.once = s.once, nil
 		for _, j := range s.order {
 			if j.abort != "" && j.execution != "" && j.finish == nil {
 				orders = append(orders, msg.StopOrder{ID: j.id, Execution: j.execution, Reason: j.abort})

@@ -38,6 +38,7 @@ type Server struct {
 	order     []*job
 	polls     int
 	reserving map[int]context.Context
+	once      []msg.StopOrder
 	calls     map[string][]time.Time
 	changed   chan struct{}
 }
@@ -101,6 +102,13 @@ func (s *Server) Abort(id msg.JobID, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.jobs[id].abort = reason
+}
+
+// AbortOnce asks for the end of a job with the next heartbeat, and not again.
+func (s *Server) AbortOnce(id msg.JobID, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.once = append(s.once, msg.StopOrder{ID: id, Execution: s.jobs[id].execution, Reason: reason})
 }
 
 // Forget lets the server know nothing of a job any more.

@@ -1,0 +1,67 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rs/zerolog"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
+)
+
+// seeded is a dispatcher that has an idle executor from its start.
+type seeded struct {
+	*dispatcher
+	executor shell.Ref[msg.ToExecutor]
+}
+
+func (s seeded) Start(c *shell.Ctx[msg.ToDispatcher]) {
+	s.dispatcher.Start(c)
+	s.adopted = true
+	s.members["x"] = &member{slot: slot{id: "x", state: slotIdle}, ref: s.executor, seq: 2}
+}
+
+// listener hears what an executor is told.
+type listener struct{ heard chan msg.ToExecutor }
+
+func (l listener) Start(*shell.Ctx[msg.ToExecutor])                       {}
+func (l listener) Receive(_ *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.heard <- m }
+
+func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, err := spool.Open(memfs.New(), spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+		defer func() { _ = sys.Stop(context.Background()) }()
+		heard := make(chan msg.ToExecutor, 10)
+		x, err := shell.SpawnRoot(sys, shell.Spec[msg.ToExecutor]{Name: "x", New: func() shell.Behavior[msg.ToExecutor] { return listener{heard} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
+			return seeded{&dispatcher{Shop: Shop{Spool: store}, config: msg.Config{Capacity: 1}}, x}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Tell(msg.EvictionDue{Executor: "x", Seq: 1})
+		synctest.Wait()
+		if len(heard) > 0 {
+			t.Errorf("it was told %#v", <-heard)
+		}
+		d.Tell(msg.EvictionDue{Executor: "x", Seq: 2})
+		synctest.Wait()
+		if len(heard) != 1 {
+			t.Fatal("the timer of its newest assignment did nothing either")
+		}
+		if m, ok := (<-heard).(msg.Retire); !ok {
+			t.Errorf("it was told %#v", m)
+		}
+	})
+}
