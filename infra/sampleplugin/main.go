@@ -2,7 +2,7 @@
 // and in `runnerd dev`. What holds for it holds for a plugin of anyone's.
 //
 // The types are in type-definitions.yaml: four that do what plugins do, one that tries to give its password away, one script,
-// and Misbehave, which does what plugins should not. It logs to stderr, as the SDK does.
+// and Misbehave and Knock, which do what plugins should not. It logs to stderr, as the SDK does.
 //
 // It is a module of its own, so that the SDK's dependencies are not the runner's.
 package main
@@ -45,6 +45,7 @@ func newCommands() commands {
 		"sample.Secret":                     &secret{},
 		"sample.Lookup":                     &lookup{},
 		"sample.Misbehave":                  &misbehave{},
+		"sample.Knock":                      &knock{},
 	}
 }
 
