@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,4 +165,17 @@ func (w *world) only() string {
 		w.t.Fatalf("there are %d executors: %v", len(all), all)
 	}
 	return slices.Collect(maps.Keys(all))[0]
+}
+
+// runnersOf are those that made executors of images whose names begin so.
+func (l *eventLog) runnersOf(image string) map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	runners := map[string]bool{}
+	for _, m := range l.all {
+		if a := m.Actor.Attributes; strings.HasPrefix(a["runnerd.image"], image) {
+			runners[a[runnerLabel]] = true
+		}
+	}
+	return runners
 }

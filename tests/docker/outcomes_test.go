@@ -3,6 +3,7 @@ package docker
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,6 +160,24 @@ func (w *world) stopSequences() {
 	if patient == 0 {
 		w.t.Errorf("no executor was sent SIGABRT, SIGTERM and SIGKILL: %v", w.events.of(w.t, w.uuid))
 	}
+}
+
+func TestAPasswordIsNowhereOnDiskWhileItsJobIs(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	w := newWorld(t, plan{eviction: time.Second, hold: func(op string) {
+		if op == "finish" {
+			<-release
+		}
+	}})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	job := w.submit(shop.blue, "sample.Secret", map[string]any{"password": password})
+	until(t, "its result is stored", func() bool { return len(w.lines("result is stored")) == 1 })
+	until(t, "its log is on disk", func() bool { return len(w.onDisk("in JSON: {")) == 1 })
+	w.noPassword(nil)
+	letGo()
+	w.noPassword([]string{job})
 }
 
 func TestAnAbortedJobIsAskedToEnd(t *testing.T) {

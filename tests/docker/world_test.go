@@ -33,7 +33,8 @@ type world struct {
 	state  string
 	marker string // in inputs, outputs and logs; nowhere else at the end
 	flags  []string
-	env    []string // of the runner, besides the usual
+	env    []string        // of the runner, besides the usual
+	hold   func(op string) // may keep a request of the runner waiting; nil: none
 
 	server  *devserver.Server
 	http    *http.Server
@@ -50,6 +51,7 @@ type plan struct {
 	eviction time.Duration // 0: normal mode
 	flags    []string
 	env      []string
+	hold     func(op string)
 	noServer bool // it is away
 	noRunner bool
 }
@@ -60,7 +62,7 @@ func newWorld(t *testing.T, p plan) *world {
 		t.Skip("no Docker Engine answers")
 	}
 	w := &world{
-		t: t, state: filepath.Join(t.TempDir(), "state"), marker: "marker-" + rand.Text(), flags: p.flags, env: p.env,
+		t: t, state: filepath.Join(t.TempDir(), "state"), marker: "marker-" + rand.Text(), flags: p.flags, env: p.env, hold: p.hold,
 		config:  api.Config{Enabled: true, Capacity: cmp.Or(p.capacity, 4), EvictionSeconds: int64(p.eviction / time.Second)},
 		address: freeAddress(t),
 		events:  watchEvents(t),
@@ -90,6 +92,12 @@ func (w *world) startServer(token string) {
 	var err error
 	w.server, err = devserver.New(devserver.Options{
 		Token: token, PublicURL: w.url(), Config: w.config, TypeDefinitions: [][]byte{shop.types}, Log: zerolog.Nop(),
+		Intercept: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if w.hold != nil {
+				w.hold(op)
+			}
+			next(out, r)
+		},
 	})
 	must(w.t, err)
 	listener, err := net.Listen("tcp", w.address)
