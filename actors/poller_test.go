@@ -1,0 +1,111 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// ears hands on what an actor is told.
+type ears[M any] chan M
+
+func (e ears[M]) Tell(m M) { e <- m }
+
+// noSpool keeps nothing: what counts here is who has heard of which job.
+type noSpool struct{ Spool }
+
+func (noSpool) Jobs() []msg.JobRecord         { return nil }
+func (noSpool) Room() error                   { return nil }
+func (noSpool) Add(msg.Offer) error           { return nil }
+func (noSpool) Remove(msg.ExecutionID) error  { return nil }
+func (noSpool) Confirm(msg.ExecutionID) error { return nil }
+
+// oneJob is a server that says what it is asked.
+type oneJob struct {
+	Release
+	confirmed chan error // the server's word on the job
+	asked     chan int   // max of each reserve
+	jobs      chan msg.Offer
+}
+
+func (s *oneJob) Confirm(context.Context, msg.JobID, msg.ExecutionID) error { return <-s.confirmed }
+
+func (s *oneJob) Reserve(ctx context.Context, max int, _ time.Duration) ([]msg.Offer, error) {
+	s.asked <- max
+	select {
+	case job := <-s.jobs:
+		return []msg.Offer{job}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) {
+	for _, row := range []struct {
+		what  string
+		word  error // of the server, on the first job
+		room  int   // in the answer that does not count it
+		asked int   // for how many jobs the server is asked then
+	}{
+		{"it is ours, and there is room for another", nil, 2, 1},
+		{"it is not ours, and nobody knew when the room was counted", &msg.Refusal{Status: 409}, 1, 1},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			server := &oneJob{confirmed: make(chan error), asked: make(chan int), jobs: make(chan msg.Offer, 1)}
+			dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
+			system := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+			defer func() { _ = system.Stop(context.Background()) }()
+			ref, err := shell.SpawnRoot(system, shell.Spec[msg.ToPoller]{Name: "poller", New: func() shell.Behavior[msg.ToPoller] {
+				return &poller{release: server, spool: noSpool{}, dispatcher: dispatcher, runner: runner}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wanted := func() {
+				t.Helper()
+				if m := <-dispatcher; m != (msg.RoomWanted{To: ref}) {
+					t.Fatalf("the dispatcher hears %#v", m)
+				}
+			}
+
+			ref.Tell(msg.IntakeOpened{})
+			wanted()
+			server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
+			ref.Tell(msg.Room{N: row.room})
+			<-server.asked
+			wanted() // the answer to this one crosses the job
+			server.confirmed <- row.word
+			if row.word == nil {
+				<-dispatcher // JobConfirmed
+				ref.Tell(msg.Room{N: row.room})
+			} else {
+				settle(t, system)
+				ref.Tell(msg.Room{N: row.room})
+				wanted() // or it would never ask again
+				ref.Tell(msg.Room{N: row.room})
+			}
+			if n := <-server.asked; n != row.asked {
+				t.Errorf("the server is asked for %d jobs, want %d", n, row.asked)
+			}
+		})
+	}
+}
+
+// settle waits until the poller has nothing in hand.
+func settle(t *testing.T, system *shell.System) {
+	t.Helper()
+	for {
+		node := system.Tree()[0]
+		if len(node.Tasks) == 0 && node.Queue == 0 && node.Busy == "" {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("the poller does not come to rest")
+		}
+	}
+}
