@@ -41,6 +41,7 @@ type runner struct {
 
 	registering bool
 	registered  bool
+	lost        int // sessions since the server last answered a heartbeat
 	runnerID    string
 	lastContact time.Time
 	serverSays  string // why we are not registered
@@ -76,7 +77,7 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
 			r.registered, r.serverSays = false, "the server does not know this runner any more"
 			r.intake()
-			r.register(c)
+			r.registerAnew(c)
 		}
 	case msg.HeartbeatDue:
 		r.heartbeat(c)

@@ -28,6 +28,16 @@ func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
 	})
 }
 
+// registerAnew registers at once, but ever more slowly when the server forgets the runner as soon as it has taken it.
+func (r *runner) registerAnew(c *shell.Ctx[msg.ToRunner]) {
+	r.lost++
+	if r.lost == 1 {
+		r.register(c)
+		return
+	}
+	c.After("register", towardsServer.after(r.lost-1, c.Chance()), msg.RegisterDue{})
+}
+
 func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 	r.registering = false
 	if m.Err != nil {
@@ -82,7 +92,7 @@ func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
 func (r *runner) heartbeatAnswered(c *shell.Ctx[msg.ToRunner], m msg.HeartbeatAnswered) {
 	switch {
 	case m.Err == nil:
-		r.lastContact = time.Now()
+		r.lastContact, r.lost = time.Now(), 0
 		for _, order := range m.Orders {
 			r.dispatcher.Tell(msg.Abort(order))
 		}
