@@ -15,13 +15,11 @@ func (w *world) checkInvariants() {
 	}
 	w.checkCapacity()
 	for _, r := range w.site.Runs() {
-		if want := w.imageOf(r.Execution); want != "" && want != r.Image {
+		if want := w.server.ImageOf(r.Execution); want != "" && want != r.Image {
 			w.t.Errorf("breach of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
 		}
 	}
 }
-
-func (w *world) imageOf(id msg.ExecutionID) string { return w.server.ImageOf(id) }
 
 // checkCapacity counts from the engine's own events.
 func (w *world) checkCapacity() {

@@ -2,7 +2,6 @@ package fakes
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"runnerd/infra/driver/fake"
@@ -195,6 +194,3 @@ func (v *visitor) wait(ctx context.Context, d time.Duration) (code int, over boo
 		}
 	}
 }
-
-// String names a run in a message.
-func (r Run) String() string { return fmt.Sprintf("%s in %s", r.Execution, r.Executor) }

@@ -125,7 +125,7 @@ func (s *Server) Configure(c msg.Config) {
 	s.config = c
 }
 
-// Finish returns how a job ended.
+// FinishOf returns how a job ended.
 func (s *Server) FinishOf(id msg.JobID) (Finished, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

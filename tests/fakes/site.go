@@ -43,7 +43,7 @@ func (s *Site) Runs() []Run {
 	return slices.Clone(s.runs)
 }
 
-// Forge puts something that is no result into an executor's file.
+// write is a plugin's: into the file that OUTPUT_LOCATION names.
 func (s *Site) write(id msg.ExecutorID, body []byte) {
 	s.mu.Lock()
 	s.files[id] = body
