@@ -251,7 +251,7 @@ func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
 	case "wait":
 		e.wait(c)
 	case "ending":
-		if e.job != nil { // else a result came first
+		if e.job != nil && e.job.verdict != nil { // else a result came first, and maybe the next job
 			e.conclude(c, *e.job.verdict)
 		}
 	case "kill":

@@ -75,6 +75,10 @@ func openInput(shop Shop, job msg.ExecutionID) ([]msg.Secret, error) {
 }
 
 func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
+	if e.job == nil && e.state == stopping && e.inFlight { // it ended while its input was opened
+		e.prepared(c, m.Err)
+		return
+	}
 	if e.job == nil || e.job.job.Execution != m.Execution || e.job.given {
 		return
 	}
@@ -228,7 +232,9 @@ func (e *executor) jobOver(c *shell.Ctx[msg.ToExecutor]) {
 	case stopping:
 		e.signal(c, killStep)
 	case gone:
-		e.remove(c)
+		if e.logsEnded { // else the examination removes it, when the rest of its output is read
+			e.remove(c)
+		}
 	}
 }
 
