@@ -42,7 +42,8 @@ func findPlugin(ctx context.Context, given string, out io.Writer) (plugin, error
 	}
 	p := plugin{program: filepath.Join(root, "build", "sampleplugin"), definitions: definitions}
 	fmt.Fprintln(out, "Building the sample plugin; the first time, this takes a minute or two.")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", p.program, ".")
+	// Built as runnerd itself is, what both are made of is compiled once.
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", p.program, ".")
 	build.Dir = source
 	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {

@@ -69,7 +69,7 @@ func openShop(b *testing.B) *workshop {
 // build makes what a user has: static, and without the race detector.
 func (s *workshop) build(name, dir, what string) string {
 	program := filepath.Join(s.dir, name)
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, what)
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", program, what)
 	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if name == "plugin" {
 		build.Env = append(build.Env, "GOWORK=off") // a module of its own

@@ -104,7 +104,7 @@ func (s *workshop) buildPrograms(ctx context.Context) error {
 		}
 	}
 	static := []string{"CGO_ENABLED=0", "GOWORK=off"}
-	return goBuild(ctx, "../../infra/sampleplugin", static, "-trimpath", "-ldflags", "-s -w", "-o", s.plugin, ".")
+	return goBuild(ctx, "../../infra/sampleplugin", static, "-ldflags", "-s -w", "-o", s.plugin, ".")
 }
 
 func goBuild(ctx context.Context, dir string, env []string, args ...string) error {
