@@ -56,8 +56,12 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	case m.Container == nil:
 		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
 		return
-	case m.Container.State == msg.ContainerCreated && e.record.Mode != msg.Files:
-		e.enter(c, starting)
+	case m.Container.State == msg.ContainerCreated:
+		if e.job != nil && e.job.given { // messages.Files: what it needs of its job was given to its create
+			e.enter(c, running)
+		} else {
+			e.enter(c, starting)
+		}
 		e.launch(c, nil)
 		return
 	case e.job != nil && e.job.given:

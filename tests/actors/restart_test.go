@@ -216,3 +216,24 @@ func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestWithFilesOnlyARestartAtAnyMomentLeavesEveryJobWithOneEnding(t *testing.T) {
+	for n := range 30 {
+		inWorld(t, daemonMode(2), func(w *world) {
+			w.files = true
+			w.engine.Script(fake.Create, fake.Call{Takes: 7 * time.Millisecond}, fake.Call{Takes: 20 * time.Millisecond})
+			w.engine.Script(fake.Start, fake.Call{Takes: 15 * time.Millisecond})
+			w.start()
+			var ids []msg.JobID
+			for range 3 {
+				ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: 20 * time.Millisecond}}))
+			}
+			time.Sleep(time.Duration(n) * 3 * time.Millisecond)
+			w.restart()
+			for _, id := range ids {
+				w.ends(id)
+			}
+			w.nothingIsLeft()
+		})
+	}
+}
