@@ -149,8 +149,15 @@ func (d *door) settle(j *job, stored *msg.ResultStored) {
 		d.result, d.retired = stored, cmp.Or(d.retired, stored.Retire)
 		d.news.add(*stored)
 	}
+	if first := time.Now().Add(resultFirst); d.notBefore.Before(first) {
+		d.notBefore = first
+	}
 	d.owe()
 }
+
+// resultFirst is how much later than a result its executor is armed: by then the ending is on its way to the server, which
+// somebody waits for, and did not have to share the door, the disk and the processor with the way to the next job.
+const resultFirst = 2 * time.Millisecond
 
 // delivering notes that the plugin has the input, once per hand-out. mu is held.
 func (d *door) delivering(j *job) {
