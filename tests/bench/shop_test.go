@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -55,7 +54,7 @@ func openShop(b *testing.B) *workshop {
 	s.types, err = os.ReadFile("../../infra/sampleplugin/type-definitions.yaml")
 	must(b, err)
 	s.runnerd = s.build("runnerd", "../..", "./cmd/runnerd")
-	plugin := s.build("plugin", "../../infra/sampleplugin", ".")
+	plugin := s.build("plugin", "../../infra/sampleplugin", ".", "GOWORK=off") // a module of its own
 	s.image = "runnerd-bench:" + uuid.NewString()[:8]
 	_, err = builder.BuildScratch(context.Background(), s.image, plugin, "65532:65532")
 	must(b, err)
@@ -67,13 +66,10 @@ func openShop(b *testing.B) *workshop {
 }
 
 // build makes what a user has: static, and without the race detector.
-func (s *workshop) build(name, dir, what string) string {
+func (s *workshop) build(name, dir, what string, env ...string) string {
 	program := filepath.Join(s.dir, name)
 	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", program, what)
-	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-	if name == "plugin" {
-		build.Env = append(build.Env, "GOWORK=off") // a module of its own
-	}
+	build.Dir, build.Env = dir, append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	if said, err := build.CombinedOutput(); err != nil {
 		s.b.Fatalf("build %s: %v\n%s", name, err, said)
 	}
@@ -184,7 +180,7 @@ func (r *bare) once() time.Duration {
 func (s *workshop) alone(x *site) {
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	label := filters.Arg("label", fmt.Sprintf("runnerd.runner=%s", x.server.Runners()[0].UUID))
+	label := filters.Arg("label", "runnerd.runner="+x.server.Runners()[0].UUID)
 	for {
 		found, err := s.engine.ContainerList(context.Background(), container.ListOptions{All: true, Filters: filters.NewArgs(label)})
 		must(s.b, err)
