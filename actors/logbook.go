@@ -70,6 +70,11 @@ func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret
 	ch := b.begin(job, from)
 	ch.begun = len(b.chapters) == 0 || b.marked || b.silent
 	b.marked = false
+	if !ch.begun { // its first words may be taken for the last ones of those before it
+		for _, before := range b.chapters {
+			before.rest = append(before.rest, before.filter.Learn(b.secrets)...)
+		}
+	}
 	b.chapters = append(b.chapters, ch)
 	slices.SortStableFunc(b.chapters, func(x, y *chapter) int { return x.from.Compare(y.from) })
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"runnerd/infra/masking"
 	msg "runnerd/messages"
 )
 
@@ -24,9 +25,10 @@ func (s shelf) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error 
 // clear is a filter that masks nothing and holds nothing back.
 type clear struct{}
 
-func (clear) Write(p []byte) []byte { return p }
-func (clear) Flush() []byte         { return nil }
-func (clear) Held() int             { return 0 }
+func (clear) Write(p []byte) []byte     { return p }
+func (clear) Learn([]msg.Secret) []byte { return nil }
+func (clear) Flush() []byte             { return nil }
+func (clear) Held() int                 { return 0 }
 
 func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing.T) {
 	const mark = "I1 watcher.go:64] " + pickUp
@@ -114,5 +116,24 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 				}
 			}
 		})
+	}
+}
+
+func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.T) {
+	store := shelf{logs: map[msg.ExecutionID]string{}}
+	book := &logbook{spool: store, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
+	begun := time.Now()
+	say := func(at time.Duration, text string) {
+		skip := 0
+		if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(at), Text: []byte(text)}}, &skip); err != nil {
+			t.Fatal(err)
+		}
+	}
+	book.open("one", begun, []msg.Secret{"hunter2"})
+	say(1, "an old one is hunt")
+	book.open("two", begun.Add(2), []msg.Secret{"swordfish"})
+	say(3, "er2, a new one swordfish\n")
+	if got, want := store.logs["one"], "an old one is ********, a new one ********\n"; got != want {
+		t.Errorf("the log of the job before is %q, want %q", got, want)
 	}
 }

@@ -101,6 +101,8 @@ type Filter interface {
 	Write([]byte) []byte
 	// Held is how many of the bytes taken, the newest, have not left yet.
 	Held() int
+	// Learn masks these secrets, which are all of them, from the bytes that are held on, and returns what is ready to leave.
+	Learn([]msg.Secret) []byte
 	// Flush returns the rest.
 	Flush() []byte
 }

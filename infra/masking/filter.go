@@ -2,7 +2,7 @@ package masking
 
 import msg "runnerd/messages"
 
-// Filter masks and normalises one stream. Its stream verbs belong to one goroutine; Mask may be called from any.
+// Filter masks and normalises one stream. It belongs to one goroutine.
 //
 // A stream may be given up anywhere and read again by a new Filter, from the first of the Held bytes: nothing is lost, and
 // no part of a secret shows, because a boundary never lies inside a match. Two things are then not as they would have been:
@@ -46,6 +46,16 @@ func (f *Filter) Write(raw []byte) []byte {
 // Held is how many of the bytes taken, the newest, have not left yet: all those before them are represented in what was
 // returned so far.
 func (f *Filter) Held() int { return int(f.taken - f.left - f.lag) }
+
+// Learn masks these secrets, which are all of them, from the bytes that are held on. It returns what is ready to leave.
+func (f *Filter) Learn(secrets []msg.Secret) []byte {
+	f.patterns = newAutomaton(patternsOf(secrets))
+	old := f.mask
+	f.mask = masker{automaton: f.patterns, base: old.base, made: old.made, shifts: old.shifts}
+	out := f.markers.push(f.mask.push(old.held))
+	f.account()
+	return out
+}
 
 // Flush returns the rest. The filter is then as new.
 func (f *Filter) Flush() []byte {

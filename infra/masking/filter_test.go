@@ -197,3 +197,20 @@ func BenchmarkTwentySecrets(b *testing.B) {
 		f.Write(block)
 	}
 }
+
+func TestAFilterThatLearnsMasksFromTheBytesThatItHolds(t *testing.T) {
+	const text, want = "a hunter2 b hunt\ner2 c swordfish\n", "a ******** b hunt\ner2 c ********\n"
+	old, all := []msg.Secret{"hunter2"}, []msg.Secret{"hunter2", "swordfish"}
+	for cut := range strings.Index(text, "swordfish") + 1 {
+		f := NewFilter(old)
+		got := string(f.Write([]byte(text[:cut])))
+		got += string(f.Learn(all))
+		if held := f.Held(); held > cut || held < 0 {
+			t.Errorf("learned after %d bytes it holds %d", cut, held)
+		}
+		got += string(f.Write([]byte(text[cut:])))
+		if got += string(f.Flush()); got != want || f.Held() != 0 {
+			t.Errorf("learned after %d bytes: %q, want %q; %d held", cut, got, want, f.Held())
+		}
+	}
+}
