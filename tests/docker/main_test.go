@@ -80,6 +80,7 @@ func openShop(ctx context.Context) (*workshop, error) {
 	if s.engine, err = client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation()); err != nil {
 		return s, err
 	}
+	s.engine.NegotiateAPIVersion(ctx) // the client's Events reads the version without its lock
 	if s.builder, err = docker.New(docker.Options{RunnerID: uuid.NewString()}); err != nil {
 		return s, err
 	}

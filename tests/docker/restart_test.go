@@ -142,7 +142,7 @@ func TestTheFirstSIGTERMLetsRunningJobsEnd(t *testing.T) {
 
 func TestTheSecondSIGTERMLeavesTheExecutorsToTheNextStart(t *testing.T) {
 	t.Parallel()
-	const steps = 100
+	const steps = 50
 	w := newWorld(t, plan{capacity: 2, eviction: time.Minute})
 	job := w.slow(shop.blue, steps)
 	w.says(job, "step 5 of ")
