@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	batchSize  = 64 << 10         // bytes of text at which a batch is handed on, though more could be read
-	entryMax   = 1 << 20          // the engine splits lines at 16 KiB; what is longer is no log
+	batchSize = 64 << 10 // bytes of text at which a batch is handed on, though more could be read
+	entryMax  = 1 << 20  // the engine splits lines at 16 KiB; what is longer is no log
+	// gather is how long a batch may grow: plugins write some lines at a time, and to keep a batch takes two fsyncs.
+	gather     = 5 * time.Millisecond
 	stampSlack = 10 * time.Second // how far stamps may go back
 )
 
@@ -58,7 +60,7 @@ func (d *Driver) read(ctx context.Context, id msg.ExecutorID, from msg.Position,
 		return from, err
 	}
 	defer body.Close()
-	r := logReader{in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
+	r := logReader{ctx: ctx, stream: body, in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
 	for {
 		batch, err := r.batch()
 		if len(batch) > 0 {
@@ -108,9 +110,11 @@ func (d *Driver) stillRuns(ctx context.Context, id msg.ExecutorID) error {
 
 // logReader reads the engine's stream: frames of a header (kind, three zeros, length) and a stamp, a space and text.
 type logReader struct {
-	in   *bufio.Reader
-	from *driver.Cursor
-	last time.Time // newest stamp so far
+	ctx    context.Context
+	stream io.Reader
+	in     *bufio.Reader // of stream
+	from   *driver.Cursor
+	last   time.Time // newest stamp so far
 }
 
 const (
@@ -146,8 +150,8 @@ func (r *logReader) ready() bool {
 }
 
 func (r *logReader) entry() (msg.LogEntry, error) {
-	var header [headerSize]byte
-	if _, err := io.ReadFull(r.in, header[:]); err != nil {
+	header, err := r.header()
+	if err != nil {
 		return msg.LogEntry{}, err
 	}
 	size := binary.BigEndian.Uint32(header[4:])
@@ -162,6 +166,24 @@ func (r *logReader) entry() (msg.LogEntry, error) {
 		return msg.LogEntry{}, fmt.Errorf("the engine cannot read it: %s", frame)
 	}
 	return r.stamped(frame)
+}
+
+// header waits, where nothing has been read ahead, for a frame, and then a moment for those that follow it. A plugin that
+// writes without a pause is not waited for.
+func (r *logReader) header() (header [headerSize]byte, err error) {
+	if r.in.Buffered() > 0 {
+		_, err = io.ReadFull(r.in, header[:])
+		return header, err
+	}
+	began := time.Now()
+	if _, err = io.ReadFull(r.stream, header[:]); err != nil || time.Since(began) < gather {
+		return header, err
+	}
+	select {
+	case <-time.After(gather):
+	case <-r.ctx.Done(): // the next read says so
+	}
+	return header, nil
 }
 
 func (r *logReader) stamped(frame []byte) (msg.LogEntry, error) {
