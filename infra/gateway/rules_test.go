@@ -283,7 +283,8 @@ func TestRule8AfterAReturnAResultInTheFileIsStoredAndItsExecutorRetired(t *testi
 }
 
 func TestRule8AfterAReturnAnOpenJobGoesOn(t *testing.T) {
-	e := newWorld(t, nil).executor("open", msg.Daemon)
+	w := newWorld(t, func(o *Options) { o.ComeBack = time.Hour }) // that is for those who wait for a job
+	e := w.executor("open", msg.Daemon)
 	p := newPython(e)
 	asked := p.ask()
 	j := e.hello()
