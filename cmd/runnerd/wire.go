@@ -59,7 +59,7 @@ func (d *daemon) openSpool(context.Context) error {
 		return fmt.Errorf("open the state directory: %w", err)
 	}
 	if d.spool, err = spool.Open(files, spool.Options{LowWater: uint64(d.config.Self.LowWater)}); err != nil {
-		return errors.Join(fmt.Errorf("open the spool: %w", err), files.Close())
+		return errors.Join(err, files.Close())
 	}
 	return nil
 }

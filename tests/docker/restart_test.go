@@ -92,7 +92,7 @@ func (w *world) finishedOnce(ids ...string) {
 func TestAResultThatComesWhileTheRunnerIsAwayIsNotLost(t *testing.T) {
 	t.Parallel()
 	const steps = 20
-	w := newWorld(t, plan{capacity: 2, eviction: time.Minute})
+	w := newWorld(t, plan{capacity: 2, eviction: time.Hour, flags: []string{"--settle-timeout=1h"}})
 	job := w.slow(shop.blue, steps)
 	w.says(job, "step 3 of ")
 	executor := w.only()
@@ -108,6 +108,7 @@ func TestAResultThatComesWhileTheRunnerIsAwayIsNotLost(t *testing.T) {
 		t.Errorf("%d steps in the log, want %d:\n%s", got, steps, log)
 	}
 	w.finishedOnce(job)
+	w.allDie() // it might run the old job again
 }
 
 func TestTheFirstSIGTERMLetsRunningJobsEnd(t *testing.T) {
