@@ -84,7 +84,7 @@ func chooseDriver(ctx context.Context, asked string) (driver, why string, err er
 	}
 	engine, err := docker.New(docker.Options{RunnerID: uuid.NewString()})
 	if err != nil {
-		return "", "", err
+		return "process", "because there is no engine to use: " + err.Error(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

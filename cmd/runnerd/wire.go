@@ -149,7 +149,7 @@ func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, err
 		want.Callbacks = kept.Callbacks
 	}
 	for attempt := 1; want.Host == ""; attempt++ {
-		host, err := d.engine.Address(ctx)
+		host, err := d.askAddress(ctx)
 		switch {
 		case err == nil:
 			want.Host = host
@@ -166,6 +166,13 @@ func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, err
 		}
 	}
 	return want, nil
+}
+
+// askAddress does not wait for an engine that hangs.
+func (d *daemon) askAddress(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return d.engine.Address(ctx)
 }
 
 func canListen(host string) bool {

@@ -52,7 +52,8 @@ type Driver struct {
 
 var _ driver.Driver = (*Driver)(nil)
 
-// New is a driver for the engine that DOCKER_HOST and its sisters name, or the machine's. It asks the engine nothing yet.
+// New is a driver for the engine that DOCKER_HOST and its sisters name, or the machine's; one on another machine is refused. It
+// asks the engine nothing yet.
 func New(o Options) (*Driver, error) {
 	if len(o.RunnerID) < shortRunner {
 		return nil, fmt.Errorf("use runner id %q: it must be a uuid", o.RunnerID)
@@ -64,10 +65,14 @@ func New(o Options) (*Driver, error) {
 	labels := map[string]string{}
 	maps.Copy(labels, o.Labels)
 	labels[runnerLabel] = o.RunnerID
-	return &Driver{
+	d := &Driver{
 		engine: engine, runner: o.RunnerID, labels: labels, credentials: o.Credentials,
 		limits: orElse(o.Limits, defaultLimits),
-	}, nil
+	}
+	if err := d.checkLocal(); err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return d, nil
 }
 
 // Close gives up the connections to the engine. The executors live on.
@@ -93,9 +98,6 @@ func (d *Driver) Ready(ctx context.Context) error {
 // Check refuses an engine that cannot work with this runner, and says what to do. It needs the engine's answer: a failure to
 // ask is returned as by Ready.
 func (d *Driver) Check(ctx context.Context) error {
-	if err := d.checkLocal(); err != nil {
-		return err
-	}
 	if err := d.Ready(ctx); err != nil {
 		return err
 	}
