@@ -24,6 +24,7 @@ const (
 type poller struct {
 	release    Release
 	spool      Spool
+	vault      Vault
 	dispatcher msg.Receiver[msg.ToDispatcher]
 	runner     msg.Receiver[msg.ToRunner]
 
@@ -145,8 +146,15 @@ func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
 
 // take makes the offer durable, and only then confirms it.
 func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
-	release, spool := p.release, p.spool
+	release, spool, vault := p.release, p.spool, p.vault
+	key, input := offer.SessionKey, offer.Input
 	c.About(string(offer.Execution))
+	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for anyway.
+	// Whether it opens is the executor's to say.
+	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
+		_, _ = vault.Open(key, input)
+		return nil
+	})
 	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
 		if offer.Input == "" && offer.InputURL != "" {
 			input, err := fetchInput(ctx, release, offer.InputURL)
@@ -204,7 +212,7 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 	case m.Stored:
 		log.Info().Err(m.Err).Msg("job is not ours: dropped")
 	default: // its lease runs out, and the server offers it again
-		log.Error().Err(m.Err).Msg("job is not taken: it cannot be stored")
+		log.Error().Err(m.Err).Msg("job is not taken")
 	}
 	p.ask(c)
 }

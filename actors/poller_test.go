@@ -25,6 +25,11 @@ func (noSpool) Add(msg.Offer) error           { return nil }
 func (noSpool) Remove(msg.ExecutionID) error  { return nil }
 func (noSpool) Confirm(msg.ExecutionID) error { return nil }
 
+// noVault opens nothing.
+type noVault struct{ Vault }
+
+func (noVault) Open([]byte, string) ([]msg.Secret, error) { return nil, nil }
+
 // oneJob is a server that says what it is asked.
 type oneJob struct {
 	Release
@@ -61,7 +66,7 @@ func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) 
 			system := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
 			defer func() { _ = system.Stop(context.Background()) }()
 			ref, err := shell.SpawnRoot(system, shell.Spec[msg.ToPoller]{Name: "poller", New: func() shell.Behavior[msg.ToPoller] {
-				return &poller{release: server, spool: noSpool{}, dispatcher: dispatcher, runner: runner}
+				return &poller{release: server, spool: noSpool{}, vault: noVault{}, dispatcher: dispatcher, runner: runner}
 			}})
 			if err != nil {
 				t.Fatal(err)

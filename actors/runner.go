@@ -140,7 +140,7 @@ func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 	case "recovery":
 		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
 	case "poller":
-		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, dispatcher: r.dispatcher, runner: c.Self()})
+		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, vault: r.Vault, dispatcher: r.dispatcher, runner: c.Self()})
 	}
 }
 
