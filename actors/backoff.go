@@ -27,6 +27,9 @@ func (b backoff) afterError(err error, failures int, chance float64) time.Durati
 	return d
 }
 
+// engineAnswers bounds an engine call that takes a moment: one that hangs is repeated like one that fails.
+const engineAnswers = time.Minute
+
 var (
 	towardsServer = backoff{min: 500 * time.Millisecond, max: 30 * time.Second, jitter: 0.3}
 	towardsEngine = backoff{min: 200 * time.Millisecond, max: 5 * time.Second, jitter: 0.2}

@@ -63,8 +63,11 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.abort(c, m)
 	case msg.AbortForgotten:
 		delete(d.aborts, m.Execution)
+	case msg.EndWaiting:
+		c.About(string(m.Job.Execution))
+		d.endWaiting(c, m)
 	case msg.WaitingJobEnded:
-		d.reporter.Tell(msg.Report{Execution: m.Execution})
+		d.waitingEnded(c, m)
 	case msg.DrainDispatch:
 		d.drained, d.wanted = m.Done, nil
 	case msg.PoolWanted:
@@ -105,7 +108,7 @@ func (d *dispatcher) admit(c *shell.Ctx[msg.ToDispatcher], job msg.Job) {
 		reason = early
 	}
 	if reason != "" {
-		d.endWaiting(c, job, reason)
+		d.endWaiting(c, msg.EndWaiting{Job: job, Reason: reason})
 		return
 	}
 	d.arrivals++
@@ -116,7 +119,7 @@ func (d *dispatcher) admit(c *shell.Ctx[msg.ToDispatcher], job msg.Job) {
 func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	if w, ok := d.waiting[m.Execution]; ok {
 		delete(d.waiting, m.Execution)
-		d.endWaiting(c, w.job, m.Reason)
+		d.endWaiting(c, msg.EndWaiting{Job: w.job, Reason: m.Reason})
 	} else if x := d.memberOf(m.Execution); x != nil {
 		d.noteAbort(c, m)
 		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
@@ -126,12 +129,26 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	}
 }
 
-func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], job msg.Job, reason string) {
-	spool := d.Spool
-	c.Go("abort "+string(job.Execution), func(context.Context) msg.ToDispatcher {
-		end(spool, job.Execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + reason})
-		return msg.WaitingJobEnded{Execution: job.Execution}
+// endWaiting keeps the reason until the job has its ending: should the poller tell the job again meanwhile, it must not run.
+func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], m msg.EndWaiting) {
+	spool, id := d.Spool, m.Job.Execution
+	d.aborts[id] = m.Reason
+	c.Go("abort "+string(id), func(context.Context) msg.ToDispatcher {
+		err := end(spool, id, msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + m.Reason})
+		return msg.WaitingJobEnded{EndWaiting: m, Err: err}
 	})
+}
+
+func (d *dispatcher) waitingEnded(c *shell.Ctx[msg.ToDispatcher], m msg.WaitingJobEnded) {
+	if _, there := d.Spool.Job(m.Job.Execution); m.Err != nil && there {
+		m.Attempt++
+		wait := towardsEngine.after(m.Attempt, c.Chance())
+		c.Log().Warn().Err(m.Err).Str("job", string(m.Job.Execution)).Int("attempt", m.Attempt).Dur("retry", wait).Msg("job is not ended yet")
+		c.After("end "+string(m.Job.Execution), wait, m.EndWaiting)
+		return
+	}
+	delete(d.aborts, m.Job.Execution)
+	d.reporter.Tell(msg.Report{Execution: m.Job.Execution})
 }
 
 // noteAbort is for the executor whose actor is down now: the next one looks in the spool.

@@ -50,21 +50,22 @@ type executor struct {
 	inFlight   bool      // directory or container is being made: that must not be overtaken
 	observed   bool      // the container's output and end are followed
 	pullTask   shell.Task
-	attached   bool // it has lived before this actor
-	tries      int  // of the engine call that fails now
+	attached   bool           // it has lived before this actor
+	failed     map[string]int // times in a row, by call
 }
 
 // assignment is the executor's job until its ending is in the spool.
 type assignment struct {
 	job     msg.Job
 	given   bool        // handed out, by the journal
+	since   time.Time   // then, for an actor that came later; zero: just now
 	giving  bool        // being handed out
 	abort   string      // asked for while it was being handed out
 	verdict *msg.Ending // how it is to end, whatever the plugin does now
 }
 
 func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
-	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, dispatcher: dispatcher, reporter: reporter,
+	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, dispatcher: dispatcher, reporter: reporter, failed: map[string]int{},
 		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter}}
 }
 
@@ -101,12 +102,14 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.Found:
 		e.found(c, m)
 	case msg.AtDoor:
+		delete(e.failed, "door")
 		e.atDoor(c, m.Visit)
 	case msg.DoorLost:
 		e.retry(c, "door", m.Err)
 	case msg.GivenJob:
 		e.given(c, m)
 	case msg.LogWritten:
+		delete(e.failed, "logs")
 		e.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.LateOutput:
 		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")
@@ -166,13 +169,11 @@ func (e *executor) limitOf(s life) time.Duration {
 	switch s {
 	case pulling:
 		return e.Limits.Pull
-	case starting:
-		return e.Limits.Start
 	case running:
-		return e.runLimit()
+		return left(e.runLimit(), e.job.since, time.Now())
 	case settling:
 		return e.Limits.Settle
-	case unborn, idle, stopping, gone:
+	case unborn, starting, idle, stopping, gone: // the launch has a limit of its own
 	}
 	return 0
 }
@@ -182,6 +183,19 @@ func (e *executor) runLimit() time.Duration {
 		return own
 	}
 	return e.Limits.Run
+}
+
+// runGrace is what an actor that comes to a running job leaves it at least.
+const runGrace = time.Minute
+
+// left is what remains of the limit of a job that was handed out at since, by the wall clock: it is all that a restart leaves.
+// That clock may have been set meanwhile. Back: then nothing has passed. Ahead: then no more than all but the grace, in which
+// a result that is there or on its way is taken first. A crash loop that is quicker than the grace is given up anyway.
+func left(limit time.Duration, since, now time.Time) time.Duration {
+	if since.IsZero() {
+		return limit
+	}
+	return min(limit, max(limit-now.Sub(since), runGrace))
 }
 
 // observe follows the container: its door, its output, its end.
@@ -234,9 +248,9 @@ func (e *executor) retry(c *shell.Ctx[msg.ToExecutor], what string, err error) {
 	if e.state == gone && what != "removal" && what != "examination" {
 		return
 	}
-	e.tries++
-	wait := towardsEngine.after(e.tries, c.Chance())
-	c.Log().Warn().Err(err).Str("executor", string(e.id)).Int("attempt", e.tries).Dur("retry", wait).Msg(what + " is repeated")
+	e.failed[what]++
+	wait := towardsEngine.after(e.failed[what], c.Chance())
+	c.Log().Warn().Err(err).Str("executor", string(e.id)).Int("attempt", e.failed[what]).Dur("retry", wait).Msg(what + " is repeated")
 	c.After("retry "+what, wait, msg.RetryDue{What: what})
 }
 

@@ -17,7 +17,7 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 	e.attached, e.retire = true, rec.Retired
 	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
 		c.About(string(job.Execution))
-		e.job = &assignment{job: job.Job, given: true}
+		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}
 	}
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
 		secrets, err := shop.Vault.Unseal(rec.Mask)
@@ -37,6 +37,8 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 		if _, err := shop.Gateway.Admit(rec); err != nil {
 			return msg.Found{Err: err}
 		}
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
 		all, err := shop.Driver.List(ctx)
 		for _, container := range all {
 			if container.ID == rec.ID {
@@ -58,6 +60,7 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 		return
 	case m.Container.State == msg.ContainerCreated:
 		if e.job != nil && e.job.given { // messages.Files: what it needs of its job was given to its create
+			e.job.since = time.Time{} // it has not run yet
 			e.enter(c, running)
 		} else {
 			e.enter(c, starting)

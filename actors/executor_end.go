@@ -34,10 +34,6 @@ func (e *executor) limitPassed(c *shell.Ctx[msg.ToExecutor]) {
 	case pulling:
 		e.notStarted(c, fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise the pull limit", image, limits.Pull))
 	case starting:
-		if e.inFlight {
-			e.notStarted(c, fmt.Sprintf("the engine did not start a container of image %s within %v. Check the engine, or raise the start limit", image, limits.Start))
-			return
-		}
 		e.notStarted(c, fmt.Sprintf("the plugin of image %s did not ask for its job within %v. Is it built with the integration SDK? "+
 			"An image that is slow to start needs a higher pick-up limit", image, limits.PickUp))
 	case running:
@@ -102,12 +98,17 @@ func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], step int) {
 	c.Cancel("stop step")
 	drv, id := e.Driver, e.id
 	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
 		return msg.Signalled{Step: step, Err: drv.Signal(ctx, id, sig)}
 	})
 }
 
 // signalled waits for what the signal does: a result or the exit; else the next step is due.
 func (e *executor) signalled(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
+	if m.Err == nil {
+		delete(e.failed, "kill")
+	}
 	switch {
 	case e.exit != nil:
 	case m.Err != nil && m.Step == killStep:
@@ -218,6 +219,8 @@ func (e *executor) exitReason() string {
 func (e *executor) remove(c *shell.Ctx[msg.ToExecutor]) {
 	shop, book, id := e.Shop, e.book, e.id
 	c.Go("remove", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
 		if err := shop.Driver.Remove(ctx, id); err != nil {
 			return msg.Removed{Err: err}
 		}

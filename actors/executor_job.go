@@ -75,14 +75,10 @@ func openInput(shop Shop, job msg.ExecutionID) ([]msg.Secret, error) {
 }
 
 func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
-	if e.job == nil && e.state == stopping && e.inFlight { // it ended while its input was opened
-		e.prepared(c, m.Err)
-		return
-	}
 	if e.job == nil || e.job.job.Execution != m.Execution || e.job.given {
 		return
 	}
-	e.job.giving, e.inFlight = false, false
+	e.job.giving = false
 	switch {
 	case m.Unreadable:
 		e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("the job cannot be run: %v", m.Err)})
@@ -198,6 +194,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 		e.retry(c, "ending", m.Err)
 		return
 	}
+	delete(e.failed, "ending")
 	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job has its ending")
 	if asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; asked && e.state == running {
 		e.takeNoMore(c, "its job was "+string(m.Ending.Outcome))

@@ -273,7 +273,7 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 func (d *dispatcher) open(c *shell.Ctx[msg.ToDispatcher], x *member) bool {
 	rec, ok := d.Spool.Job(x.jobID())
 	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
-		d.endWaiting(c, rec.Job, rec.Abort)
+		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Reason: rec.Abort})
 	}
 	return ok && rec.Stage < msg.Ended
 }
@@ -309,7 +309,7 @@ func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
 	return n
 }
 
-// end decides the ending of a job that will write no more log. An error leaves the job as it is, and so to the next start.
+// end decides the ending of a job that will write no more log. It may be repeated after an error.
 func end(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
 	if _, err := spool.End(id, ending); err != nil {
 		return err

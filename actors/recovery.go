@@ -50,6 +50,8 @@ func (r *recovery) Receive(c *shell.Ctx[msg.ToRecovery], m msg.ToRecovery) {
 func (r *recovery) list(c *shell.Ctx[msg.ToRecovery]) {
 	drv := r.Driver
 	c.Go("list", func(ctx context.Context) msg.ToRecovery {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
 		if err := drv.Ready(ctx); err != nil {
 			return msg.Listed{Err: err}
 		}

@@ -83,8 +83,17 @@ type (
 	}
 	// AbortForgotten: an abort whose job never came.
 	AbortForgotten struct{ Execution ExecutionID }
-	// WaitingJobEnded: a job that waited has its ending.
-	WaitingJobEnded struct{ Execution ExecutionID }
+	// EndWaiting: a job that waits is to end, for the Attempt-th time.
+	EndWaiting struct {
+		Job     Job
+		Reason  string
+		Attempt int
+	}
+	// WaitingJobEnded: a job that waited has its ending; or Err.
+	WaitingJobEnded struct {
+		EndWaiting
+		Err error
+	}
 
 	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
 	DrainDispatch struct{ Done func() }
@@ -109,6 +118,7 @@ func (CrashCounted) toDispatcher()    {}
 func (RespawnDue) toDispatcher()      {}
 func (Abort) toDispatcher()           {}
 func (AbortForgotten) toDispatcher()  {}
+func (EndWaiting) toDispatcher()      {}
 func (WaitingJobEnded) toDispatcher() {}
 func (DrainDispatch) toDispatcher()   {}
 func (PoolWanted) toDispatcher()      {}

@@ -24,7 +24,7 @@ type (
 		Reason    string
 	}
 
-	// Prepared: its directory is there and its door open.
+	// Prepared: its job can be read, its directory is there and its door open; or Err, and what is wrong.
 	Prepared struct{ Err error }
 	// Found: how the engine sees it, after a restart of the actor. Nil: not at all.
 	Found struct {

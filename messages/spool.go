@@ -28,6 +28,7 @@ type JobRecord struct {
 
 	Executor    ExecutorID // from HandedOut on
 	HandedOutAt time.Time  // runner's clock; the job's output begins here
+	Unstarted   bool       // the plugin has proven that it did not start, and was not given it again yet
 	HandOuts    int        // 2 only after a proof that the first one did not start
 	Abort       string     // reason; empty: nobody asked for it
 	AbortAt     time.Time

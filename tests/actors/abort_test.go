@@ -1,11 +1,13 @@
 package actors_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
+	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
 
@@ -100,6 +102,34 @@ func TestAWaitingJobThatIsAbortedNeverStarts(t *testing.T) {
 			t.Error("it ran")
 		}
 		w.completes(first)
+	})
+}
+
+func TestAWaitingJobIsAbortedThoughTheDiskFailsForAWhile(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		var full atomic.Bool
+		w.disk.Before = func(memfs.Op) error {
+			if full.Load() {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		config := daemonMode(0)
+		w.server.Script(fakes.Confirm, fakes.Call{Takes: 10 * time.Second})
+		second := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 2 })
+		w.configure(config)
+		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
+		full.Store(true)
+		w.server.AbortOnce(second, "not needed")
+		w.until("it waits no more", time.Minute, func() bool { return len(w.pool().Waiting) == 0 })
+		w.passes(10 * time.Second)
+		full.Store(false)
+		w.fails(second, msg.Aborted, "aborted before it was started: not needed")
+		w.nothingIsLeft()
 	})
 }
 

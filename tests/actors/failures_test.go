@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +54,9 @@ func TestAnExecutorThatDoesNotComeAboutFailsItsJobWithTheReason(t *testing.T) {
 		"a pull that stalls": {says: "was not there after 5m0s", task: fakes.Task{Image: "plugin"},
 			script: func(w *world) { w.engine.Script(fake.Pull, fake.Call{Stalls: true}) }},
 		"a start that stalls": {says: "did not start a container of image plugin within 1m0s", task: fakes.Task{Image: "plugin"},
-			script: func(w *world) { w.engine.Script(fake.Start, fake.Call{Takes: 5 * time.Minute}) }},
+			script: func(w *world) { w.engine.Script(fake.Start, fake.Call{Stalls: true}) }},
+		"a create that stalls": {says: "did not start a container of image plugin within 1m0s", task: fakes.Task{Image: "plugin"},
+			script: func(w *world) { w.engine.Script(fake.Create, fake.Call{Stalls: true}) }},
 		"a plugin that never asks": {says: "did not ask for its job within 30s", task: fakes.Task{Image: "odd"},
 			plugin: fakes.Plugin{NeverAsks: true}},
 		"a plugin that dies at its start": {says: "exited with code 7 before it asked", task: fakes.Task{Image: "odd"},
@@ -159,6 +162,54 @@ func TestAnEngineThatIsAwayForAMinuteCostsNoRunningJob(t *testing.T) {
 		w.nothingIsLeft()
 		if log, _ := w.logOf(id); log != "one\ntwo\n" {
 			t.Errorf("the log is %q", log)
+		}
+	})
+}
+
+func TestAnEngineCallThatHangsIsRepeated(t *testing.T) {
+	for name, verb := range map[string]fake.Verb{"the signal of an eviction": fake.Signal, "the removal": fake.Remove, "the list after a restart": fake.List} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.start()
+				first := w.server.Submit(fakes.Task{Image: "plugin"})
+				w.completes(first)
+				w.engine.Script(verb, fake.Call{Stalls: true}, fake.Call{Stalls: true})
+				if verb == fake.List {
+					w.restart()
+				}
+				w.passes(5 * time.Minute)
+				if left := w.spool.Executors(); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			})
+		})
+	}
+}
+
+func TestACallThatWorkedAgainHasNotFailedBefore(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.engine.Script(fake.Wait, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer})
+		w.engine.Script(fake.Logs, fake.Call{Takes: 10 * time.Millisecond, Fails: errNoAnswer})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Minute}})
+		w.begins(id)
+		w.passes(10 * time.Second)
+		w.engine.Down(errNoAnswer)
+		w.passes(50 * time.Millisecond)
+		w.engine.Down(nil)
+		w.completes(id)
+		var repeats int
+		for line := range strings.Lines(w.log.text()) {
+			if strings.Contains(line, "logs is repeated") {
+				repeats++
+				if !strings.Contains(line, `"attempt":1,`) {
+					t.Error(line)
+				}
+			}
+		}
+		if repeats != 2 {
+			t.Errorf("the log was read again %d times, want 2", repeats)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,5 +157,8 @@ func TestALargeInputIsFetchedBeforeTheJobIsConfirmed(t *testing.T) {
 		w.server.Script(fakes.Fetch, fakes.Call{Fails: errNoAnswer})
 		w.start()
 		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Fetched: true}))
+		if log := w.log.text(); !strings.Contains(log, "fetch the input") || strings.Contains(log, "cannot be stored") {
+			t.Errorf("it does not say that the input could not be fetched:\n%s", log)
+		}
 	})
 }

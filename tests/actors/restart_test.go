@@ -30,6 +30,22 @@ func TestARunningJobGoesOnOverARestart(t *testing.T) {
 	})
 }
 
+func TestARestartDoesNotRenewTheTimeThatAJobHas(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Timeout: 10 * time.Minute, Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		for range 3 {
+			w.passes(3 * time.Minute)
+			w.restart()
+		}
+		f := w.fails(id, msg.TimedOut, "no result after 10m0s")
+		if took := f.At.Sub(startOf(w)); took > 11*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
