@@ -14,6 +14,7 @@ const (
 	confirmed kind = "confirmed"
 	aborted   kind = "abort"
 	handedOut kind = "handed-out"
+	unstarted kind = "unstarted"
 	crashed   kind = "crash"
 	ended     kind = "ended"
 	finished  kind = "finished"
@@ -47,6 +48,9 @@ func apply(rec *msg.JobRecord, st step) error {
 		rec.Stage = max(rec.Stage, msg.HandedOut)
 		rec.Executor, rec.HandedOutAt = st.Executor, st.At
 		rec.HandOuts++
+		rec.Unstarted = false
+	case unstarted:
+		rec.Unstarted = true
 	case crashed:
 		rec.Crashes++
 	case ended:

@@ -116,6 +116,17 @@ func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at
 	return nil
 }
 
+// NotStarted notes a proof that the plugin did not start the job that was handed out to it. The next hand-out answers it.
+func (s *Spool) NotStarted(id msg.ExecutionID) error {
+	_, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
+		if rec.Stage != msg.HandedOut || rec.Unstarted {
+			return nil, nil
+		}
+		return &step{Step: unstarted}, nil
+	})
+	return err
+}
+
 // note writes the step that decide wants, if any, and returns the record as it then is.
 func (s *Spool) note(id msg.ExecutionID, decide func(msg.JobRecord) (*step, error)) (msg.JobRecord, error) {
 	j, err := s.hold(id)

@@ -145,6 +145,10 @@ func (d *door) unstarted() {
 		d.news.add(msg.ResultRefused{Execution: d.job.execution, Reason: "the plugin could not read its input, twice: " + proof})
 		return
 	}
+	if err := d.g.Store.NotStarted(d.job.execution); err != nil {
+		// Only a crash before the next GET would miss it: the plugin may then wait for an event that is not owed.
+		d.log.Warn().Err(err).Str("job", string(d.job.execution)).Msg("cannot note that a job did not start")
+	}
 	d.enter(unstarted)
 	d.news.add(msg.NotStarted{Execution: d.job.execution, Proof: proof})
 	d.owe()

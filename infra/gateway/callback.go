@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -24,9 +26,19 @@ func (g *Gateway) serveCallbacks(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	p, ok := g.paths[secret]
 	g.mu.Unlock()
-	switch {
-	case !ok || kind(k) != p.kind:
+	if !ok || kind(k) != p.kind {
 		http.NotFound(w, r)
+		return
+	}
+	select {
+	case p.door.calls <- struct{}{}:
+		defer func() { <-p.door.calls }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many requests at once", http.StatusTooManyRequests)
+		return
+	}
+	switch {
 	case p.kind == callbackPath && r.Method == http.MethodPost:
 		p.door.called(w, r, p.job)
 	case p.kind == inputPath && r.Method == http.MethodGet:
@@ -65,7 +77,7 @@ func (d *door) called(w http.ResponseWriter, r *http.Request, j *job) {
 		return
 	}
 	if err := d.receive(ctx, r.Body, j); err != nil {
-		d.log.Error().Err(err).Str("job", string(j.execution)).Msg("a result could not be taken; the result file is left")
+		d.log.WithLevel(d.blame(j, zerolog.ErrorLevel)).Err(err).Str("job", string(j.execution)).Msg("a result could not be taken; the result file is left")
 		http.Error(w, "the result could not be taken", http.StatusServiceUnavailable)
 		return
 	}
@@ -86,13 +98,12 @@ func (d *door) receive(ctx context.Context, from io.Reader, j *job) error {
 	}
 	if int64(len(body)) > d.g.MaxResult {
 		rest, _ := io.Copy(io.Discard, from) // bounded by the read deadline
-		d.refuse(j, fmt.Sprintf("the result has %d bytes, more than the %d that this runner takes: let the task return less,"+
-			" or raise the limit", int64(len(body))+rest, d.g.MaxResult))
+		d.refuse(j, int64(len(body))+rest)
 		return nil
 	}
 	res, ok := decode(j.key, body)
 	if !ok {
-		d.log.Warn().Str("job", string(j.execution)).Int("bytes", len(body)).Msg("a callback brought what is not the job's result")
+		d.log.WithLevel(d.blame(j, zerolog.WarnLevel)).Str("job", string(j.execution)).Int("bytes", len(body)).Msg("a callback brought what is not the job's result")
 		return nil
 	}
 	res.Via = msg.ViaCallback

@@ -36,6 +36,9 @@ var next = map[phase][]phase{
 type job struct {
 	execution msg.ExecutionID
 	key       seal.Key // zero: not known any more
+
+	refused bool // guarded by the door's mu; a result that is too large comes by file and by callback, and again
+	blamed  bool // guarded by the door's mu; the plugin's noise was logged aloud
 }
 
 // hold is a GET that waits.
@@ -51,6 +54,7 @@ type door struct {
 	log   zerolog.Logger
 
 	places chan struct{} // requests that are being answered
+	calls  chan struct{} // callbacks and fetches that are being answered
 	bodies chan struct{} // callback bodies in memory
 	poke   chan struct{} // the result file may have changed
 
@@ -82,6 +86,7 @@ type door struct {
 const (
 	maxWatches  = 256
 	maxRequests = maxWatches + 16
+	maxCalls    = 16
 )
 
 func newDoor(g *Gateway, rec msg.ExecutorRecord) *door {
@@ -89,6 +94,7 @@ func newDoor(g *Gateway, rec msg.ExecutorRecord) *door {
 		g: g, id: rec.ID, mode: rec.Mode, token: g.token(rec.ID),
 		log:    g.Log.With().Str("executor", string(rec.ID)).Logger(),
 		places: make(chan struct{}, maxRequests),
+		calls:  make(chan struct{}, maxCalls),
 		bodies: make(chan struct{}, 1),
 		poke:   make(chan struct{}, 1),
 		phase:  waiting,
@@ -175,13 +181,28 @@ func (d *door) wrote(j *job) {
 	}
 }
 
-// refuse says that there will be no result of the open job.
-func (d *door) refuse(j *job, reason string) {
+// refuse says, once, that there will be no result of the open job: it has so many bytes.
+func (d *door) refuse(j *job, size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.open() == j {
-		d.news.add(msg.ResultRefused{Execution: j.execution, Reason: reason})
+	if d.open() != j || j.refused {
+		return
 	}
+	j.refused = true
+	d.news.add(msg.ResultRefused{Execution: j.execution, Reason: fmt.Sprintf(
+		"the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise the limit",
+		size, d.g.MaxResult)})
+}
+
+// blame is the level at which the plugin's own mistake is logged: once a job at the one given, as it may repeat it without end.
+func (d *door) blame(j *job, level zerolog.Level) zerolog.Level {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if j.blamed {
+		return zerolog.DebugLevel
+	}
+	j.blamed = true
+	return level
 }
 
 // close ends everything that goes on at the door.

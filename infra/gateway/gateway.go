@@ -22,6 +22,8 @@ type Store interface {
 	// HandOut journals that the job is the executor's, and notes it in the executor's record. Durable on return. A second
 	// one for the same executor is a repetition after a proof that the first did not start.
 	HandOut(id msg.ExecutionID, executor msg.ExecutorID, arming uint64, at time.Time) error
+	// NotStarted journals the proof, for whoever returns before the job was handed out again. Durable on return.
+	NotStarted(msg.ExecutionID) error
 	// StoreResult keeps the first result; durable on return. False: the job's ending was decided before.
 	StoreResult(msg.ExecutionID, msg.Result) (stored bool, err error)
 	Executors() []msg.ExecutorRecord

@@ -62,6 +62,9 @@ func (d *door) resume(rec msg.ExecutorRecord) {
 	switch {
 	case ok && job.Stage == msg.HandedOut && !job.HasResult:
 		d.phase, d.owed, d.handOuts = running, false, job.HandOuts
+		if job.Unstarted { // its plugin waits for an event, and what it then gets is journaled
+			d.phase, d.owed = unstarted, true
+		}
 		d.notBefore = time.Time{} // it does not wait for a job, so there is no GET that could come back
 		d.watchFile()
 	case d.held:

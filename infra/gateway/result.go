@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
@@ -86,6 +87,10 @@ func (d *door) lookAs(retire string) error {
 		d.log.Debug().Err(err).Str("job", string(j.execution)).Msg("the result file is passed over")
 		return nil
 	}
+	if large, ok := errors.AsType[*tooLarge](err); ok {
+		d.refuseFile(j, large)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("look for the result of job %s: %w", j.execution, err)
 	}
@@ -95,6 +100,15 @@ func (d *door) lookAs(retire string) error {
 	}
 	res.Via = msg.ViaFile
 	return d.keep(j, res, retire)
+}
+
+// refuseFile refuses a file that is too large once nobody writes to it, and looks again later if that is not so yet.
+func (d *door) refuseFile(j *job, large *tooLarge) {
+	if wait := settleTime - time.Since(large.modified); wait > 0 {
+		time.AfterFunc(min(wait, settleTime), d.fileChanged)
+		return
+	}
+	d.refuse(j, large.size)
 }
 
 // isText tells base64 text from the raw bytes that some clients send.

@@ -17,6 +17,18 @@ import (
 // errNoResult: what stands in the place of the result file is none, whatever the plugin means by it.
 var errNoResult = errors.New("not a result")
 
+// tooLarge: what stands there is more than this runner takes.
+type tooLarge struct {
+	size     int64
+	modified time.Time
+}
+
+func (t *tooLarge) Error() string { return fmt.Sprintf("the result file has %d bytes", t.size) }
+
+// settleTime is how long a result file that is too large must have been left alone: one that is still being written has no size
+// to name yet, and one that is overwritten may fit.
+const settleTime = 200 * time.Millisecond
+
 // readResult reads the result file in a directory that belongs to a plugin: no links, no pipes, nothing that blocks, and
 // not more than max. Nil: there is none.
 func readResult(out string, max int64) ([]byte, error) {
@@ -51,7 +63,7 @@ func readResult(out string, max int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the result file is %s", errNoResult, info.Mode().Type())
 	}
 	if info.Size() > max {
-		return nil, fmt.Errorf("%w: the result file has %d bytes, more than the %d that are taken", errNoResult, info.Size(), max)
+		return nil, &tooLarge{size: info.Size(), modified: info.ModTime()}
 	}
 	return io.ReadAll(io.LimitReader(file, max))
 }
