@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -15,13 +14,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// What is in an executor's directory, for those who mount it.
 const (
-	OutDirName = "out" // the only place that a plugin writes to
-	ResultName = "result"
-)
+	outDir = "out" // the only place that a plugin writes to
 
-const (
 	executorFile = "executor.json"
 
 	// Any image brings its own user, arbitrary uids included, and each must be able to make the result file. The sticky bit
@@ -102,7 +97,7 @@ func (s *Spool) buildExecutor(temp string, line []byte, files map[string][]byte)
 	if err := s.createDurably(path.Join(temp, executorFile), line); err != nil {
 		return err
 	}
-	if err := s.fs.Mkdir(path.Join(temp, OutDirName), outPerm); err != nil {
+	if err := s.fs.Mkdir(path.Join(temp, outDir), outPerm); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -128,27 +123,6 @@ func (s *Spool) makeParents(dir, name string) error {
 		if err := s.fs.Mkdir(path.Join(dir, name[:at]), readableDir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-	}
-	return nil
-}
-
-// WriteFile puts a file into the executor's directory, in the place of one that is there. Not durable.
-func (s *Spool) WriteFile(id msg.ExecutorID, name string, content []byte, perm fs.FileMode) error {
-	e, err := s.holdExecutor(id)
-	if err != nil {
-		return err
-	}
-	defer e.io.Unlock()
-	temp := s.temp()
-	err = s.makeParents(e.dir, name)
-	if err == nil {
-		err = s.create(temp, perm, content)
-	}
-	if err == nil {
-		err = s.fs.Rename(temp, path.Join(e.dir, name))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s of executor %s: %w", name, id, err), s.fs.RemoveAll(temp))
 	}
 	return nil
 }
@@ -227,35 +201,12 @@ func (s *Spool) ExecutorDir(id msg.ExecutorID) string {
 	return s.fs.Path(path.Join(executorsDir, safeName(id)))
 }
 
-// OutDir is the absolute path of the directory that the executor writes to. The plugin owns what is in it: open nothing there
-// in a way that follows links or blocks.
-func (s *Spool) OutDir(id msg.ExecutorID) string { return filepath.Join(s.ExecutorDir(id), OutDirName) }
-
 // safeName keeps a path inside the spool also for an id that was never let in.
 func safeName(id msg.ExecutorID) string {
 	if checkExecutorID(id) != nil {
 		return "none"
 	}
 	return string(id)
-}
-
-// EmptyOut deletes all that the executor wrote.
-func (s *Spool) EmptyOut(id msg.ExecutorID) error {
-	e, err := s.holdExecutor(id)
-	if err != nil {
-		return err
-	}
-	defer e.io.Unlock()
-	out := path.Join(e.dir, OutDirName)
-	entries, err := s.fs.ReadDir(out)
-	if err != nil {
-		return fmt.Errorf("empty %s of executor %s: %w", OutDirName, id, err)
-	}
-	var errs []error
-	for _, entry := range entries {
-		errs = append(errs, s.fs.RemoveAll(path.Join(out, entry.Name())))
-	}
-	return errors.Join(errs...)
 }
 
 // RemoveExecutor takes the directory away. It may be repeated.

@@ -35,6 +35,7 @@ type job struct {
 	marks    uint64 // how many marks the log has had
 	arming   uint64 // of the newest hand-out that Open found
 	gone     bool   // removed while somebody waited for io
+	unmade   error  // why Add gave up, for another that waited for io
 
 	rec  msg.JobRecord // guarded by Spool.mu
 	here bool          // guarded by Spool.mu; false: Add is still at work
@@ -78,10 +79,12 @@ func (s *Spool) Add(o msg.Offer) error {
 	j.io.Lock()
 	defer j.io.Unlock()
 	if j.gone || s.isHere(j) {
-		return nil
+		return j.unmade
 	}
 	if err := s.add(j, o); err != nil {
-		return fmt.Errorf("add job %q: %w", o.Execution, err)
+		j.unmade = fmt.Errorf("add job %q: %w", o.Execution, err)
+		s.forget(j, o.Execution) // else the index would grow for as long as the disk is full
+		return j.unmade
 	}
 	return nil
 }
@@ -190,11 +193,16 @@ func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) error) erro
 	if err := do(j); err != nil {
 		return fmt.Errorf("%s job %q: %w", verb, id, err)
 	}
+	s.forget(j, id)
+	return nil
+}
+
+// forget takes a job out of the index. The caller holds io; who waits for it finds the job gone.
+func (s *Spool) forget(j *job, id msg.ExecutionID) {
 	j.gone = true
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.jobs, id)
-	s.mu.Unlock()
-	return nil
 }
 
 // The index.

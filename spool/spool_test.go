@@ -331,37 +331,17 @@ func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
 func TestOnlyWhatAnExecutorNeedsIsOpenToOthers(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
-	ok(t, s.WriteFile(ex1, "in/input", []byte("a"), 0o644))
-	ok(t, s.WriteFile(ex1, "in/input", []byte("b"), 0o644))
 	same(t, s.ExecutorDir(ex1), filepath.Join(dir, "executors", "ex1"))
 	for name, want := range map[string]fs.FileMode{
 		"jobs": 0o700 | fs.ModeDir, "jobs/job-1": 0o700 | fs.ModeDir, "jobs/job-1/job.json": 0o600, "jobs/job-1/log": 0o600,
 		"executors": 0o700 | fs.ModeDir, "executors/ex1": 0o700 | fs.ModeDir, "executors/ex1/executor.json": 0o600,
 		"executors/ex1/out": 0o777 | fs.ModeDir | fs.ModeSticky, "executors/ex1/sa": 0o755 | fs.ModeDir,
-		"executors/ex1/sa/token": 0o644, "executors/ex1/in/input": 0o644,
+		"executors/ex1/sa/token": 0o644,
 	} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		ok(t, err)
 		same(t, info.Mode(), want)
 	}
-	input, err := os.ReadFile(filepath.Join(s.ExecutorDir(ex1), "in/input"))
-	ok(t, err)
-	same(t, string(input), "b")
-}
-
-func TestEmptyingOutFollowsNoLink(t *testing.T) {
-	s := withJob(t, openDir(t, t.TempDir()))
-	precious := filepath.Join(t.TempDir(), "precious")
-	ok(t, os.WriteFile(precious, nil, 0o600))
-	out := s.OutDir(ex1)
-	ok(t, os.Symlink(filepath.Dir(precious), filepath.Join(out, "link")))
-	ok(t, os.MkdirAll(filepath.Join(out, "deep", "er"), 0o700))
-	ok(t, s.EmptyOut(ex1))
-	entries, err := os.ReadDir(out)
-	ok(t, err)
-	same(t, len(entries), 0)
-	_, err = os.Stat(precious)
-	ok(t, err)
 }
 
 func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
