@@ -65,12 +65,6 @@ func (f *Filter) Flush() []byte {
 	return out
 }
 
-// Mask masks a text that is complete, and leaves markers alone.
-func (f *Filter) Mask(s string) string {
-	m := masker{automaton: f.patterns}
-	return string(append(m.push([]byte(s)), m.flush()...))
-}
-
 // account follows the masked bytes through the markers. The markers hold back from a line's beginning or from a #,
 // never from inside a mask.
 func (f *Filter) account() {
