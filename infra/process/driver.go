@@ -51,7 +51,8 @@ func New(o Options) (*Driver, error) {
 	for _, entry := range entries {
 		if err := d.recover(msg.ExecutorID(entry.Name())); err != nil {
 			d.Close()
-			return nil, fmt.Errorf("find executor %s in %s: %w", entry.Name(), o.Dir, err)
+			return nil, fmt.Errorf("find executor %s in %s: %w; if its record cannot be read, end its process if one still runs (%s in its"+
+				" environment), and remove %s", entry.Name(), o.Dir, err, newExecutor(filepath.Join(o.Dir, entry.Name()), msg.ExecutorSpec{}).mark(), filepath.Join(o.Dir, entry.Name()))
 		}
 	}
 	return d, nil
