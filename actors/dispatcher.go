@@ -15,6 +15,11 @@ const (
 	abortsKept = 2 * time.Minute
 	// poisonAfter is how many actors may panic on one job before it is failed and the others go on.
 	poisonAfter = 3
+	// buryAfter is how many crashes in a row an executor's actor has: enough for its job to be given up first, and then as many
+	// without that job.
+	buryAfter = 2 * poisonAfter
+	// soundAfter is how long an actor lives that has not crashed in a row with those before it.
+	soundAfter = time.Minute
 )
 
 // dispatcher decides who runs where. It knows the jobs that wait and the executors that exist; what to do follows from
@@ -49,6 +54,8 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	switch m := m.(type) {
 	case msg.Adopt:
 		d.adopt(c, m.Record)
+	case msg.Orphan:
+		d.orphan(c, m.Executor)
 	case msg.AdoptionEnded:
 		d.adopted = true
 	case msg.Configured:
@@ -92,6 +99,10 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.crashCounted(c, m)
 	case msg.RespawnDue:
 		d.revive(c, d.members[m.Executor])
+	case msg.Buried:
+		d.buried(c, m)
+	case msg.BurialDue:
+		d.bury(c, d.members[m.Executor])
 	}
 	d.dispatch(c)
 }

@@ -5,7 +5,7 @@
 //
 //	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, runner_server.go
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go; report.go decides
-//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go; slots.go decides
+//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
 //	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _end; life.go, logbook.go
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
@@ -24,6 +24,12 @@
 //	executor    settles                                                → reporter   Report, → dispatcher JobOver
 //	gateway     arms the plugin; its next GET waits                    → executor   Held → dispatcher Idle
 //	reporter    log, finish, log's end; Spool.Remove
+//
+// The finish of an aborted or timed-out job waits a little for the plugin's answer to the signal: until Report.Over, with which
+// the executor says that it is done with the job. A job's log is closed, and so has a total, when its executor has been quiet
+// for a while after its next GET, or has ended and its output is read. Closed by whoever is left: the executor; the
+// dispatcher for a job without one; recovery for a job whose executor is no more.
+//
 //	dispatcher  eviction timer                                         → executor   Retire: killed, removed, Gone
 //
 // What each of them says to whom is in package messages, a file for each conversation.
@@ -33,7 +39,7 @@
 // Nothing in here. Containers and the spool are the truth; an actor that starts looks there for what it owes:
 //
 //	reporter    every job that is handed out or ended: unsent log, an ending, removal
-//	dispatcher  nothing: recovery gives it the executors (Adopt), the poller tells the waiting jobs again
+//	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
 //	executor    its record, its job's stage, its container's state, its door: unborn → running or settling
 //	recovery    the driver's list and the spool: plan
 //	poller      reserved jobs are confirmed again, confirmed ones told again
@@ -42,8 +48,9 @@
 //
 // A panic ends its actor, never a container. The runner's children: rest for one, by the table in supervision.go: the one
 // that failed and those after it are stopped and started anew. An executor's actor is started anew alone, by the dispatcher.
-// A job on which actors panicked three times is failed. When the runner itself fails the process ends, and whoever started
-// it starts it again.
+// A job on which actors panicked three times is failed; an executor whose actors keep crashing without it is removed with its
+// container, by the dispatcher itself, and so is a container of ours that no record knows. When the runner itself fails the process
+// ends, and whoever started it starts it again.
 //
 // # How we stop
 //

@@ -13,7 +13,7 @@ import (
 // action is one thing to do: exactly one field is set.
 type action struct {
 	adopt *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
-	reap  msg.ExecutorID      // a container of ours that no record knows
+	bury  msg.ExecutorID      // a container of ours that no record knows
 	lost  *lostJob
 	mute  msg.ExecutionID // it has its ending, and nobody is left who would end its log
 }
@@ -34,7 +34,7 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 	orphans := slices.SortedFunc(slices.Values(containers), func(a, b msg.Container) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range orphans {
 		if !known[c.ID] {
-			todo = append(todo, action{reap: c.ID})
+			todo = append(todo, action{bury: c.ID})
 		}
 	}
 	for _, job := range jobs {

@@ -17,7 +17,7 @@ func (a action) String() string {
 	case a.mute != "":
 		return fmt.Sprintf("end the log of %s", a.mute)
 	default:
-		return fmt.Sprintf("remove %s", a.reap)
+		return fmt.Sprintf("remove %s", a.bury)
 	}
 }
 

@@ -2,10 +2,8 @@ package actors
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"runnerd/actors/shell"
@@ -23,13 +21,12 @@ type member struct {
 	image   msg.ImageID
 	seq     uint64   // of the newest assignment
 	job     *waiting // assigned, and not over
-	crashes int
+	spawned time.Time
+	crashes int // of its actors in a row
+	buries  int // attempts
 }
 
 const slotGone slotState = "gone"
-
-// respawn is the wait before an executor's actor that crashed is started again.
-var respawn = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
 
 func (d *dispatcher) inOrder() []*member {
 	all := make([]*member, 0, len(d.members))
@@ -98,6 +95,7 @@ func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord
 
 func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	actor := newExecutor(d.Shop, x.record, x.seq, c.Self(), d.reporter)
+	x.spawned = time.Now()
 	x.ref = shell.Spawn(c, shell.Spec[msg.ToExecutor]{Name: string(x.id), New: func() shell.Behavior[msg.ToExecutor] { return actor }})
 }
 
@@ -145,7 +143,7 @@ func (d *dispatcher) evictionDue(c *shell.Ctx[msg.ToDispatcher], m msg.EvictionD
 
 func (d *dispatcher) jobOver(m msg.JobOver) {
 	if x := d.members[m.Executor]; x != nil && x.job != nil && x.job.job.Execution == m.Execution {
-		x.job = nil
+		x.job, x.crashes = nil, 0
 	}
 }
 
@@ -203,79 +201,15 @@ func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) 
 func (d *dispatcher) leave(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	c.Cancel(evictionOf(x.id))
 	delete(d.members, x.id)
+	d.release(x)
+}
+
+// release lets a job that was assigned and not handed out wait again.
+func (d *dispatcher) release(x *member) {
 	if rec, ok := d.Spool.Job(x.jobID()); ok && rec.Stage < msg.HandedOut {
 		d.waiting[rec.Execution] = *x.job
 	}
-}
-
-func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *shell.Crash) {
-	c.Cancel(evictionOf(x.id))
-	x.crashes++
-	if x.state == slotIdle {
-		x.state = slotBusy
-	}
-	counted := msg.CrashCounted{Executor: x.id, Execution: cmp.Or(msg.ExecutionID(crash.Subject), x.jobID())}
-	if counted.Execution == "" {
-		d.crashCounted(c, counted)
-		return
-	}
-	spool := d.Spool
-	c.Go("count crash", func(context.Context) msg.ToDispatcher {
-		counted.Crashes = countCrash(spool, counted.Execution, crash.Actor)
-		return counted
-	})
-}
-
-func (d *dispatcher) crashCounted(c *shell.Ctx[msg.ToDispatcher], m msg.CrashCounted) {
-	x := d.members[m.Executor]
-	if x == nil {
-		return
-	}
-	if m.Crashes >= poisonAfter {
-		if x.job != nil && x.job.job.Execution == m.Execution {
-			x.job = nil
-		}
-		d.reporter.Tell(msg.Report{Execution: m.Execution})
-	}
-	c.After("respawn "+string(x.id), respawn.after(x.crashes, c.Chance()), msg.RespawnDue{Executor: x.id})
-}
-
-// revive gives an executor whose actor crashed a new one, if anything is left of it. An assignment that was not handed out
-// is repeated.
-func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
-	if x == nil {
-		return
-	}
-	d.reportAll(x.id) // what the actor had to say of them may be lost
-	onItsWay := x.state == slotStopping || x.state == slotGone
-	open := d.open(c, x)
-	if !open {
-		x.job = nil
-	}
-	if !d.recorded(x.id) && (onItsWay || !open) { // not made yet, or cleared away
-		d.leave(c, x)
-		return
-	}
-	d.spawn(c, x)
-	if rec, _ := d.Spool.Job(x.jobID()); open && rec.Stage < msg.HandedOut {
-		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
-		if rec.Abort != "" {
-			x.ref.Tell(msg.AbortJob{Execution: rec.Execution, Reason: rec.Abort})
-		}
-	}
-	if onItsWay {
-		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
-	}
-}
-
-// open reports whether the executor's job has no ending yet. One that has is reported; if it was never handed out, nobody
-// else knows of its log any more.
-func (d *dispatcher) open(c *shell.Ctx[msg.ToDispatcher], x *member) bool {
-	rec, ok := d.Spool.Job(x.jobID())
-	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
-		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Reason: rec.Abort})
-	}
-	return ok && rec.Stage < msg.Ended
+	x.job = nil
 }
 
 func (x *member) jobID() msg.ExecutionID {
@@ -283,36 +217,4 @@ func (x *member) jobID() msg.ExecutionID {
 		return ""
 	}
 	return x.job.job.Execution
-}
-
-func (d *dispatcher) recorded(id msg.ExecutorID) bool {
-	return slices.ContainsFunc(d.Spool.Executors(), func(rec msg.ExecutorRecord) bool { return rec.ID == id })
-}
-
-func (d *dispatcher) reportAll(of msg.ExecutorID) {
-	for _, job := range d.Spool.Jobs() {
-		if job.Executor == of {
-			d.reporter.Tell(msg.Report{Execution: job.Execution})
-		}
-	}
-}
-
-// countCrash journals an actor's crash with the job that it was about, and fails the job when it has had enough of them.
-func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
-	n, err := spool.Crash(id, actor)
-	if err != nil || n < poisonAfter { // not in the spool (any more): nothing to count
-		return n
-	}
-	where := actor[strings.LastIndexByte(actor, '/')+1:]
-	end(spool, id, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
-		"the runner gave this job up: %d times an actor (last: %s) crashed on it. Please report this with the runner's log.", n, where)})
-	return n
-}
-
-// end decides the ending of a job that will write no more log. It may be repeated after an error.
-func end(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
-	if _, err := spool.End(id, ending); err != nil {
-		return err
-	}
-	return spool.EndLog(id)
 }

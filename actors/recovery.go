@@ -43,7 +43,7 @@ func (r *recovery) Receive(c *shell.Ctx[msg.ToRecovery], m msg.ToRecovery) {
 			r.wait(c, m.Err)
 			return
 		}
-		r.done(c)
+		r.done()
 	}
 }
 
@@ -72,47 +72,39 @@ func (r *recovery) wait(c *shell.Ctx[msg.ToRecovery], err error) {
 func (r *recovery) carryOut(c *shell.Ctx[msg.ToRecovery], todo []action) {
 	r.todo = []action{}
 	for _, a := range todo {
-		if a.adopt != nil {
+		switch {
+		case a.adopt != nil:
 			c.Log().Info().Str("executor", string(a.adopt.ID)).Str("image", a.adopt.Key.Image).Msg("executor is adopted")
 			r.dispatcher.Tell(msg.Adopt{Record: *a.adopt})
-		} else {
+		case a.bury != "":
+			r.dispatcher.Tell(msg.Orphan{Executor: a.bury})
+		default:
 			r.todo = append(r.todo, a)
 		}
 	}
 	r.tidy(c)
 }
 
-// tidy removes what nobody needs and fails what cannot be had back.
+// tidy fails what cannot be had back, and ends the logs that nobody else would.
 func (r *recovery) tidy(c *shell.Ctx[msg.ToRecovery]) {
-	shop, todo := r.Shop, r.todo
-	c.Go("tidy", func(ctx context.Context) msg.ToRecovery {
+	spool, todo := r.Spool, r.todo
+	c.Go("tidy", func(context.Context) msg.ToRecovery {
 		var errs []error
 		for _, a := range todo {
-			errs = append(errs, a.tidy(ctx, shop))
+			errs = append(errs, a.tidy(spool))
 		}
 		return msg.Tidied{Err: errors.Join(errs...)}
 	})
 }
 
-func (a action) tidy(ctx context.Context, shop Shop) error {
-	switch {
-	case a.lost != nil:
-		return end(shop.Spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why})
-	case a.mute != "":
-		return shop.Spool.EndLog(a.mute)
+func (a action) tidy(spool Spool) error {
+	if a.lost != nil {
+		return end(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why})
 	}
-	if err := shop.Driver.Remove(ctx, a.reap); err != nil {
-		return fmt.Errorf("remove executor %s, which nobody needs: %w", a.reap, err)
-	}
-	return nil
+	return spool.EndLog(a.mute)
 }
 
-func (r *recovery) done(c *shell.Ctx[msg.ToRecovery]) {
-	for _, a := range r.todo {
-		if a.reap != "" {
-			c.Log().Info().Str("executor", string(a.reap)).Msg("executor that nobody needs is removed")
-		}
-	}
+func (r *recovery) done() {
 	for _, job := range r.Spool.Jobs() { // what the actors of before had to say of it may be lost
 		if job.Stage >= msg.HandedOut {
 			r.reporter.Tell(msg.Report{Execution: job.Execution})

@@ -13,6 +13,8 @@ type ToDispatcher interface{ toDispatcher() }
 type (
 	// Adopt gives back an executor that outlived a restart. It finds out by itself how it fares.
 	Adopt struct{ Record ExecutorRecord }
+	// Orphan is a container of ours that no record knows. It takes a place until it is removed.
+	Orphan struct{ Executor ExecutorID }
 	// AdoptionEnded: all executors are known. Nothing starts before.
 	AdoptionEnded struct{}
 	// Configured brings a configuration of the server.
@@ -74,6 +76,13 @@ type (
 	}
 	// RespawnDue: an executor's actor that crashed is to be started again.
 	RespawnDue struct{ Executor ExecutorID }
+	// Buried: an executor without an actor is cleared away; or Err.
+	Buried struct {
+		Executor ExecutorID
+		Err      error
+	}
+	// BurialDue: it is tried again.
+	BurialDue struct{ Executor ExecutorID }
 
 	// Abort asks for the end of a job. It may overtake the job: it is remembered for a while.
 	Abort struct {
@@ -102,6 +111,7 @@ type (
 )
 
 func (Adopt) toDispatcher()           {}
+func (Orphan) toDispatcher()          {}
 func (AdoptionEnded) toDispatcher()   {}
 func (Configured) toDispatcher()      {}
 func (RoomWanted) toDispatcher()      {}
@@ -116,6 +126,8 @@ func (Gone) toDispatcher()            {}
 func (EvictionDue) toDispatcher()     {}
 func (CrashCounted) toDispatcher()    {}
 func (RespawnDue) toDispatcher()      {}
+func (Buried) toDispatcher()          {}
+func (BurialDue) toDispatcher()       {}
 func (Abort) toDispatcher()           {}
 func (AbortForgotten) toDispatcher()  {}
 func (EndWaiting) toDispatcher()      {}

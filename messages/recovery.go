@@ -1,6 +1,6 @@
 package messages
 
-// Recovery: the driver's list and the spool → a plan → adopt, report, reap → AdoptionEnded.
+// Recovery: the driver's list and the spool → a plan → adopt, report, bury → AdoptionEnded.
 
 // ToRecovery is what recovery understands.
 //

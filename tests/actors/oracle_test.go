@@ -58,6 +58,7 @@ func (w *world) capacityAt(at time.Time) (n int) {
 func (w *world) nothingIsLeft() {
 	w.t.Helper()
 	w.until("the server has everything, and the spool is empty", 5*time.Minute, func() bool {
-		return len(w.server.Unfinished()) == 0 && len(w.spool.Jobs()) == 0 && len(w.spool.Executors()) == len(w.alive())
+		executors := len(w.spool.Executors())
+		return len(w.server.Unfinished()) == 0 && len(w.spool.Jobs()) == 0 && executors == len(w.alive()) && executors == w.gateway.Doors()
 	})
 }

@@ -138,6 +138,13 @@ func (g *Gateway) Dismiss(id msg.ExecutorID) {
 	g.site.empty(id)
 }
 
+// Doors counts those that are open.
+func (g *Gateway) Doors() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.doors)
+}
+
 // Watch tells what is so, and then every change.
 func (g *Gateway) Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error {
 	g.mu.Lock()

@@ -1,0 +1,197 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// What the dispatcher does when an executor's actor crashes: it starts another, gives the job up, and in the end the executor.
+
+// respawn is the wait before an executor's actor that crashed is started again.
+var respawn = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
+
+func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *shell.Crash) {
+	c.Cancel(evictionOf(x.id))
+	if time.Since(x.spawned) >= soundAfter {
+		x.crashes = 0
+	}
+	x.crashes++
+	if x.state == slotIdle {
+		x.state = slotBusy
+	}
+	counted := msg.CrashCounted{Executor: x.id, Execution: cmp.Or(msg.ExecutionID(crash.Subject), x.jobID())}
+	if counted.Execution == "" {
+		d.crashCounted(c, counted)
+		return
+	}
+	spool := d.Spool
+	c.Go("count crash", func(context.Context) msg.ToDispatcher {
+		counted.Crashes = countCrash(spool, counted.Execution, crash.Actor)
+		return counted
+	})
+}
+
+func (d *dispatcher) crashCounted(c *shell.Ctx[msg.ToDispatcher], m msg.CrashCounted) {
+	x := d.members[m.Executor]
+	if x == nil {
+		return
+	}
+	if m.Crashes >= poisonAfter {
+		if x.job != nil && x.job.job.Execution == m.Execution {
+			x.job = nil
+		}
+		d.reporter.Tell(msg.Report{Execution: m.Execution})
+	}
+	if x.crashes >= buryAfter {
+		c.Log().Error().Str("executor", string(x.id)).Int("crashes", x.crashes).Msg("executor is given up: please report this with the runner's log")
+		d.bury(c, x)
+		return
+	}
+	c.After("respawn "+string(x.id), respawn.after(x.crashes, c.Chance()), msg.RespawnDue{Executor: x.id})
+}
+
+// revive gives an executor whose actor crashed a new one, if anything is left of it. An assignment that was not handed out
+// is repeated.
+func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	if x == nil {
+		return
+	}
+	d.reportAll(x.id) // what the actor had to say of them may be lost
+	onItsWay := x.state == slotStopping || x.state == slotGone
+	open := d.open(c, x)
+	if !open {
+		x.job = nil
+	}
+	if !d.recorded(x.id) && (onItsWay || !open) { // not made yet, or cleared away
+		d.release(x)
+		d.bury(c, x) // its door may be open
+		return
+	}
+	d.spawn(c, x)
+	if rec, _ := d.Spool.Job(x.jobID()); open && rec.Stage < msg.HandedOut {
+		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
+		if rec.Abort != "" {
+			x.ref.Tell(msg.AbortJob{Execution: rec.Execution, Reason: rec.Abort})
+		}
+	}
+	if onItsWay {
+		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
+	}
+}
+
+// open reports whether the executor's job has no ending yet. One that has is reported; if it was never handed out, nobody
+// else knows of its log any more.
+func (d *dispatcher) open(c *shell.Ctx[msg.ToDispatcher], x *member) bool {
+	rec, ok := d.Spool.Job(x.jobID())
+	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
+		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Reason: rec.Abort})
+	}
+	return ok && rec.Stage < msg.Ended
+}
+
+func (d *dispatcher) recorded(id msg.ExecutorID) bool {
+	return slices.ContainsFunc(d.Spool.Executors(), func(rec msg.ExecutorRecord) bool { return rec.ID == id })
+}
+
+func (d *dispatcher) reportAll(of msg.ExecutorID) {
+	for _, job := range d.Spool.Jobs() {
+		if job.Executor == of {
+			d.reporter.Tell(msg.Report{Execution: job.Execution})
+		}
+	}
+}
+
+// countCrash journals an actor's crash with the job that it was about, and fails the job when it has had enough of them.
+func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
+	n, err := spool.Crash(id, actor)
+	if err != nil || n < poisonAfter { // not in the spool (any more): nothing to count
+		return n
+	}
+	where := actor[strings.LastIndexByte(actor, '/')+1:]
+	ending := msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
+		"the runner gave this job up: %d times an actor (last: %s) crashed on it. Please report this with the runner's log.", n, where)}
+	if rec, _ := spool.Job(id); rec.Executor == "" {
+		_ = end(spool, id, ending) // an error leaves the job as it is, and so to the next crash
+	} else { // its executor's output is still being read: the executor's end closes the log
+		_, _ = spool.End(id, ending)
+	}
+	return n
+}
+
+// orphan takes in a container that nobody needs: until it is removed it is one of those that exist.
+func (d *dispatcher) orphan(c *shell.Ctx[msg.ToDispatcher], id msg.ExecutorID) {
+	if d.members[id] == nil {
+		d.members[id] = &member{slot: slot{id: id}}
+		d.bury(c, d.members[id])
+	}
+}
+
+// bury clears an executor away without an actor of its own, for as long as it takes.
+func (d *dispatcher) bury(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	if x.state != slotGone {
+		x.state = slotStopping
+	}
+	x.buries++
+	shop, id, open := d.Shop, x.id, x.jobID()
+	c.Go("bury "+string(id), func(ctx context.Context) msg.ToDispatcher {
+		return msg.Buried{Executor: id, Err: bury(ctx, shop, id, open)}
+	})
+}
+
+func (d *dispatcher) buried(c *shell.Ctx[msg.ToDispatcher], m msg.Buried) {
+	x := d.members[m.Executor]
+	if m.Err != nil {
+		wait := towardsEngine.after(x.buries, c.Chance())
+		c.Log().Warn().Err(m.Err).Str("executor", string(x.id)).Int("attempt", x.buries).Dur("retry", wait).Msg("executor that nobody needs is not removed yet")
+		c.After("bury "+string(x.id), wait, msg.BurialDue{Executor: x.id})
+		return
+	}
+	c.Log().Info().Str("executor", string(x.id)).Msg("executor that nobody needs is removed")
+	d.reportAll(x.id)
+	if x.job != nil {
+		d.reporter.Tell(msg.Report{Execution: x.jobID(), Over: true})
+	}
+	d.leave(c, x)
+}
+
+// bury kills and removes an executor, ends what is open of its job and its logs, and takes away what is left. A result that
+// it has left behind still counts.
+func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionID) error {
+	ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+	defer cancel()
+	if err := shop.Driver.Remove(ctx, id); err != nil {
+		return err
+	}
+	var errs []error
+	for _, job := range shop.Spool.Jobs() {
+		if job.Executor != id && job.Execution != open || job.Log.Ended {
+			continue
+		}
+		if job.Stage == msg.HandedOut {
+			errs = append(errs, shop.Gateway.Look(id))
+		}
+		errs = append(errs, end(shop.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
+			"the runner gave the plugin's executor up: its actors crashed %d times in a row. Please report this with the runner's log.", buryAfter)}))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	shop.Gateway.Dismiss(id)
+	return shop.Spool.RemoveExecutor(id)
+}
+
+// end decides the ending of a job that will write no more log. It may be repeated after an error.
+func end(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
+	if _, err := spool.End(id, ending); err != nil {
+		return err
+	}
+	return spool.EndLog(id)
+}
