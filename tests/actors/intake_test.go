@@ -152,6 +152,23 @@ func TestARunnerThatIsDisabledTakesNoJobs(t *testing.T) {
 	})
 }
 
+func TestBelowTheLowWaterMarkNoJobIsReserved(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.lowWater = 1000
+		w.disk.Space = 999
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.passes(5 * time.Minute)
+		if n := len(w.server.Calls(fakes.Reserve)); n > 0 {
+			t.Errorf("%d reserves", n)
+		}
+		w.stop()
+		w.disk.Space = 1000
+		w.start()
+		w.completes(id)
+	})
+}
+
 func TestALargeInputIsFetchedBeforeTheJobIsConfirmed(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.server.Script(fakes.Fetch, fakes.Call{Fails: errNoAnswer})

@@ -187,6 +187,44 @@ func TestAChangedEvictionTimeHoldsForTheExecutorsThatAreIdle(t *testing.T) {
 	})
 }
 
+func TestADaemonOfThePythonSDKIsReplacedAfterAsManyJobsAsItBears(t *testing.T) {
+	const bears = 200
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("snake", fakes.Plugin{SDK: msg.PythonSDK})
+		w.start()
+		ran := map[msg.ExecutorID]int{}
+		for range bears + 1 {
+			id := w.server.Submit(fakes.Task{Image: "snake"})
+			w.completes(id)
+			ran[w.ranIn(id)]++
+		}
+		if len(ran) != 2 || ran["x1"] != bears {
+			t.Errorf("jobs by executor: %v, want %d in the first", ran, bears)
+		}
+	})
+}
+
+func TestWhatAWaitingExecutorPrintsBelongsToNoJob(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("odd", fakes.Plugin{MuttersAfter: 10 * time.Second})
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"one"}}})
+		w.completes(first)
+		w.passes(20 * time.Second)
+		second := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"two"}}})
+		w.completes(second)
+		w.nothingIsLeft()
+		for id, want := range map[msg.JobID]string{first: "one\n", second: "two\n"} {
+			if log, ended := w.logOf(id); log != want || !ended {
+				t.Errorf("the log of %s is %q, ended: %v", id, log, ended)
+			}
+		}
+		if !strings.Contains(w.log.text(), "belongs to no job any more") {
+			t.Error("nobody is told of the output that was dropped")
+		}
+	})
+}
+
 func TestAJobThatCannotRunBlocksNoneBehindIt(t *testing.T) {
 	inWorld(t, daemonMode(2), func(w *world) {
 		w.engine.Push("far", fake.Image{Program: fakes.Plugin{}.Program(w.site), PullTakes: 4 * time.Minute})

@@ -38,6 +38,7 @@ type world struct {
 	identity *seal.Identity
 	limits   msg.ExecutorLimits
 	files    bool
+	lowWater uint64
 
 	scheduler shell.Scheduler
 	ids       int
@@ -163,7 +164,7 @@ func (w *world) image(ref string, p fakes.Plugin) {
 func (w *world) start() {
 	w.t.Helper()
 	var err error
-	if w.spool, err = spool.Open(w.disk, spool.Options{}); err != nil {
+	if w.spool, err = spool.Open(w.disk, spool.Options{LowWater: w.lowWater}); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.gateway, err = fakes.OpenGateway(w.site, w.identity, w.spool); err != nil {

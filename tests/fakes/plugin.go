@@ -29,6 +29,8 @@ type Plugin struct {
 	IgnoresTerm   bool          // SIGTERM has no effect; else the process dies without a result
 	AbortsIn      time.Duration // from SIGABRT to its result
 	GreetsOnStart string        // a line, before it asks for anything
+	MuttersAfter  time.Duration // a line, when it has waited so long for a job; zero: none
+	SDK           msg.SDK       // as the gateway recognises it; empty: it does not
 }
 
 // Program makes the plugin come to site.
@@ -60,6 +62,7 @@ func (v *visitor) live(ctx context.Context) int {
 	if v.DiesAtStart != 0 {
 		return v.DiesAtStart
 	}
+	v.site.introduce(v.id(), v.SDK)
 	if v.NeverAsks {
 		return v.forever(ctx)
 	}
@@ -90,8 +93,14 @@ func (v *visitor) ask(ctx context.Context) (in given, code int, over bool) {
 		in, err := v.site.ask(ctx, v.id())
 		answers <- answer{in, err}
 	}()
+	var mutter <-chan time.Time
+	if v.MuttersAfter > 0 {
+		mutter = time.After(v.MuttersAfter)
+	}
 	for {
 		select {
+		case <-mutter:
+			v.world.Print("nobody comes\n")
 		case a := <-answers:
 			return a.in, died, a.err != nil
 		case s := <-v.world.Signals:

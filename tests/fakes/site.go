@@ -98,6 +98,19 @@ func (s *Site) ask(ctx context.Context, id msg.ExecutorID) (given, error) {
 	}
 }
 
+// introduce lets the gateway recognise a plugin's SDK.
+func (s *Site) introduce(id msg.ExecutorID, sdk msg.SDK) {
+	g, _ := s.now()
+	if g == nil || sdk == "" {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := g.doors[id]; d != nil {
+		d.tell(msg.Introduced{SDK: sdk})
+	}
+}
+
 // begin notes that a plugin runs a job.
 func (s *Site) begin(r Run) {
 	r.At = time.Now()
