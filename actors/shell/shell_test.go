@@ -277,7 +277,7 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 				kid.Tell(c.end)
 				time.Sleep(c.gone - 1)
 				w.expect(t, "")
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if got := w.heard.String(); !strings.HasPrefix(got, "kid ") || strings.Contains(got, "dead") {
 					t.Errorf("heard %q, want the end of kid", got)

@@ -120,9 +120,8 @@ func await(ctx context.Context, handle *os.File) error {
 
 // watch waits for the child and records how it ended. cmd is nil for one of an earlier runnerd.
 func (d *Driver) watch(e *executor, cmd *exec.Cmd) {
-	handle, err := e.process.open()
-	if err == nil {
-		err = await(d.life, handle)
+	if handle, err := e.process.open(); err == nil {
+		_ = await(d.life, handle)
 		handle.Close()
 	}
 	if d.life.Err() != nil {

@@ -210,7 +210,7 @@ func (e *executor) await(ctx context.Context, was view) error {
 	if was.gone {
 		return msg.ErrNoExecutor
 	}
-	down, engine := e.engine.engine()
+	engine, down := e.engine.engine()
 	if down != nil {
 		return down
 	}

@@ -92,9 +92,9 @@ func ctxErr(ctx context.Context) error {
 	return nil
 }
 
-// engine returns the error of an engine that is away, and what is closed when that changes.
-func (d *Driver) engine() (error, <-chan struct{}) {
+// engine returns what is closed when the engine goes or comes back, and the error of one that is away.
+func (d *Driver) engine() (<-chan struct{}, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.down, d.changed
+	return d.changed, d.down
 }
