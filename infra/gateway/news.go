@@ -107,8 +107,9 @@ func (d *door) tellAfresh(stop context.CancelCauseFunc) {
 		switch v.(type) {
 		case msg.Held, msg.HoldLost, msg.Introduced, msg.ResultStored:
 			return true
+		default:
+			return false
 		}
-		return false
 	})
 	var visits []msg.Visit
 	if d.news.sdk != "" {
