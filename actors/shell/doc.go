@@ -23,6 +23,8 @@
 //   - What is sent to an actor that has ended is discarded; it never reaches a successor of the same name.
 //   - Ask never waits for an actor that has ended.
 //
+// ChildDown may overtake the last messages that the child sent to its parent: what they said must be found elsewhere too.
+//
 // # Limits
 //
 // The message on which an actor panicked is lost, and so is what waited behind it and behind a stop: who must not lose work
