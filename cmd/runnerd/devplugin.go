@@ -45,7 +45,7 @@ func findPlugin(ctx context.Context, given string, out io.Writer) (plugin, error
 	// Built as runnerd itself is, what both are made of is compiled once.
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", p.program, ".")
 	build.Dir = source
-	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOGC=800") // somebody waits: let the compiler have memory
 	if said, err := build.CombinedOutput(); err != nil {
 		return plugin{}, fmt.Errorf("build the sample plugin: %w\n%s", err, said)
 	}
