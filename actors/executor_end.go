@@ -19,6 +19,9 @@ const (
 	killStep
 )
 
+// killed is the exit code of a process that got SIGKILL.
+const killed = 128 + 9
+
 // afterExit bounds how long the engine may take to hand on the rest of the output.
 const afterExit = 10 * time.Second
 
@@ -208,6 +211,9 @@ func (e *executor) exitReason() string {
 	switch {
 	case e.exit.OOM:
 		return fmt.Sprintf("the plugin was killed for lack of memory %s. Its executor may use more if the memory limit is raised", what)
+	case e.exit.Code == killed: // not by the runner: that kills no executor whose job is open
+		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
+			"Its executor may use more if the memory limit is raised", what)
 	case e.exit.Code < 0:
 		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
 	default:
