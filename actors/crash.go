@@ -176,7 +176,9 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 			continue
 		}
 		if job.Stage == msg.HandedOut {
-			errs = append(errs, shop.Gateway.Look(id))
+			if err := shop.Gateway.Look(id); !isRefused(err) {
+				errs = append(errs, err)
+			}
 		}
 		errs = append(errs, end(shop.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
 			"the runner gave the plugin's executor up: its actors crashed %d times in a row. Please report this with the runner's log.", buryAfter)}))
@@ -186,6 +188,11 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 	}
 	shop.Gateway.Dismiss(id)
 	return shop.Spool.RemoveExecutor(id)
+}
+
+func isRefused(err error) bool {
+	_, is := errors.AsType[msg.ResultRefused](err)
+	return is
 }
 
 // end decides the ending of a job that will write no more log. It may be repeated after an error.

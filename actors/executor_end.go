@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -168,8 +169,12 @@ func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 	gateway, book, id := e.Gateway, e.book, e.id
 	c.Go("examine", func(context.Context) msg.ToExecutor {
 		err := gateway.Look(id)
+		refused, is := errors.AsType[msg.ResultRefused](err)
+		if is {
+			err = nil
+		}
 		closed, closeErr := book.closeAll()
-		return msg.Examined{Closed: closed, Err: errors.Join(err, closeErr)}
+		return msg.Examined{Closed: closed, Refused: refused.Reason, Err: errors.Join(err, closeErr)}
 	})
 }
 
@@ -198,7 +203,7 @@ func (e *executor) examined(c *shell.Ctx[msg.ToExecutor], m msg.Examined) {
 		e.job = nil
 		e.remove(c)
 	case e.job.verdict == nil:
-		e.conclude(c, msg.Ending{Outcome: msg.Failed, ExitCode: e.exit.Code, Message: e.exitReason()})
+		e.conclude(c, msg.Ending{Outcome: msg.Failed, ExitCode: e.exit.Code, Message: cmp.Or(m.Refused, e.exitReason())})
 	}
 }
 

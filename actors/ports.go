@@ -79,7 +79,8 @@ type Gateway interface {
 	// HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
 	// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
 	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (msg.HandedOver, error)
-	// Look reads the result file of the executor's open job now; a result that it finds is stored before it returns.
+	// Look reads the result file of the open job of an executor that has ended; a result that it finds is stored before it
+	// returns. One that can never be stored: messages.ResultRefused.
 	Look(msg.ExecutorID) error
 	// Dismiss ends the executor's access. Its directory may be removed then.
 	Dismiss(msg.ExecutorID)

@@ -27,7 +27,8 @@ type (
 		Result    Result // Body is left empty: it is in the spool
 		Retire    string // not empty: the executor must take no more jobs, and why
 	}
-	// ResultRefused: a result came that cannot be stored, ever. The job is to be failed with the reason.
+	// ResultRefused: a result came that cannot be stored, ever. The job is to be failed with the reason. It is the error, too,
+	// of who looks for a result and finds one like that.
 	ResultRefused struct {
 		Execution ExecutionID
 		Reason    string
@@ -35,6 +36,8 @@ type (
 	// Introduced: which SDK the plugin is built with. Sent once.
 	Introduced struct{ SDK SDK }
 )
+
+func (r ResultRefused) Error() string { return r.Reason }
 
 func (Held) visit()          {}
 func (HoldLost) visit()      {}

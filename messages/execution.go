@@ -75,8 +75,9 @@ type (
 	}
 	// Examined: after its exit, its directory was read for a last time and its log to the end.
 	Examined struct {
-		Closed []ExecutionID // whose logs are complete now
-		Err    error
+		Closed  []ExecutionID // whose logs are complete now
+		Refused string        // why the result that is there cannot be stored
+		Err     error
 	}
 	// Signalled: the signal is sent, as step Step of the stop sequence.
 	Signalled struct {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -50,9 +51,24 @@ func TestAResultFileThatIsTooLargeAndOverwrittenByOneThatFitsIsNotRefused(t *tes
 	await(t, asked)
 	expect[msg.Delivered](e)
 	e.writeResult(strings.Repeat("A", 10000))
-	must(t, e.Look(e.id))
+	d, err := e.find(e.id)
+	must(t, err)
+	must(t, d.look())
 	e.writeResult(j.result(0))
 	expect[msg.ResultStored](e)
+}
+
+func TestAResultFileThatIsTooLargeIsRefusedAtOnceWhenItsPluginHasEnded(t *testing.T) {
+	e := newWorld(t, func(o *Options) { o.MaxResult = 4096 }).executor("ended", msg.Daemon)
+	asked := newPython(e).ask()
+	j := e.hello()
+	e.give(j)
+	await(t, asked)
+	e.writeResult(strings.Repeat("A", 10000))
+	refused, ok := errors.AsType[msg.ResultRefused](e.Look(e.id))
+	if !ok || refused.Execution != j.id || !strings.Contains(refused.Reason, "10000") {
+		t.Errorf("the look says %+v, %v", refused, ok)
+	}
 }
 
 func TestAPluginsNoiseIsAWarningOnce(t *testing.T) {

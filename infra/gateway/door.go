@@ -189,9 +189,12 @@ func (d *door) refuse(j *job, size int64) {
 		return
 	}
 	j.refused = true
-	d.news.add(msg.ResultRefused{Execution: j.execution, Reason: fmt.Sprintf(
-		"the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise the limit",
-		size, d.g.MaxResult)})
+	d.news.add(d.g.refusal(j, size))
+}
+
+func (g *Gateway) refusal(j *job, size int64) msg.ResultRefused {
+	return msg.ResultRefused{Execution: j.execution, Reason: fmt.Sprintf(
+		"the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise the limit", size, g.MaxResult)}
 }
 
 // blame is the level at which the plugin's own mistake is logged: once a job at the one given, as it may repeat it without end.

@@ -83,6 +83,8 @@ func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "result")
 	must(t, os.WriteFile(outside, []byte(j.result(0)), 0o644)) // it would be valid
 	must(t, os.WriteFile(e.out("inside"), []byte(j.result(0)), 0o644))
+	d, err := e.find(e.id)
+	must(t, err)
 	for trick, put := range map[string]func(string) error{
 		"a link out":           func(n string) error { return os.Symlink(outside, n) },
 		"a link within":        func(n string) error { return os.Symlink("inside", n) },
@@ -92,7 +94,7 @@ func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
 	} {
 		t.Run(trick, func(t *testing.T) {
 			must(t, put(e.out(resultFile)))
-			must(t, e.Look(e.id))
+			must(t, d.look())
 			if rec, _ := w.spool.Job(j.id); rec.HasResult {
 				t.Error("it is taken")
 			}

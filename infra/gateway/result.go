@@ -63,43 +63,55 @@ func (d *door) keep(j *job, res msg.Result, retire string) error {
 	return nil
 }
 
-// Look reads the result file of the executor's open job now; a result that it finds is stored before it returns.
+// Look reads the result file of the executor's open job, which nobody writes to any more; a result that it finds is stored
+// before it returns. One that can never be stored: messages.ResultRefused.
 func (g *Gateway) Look(id msg.ExecutorID) error {
 	d, err := g.find(id)
 	if err != nil {
 		return fmt.Errorf("look for a result: %w", err)
 	}
-	return d.look()
+	j, err := d.takeFile("")
+	if large, ok := errors.AsType[*tooLarge](err); ok {
+		return d.g.refusal(j, large.size)
+	}
+	return err
 }
 
 func (d *door) look() error { return d.lookAs("") }
 
-// lookAs looks for the result in the file; retire says why the executor takes no more jobs if it is there.
+// lookAs looks for the result in the file while the plugin may be writing to it; retire says why the executor takes no more
+// jobs if it is there.
 func (d *door) lookAs(retire string) error {
-	d.taking.Lock()
-	defer d.taking.Unlock()
-	j := d.openJob()
-	if j == nil {
-		return nil
-	}
-	body, err := readResult(d.out(), d.g.MaxResult)
-	if errors.Is(err, errNoResult) {
-		d.log.Debug().Err(err).Str("job", string(j.execution)).Msg("the result file is passed over")
-		return nil
-	}
+	j, err := d.takeFile(retire)
 	if large, ok := errors.AsType[*tooLarge](err); ok {
 		d.refuseFile(j, large)
 		return nil
 	}
+	return err
+}
+
+// takeFile stores what the file has for the open job, if that is its result.
+func (d *door) takeFile(retire string) (*job, error) {
+	d.taking.Lock()
+	defer d.taking.Unlock()
+	j := d.openJob()
+	if j == nil {
+		return nil, nil
+	}
+	body, err := readResult(d.out(), d.g.MaxResult)
+	if errors.Is(err, errNoResult) {
+		d.log.Debug().Err(err).Str("job", string(j.execution)).Msg("the result file is passed over")
+		return j, nil
+	}
 	if err != nil {
-		return fmt.Errorf("look for the result of job %s: %w", j.execution, err)
+		return j, fmt.Errorf("look for the result of job %s: %w", j.execution, err)
 	}
 	res, ok := decode(j.key, body)
 	if !ok {
-		return nil // there is none, or half of one, or somebody's plain text
+		return j, nil // there is none, or half of one, or somebody's plain text
 	}
 	res.Via = msg.ViaFile
-	return d.keep(j, res, retire)
+	return j, d.keep(j, res, retire)
 }
 
 // refuseFile refuses a file that is too large once nobody writes to it, and looks again later if that is not so yet.

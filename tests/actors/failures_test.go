@@ -102,6 +102,15 @@ func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
 	}
 }
 
+func TestAJobWhosePluginEndsWithATooLargeResultFileFailsForThat(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("odd", fakes.Plugin{ExitsAfter: 1})
+		w.start()
+		w.fails(w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{TooLarge: true, FileOnly: true}}), msg.Failed, "larger than this runner takes")
+		w.nothingIsLeft()
+	})
+}
+
 func TestAResultCountsWhateverThePluginDoesAfterIt(t *testing.T) {
 	for name, p := range map[string]fakes.Plugin{
 		"it exits with 255": {ExitsAfter: 255},

@@ -1,6 +1,7 @@
 package fakes
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -124,6 +125,9 @@ func (g *Gateway) look(id msg.ExecutorID, retire string) error {
 	}
 }
 
+// tooLarge is the body of a result that no runner takes.
+var tooLarge = []byte("too large")
+
 // take stores the first result of the open job.
 func (g *Gateway) take(id msg.ExecutorID, job msg.ExecutionID, body []byte, via msg.Via, retire string) error {
 	g.mu.Lock()
@@ -131,6 +135,11 @@ func (g *Gateway) take(id msg.ExecutorID, job msg.ExecutionID, body []byte, via 
 	d := g.doors[id]
 	if d == nil || d.open == nil || d.open.execution != job {
 		return nil
+	}
+	if bytes.Equal(body, tooLarge) {
+		refused := msg.ResultRefused{Execution: job, Reason: "the result is larger than this runner takes"}
+		d.tell(refused)
+		return refused
 	}
 	text, err := seal.Decrypt(d.open.key, body)
 	if err != nil {
@@ -154,13 +163,4 @@ func (g *Gateway) take(id msg.ExecutorID, job msg.ExecutionID, body []byte, via 
 		d.change()
 	}
 	return nil
-}
-
-// refuse is a result that is too large.
-func (g *Gateway) refuse(id msg.ExecutorID, job msg.ExecutionID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if d := g.doors[id]; d != nil {
-		d.tell(msg.ResultRefused{Execution: job, Reason: "the result is larger than this runner takes"})
-	}
 }

@@ -1,6 +1,7 @@
 package fakes
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -49,8 +50,8 @@ func (s *Site) write(id msg.ExecutorID, body []byte) {
 	s.files[id] = body
 	g := s.gateway
 	s.mu.Unlock()
-	if g != nil {
-		_ = g.Look(id) // it watches the directory
+	if g != nil && !bytes.Equal(body, tooLarge) {
+		_ = g.Look(id) // it watches the directory; what is too large may still be overwritten
 	}
 }
 
@@ -127,10 +128,7 @@ func (s *Site) begin(r Run) {
 // deliver brings a result: to the file, and by callback unless it is for the file only.
 func (s *Site) deliver(id msg.ExecutorID, in given, body []byte, how Errand) {
 	if how.TooLarge {
-		if g, _ := s.now(); g != nil {
-			g.refuse(id, in.execution)
-		}
-		return
+		body = tooLarge
 	}
 	if g, _ := s.now(); g != nil && !how.FileOnly {
 		if g.callback(id, in.execution, body) == nil {
