@@ -78,6 +78,7 @@ type SelfConfig struct {
 	StoreName string `placeholder:"FILE" help:"The official runner's name for its store. Its directory is used where no --state-dir is given."`
 	LowWater  Bytes  `name:"low-water" default:"256MiB" help:"Free space below which no jobs are taken; results still fit then."`
 	Health    string `name:"health-address" default:":8686" help:"Where /live and /ready answer."`
+	OnExit    string `enum:"drain,detach" default:"drain" help:"What the first SIGTERM does. drain: finish what runs, then end. detach: end now and leave the executors with their jobs to the next start, for an upgrade."`
 
 	Log LogConfig `embed:"" prefix:"log-"`
 }

@@ -127,6 +127,7 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 		{wrong: "processes of nothing", args: []string{"--driver=process"}, says: "give --process-image"},
 		{wrong: "next to no memory", args: []string{"--executor-memory=1KiB"}, says: "below 6MiB"},
 		{wrong: "no bounds", args: []string{"--executor-cpus=0"}, says: "must be above 0"},
+		{wrong: "another end", args: []string{"--on-exit=abort"}, says: `must be one of "drain","detach"`},
 		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
 	} {
 		t.Run(row.wrong, func(t *testing.T) {

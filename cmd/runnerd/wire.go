@@ -37,8 +37,8 @@ type daemon struct {
 	health   healthDoor
 }
 
-// runDaemon is a runner until ctx ends; it then drains. A second signal ends the process and leaves the executors for the next
-// start, which is safe: containers and the spool are the truth.
+// runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
+// the next start, which is safe: containers and the spool are the truth.
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
@@ -261,6 +261,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		case <-serving.Done():
 			return context.Cause(serving)
 		case <-ctx.Done():
+			if d.config.Self.OnExit == "detach" {
+				return d.detach()
+			}
 			return d.drain(serving)
 		}
 	})
@@ -283,6 +286,15 @@ func (d *daemon) drain(serving context.Context) error {
 	case <-serving.Done():
 		return context.Cause(serving)
 	}
+}
+
+// detach leaves the executors to the next start. The actors end first: while the gateway then sends its executors away and takes
+// the results that are on their way, nobody is left who would hand out a job, or take an executor's leave for its end.
+func (d *daemon) detach() error {
+	d.health.waitsFor("the runner has detached: its executors go on, and wait for its next start")
+	err := d.stopActors()
+	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the executors go on, and the next start takes them over")
+	return err
 }
 
 func (d *daemon) stopActors() error {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -50,10 +51,9 @@ func refusal(status int, message string) answer {
 }
 
 // comeAgain is for a planned stop (rule 6). Clients repeat the request by themselves.
-func comeAgain(why string) answer {
-	const aboveARestart = 10
+func (g *Gateway) comeAgain(why string) answer {
 	a := refusal(http.StatusServiceUnavailable, why)
-	a.after = aboveARestart
+	a.after = int(math.Ceil(g.Absence.Seconds()))
 	return a
 }
 

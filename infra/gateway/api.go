@@ -85,7 +85,7 @@ func (d *door) serveWatch(w http.ResponseWriter, r *http.Request) {
 	version, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
 	watch := &watch{nested: !bookmarks && !initial, events: make(chan []byte, eventRoom), ended: make(chan struct{})}
 	if !d.attend(watch, initial || version == 0, version, initial) {
-		_ = comeAgain("the runner is being restarted").write(w)
+		_ = d.g.comeAgain("the runner is being restarted").write(w)
 		return
 	}
 	defer d.leave(watch)

@@ -49,7 +49,7 @@ func (d *door) reply() (*hold, answer) {
 	defer d.mu.Unlock()
 	switch {
 	case d.closed:
-		return nil, comeAgain("the runner is being restarted")
+		return nil, d.g.comeAgain("the runner is being restarted")
 	case d.phase == waiting:
 		return d.beginHold(), answer{}
 	case d.phase == settled:
@@ -59,7 +59,7 @@ func (d *door) reply() (*hold, answer) {
 	if err != nil {
 		// Only the spool can cause it. The client asks again, as long as it can.
 		d.log.Error().Err(err).Str("job", string(d.job.execution)).Msg("cannot give out the job again")
-		return nil, comeAgain("the job cannot be read")
+		return nil, d.g.comeAgain("the job cannot be read")
 	}
 	return nil, a
 }

@@ -239,7 +239,7 @@ func (d *door) retreat() {
 	defer d.mu.Unlock()
 	d.closed = true
 	if d.hold != nil {
-		d.hold.answer <- comeAgain("the runner is being restarted")
+		d.hold.answer <- d.g.comeAgain("the runner is being restarted")
 		d.hold = nil
 	}
 	d.shut()

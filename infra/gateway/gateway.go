@@ -51,6 +51,7 @@ type Options struct {
 	ReleaseURL  string        // given to plugins; may be empty
 	MaxResult   int64         // bytes of base64 text; default 64 MiB
 	InlineInput int           // bytes of base64 text; a larger input is fetched by the plugin; default 4 MiB
+	Absence     time.Duration // after a planned stop executors come again after as long; default 10 s, above what a restart takes
 	ComeBack    time.Duration // how long executors may come back by themselves after a return; default 12 s (rule 7: Go within 11)
 }
 
@@ -76,6 +77,9 @@ func New(o Options) (*Gateway, error) {
 	}
 	if o.InlineInput == 0 {
 		o.InlineInput = 4 << 20
+	}
+	if o.Absence == 0 {
+		o.Absence = 10 * time.Second
 	}
 	if o.ComeBack == 0 {
 		o.ComeBack = 12 * time.Second

@@ -235,6 +235,42 @@ func TestRule6APlannedStopAsksHeldGETsToComeAgainAndEndsWatches(t *testing.T) {
 	}
 }
 
+// slow is a spool that is still storing a result when something else happens.
+type slow struct {
+	Store
+	began, goOn chan struct{}
+}
+
+func (s *slow) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
+	close(s.began)
+	<-s.goOn
+	return s.Store.StoreResult(id, r)
+}
+
+func TestRule6ACallbackThatIsUnderWayAtAPlannedStopIsAnswered(t *testing.T) {
+	store := &slow{began: make(chan struct{}), goOn: make(chan struct{})}
+	w := newWorld(t, func(o *Options) { store.Store, o.Store = o.Store, store })
+	e, idle := w.executor("late", msg.Daemon), newPython(w.executor("idle", msg.Daemon))
+	p, sentAway := newPython(e), idle.ask()
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	url := plainURL(t, await(t, asked).secret.Data["url"])
+	answered, stopped := make(chan int, 1), make(chan struct{})
+	go func() { answered <- p.post(url, j.result(0)) }()
+	await(t, store.began)
+	go func() { defer close(stopped); e.stop() }()
+	await(t, sentAway) // the stop has begun
+	close(store.goOn)
+	if status := await(t, answered); status != http.StatusNoContent {
+		t.Errorf("the callback is answered %d, want 204", status)
+	}
+	await(t, stopped)
+	if rec, _ := e.spool.Job(j.id); !rec.HasResult {
+		t.Error("there is no result")
+	}
+}
+
 func TestRule7ABogusResultOfAnIdleExecutorBringsANewDummyKey(t *testing.T) {
 	e := newWorld(t, nil).executor("deaf", msg.Daemon)
 	p := newClient(e, "kubernetes/x", true)

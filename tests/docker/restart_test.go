@@ -167,6 +167,39 @@ func TestTheSecondSIGTERMLeavesTheExecutorsToTheNextStart(t *testing.T) {
 	w.finishedOnce(job)
 }
 
+func TestDetachedTheRunnerEndsAtOnceAndTheNextStartTakesOverWhatRunsAndWhatIsIdle(t *testing.T) {
+	t.Parallel()
+	const steps = 80
+	w := newWorld(t, plan{capacity: 2, eviction: time.Hour, flags: []string{"--on-exit=detach"}})
+	w.completed(w.submit(shop.green, "sample.Hello", map[string]any{"yourName": w.marker}))
+	idle := w.only()
+	job := w.slow(shop.blue, steps)
+	w.says(job, "step 5 of ")
+	w.signal(syscall.SIGTERM)
+	if state := w.ends(); !state.Success() {
+		t.Errorf("the runner ended with %v", state)
+	}
+	if view, err := w.server.Task(job); err != nil || view.State != "running" {
+		t.Errorf("when the runner had ended the job was %s, %v", view.State, err)
+	}
+	if l := w.lives(); len(l.alive) != 2 {
+		t.Errorf("alive are %v", l.alive)
+	}
+	w.start("--on-exit=drain")
+	w.hears(`"executor":"` + idle + `","from":"settling","to":"idle"`) // it was asked to come again
+	later := w.submit(shop.green, "sample.Hello", map[string]any{"yourName": w.marker})
+	w.completed(later)
+	if got := w.executorOf(later); got != idle {
+		t.Errorf("the next job ran in executor %s, and %s was idle", got, idle)
+	}
+	_, log := w.completed(job)
+	w.wholeLog(w.executorOf(job), log, steps)
+	if l := w.noMoreThan(2); len(l.created) != 2 {
+		t.Errorf("executors were created: %v", l.created)
+	}
+	w.finishedOnce(job, later)
+}
+
 func TestASecondRunnerInTheSameStateDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, plan{})
