@@ -6,23 +6,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runnerd/tests/rig"
 )
 
 func TestAnExecutorReachesNeitherOthersNorTheirDoors(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plan{capacity: 3, eviction: time.Minute})
-	w.completed(w.submit(shop.blue, "sample.Hello", map[string]any{"yourName": w.marker}))
-	own := w.only() // idle: the jobs that knock run there
-	work := w.slow(shop.green, 600)
-	w.says(work, "step 2 of ")
-	listens := w.submit(shop.listener, "sample.Hello", nil)
+	w := shop.World(t, rig.Plan{Capacity: 3, Eviction: time.Minute})
+	w.Completed(w.Submit(shop.Blue, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	own := w.Only() // idle: the jobs that knock run there
+	work := w.Slow(shop.Green, 600)
+	w.Says(work, "step 2 of ")
+	listens := w.Submit(listener, "sample.Hello", nil)
 	var other, address string
-	until(t, "all three run", func() bool {
+	rig.Until(t, "all three run", func() bool {
 		other, address = "", ""
-		for executor, c := range containers(t, w.uuid) {
+		for executor, c := range shop.Containers(t, w.UUID) {
 			switch {
 			case executor == own:
-			case c.Labels["runnerd.image"] == shop.green:
+			case c.Labels["runnerd.image"] == shop.Green:
 				other = executor
 			default:
 				for _, n := range c.NetworkSettings.Networks {
@@ -33,7 +35,7 @@ func TestAnExecutorReachesNeitherOthersNorTheirDoors(t *testing.T) {
 		return other != "" && address != ""
 	})
 	listener := net.JoinHostPort(address, "8080")
-	until(t, "the machine itself reaches what listens", func() bool {
+	rig.Until(t, "the machine itself reaches what listens", func() bool {
 		c, err := net.DialTimeout("tcp", listener, time.Second)
 		return err == nil && c.Close() == nil
 	})
@@ -49,18 +51,18 @@ func TestAnExecutorReachesNeitherOthersNorTheirDoors(t *testing.T) {
 		{"at the Secret of another by a detour", secrets + "/input-" + own + "/../input-" + other, "403 Forbidden"},
 		{"at another executor", listener, "i/o timeout"},
 	} {
-		job := w.submit(shop.blue, "sample.Knock", map[string]any{"target": row.target})
-		view, _ := w.completed(job)
+		job := w.Submit(shop.Blue, "sample.Knock", map[string]any{"target": row.target})
+		view, _ := w.Completed(job)
 		if got := fmt.Sprint(view.OutputProperties["answer"]); !strings.Contains(got, row.answer) {
 			t.Errorf("who knocks %s is answered %q, want %q", row.knocks, got, row.answer)
 		}
-		if got := w.executorOf(job); got != own {
+		if got := w.ExecutorOf(job); got != own {
 			t.Fatalf("the job ran in %s, and not in %s: nothing is proven", got, own)
 		}
 	}
 	for _, id := range []string{work, listens} {
-		must(t, w.server.Abort(id, "all is seen"))
+		rig.Must(t, w.Server.Abort(id, "all is seen"))
 	}
-	w.done(work)
-	w.done(listens)
+	w.Done(work)
+	w.Done(listens)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"runnerd/infra/devserver"
+	"runnerd/tests/rig"
 )
 
 // errand is a task with what should become of it.
@@ -23,7 +24,7 @@ type errand struct {
 // executors of the other.
 func errands(marker string, n int) []errand {
 	const run = 20
-	images := []string{shop.blue, shop.green}
+	images := []string{shop.Blue, shop.Green}
 	all := make([]errand, n)
 	for i := range all {
 		all[i] = errandOf(fmt.Sprintf("%s-%d.", marker, i), i)
@@ -71,27 +72,27 @@ var step = regexp.MustCompile(`step \d+ of \d+`)
 func steps(log string) []string { return step.FindAllString(log, -1) }
 
 // runErrands submits all, and returns when all are done and right.
-func (w *world) runErrands(all []errand) []string {
-	w.t.Helper()
+func runErrands(w *rig.World, all []errand) []string {
+	w.T.Helper()
 	var ids []string
 	for _, e := range all {
-		ids = append(ids, w.submit(e.image, e.taskType, e.properties))
+		ids = append(ids, w.Submit(e.image, e.taskType, e.properties))
 	}
-	name := regexp.MustCompile(w.marker + `-\d+\.`)
+	name := regexp.MustCompile(w.Marker + `-\d+\.`)
 	for i, e := range all {
-		view, log := w.done(ids[i])
+		view, log := w.Done(ids[i])
 		if view.State != e.state {
-			w.t.Errorf("task %d, %s, is %s: %s\n%s", i, e.taskType, view.State, view.Message, log)
+			w.T.Errorf("task %d, %s, is %s: %s\n%s", i, e.taskType, view.State, view.Message, log)
 		} else if wrong := e.check(view, log); wrong != "" {
-			w.t.Errorf("task %d, %s: %s\n%s", i, e.taskType, wrong, log)
+			w.T.Errorf("task %d, %s: %s\n%s", i, e.taskType, wrong, log)
 		}
 		for _, found := range name.FindAllString(log, -1) {
-			if found != fmt.Sprintf("%s-%d.", w.marker, i) {
-				w.t.Errorf("in the log of task %d, %s, stands one of another: %s\n%s", i, e.taskType, found, log)
+			if found != fmt.Sprintf("%s-%d.", w.Marker, i) {
+				w.T.Errorf("in the log of task %d, %s, stands one of another: %s\n%s", i, e.taskType, found, log)
 			}
 		}
 		if strings.Count(log, "\n") == 0 {
-			w.t.Errorf("task %d, %s, has no log", i, e.taskType)
+			w.T.Errorf("task %d, %s, has no log", i, e.taskType)
 		}
 	}
 	return ids
@@ -100,32 +101,32 @@ func (w *world) runErrands(all []errand) []string {
 func TestTwoHundredJobsOfTwoImagesShareThreeWarmExecutors(t *testing.T) {
 	t.Parallel()
 	const capacity, jobs, eviction = 3, 200, 3 * time.Second
-	w := newWorld(t, plan{capacity: capacity, eviction: eviction})
+	w := shop.World(t, rig.Plan{Capacity: capacity, Eviction: eviction})
 	begun := time.Now()
-	ids := w.runErrands(errands(w.marker, jobs))
+	ids := runErrands(w, errands(w.Marker, jobs))
 	took := time.Since(begun)
-	waiting := w.lives().alive
-	w.allDie()
+	waiting := w.Lives().Alive
+	w.AllDie()
 
-	l := w.noMoreThan(capacity)
-	t.Logf("%d jobs in %d executors, at most %d at the same time, in %v", jobs, len(l.created), l.most, took)
-	if len(l.created) > jobs/4 {
-		t.Errorf("%d executors were made for %d jobs: they are not reused", len(l.created), jobs)
+	l := w.NoMoreThan(capacity)
+	t.Logf("%d jobs in %d executors, at most %d at the same time, in %v", jobs, len(l.Created), l.Most, took)
+	if len(l.Created) > jobs/4 {
+		t.Errorf("%d executors were made for %d jobs: they are not reused", len(l.Created), jobs)
 	}
 	if len(waiting) == 0 {
 		t.Error("no executor was warm after the last job: nothing is proven of the eviction")
 	}
-	last := w.lastResults(ids)
+	last := lastResults(w, ids)
 	for executor := range waiting {
-		idle := l.died[executor].Sub(last[executor])
+		idle := l.Died[executor].Sub(last[executor])
 		t.Logf("executor %s ended %v after its last result", executor, idle)
-		if idle < eviction || idle > eviction+patience/10 {
+		if idle < eviction || idle > eviction+rig.Patience/10 {
 			t.Errorf("executor %s ended %v after its last result, the eviction time is %v", executor, idle, eviction)
 		}
 	}
 	images := map[string]bool{}
 	for _, id := range ids {
-		view, _ := w.done(id)
+		view, _ := w.Done(id)
 		images[view.Image] = true
 	}
 	if len(images) != 2 {
@@ -134,14 +135,14 @@ func TestTwoHundredJobsOfTwoImagesShareThreeWarmExecutors(t *testing.T) {
 }
 
 // lastResults says when the last result of each executor was stored.
-func (w *world) lastResults(jobs []string) map[string]time.Time {
-	w.t.Helper()
+func lastResults(w *rig.World, jobs []string) map[string]time.Time {
+	w.T.Helper()
 	var executions []string
 	for _, id := range jobs {
-		executions = append(executions, w.executionOf(id))
+		executions = append(executions, w.ExecutionOf(id))
 	}
 	last := map[string]time.Time{}
-	for _, l := range w.lines("result is stored") {
+	for _, l := range w.Lines("result is stored") {
 		if slices.Contains(executions, l.Job) {
 			last[l.Executor] = l.Time
 		}
@@ -152,15 +153,15 @@ func (w *world) lastResults(jobs []string) map[string]time.Time {
 func TestInNormalModeEveryJobHasAnExecutorOfItsOwn(t *testing.T) {
 	t.Parallel()
 	const capacity, jobs = 3, 40
-	w := newWorld(t, plan{capacity: capacity})
+	w := shop.World(t, rig.Plan{Capacity: capacity})
 	begun := time.Now()
-	ids := w.runErrands(errands(w.marker, jobs))
+	ids := runErrands(w, errands(w.Marker, jobs))
 	took := time.Since(begun)
-	w.allDie()
+	w.AllDie()
 
-	l := w.noMoreThan(capacity)
-	t.Logf("%d jobs in %d executors, at most %d at the same time, in %v", jobs, len(l.created), l.most, took)
-	if len(l.created) != jobs || len(w.lastResults(ids)) != jobs {
-		t.Errorf("%d executors were made, and %d gave results, for %d jobs", len(l.created), len(w.lastResults(ids)), jobs)
+	l := w.NoMoreThan(capacity)
+	t.Logf("%d jobs in %d executors, at most %d at the same time, in %v", jobs, len(l.Created), l.Most, took)
+	if len(l.Created) != jobs || len(lastResults(w, ids)) != jobs {
+		t.Errorf("%d executors were made, and %d gave results, for %d jobs", len(l.Created), len(lastResults(w, ids)), jobs)
 	}
 }

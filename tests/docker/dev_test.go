@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"runnerd/tests/rig"
 )
 
 func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
@@ -21,8 +23,8 @@ func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
 	} {
 		t.Run(row.with, func(t *testing.T) {
 			t.Parallel()
-			log := watchEvents(t)
-			dev := exec.CommandContext(t.Context(), shop.runnerd, "dev", "--once", "--listen", freeAddress(t))
+			log := shop.Watch(t)
+			dev := exec.CommandContext(t.Context(), shop.Runnerd, "dev", "--once", "--listen", rig.FreeAddress(t))
 			dev.Dir, dev.Env = "../..", append(os.Environ(), row.env...)
 			said, err := dev.CombinedOutput()
 			if err != nil {
@@ -36,11 +38,11 @@ func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
 			if strings.Contains(string(said), "DATA RACE") {
 				t.Errorf("a data race:\n%s", said)
 			}
-			for runner := range log.runnersOf("runnerd-dev:") {
+			for runner := range log.RunnersOf("runnerd-dev:") {
 				if row.env != nil {
 					break // those are the other row's
 				}
-				if left, nets := containers(t, runner), networks(t, runner); len(left) > 0 || len(nets) > 0 {
+				if left, nets := shop.Containers(t, runner), shop.Networks(t, runner); len(left) > 0 || len(nets) > 0 {
 					t.Errorf("left in the engine: %v, %v", left, nets)
 				}
 			}

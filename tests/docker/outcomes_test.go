@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
+	"runnerd/tests/rig"
 )
 
 const password = `s3cr3t"with a quote`
@@ -38,7 +40,7 @@ func fates() []fate {
 		failed    = devserver.Failed
 		misbehave = "sample.Misbehave"
 	)
-	image := &shop.blue
+	image := &shop.Blue
 	return []fate{
 		{job: "that fails", image: image, taskType: "sample.Fail", set: map[string]any{"message": "no such host"},
 			state: failed, outcome: api.OutcomeCompleted, code: -1, says: []string{"Cause: no such host"}},
@@ -53,10 +55,10 @@ func fates() []fate {
 		{job: "whose plugin exits without a result", image: image, taskType: misbehave, set: misbehaving("exit-without-result"),
 			state: failed, outcome: api.OutcomeFailed, code: 3,
 			says: []string{"the plugin exited with code 3 without a result. Its last output:", "misbehaving: exit-without-result"}},
-		{job: "whose plugin exits before it asks", image: &shop.quitter, taskType: "sample.Hello",
+		{job: "whose plugin exits before it asks", image: &quitter, taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed, code: 7,
 			says: []string{"the plugin exited with code 7 before it asked for its job. Its last output:", "cannot find my settings"}},
-		{job: "whose plugin never asks", image: &shop.deaf, taskType: "sample.Hello",
+		{job: "whose plugin never asks", image: &deaf, taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed,
 			says: []string{"did not ask for its job within 10s", "integration SDK", "this is no plugin, but a deaf"}},
 		{job: "whose plugin hangs", image: image, taskType: misbehave, set: misbehaving("hang"), timeout: 2,
@@ -86,7 +88,7 @@ func TestEveryJobEndsWithWhatItsUserNeedsToKnow(t *testing.T) {
 	for mode, eviction := range map[string]time.Duration{"daemon mode": 2 * time.Second, "normal mode": 0} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, plan{capacity: 4, eviction: eviction, flags: []string{
+			w := shop.World(t, rig.Plan{Capacity: 4, Eviction: eviction, Flags: []string{
 				"--pickup-timeout=10s", "--settle-timeout=3s", "--abort-wait=1s", "--term-wait=1s", "--max-result=2MiB",
 				"--executor-memory=256MiB",
 			}})
@@ -97,16 +99,16 @@ func TestEveryJobEndsWithWhatItsUserNeedsToKnow(t *testing.T) {
 				if f.image != nil {
 					request.Image = *f.image
 				}
-				ids[i] = w.submitTask(request)
+				ids[i] = w.SubmitTask(request)
 			}
 			for i, f := range all {
-				view, log := w.done(ids[i])
+				view, log := w.Done(ids[i])
 				f.check(t, view, log)
 			}
-			w.noPassword(ids)
-			w.allDie() // the places of those that hang are free again
-			w.noMoreThan(4)
-			w.stopSequences()
+			noPassword(w, ids)
+			w.AllDie() // the places of those that hang are free again
+			w.NoMoreThan(4)
+			stopSequences(w)
 		})
 	}
 }
@@ -130,65 +132,66 @@ func (f fate) check(t *testing.T, view devserver.TaskView, log string) {
 }
 
 // noPassword looks for it in all that leaves the runner, as it is and as it is in JSON.
-func (w *world) noPassword(ids []string) {
-	w.t.Helper()
+func noPassword(w *rig.World, ids []string) {
+	w.T.Helper()
 	for _, form := range []string{password, strings.ReplaceAll(password, `"`, `\"`)} {
-		if files := w.onDisk(form); files != nil {
-			w.t.Errorf("the password stands in %v", files)
+		if files := w.OnDisk(form); files != nil {
+			w.T.Errorf("the password stands in %v", files)
 		}
-		if strings.Contains(w.runner.said(), form) {
-			w.t.Error("the password is in what the runner says")
+		if strings.Contains(w.Runner.Said(), form) {
+			w.T.Error("the password is in what the runner says")
 		}
 		for _, id := range ids {
-			view, log := w.done(id)
+			view, log := w.Done(id)
 			if strings.Contains(log+view.Message+strings.Join(view.Comments, ""), form) {
-				w.t.Errorf("the password is in the log, the message or a comment of %s:\n%s", view.TaskType, log)
+				w.T.Errorf("the password is in the log, the message or a comment of %s:\n%s", view.TaskType, log)
 			}
 		}
 	}
 }
 
 // stopSequences: those who do not end by themselves are asked twice before they are killed.
-func (w *world) stopSequences() {
-	w.t.Helper()
+func stopSequences(w *rig.World) {
+	w.T.Helper()
 	var patient int
-	for executor := range w.lives().died {
-		if slices.Equal(w.signals(executor), []string{"6", "15", "9"}) {
+	for executor := range w.Lives().Died {
+		if slices.Equal(w.Signals(executor), []string{"6", "15", "9"}) {
 			patient++
 		}
 	}
 	if patient == 0 {
-		w.t.Errorf("no executor was sent SIGABRT, SIGTERM and SIGKILL: %v", w.events.of(w.t, w.uuid))
+		w.T.Error("no executor was sent SIGABRT, SIGTERM and SIGKILL")
 	}
 }
 
 func TestAPasswordIsNowhereOnDiskWhileItsJobIs(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	w := newWorld(t, plan{eviction: time.Second, hold: func(op string) {
+	w := shop.World(t, rig.Plan{Eviction: time.Second, Front: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "finish" {
 			<-release
 		}
+		next(out, r)
 	}})
 	letGo := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(letGo)
-	job := w.submit(shop.blue, "sample.Secret", map[string]any{"password": password})
-	until(t, "its result is stored", func() bool { return len(w.lines("result is stored")) == 1 })
-	until(t, "its log is on disk", func() bool { return len(w.onDisk("in JSON: {")) == 1 })
-	w.noPassword(nil)
+	job := w.Submit(shop.Blue, "sample.Secret", map[string]any{"password": password})
+	rig.Until(t, "its result is stored", func() bool { return len(w.Lines("result is stored")) == 1 })
+	rig.Until(t, "its log is on disk", func() bool { return len(w.OnDisk("in JSON: {")) == 1 })
+	noPassword(w, nil)
 	letGo()
-	w.noPassword([]string{job})
+	noPassword(w, []string{job})
 }
 
 func TestAnAbortedJobIsAskedToEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plan{eviction: time.Minute})
-	job := w.slow(shop.blue, 600)
-	w.says(job, "step 2 of ")
-	must(t, w.server.Abort(job, "somebody asked for it"))
-	view, log := w.done(job)
+	w := shop.World(t, rig.Plan{Eviction: time.Minute})
+	job := w.Slow(shop.Blue, 600)
+	w.Says(job, "step 2 of ")
+	rig.Must(t, w.Server.Abort(job, "somebody asked for it"))
+	view, log := w.Done(job)
 	if view.State != devserver.Aborted || !strings.Contains(view.Message, "somebody asked for it") || !strings.Contains(log, "aborted after") {
 		t.Errorf("the job is %s: %s\n%s", view.State, view.Message, log)
 	}
-	w.allDie() // an executor that was aborted takes no more jobs
+	w.AllDie() // an executor that was aborted takes no more jobs
 }

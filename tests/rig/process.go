@@ -1,0 +1,195 @@
+package rig
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is one life of the runner.
+type Process struct {
+	Command *exec.Cmd
+	Health  string        // its address
+	Ended   chan struct{} // closed
+
+	mu  sync.Mutex
+	log bytes.Buffer // stderr
+}
+
+// Start starts the runner, and does not wait for anything.
+func (w *World) Start(flags ...string) *Process {
+	w.T.Helper()
+	if w.Runner != nil {
+		w.T.Fatal("there is a runner already")
+	}
+	p := &Process{Health: FreeAddress(w.T), Ended: make(chan struct{})}
+	args := append([]string{"run", "--release-url", w.URL(), "--state-dir", w.State, "--health-address", p.Health,
+		"--name", w.T.Name(), "--log-level", "debug", "--log-format", "json"}, w.plan.Flags...)
+	p.Command = exec.Command(w.shop.Runnerd, append(args, flags...)...)
+	p.Command.Env = append(append(os.Environ(), "RELEASE_RUNNER_TOKEN="+Token), w.plan.Env...)
+	stderr, err := p.Command.StderrPipe()
+	Must(w.T, err)
+	Must(w.T, p.Command.Start())
+	go func() {
+		_, _ = io.Copy(p, stderr)
+		_ = p.Command.Wait() // its state tells
+		close(p.Ended)
+	}()
+	w.Runner, w.said = p, append(w.said, p)
+	return p
+}
+
+func (p *Process) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(text)
+}
+
+// Said is all of its stderr.
+func (p *Process) Said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// Tail is what a failed test shows.
+func (p *Process) Tail() string {
+	if p == nil {
+		return "no runner"
+	}
+	const most = 12_000
+	text := p.Said()
+	return text[max(0, len(text)-most):]
+}
+
+// Ready waits until the runner says so.
+func (w *World) Ready() {
+	w.T.Helper()
+	Until(w.T, "the runner is ready", func() bool {
+		answer, err := http.Get("http://" + w.Runner.Health + "/ready")
+		if err != nil {
+			w.MustRun()
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	w.UUID = w.Server.Runners()[0].UUID
+}
+
+// MustRun fails the test if the runner has ended.
+func (w *World) MustRun() {
+	w.T.Helper()
+	select {
+	case <-w.Runner.Ended:
+		w.T.Fatalf("the runner has ended: %v\n%s", w.Runner.Command.ProcessState, w.Runner.Tail())
+	default:
+	}
+}
+
+// Hears waits for a text in the runner's log.
+func (w *World) Hears(text string) {
+	w.T.Helper()
+	Until(w.T, "the runner says "+text, func() bool {
+		if strings.Contains(w.Runner.Said(), text) {
+			return true
+		}
+		w.MustRun()
+		return strings.Contains(w.Runner.Said(), text)
+	})
+}
+
+// Signal sends it, and returns at once.
+func (w *World) Signal(s syscall.Signal) {
+	w.T.Helper()
+	Must(w.T, w.Runner.Command.Process.Signal(s))
+}
+
+// Ends waits for the runner's end.
+func (w *World) Ends() *os.ProcessState {
+	w.T.Helper()
+	p := w.Runner
+	select {
+	case <-p.Ended:
+	case <-time.After(Patience):
+		w.T.Errorf("the runner does not end:\n%s", p.Tail())
+		Must(w.T, p.Command.Process.Kill())
+		<-p.Ended
+	}
+	w.Runner = nil
+	return p.Command.ProcessState
+}
+
+// Kill is kill -9.
+func (w *World) Kill() {
+	w.T.Helper()
+	w.Signal(syscall.SIGKILL)
+	w.Ends()
+}
+
+// Drain is the first SIGTERM, and the end that it leads to.
+func (w *World) Drain() {
+	w.T.Helper()
+	w.Signal(syscall.SIGTERM)
+	p := w.Runner
+	if state := w.Ends(); !state.Success() {
+		w.T.Errorf("drained with %v:\n%s", state, p.Tail())
+	}
+}
+
+// Line is one of the runner's log.
+type Line struct {
+	Time     time.Time `json:"time"`
+	Message  string    `json:"message"`
+	Job      string    `json:"job"` // its execution id
+	Executor string    `json:"executor"`
+}
+
+// Lines are those of all the runner's lives with this message.
+func (w *World) Lines(message string) (found []Line) {
+	w.T.Helper()
+	for _, p := range w.said {
+		for scanner := bufio.NewScanner(strings.NewReader(p.Said())); scanner.Scan(); {
+			var l Line
+			err := json.Unmarshal(scanner.Bytes(), &l)
+			var syntax *json.SyntaxError
+			if err != nil && !errors.As(err, &syntax) {
+				w.T.Fatalf("the runner says %s: %v", scanner.Text(), err)
+			}
+			if l.Message == message {
+				found = append(found, l)
+			}
+		}
+	}
+	return found
+}
+
+// ExecutionOf is the execution id of a task's newest offer.
+func (w *World) ExecutionOf(task string) string {
+	w.T.Helper()
+	view, err := w.Server.Task(task)
+	Must(w.T, err)
+	return view.Execution
+}
+
+// ExecutorOf is where a task ran, by the runner's log.
+func (w *World) ExecutorOf(task string) string {
+	w.T.Helper()
+	execution := w.ExecutionOf(task)
+	for _, l := range w.Lines("result is stored") {
+		if l.Job == execution {
+			return l.Executor
+		}
+	}
+	w.T.Fatalf("no executor has stored a result of %s", task)
+	return ""
+}
