@@ -149,12 +149,6 @@ func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
 	release, spool, vault := p.release, p.spool, p.vault
 	key, input := offer.SessionKey, offer.Input
 	c.About(string(offer.Execution))
-	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for anyway.
-	// Whether it opens is the executor's to say.
-	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
-		_, _ = vault.Open(key, input)
-		return nil
-	})
 	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
 		if offer.Input == "" && offer.InputURL != "" {
 			input, err := fetchInput(ctx, release, offer.InputURL)
@@ -167,6 +161,12 @@ func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
 			return msg.Taken{Job: offer.Job, Err: err}
 		}
 		return confirm(ctx, release, spool, offer.Job)
+	})
+	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for meanwhile, so
+	// it comes second. Whether it opens is the executor's to say.
+	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
+		_, _ = vault.Open(key, input)
+		return nil
 	})
 }
 
