@@ -15,7 +15,7 @@ import (
 
 // What an executor is given, seen from within and from outside.
 
-func TestAnExecutorRunsAsItsImageSaysWithoutPrivilegesAndWithinLimits(t *testing.T) {
+func TestRule18AnExecutorRunsAsItsImageSaysWithoutPrivilegesAndWithinLimits(t *testing.T) {
 	e := engine(t)
 	t.Setenv("HTTP_PROXY", "http://proxy:1") // ours, not theirs
 	code, self := e.outcome(t, e.run(t, e.spec(t, "self", "")))

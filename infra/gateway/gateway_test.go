@@ -150,7 +150,7 @@ func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
 	}
 }
 
-func TestAccessHasWhatEachModeNeeds(t *testing.T) {
+func TestRule17AccessHasWhatEachModeNeedsAndNothingElse(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.ReleaseURL = "http://release" })
 	for mode, want := range map[msg.Mode]string{
 		msg.Daemon: "EXECUTOR_EXECUTION_MODE INPUT_CONTEXT_SECRET KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT OUTPUT_LOCATION RUNNER_NAMESPACE",

@@ -11,7 +11,7 @@ import (
 	"runnerd/tests/fakes"
 )
 
-func TestAnAbortedJobEndsWithinTheGraceTimes(t *testing.T) {
+func TestRule16AnAbortedJobEndsWithinTheGraceTimesAndItsExecutorWithIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		plugin fakes.Plugin
 		within time.Duration // from the order

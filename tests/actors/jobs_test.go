@@ -187,7 +187,7 @@ func TestAChangedEvictionTimeHoldsForTheExecutorsThatAreIdle(t *testing.T) {
 	})
 }
 
-func TestADaemonOfThePythonSDKIsReplacedAfterAsManyJobsAsItBears(t *testing.T) {
+func TestRule14ADaemonOfThePythonSDKIsReplacedAfterAsManyJobsAsItBears(t *testing.T) {
 	const bears = 200
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.image("snake", fakes.Plugin{SDK: msg.PythonSDK})
