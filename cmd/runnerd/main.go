@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,11 +49,20 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.BindTo(stdout, (*io.Writer)(nil))
-	if err := command.Run(); err != nil {
+	err = command.Run()
+	if wrong, ok := errors.AsType[usageError](err); ok {
+		return fail(stderr, wrong, exitUsage)
+	}
+	if err != nil {
 		return fail(stderr, err, exitFailed)
 	}
 	return 0
 }
+
+// usageError is what is wrong with how the program was called or set up, and will be the next time.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, error) {
 	parser, err := kong.New(p,

@@ -1,18 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"runnerd/actors/shell"
 	"runnerd/infra/health"
+	"runnerd/infra/systemd"
 	msg "runnerd/messages"
 )
 
-// healthDoor answers /live and /ready, from before there is anything that could be ready until all is stopped.
+// healthDoor answers /live and /ready, and tells a service manager the same, from before there is anything that could be ready
+// until all is stopped.
 type healthDoor struct {
 	against atomic.Pointer[func() []string] // says what stands against being ready
 	stop    context.CancelFunc              // nil: not open
@@ -33,10 +39,40 @@ func (d *daemon) openHealth(ctx context.Context) error {
 	h.waitsFor("the runner is starting")
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop, h.ended = stop, make(chan error, 1)
-	go func() {
-		h.ended <- health.Serve(serving, listener, health.Handler(func() []string { return (*h.against.Load())() }))
-	}()
+	var doors errgroup.Group
+	doors.Go(func() error { return health.Serve(serving, listener, health.Handler(h.reasons)) })
+	doors.Go(func() error { d.tellManager(serving); return nil })
+	go func() { h.ended <- doors.Wait() }()
 	return nil
+}
+
+func (h *healthDoor) reasons() []string { return (*h.against.Load())() }
+
+// tellManager says in a line how the runner fares, and what is new, until ctx ends.
+func (d *daemon) tellManager(ctx context.Context) {
+	if !systemd.Managed() {
+		return
+	}
+	look := time.NewTicker(2 * time.Second)
+	defer look.Stop()
+	for said := ""; ; {
+		if now := cmp.Or(strings.Join(d.health.reasons(), "; "), "ready"); now != said {
+			said = now
+			d.noted(systemd.Status(now))
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noted: a manager that cannot be told is no reason to end.
+func (d *daemon) noted(err error) {
+	if err != nil {
+		d.log.Warn().Err(err).Msg("the service manager does not hear how the runner fares")
+	}
 }
 
 // notReady asks the runner why it is not ready; one that does not answer within a moment is not.

@@ -77,6 +77,13 @@ func TestAWrongCommandLineIsToldFromAFailure(t *testing.T) {
 	}
 }
 
+func TestWrongSettingsAreToldFromAFailure(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), []string{"run", "--release-url=nowhere"}, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), "write it as https://") {
+		t.Errorf("exit code %d, said %s", code, &stderr)
+	}
+}
+
 func TestAVersionIsAlwaysNamed(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := execute(t.Context(), []string{"version"}, &stdout, &stderr); code != 0 || !strings.HasPrefix(stdout.String(), "runnerd ") {

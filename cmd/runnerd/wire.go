@@ -20,6 +20,7 @@ import (
 	"runnerd/infra/masking"
 	"runnerd/infra/release"
 	"runnerd/infra/seal"
+	"runnerd/infra/systemd"
 	msg "runnerd/messages"
 	"runnerd/spool"
 )
@@ -35,6 +36,7 @@ type daemon struct {
 	system   *shell.System
 	root     shell.Ref[msg.ToRunner]
 	health   healthDoor
+	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
 }
 
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
@@ -42,7 +44,7 @@ type daemon struct {
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.openSpool, d.openIdentity, d.openHealth, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
@@ -51,6 +53,11 @@ func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err e
 		}
 	}
 	return d.serve(ctx)
+}
+
+func (d *daemon) openSockets(context.Context) (err error) {
+	d.sockets, err = systemd.Sockets()
+	return err
 }
 
 func (d *daemon) openSpool(context.Context) error {
@@ -91,96 +98,6 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	var err error
 	d.engine, err = openEngine(ctx, d.config.Executor, d.identity.UUID(), d.config.Self.StateDir)
 	return err
-}
-
-// address is where executors find the gateway. Those that live were told it, so it is kept.
-type address struct {
-	Host      string `json:"host"`
-	Secrets   int    `json:"secretsPort"`
-	Callbacks int    `json:"callbacksPort"`
-}
-
-func (d *daemon) openGateway(ctx context.Context) error {
-	var kept address
-	if text, ok := d.spool.Load(spool.Gateway); ok {
-		if err := json.Unmarshal(text, &kept); err != nil {
-			return fmt.Errorf("read the gateway's address: %w", err)
-		}
-	}
-	want, err := d.gatewayAddress(ctx, kept)
-	if err != nil {
-		return err
-	}
-	ip := net.ParseIP(want.Host)
-	if ip == nil {
-		return fmt.Errorf("the gateway's address %q is no IP address: give one that executors can reach as --gateway-address", want.Host)
-	}
-	listeners, err := gateway.Listen(ip, want.Secrets, want.Callbacks)
-	if err != nil {
-		return err
-	}
-	want.Secrets, want.Callbacks = listeners.Secrets.Addr().(*net.TCPAddr).Port, listeners.Callbacks.Addr().(*net.TCPAddr).Port
-	text, err := json.Marshal(want)
-	if err != nil {
-		return err
-	}
-	if err := d.spool.Save(spool.Gateway, text); err != nil {
-		return fmt.Errorf("keep the gateway's address: %w", err)
-	}
-	d.gateway, err = gateway.New(gateway.Options{
-		Store: d.spool, Keys: d.identity, Log: d.log.With().Str("part", "gateway").Logger(), Host: ip, Listeners: listeners,
-		ReleaseURL: d.config.Release.URL, MaxResult: int64(d.config.Executor.MaxResult),
-	})
-	if err != nil {
-		return err
-	}
-	return d.gateway.Restore() // before the actors ask what has become of the jobs
-}
-
-// gatewayAddress is the configured one, or the engine's bridge. An engine that does not answer is waited for only as long as
-// there is no bridge of an earlier start: executors that live must find the gateway whether the engine is up or not.
-func (d *daemon) gatewayAddress(ctx context.Context, kept address) (address, error) {
-	g := d.config.Gateway
-	want := address{Host: g.Address, Secrets: int(g.APIPort), Callbacks: int(g.CallbackPort)}
-	if want.Secrets == 0 {
-		want.Secrets = kept.Secrets
-	}
-	if want.Callbacks == 0 {
-		want.Callbacks = kept.Callbacks
-	}
-	for attempt := 1; want.Host == ""; attempt++ {
-		host, err := d.askAddress(ctx)
-		switch {
-		case err == nil:
-			want.Host = host
-		case canListen(kept.Host):
-			want.Host = kept.Host
-		default:
-			d.health.waitsFor("waiting for the engine: " + err.Error())
-			d.log.Warn().Err(err).Int("attempt", attempt).Msg("waiting for the engine: start it, or check DOCKER_HOST")
-			select {
-			case <-ctx.Done():
-				return want, context.Cause(ctx)
-			case <-time.After(2 * time.Second):
-			}
-		}
-	}
-	return want, nil
-}
-
-// askAddress does not wait for an engine that hangs.
-func (d *daemon) askAddress(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return d.engine.Address(ctx)
-}
-
-func canListen(host string) bool {
-	if host == "" {
-		return false
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	return err == nil && l.Close() == nil
 }
 
 // plant builds the tree of actors. This is the whole program: what is not named here is not in it.
@@ -253,6 +170,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, serving := errgroup.WithContext(serving)
 	group.Go(func() error { return d.gateway.Serve(serving) })
+	// Executors are served: that is what others may wait for. An engine or a server that is away is waited for while it serves, and
+	// a manager that took the start for failed would only end that.
+	d.noted(systemd.Ready())
 	group.Go(func() error {
 		defer stop()
 		select {
@@ -280,6 +200,7 @@ func (d *daemon) drain(serving context.Context) error {
 	d.root.Tell(msg.Drain{Done: func() { close(drained) }})
 	select {
 	case <-drained:
+		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
 		return d.engine.TearDown(serving)
 	case err := <-d.system.Fatal():
 		return fmt.Errorf("the runner gives up: %w", err)
@@ -291,14 +212,18 @@ func (d *daemon) drain(serving context.Context) error {
 // detach leaves the executors to the next start. The actors end first: while the gateway then sends its executors away and takes
 // the results that are on their way, nobody is left who would hand out a job, or take an executor's leave for its end.
 func (d *daemon) detach() error {
+	d.noted(systemd.Stopping())
 	d.health.waitsFor("the runner has detached: its executors go on, and wait for its next start")
 	err := d.stopActors()
 	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the executors go on, and the next start takes them over")
 	return err
 }
 
+// actorsEnd is how long the end of all actors may take.
+const actorsEnd = 30 * time.Second
+
 func (d *daemon) stopActors() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), actorsEnd)
 	defer cancel()
 	return d.system.Stop(ctx)
 }
