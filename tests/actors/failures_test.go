@@ -177,7 +177,7 @@ func TestAnEngineThatIsAwayForAMinuteCostsNoRunningJob(t *testing.T) {
 }
 
 func TestAnEngineCallThatHangsIsRepeated(t *testing.T) {
-	for name, verb := range map[string]fake.Verb{"the signal of an eviction": fake.Signal, "the removal": fake.Remove, "the list after a restart": fake.List} {
+	for name, verb := range map[string]string{"the signal of an eviction": fake.Signal, "the removal": fake.Remove, "the list after a restart": fake.List} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
 				w.start()

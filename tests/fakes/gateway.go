@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"runnerd/infra/driver/fake"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 	"runnerd/spool"
@@ -19,10 +20,14 @@ const (
 	Look    = "look"
 )
 
+// comeBack is how long executors may come back by themselves after a restart of the runner.
+const comeBack = 12 * time.Second
+
 // Gateway is a gateway without a network: its doors open to the plugins of a site. It keeps the contract of the real one:
-// hands out only to a GET that is held, journals before it answers, keeps the first result.
+// hands out only to a GET that is held, journals before it answers, keeps the first result, hands out again only on a proof
+// that the job did not start, and owes an event to a plugin that was told to go.
 type Gateway struct {
-	Faults
+	*fake.Faults
 	site  *Site
 	spool *spool.Spool
 	keys  *seal.Identity
@@ -34,14 +39,33 @@ type Gateway struct {
 
 // door is one executor's. Guarded by Gateway.mu.
 type door struct {
-	rec     msg.ExecutorRecord
-	open    *given // handed out, without a result
-	asked   bool   // Files only: the input was read
-	hold    chan given
-	result  *msg.ResultStored
-	visits  []msg.Visit
-	changed chan struct{}
-	gone    bool
+	rec       msg.ExecutorRecord
+	open      *given // handed out, without a result
+	before    msg.ExecutionID
+	handOuts  int             // of open
+	unstarted bool            // the plugin has proven that it did not start open
+	asked     bool            // Files only: the input was read
+	hold      *hold           // a GET that waits
+	owedAt    time.Time       // an event is owed to the plugin from then on; zero: none
+	refused   msg.ExecutionID // its result was, once
+	late      msg.ExecutionID // its result came by file, and its callback may follow
+	result    *msg.ResultStored
+	visits    []msg.Visit
+	changed   chan struct{}
+	gone      bool
+}
+
+// hold is a GET that waits: answered, lost, or neither. Guarded by Gateway.mu.
+type hold struct {
+	at   *Gateway
+	in   *given
+	lost bool
+}
+
+func (h *hold) now() (in *given, lost bool) {
+	h.at.mu.Lock()
+	defer h.at.mu.Unlock()
+	return h.in, h.lost
 }
 
 var (
@@ -52,7 +76,7 @@ var (
 
 // OpenGateway is a runner's start: it reads every result file before it serves anybody.
 func OpenGateway(site *Site, keys *seal.Identity, s *spool.Spool) (*Gateway, error) {
-	g := &Gateway{site: site, spool: s, keys: keys, doors: map[msg.ExecutorID]*door{}}
+	g := &Gateway{Faults: fake.On(site.stage, site.Fate), site: site, spool: s, keys: keys, doors: map[msg.ExecutorID]*door{}}
 	for _, rec := range s.Executors() {
 		if err := g.restore(rec); err != nil {
 			return nil, err
@@ -64,6 +88,10 @@ func OpenGateway(site *Site, keys *seal.Identity, s *spool.Spool) (*Gateway, err
 
 func (g *Gateway) restore(rec msg.ExecutorRecord) error {
 	d := g.door(rec)
+	d.owedAt = time.Now().Add(comeBack)
+	if g.site.file(rec.ID) != nil {
+		d.owedAt = time.Now()
+	}
 	job, ok := g.spool.Job(rec.Job)
 	if !ok || job.Stage < msg.HandedOut {
 		return nil
@@ -78,7 +106,10 @@ func (g *Gateway) restore(rec msg.ExecutorRecord) error {
 	if err != nil {
 		return err
 	}
-	d.open, d.asked = &in, true
+	d.open, d.asked, d.before, d.handOuts, d.unstarted = &in, true, rec.Before, job.HandOuts, job.Unstarted
+	if !d.unstarted {
+		d.owedAt = time.Time{}
+	}
 	return g.look(rec.ID, "its result was found in its file after a restart of the runner")
 }
 
@@ -89,8 +120,18 @@ func (g *Gateway) Close() {
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, d := range g.doors {
-		d.hold = nil
+		d.lose()
 		d.change()
+	}
+}
+
+// Cut is the loss of the connection on which a GET waits, if one does.
+func (g *Gateway) Cut(id msg.ExecutorID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := g.doors[id]; d != nil && d.lose() {
+		d.tell(msg.HoldLost{})
+		g.site.wake(id)
 	}
 }
 
@@ -115,9 +156,18 @@ func (d *door) tell(v msg.Visit) {
 	d.change()
 }
 
+// lose ends the hold, if there is one.
+func (d *door) lose() bool {
+	if d.hold == nil {
+		return false
+	}
+	d.hold.lost, d.hold = true, nil
+	return true
+}
+
 // Admit opens a door.
 func (g *Gateway) Admit(rec msg.ExecutorRecord) (access msg.Access, err error) {
-	err = g.do(context.Background(), Admit, func() error {
+	err = g.Do(context.Background(), Admit, func() error {
 		g.door(rec)
 		access = msg.Access{Env: map[string]string{ModeVariable: string(rec.Mode)}, Files: map[string][]byte{"sa/token": []byte("t")},
 			Mounts: []msg.Mount{{Source: "out", Target: "/output"}}}
@@ -128,14 +178,17 @@ func (g *Gateway) Admit(rec msg.ExecutorRecord) (access msg.Access, err error) {
 
 // Dismiss closes it.
 func (g *Gateway) Dismiss(id msg.ExecutorID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if d := g.doors[id]; d != nil {
-		d.gone = true
-		d.change()
-		delete(g.doors, id)
-	}
-	g.site.empty(id)
+	g.site.stage.Do("dismiss", func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if d := g.doors[id]; d != nil {
+			d.gone = true
+			d.lose()
+			d.change()
+			delete(g.doors, id)
+		}
+		g.site.empty(id)
+	})
 }
 
 // Doors counts those that are open.
@@ -147,12 +200,41 @@ func (g *Gateway) Doors() int {
 
 // Watch tells what is so, and then every change.
 func (g *Gateway) Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error {
-	g.mu.Lock()
-	d := g.doors[id]
-	if d == nil {
-		g.mu.Unlock()
-		return errNoDoor
+	var d *door
+	for {
+		var v msg.Visit
+		var err error
+		ended := g.site.stage.Until(ctx, "watch", func() (done bool, changed <-chan struct{}, again time.Time) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if d == nil {
+				if d = g.doors[id]; d != nil {
+					g.afresh(d)
+				}
+			}
+			switch {
+			case d == nil || d.gone:
+				err = errNoDoor
+			case ctx.Err() != nil:
+				return false, nil, again
+			case len(d.visits) == 0:
+				return false, d.changed, again
+			default:
+				v, d.visits = d.visits[0], d.visits[1:]
+			}
+			return true, nil, again
+		})
+		if ended != nil || err != nil {
+			return errors.Join(ended, err)
+		}
+		if err := emit(v); err != nil {
+			return err
+		}
 	}
+}
+
+// afresh begins with what is so now. mu is held.
+func (g *Gateway) afresh(d *door) {
 	var first []msg.Visit
 	for _, v := range d.visits {
 		switch v.(type) {
@@ -170,41 +252,6 @@ func (g *Gateway) Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Vi
 		first = append(first, msg.Held{})
 	}
 	d.visits = first
-	g.mu.Unlock()
-	for {
-		v, changed, err := g.news(d)
-		if err != nil {
-			return err
-		}
-		if v == nil {
-			select {
-			case <-changed:
-				continue
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := emit(v); err != nil {
-			return err
-		}
-	}
-}
-
-func (g *Gateway) news(d *door) (msg.Visit, <-chan struct{}, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case d.gone:
-		return nil, nil, errNoDoor
-	case len(d.visits) == 0:
-		return nil, d.changed, nil
-	}
-	v := d.visits[0]
-	d.visits = d.visits[1:]
-	return v, nil, nil
 }
 
 func (g *Gateway) given(id msg.ExecutionID) (given, error) {
@@ -222,7 +269,7 @@ func (g *Gateway) given(id msg.ExecutionID) (given, error) {
 
 // HandOut answers the GET that is held.
 func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (over msg.HandedOver, err error) {
-	err = g.do(ctx, HandOut, func() error {
+	err = g.Do(ctx, HandOut, func() error {
 		in, err := g.given(job)
 		if err != nil {
 			return err
@@ -243,10 +290,13 @@ func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.Execut
 		if err := g.spool.HandOut(job, id, d.rec.Arming, over.At); err != nil {
 			return err
 		}
-		d.open, d.result = &in, nil
+		if rec, ok := g.spool.Executor(id); ok {
+			d.before = rec.Before
+		}
+		d.open, d.result, d.handOuts, d.owedAt = &in, nil, 1, time.Time{}
 		if d.hold != nil {
-			d.hold <- in
-			d.hold = nil
+			d.hold.in, d.hold = &in, nil
+			g.site.wake(id)
 		}
 		d.tell(msg.Delivered{Execution: job})
 		return nil

@@ -17,7 +17,7 @@ const PickUp = "Detected input context value change"
 // Step is between two things that a plugin does: nothing takes no time at all.
 const Step = time.Millisecond
 
-// Plugin is the program of an image, in the manner of the Go SDK. Its zero value does as it is told.
+// Plugin is the program of an image, in the manner of the Go SDK, or of the Python SDK. Its zero value does as it is told.
 type Plugin struct {
 	StartsIn      time.Duration // until it asks
 	NeverAsks     bool          // it lives and does nothing
@@ -25,9 +25,9 @@ type Plugin struct {
 	SettlesIn     time.Duration // after a result, until it asks again
 	HangsAfter    bool          // after a result it does nothing any more
 	ExitsAfter    int           // after a result it exits with this code; zero: as its mode wants
-	IgnoresAbort  bool          // SIGABRT has no effect; else it ends the job with a result of 134
-	IgnoresTerm   bool          // SIGTERM has no effect; else the process dies without a result
-	AbortsIn      time.Duration // from SIGABRT to its result
+	IgnoresAbort  bool          // SIGABRT has no effect, as in Python; else it ends the job with a result of 134
+	IgnoresTerm   bool          // SIGTERM has no effect; else the process dies without a result, in Python it delivers one of 1
+	AbortsIn      time.Duration // from the signal to its result
 	GreetsOnStart string        // a line, before it asks for anything
 	MuttersAfter  time.Duration // a line, when it has waited so long for a job; zero: none
 	SDK           msg.SDK       // as the gateway recognises it; empty: it does not
@@ -36,7 +36,9 @@ type Plugin struct {
 // Program makes the plugin come to site.
 func (p Plugin) Program(site *Site) fake.Program {
 	return fake.Program{Run: func(ctx context.Context, w *fake.World) int {
-		v := &visitor{Plugin: p, site: site, world: w}
+		v := &visitor{Plugin: p, site: site, World: w}
+		site.enter(w)
+		defer site.leave(w)
 		return v.live(ctx)
 	}}
 }
@@ -44,25 +46,26 @@ func (p Plugin) Program(site *Site) fake.Program {
 // visitor is a plugin in one executor.
 type visitor struct {
 	Plugin
-	site  *Site
-	world *fake.World
+	*fake.World
+	site *Site
+	last given // the newest job that it ran; none: the first is to come
 }
 
 const died = 255
 
-func (v *visitor) id() msg.ExecutorID { return v.world.Spec.ID }
+func (v *visitor) python() bool { return v.SDK == msg.PythonSDK }
 
 func (v *visitor) live(ctx context.Context) int {
 	if v.GreetsOnStart != "" {
-		v.world.Print(v.GreetsOnStart + "\n")
+		v.Print(v.GreetsOnStart + "\n")
 	}
-	if code, over := v.wait(ctx, v.StartsIn+Step); over {
+	if code, over := v.pause(ctx, v.StartsIn+Step); over {
 		return code
 	}
 	if v.DiesAtStart != 0 {
 		return v.DiesAtStart
 	}
-	v.site.introduce(v.id(), v.SDK)
+	v.site.stage.Do("introduce", func() { v.site.introduce(v.Spec.ID, v.SDK) })
 	if v.NeverAsks {
 		return v.forever(ctx)
 	}
@@ -74,56 +77,26 @@ func (v *visitor) live(ctx context.Context) int {
 		if code, over := v.run(ctx, in); over {
 			return code
 		}
+		v.last = in
 		if code, over := v.rest(ctx); over {
 			return code
 		}
 	}
 }
 
-// ask waits for a job; SIGTERM ends the process meanwhile, SIGABRT does nothing.
-func (v *visitor) ask(ctx context.Context) (in given, code int, over bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type answer struct {
-		in  given
-		err error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		in, err := v.site.ask(ctx, v.id())
-		answers <- answer{in, err}
-	}()
-	var mutter <-chan time.Time
-	if v.MuttersAfter > 0 {
-		mutter = time.After(v.MuttersAfter)
-	}
-	for {
-		select {
-		case <-mutter:
-			v.world.Print("nobody comes\n")
-		case a := <-answers:
-			return a.in, died, a.err != nil
-		case s := <-v.world.Signals:
-			if s == msg.SIGTERM && !v.IgnoresTerm {
-				cancel()
-				<-answers
-				return given{}, 143, true
-			}
-		}
-	}
-}
-
 // run does one job; over: the process has ended with it.
 func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
-	v.site.begin(Run{Execution: in.execution, Executor: v.id(), Image: v.world.Spec.Labels["runnerd.image"]})
+	v.site.stage.Do("begin", func() {
+		v.site.begin(Run{Execution: in.execution, Executor: v.Spec.ID, Image: v.Spec.Labels["runnerd.image"]})
+	})
 	errand, err := readErrand(in.key, in.input)
 	if err != nil {
 		v.site.add("contract: %s cannot be read by the plugin: %v", in.execution, err)
 		return 2, true
 	}
 	for _, line := range errand.Prints {
-		v.world.Print(line + "\n")
-		if err := pass(ctx, Step); err != nil {
+		v.Print(line + "\n")
+		if v.passes(ctx, Step) != nil {
 			return died, true
 		}
 	}
@@ -131,37 +104,46 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 	if over {
 		return code, true
 	}
-	v.site.deliver(v.id(), in, resultOf(in.key, result), errand)
+	fileFirst := v.python() || v.site.chance(FileFirst)
+	v.site.deliver(ctx, v.Spec.ID, in, resultOf(in.key, result), errand, fileFirst)
 	for _, line := range errand.Trails {
-		if err := pass(ctx, Step); err != nil {
+		if v.passes(ctx, Step) != nil {
 			return died, true
 		}
-		v.world.Print(line + "\n")
+		v.Print(line + "\n")
 	}
 	return 0, false
 }
 
 // work takes its time, and hears signals.
 func (v *visitor) work(ctx context.Context, e Errand) (result, code int, over bool) {
-	var done <-chan time.Time
-	if !e.Hangs {
-		done = time.After(e.Works + Step)
+	end := time.Now().Add(e.Works + Step)
+	if e.Hangs {
+		end = time.Time{}
 	}
-	for {
-		select {
-		case <-done:
-			return e.ExitCode, e.Dies, e.Dies != 0
-		case <-ctx.Done():
-			return 0, died, true
-		case s := <-v.world.Signals:
-			switch {
-			case s == msg.SIGABRT && !v.IgnoresAbort:
-				return 134, died, pass(ctx, v.AbortsIn) != nil
-			case s == msg.SIGTERM && !v.IgnoresTerm:
-				return 0, 143, true
-			}
+	stopped := 0
+	killed := v.Until(ctx, "work", func() (bool, time.Time) {
+		switch s := v.Signal(); {
+		case s == msg.SIGABRT && !v.IgnoresAbort && !v.python():
+			stopped = 134
+		case s == msg.SIGTERM && !v.IgnoresTerm && v.python():
+			stopped = 1
+		case s == msg.SIGTERM && !v.IgnoresTerm:
+			code, over = 143, true
+		case end.IsZero() || time.Now().Before(end):
+			return false, end
+		default:
+			result, code, over = e.ExitCode, e.Dies, e.Dies != 0
 		}
+		return true, end
+	})
+	if killed == nil && stopped != 0 {
+		result, killed = stopped, v.passes(ctx, v.AbortsIn)
 	}
+	if killed != nil {
+		return 0, died, true
+	}
+	return result, code, over
 }
 
 // rest is what comes between two jobs.
@@ -170,36 +152,51 @@ func (v *visitor) rest(ctx context.Context) (code int, over bool) {
 	case v.HangsAfter:
 		return v.forever(ctx), true
 	case v.ExitsAfter != 0:
-		_ = pass(ctx, Step)
+		_ = v.passes(ctx, Step)
 		return v.ExitsAfter, true
-	case v.world.Spec.Env[ModeVariable] != string(msg.Daemon):
+	case v.Spec.Env[ModeVariable] != string(msg.Daemon) && v.site.chance(OddExit):
+		return 255, true
+	case v.Spec.Env[ModeVariable] != string(msg.Daemon):
 		return 0, true
 	}
-	if code, over := v.wait(ctx, v.SettlesIn+Step); over {
+	if code, over := v.pause(ctx, v.SettlesIn+Step); over {
 		return code, true
 	}
-	v.world.Print(PickUp + "\n")
+	v.Print(PickUp + "\n")
 	return 0, false
 }
 
 func (v *visitor) forever(ctx context.Context) int {
-	code, _ := v.wait(ctx, 1<<62)
+	code, _ := v.pause(ctx, 1<<62)
 	return code
 }
 
-// wait lets time go by, unless SIGTERM or the end comes first.
-func (v *visitor) wait(ctx context.Context, d time.Duration) (code int, over bool) {
-	done := time.After(d)
-	for {
-		select {
-		case <-done:
-			return 0, false
-		case <-ctx.Done():
-			return died, true
-		case s := <-v.world.Signals:
-			if s == msg.SIGTERM && !v.IgnoresTerm {
-				return 143, true
-			}
+// pause lets time go by, unless SIGTERM or the end comes first.
+func (v *visitor) pause(ctx context.Context, d time.Duration) (code int, over bool) {
+	end := time.Now().Add(d)
+	if v.Until(ctx, "pause", func() (bool, time.Time) {
+		for s := v.Signal(); s != ""; s = v.Signal() {
+			code, over = v.dies(s)
 		}
+		return over || !time.Now().Before(end), end
+	}) != nil {
+		return died, true
 	}
+	return code, over
+}
+
+// dies is the effect of a signal on a plugin that has no job.
+func (v *visitor) dies(s msg.Signal) (code int, dies bool) {
+	return 143, s == msg.SIGTERM && !v.IgnoresTerm && !v.python()
+}
+
+// passes lets time go by, whatever signals come.
+func (v *visitor) passes(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	end := time.Now().Add(d)
+	return v.site.stage.Until(ctx, "pass", func() (bool, <-chan struct{}, time.Time) {
+		return !time.Now().Before(end), nil, end
+	})
 }

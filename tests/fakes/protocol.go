@@ -15,54 +15,39 @@ import (
 
 // Reserve offers what waits, and what was offered and not confirmed in time.
 func (s *Server) Reserve(ctx context.Context, most int, wait time.Duration) (offers []msg.Offer, err error) {
-	defer s.reserves(ctx)()
-	err = s.call(ctx, Reserve, func() error {
-		ctx, cancel := context.WithTimeout(ctx, wait)
-		defer cancel()
-		for {
-			s.mu.Lock()
-			var next time.Time
-			offers, next = s.offer(most)
-			changed := s.changed
-			s.mu.Unlock()
-			if len(offers) > 0 {
-				return nil
-			}
-			var expiry <-chan time.Time
-			if !next.IsZero() {
-				expiry = time.After(time.Until(next))
-			}
-			select {
-			case <-changed:
-			case <-expiry:
-			case <-ctx.Done():
-				if ctx.Err() == context.DeadlineExceeded {
-					return nil
-				}
-				return context.Cause(ctx)
-			}
+	poll := 0
+	var over time.Time
+	err = s.Until(ctx, Reserve, func() (done bool, changed <-chan struct{}, again time.Time, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if poll == 0 {
+			poll, over = s.reserves(ctx), time.Now().Add(wait)
 		}
+		offers, again = s.offer(most)
+		if again.IsZero() || over.Before(again) {
+			again = over
+		}
+		return len(offers) > 0 || !time.Now().Before(over), s.changed, again, nil
 	})
+	if err != nil { // the answer is lost
+		offers = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reserving, poll)
 	return offers, err
 }
 
-// reserves notes a long poll until the end that it returns. One that its caller has given up counts no more.
-func (s *Server) reserves(ctx context.Context) (end func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// reserves notes a long poll. One that its caller has given up counts no more. mu is held.
+func (s *Server) reserves(ctx context.Context) int {
 	for _, other := range s.reserving {
 		if other.Err() == nil {
 			s.add("intake: two reserves at a time")
 		}
 	}
 	s.polls++
-	n := s.polls
-	s.reserving[n] = ctx
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.reserving, n)
-	}
+	s.reserving[s.polls] = ctx
+	return s.polls
 }
 
 // offer makes offers, and says when the next lease ends. mu is held.
@@ -98,7 +83,7 @@ func refuse(op string, status int) *msg.Refusal { return &msg.Refusal{Op: op, St
 
 // Confirm gives the job to the runner.
 func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.ExecutionID) error {
-	return s.call(ctx, Confirm, func() error {
+	return s.Do(ctx, Confirm, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[id]
@@ -119,7 +104,7 @@ func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.Execut
 
 // Heartbeat answers with the jobs that must end.
 func (s *Server) Heartbeat(ctx context.Context, phases []msg.Phase) (orders []msg.StopOrder, err error) {
-	err = s.call(ctx, Heartbeat, func() error {
+	err = s.Do(ctx, Heartbeat, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		orders, s.once = s.once, nil
@@ -140,7 +125,7 @@ func (s *Server) Heartbeat(ctx context.Context, phases []msg.Phase) (orders []ms
 
 // AppendLog takes bytes in order.
 func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text []byte, total int64) (size int64, err error) {
-	err = s.call(ctx, Log, func() error {
+	err = s.Do(ctx, Log, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[id]
@@ -172,7 +157,7 @@ func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text
 
 // Finish takes a job's ending: the first one counts, and no other may come.
 func (s *Server) Finish(ctx context.Context, of msg.Job, ending msg.Ending, result []byte) error {
-	return s.call(ctx, Finish, func() error {
+	return s.Do(ctx, Finish, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[of.ID]

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"runnerd/infra/driver/fake"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
@@ -28,7 +29,7 @@ const (
 
 // Server is a Release server for one runner.
 type Server struct {
-	Faults
+	*fake.Faults
 	breaches
 	publicKey []byte // of the runner
 
@@ -37,9 +38,8 @@ type Server struct {
 	jobs      map[msg.JobID]*job
 	order     []*job
 	polls     int
-	reserving map[int]context.Context
+	reserving map[int]context.Context // by number
 	once      []msg.StopOrder
-	calls     map[string][]time.Time
 	changed   chan struct{}
 }
 
@@ -71,7 +71,13 @@ type Finished struct {
 
 // NewServer is a server for the runner that has the private half of the key.
 func NewServer(publicKey []byte, config msg.Config) *Server {
-	return &Server{publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, reserving: map[int]context.Context{}, calls: map[string][]time.Time{}, changed: make(chan struct{})}
+	return NewServerOn(fake.On(fake.Live(), nil), publicKey, config)
+}
+
+// NewServerOn is NewServer, on the stage of these faults.
+func NewServerOn(faults *fake.Faults, publicKey []byte, config msg.Config) *Server {
+	return &Server{Faults: faults, publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, reserving: map[int]context.Context{},
+		changed: make(chan struct{})}
 }
 
 // Submit puts a task into the queue.
@@ -192,24 +198,9 @@ func (s *Server) Confirmed(id msg.JobID) bool {
 	return s.jobs[id].confirmed
 }
 
-// Calls returns when op was called.
-func (s *Server) Calls(op string) []time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]time.Time(nil), s.calls[op]...)
-}
-
-// call is one request, with what the script makes of it.
-func (s *Server) call(ctx context.Context, op string, act func() error) error {
-	s.mu.Lock()
-	s.calls[op] = append(s.calls[op], time.Now())
-	s.mu.Unlock()
-	return s.do(ctx, op, act)
-}
-
 // Register answers with the configuration.
 func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error) {
-	err = s.call(ctx, Register, func() error {
+	err = s.Do(ctx, Register, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", Config: s.config}
@@ -220,7 +211,7 @@ func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error)
 
 // FetchInput serves an input by the job's id.
 func (s *Server) FetchInput(ctx context.Context, url string) (body io.ReadCloser, err error) {
-	err = s.call(ctx, Fetch, func() error {
+	err = s.Do(ctx, Fetch, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		body = io.NopCloser(strings.NewReader(s.jobs[msg.JobID(url)].input))

@@ -3,11 +3,12 @@ package fakes
 import (
 	"bytes"
 	"context"
-	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"runnerd/infra/driver/fake"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
@@ -16,13 +17,31 @@ import (
 // asks while no gateway is there waits for the next one, as in the backlog of a socket that somebody keeps.
 type Site struct {
 	breaches
+	stage fake.Stage
 
-	mu      sync.Mutex // guards what follows
-	gateway *Gateway   // nil: the runner is away
-	files   map[msg.ExecutorID][]byte
-	runs    []Run
-	changed chan struct{}
+	// Chance, where there is one, decides whether something happens to a plugin that happens to some. Nil: it does not.
+	Chance func(what string) bool
+	// Fate, where there is one, says what becomes of the gateway's calls.
+	Fate func(op string) Call
+	// Began, where there is one, hears of every run.
+	Began func(Run)
+
+	mu       sync.Mutex // guards what follows
+	gateway  *Gateway   // nil: the runner is away
+	files    map[msg.ExecutorID][]byte
+	visitors map[msg.ExecutorID]*fake.World
+	runs     []Run
+	ran      map[msg.ExecutionID]msg.ExecutorID
 }
+
+// What may happen to a plugin.
+const (
+	Refused   = "its GET is refused for too long"
+	AnswerCut = "the answer to its GET is cut"
+	FileFirst = "its file is there before its callback"
+	NoCall    = "its callback does not get through"
+	OddExit   = "it exits 255 after its result"
+)
 
 // Run is a job that a plugin has begun.
 type Run struct {
@@ -33,9 +52,15 @@ type Run struct {
 }
 
 // NewSite has no gateway yet.
-func NewSite() *Site {
-	return &Site{files: map[msg.ExecutorID][]byte{}, changed: make(chan struct{})}
+func NewSite() *Site { return NewSiteOn(fake.Live()) }
+
+// NewSiteOn is NewSite, on a stage.
+func NewSiteOn(stage fake.Stage) *Site {
+	return &Site{stage: stage, files: map[msg.ExecutorID][]byte{}, visitors: map[msg.ExecutorID]*fake.World{},
+		ran: map[msg.ExecutionID]msg.ExecutorID{}}
 }
+
+func (s *Site) chance(what string) bool { return s.Chance != nil && s.Chance(what) }
 
 // Runs lists what was begun, in order.
 func (s *Site) Runs() []Run {
@@ -44,14 +69,21 @@ func (s *Site) Runs() []Run {
 	return slices.Clone(s.runs)
 }
 
-// write is a plugin's: into the file that OUTPUT_LOCATION names.
-func (s *Site) write(id msg.ExecutorID, body []byte) {
+// LosePower is what a loss of power does to result files that nobody has synced: some are lost.
+func (s *Site) LosePower(survives func() bool) {
 	s.mu.Lock()
-	s.files[id] = body
-	g := s.gateway
-	s.mu.Unlock()
-	if g != nil && !bytes.Equal(body, tooLarge) {
-		_ = g.Look(id) // it watches the directory; what is too large may still be overwritten
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.files)) {
+		if !survives() {
+			delete(s.files, id)
+		}
+	}
+}
+
+// Cut is the loss of the connection on which an executor's GET waits, if one does.
+func (s *Site) Cut(id msg.ExecutorID) {
+	if g := s.now(); g != nil {
+		g.Cut(id)
 	}
 }
 
@@ -71,37 +103,41 @@ func (s *Site) open(g *Gateway) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gateway = g
-	close(s.changed)
-	s.changed = make(chan struct{})
+	for _, id := range slices.Sorted(maps.Keys(s.visitors)) {
+		s.visitors[id].Wake()
+	}
 }
 
-func (s *Site) now() (*Gateway, <-chan struct{}) {
+func (s *Site) now() *Gateway {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.gateway, s.changed
+	return s.gateway
 }
 
-// ask is the plugin's GET: it returns with a job.
-func (s *Site) ask(ctx context.Context, id msg.ExecutorID) (given, error) {
-	for {
-		g, changed := s.now()
-		if g != nil {
-			in, err := g.get(ctx, id)
-			if !errors.Is(err, errAway) {
-				return in, err
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return given{}, context.Cause(ctx)
-		}
+// enter lets a plugin be woken when something changes at its door; leave ends that.
+func (s *Site) enter(w *fake.World) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.visitors[w.Spec.ID] = w
+}
+
+func (s *Site) leave(w *fake.World) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.visitors, w.Spec.ID)
+}
+
+func (s *Site) wake(id msg.ExecutorID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.visitors[id]; w != nil {
+		w.Wake()
 	}
 }
 
 // introduce lets the gateway recognise a plugin's SDK.
 func (s *Site) introduce(id msg.ExecutorID, sdk msg.SDK) {
-	g, _ := s.now()
+	g := s.now()
 	if g == nil || sdk == "" {
 		return
 	}
@@ -117,25 +153,73 @@ func (s *Site) begin(r Run) {
 	r.At = time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, other := range s.runs {
-		if other.Execution == r.Execution {
-			s.add("I2: %s runs in %s, and ran in %s", r.Execution, r.Executor, other.Executor)
-		}
+	if other, again := s.ran[r.Execution]; again {
+		s.add("I2: %s runs in %s, and ran in %s", r.Execution, r.Executor, other)
 	}
+	s.ran[r.Execution] = r.Executor
 	s.runs = append(s.runs, r)
+	if s.Began != nil {
+		s.Began(r)
+	}
+}
+
+// write is a plugin's: into the file that OUTPUT_LOCATION names. The runner watches it, and tries again while it cannot be stored.
+func (s *Site) write(ctx context.Context, id msg.ExecutorID, body []byte) {
+	written, after := false, bytes.Equal(body, tooLarge) // which may still be overwritten: it is looked at afterwards
+	_ = s.stage.Until(ctx, "result file", func() (bool, <-chan struct{}, time.Time) {
+		if !written {
+			written = true
+			s.mu.Lock()
+			s.files[id] = body
+			s.mu.Unlock()
+		}
+		g := s.now()
+		return g == nil || after || g.look(id, "") == nil, nil, time.Now().Add(time.Second)
+	})
+}
+
+// Callbacks: an answer that is late, and how often storing is tried meanwhile.
+const (
+	callbackTime = 45 * time.Second
+	storeWait    = 500 * time.Millisecond
+)
+
+// call brings a result to a job's URL, and reports whether it was taken.
+func (s *Site) call(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID, body []byte) (taken bool) {
+	end := time.Now().Add(callbackTime)
+	_ = s.stage.Until(ctx, "callback", func() (bool, <-chan struct{}, time.Time) {
+		g := s.now()
+		if g == nil || s.chance(NoCall) {
+			return true, nil, time.Time{}
+		}
+		err := g.callback(id, job, body)
+		taken = err == nil
+		return taken || g.isClosed() || time.Now().After(end), nil, time.Now().Add(storeWait)
+	})
+	return taken
 }
 
 // deliver brings a result: to the file, and by callback unless it is for the file only.
-func (s *Site) deliver(id msg.ExecutorID, in given, body []byte, how Errand) {
+func (s *Site) deliver(ctx context.Context, id msg.ExecutorID, in given, body []byte, how Errand, fileFirst bool) {
 	if how.TooLarge {
 		body = tooLarge
 	}
-	if g, _ := s.now(); g != nil && !how.FileOnly {
-		if g.callback(id, in.execution, body) == nil {
-			return
-		}
+	switch {
+	case how.FileOnly:
+		s.write(ctx, id, body)
+	case fileFirst:
+		s.write(ctx, id, body)
+		s.call(ctx, id, in.execution, body)
+	case !s.call(ctx, id, in.execution, body):
+		s.write(ctx, id, body)
 	}
-	s.write(id, body)
+}
+
+// bogus is an SDK's error about the job after in: on the URL of in, and over its result file.
+func (s *Site) bogus(ctx context.Context, id msg.ExecutorID, in given) {
+	body := resultOf(in.key, -1)
+	s.write(ctx, id, body)
+	s.call(ctx, id, in.execution, body)
 }
 
 // given is a job as the plugin gets it.

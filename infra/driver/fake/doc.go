@@ -4,6 +4,7 @@
 // SIGTERM, dies of memory; or is a Go function in the place of a plugin. The engine itself can be slow, lose an answer, or be
 // away (Script, Down).
 //
-// Time is read and spent with package time only, so that in a synctest bubble a test of hours takes no time and two runs
-// are the same. Make the driver inside the bubble, and Close it there: that kills what still runs.
+// Who acts when is the Stage's to decide: on Live, time is package time, so that in a synctest bubble a test of hours takes no
+// time (make the driver inside the bubble, and Close it there: that kills what still runs); on a simulation's own stage two
+// runs of one seed are the same.
 package fake

@@ -3,7 +3,6 @@ package fake
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"runnerd/infra/driver"
@@ -15,26 +14,23 @@ const batchMax = 64
 
 // executor is one of the engine's. Its lock is the engine's: there is one order of everything.
 type executor struct {
-	engine   *Driver
-	spec     msg.ExecutorSpec
-	program  Program
-	programs sync.WaitGroup
+	engine  *Driver
+	spec    msg.ExecutorSpec
+	program Program
 
 	// guarded by engine.mu
 	state   msg.ContainerState
 	gone    bool
 	exit    msg.Exit
 	log     []msg.LogEntry
+	signals []msg.Signal
 	changed chan struct{} // closed and replaced with every change of the above
-	signals chan msg.Signal
 	kill    context.CancelCauseFunc
 }
 
 func newExecutor(d *Driver, spec msg.ExecutorSpec, p Program) *executor {
 	return &executor{
-		engine: d, spec: spec, program: p, state: msg.ContainerCreated,
-		changed: make(chan struct{}), signals: make(chan msg.Signal, 16),
-		kill: func(error) {},
+		engine: d, spec: spec, program: p, state: msg.ContainerCreated, changed: make(chan struct{}), kill: func(error) {},
 	}
 }
 
@@ -48,32 +44,48 @@ func (e *executor) start() {
 	e.engine.note(Started, e.spec.ID)
 	var ctx context.Context
 	ctx, e.kill = context.WithCancelCause(context.Background())
-	e.programs.Go(func() { e.run(ctx) })
+	e.engine.programs.Add(1)
+	e.engine.stage.Go("program of "+string(e.spec.ID), func() {
+		defer e.engine.programs.Done()
+		e.run(ctx)
+	})
 }
 
 func (e *executor) run(ctx context.Context) {
+	w := &World{Spec: e.spec, executor: e}
 	for _, line := range e.program.Prints {
-		e.print(line + "\n")
+		w.Print(line + "\n")
 	}
-	if e.program.Run != nil {
-		e.end(msg.Exit{Code: e.program.Run(ctx, &World{Spec: e.spec, Signals: e.signals, executor: e})})
-		return
+	run := e.program.Run
+	if run == nil {
+		run = e.program.wait
 	}
-	var finished <-chan time.Time
-	if e.program.RunFor > 0 {
-		finished = time.After(e.program.RunFor)
+	exit := msg.Exit{Code: run(ctx, w)}
+	if e.program.OOM && exit.Code == codeOf(msg.SIGKILL) {
+		exit.OOM = true
 	}
-	select {
-	case <-ctx.Done():
-	case s := <-e.signals:
-		e.end(msg.Exit{Code: codeOf(s)})
-	case <-finished:
-		exit := msg.Exit{Code: e.program.ExitCode}
-		if e.program.OOM {
-			exit = msg.Exit{Code: codeOf(msg.SIGKILL), OOM: true}
+	e.engine.stage.Do("exit", func() { e.end(exit) })
+}
+
+// wait is what a program without a Run function does.
+func (p Program) wait(ctx context.Context, w *World) (code int) {
+	end := time.Now().Add(p.RunFor)
+	_ = w.Until(ctx, "run", func() (bool, time.Time) {
+		switch s := w.Signal(); {
+		case s != "":
+			code = codeOf(s)
+		case p.RunFor == 0:
+			return false, time.Time{}
+		case time.Now().Before(end):
+			return false, end
+		case p.OOM:
+			code = codeOf(msg.SIGKILL)
+		default:
+			code = p.ExitCode
 		}
-		e.end(exit)
-	}
+		return true, time.Time{}
+	})
+	return code
 }
 
 func codeOf(s msg.Signal) int {
@@ -103,6 +115,12 @@ func (e *executor) change() {
 	e.changed = make(chan struct{})
 }
 
+func (e *executor) wake() {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	e.change()
+}
+
 func (e *executor) print(text string) {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
@@ -123,12 +141,19 @@ func (e *executor) signal(s msg.Signal) {
 	switch {
 	case s == msg.SIGKILL:
 		e.endLocked(msg.Exit{Code: codeOf(s)})
-	case e.state == msg.ContainerRunning && !e.program.IgnoresStop:
-		select {
-		case e.signals <- s:
-		default: // as with real signals: a program that looks at none of them misses some
-		}
+	case e.state == msg.ContainerRunning && !e.program.IgnoresStop && len(e.signals) < 16: // one that looks at none misses some
+		e.signals = append(e.signals, s)
+		e.change()
 	}
+}
+
+func (e *executor) nextSignal() (s msg.Signal) {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	if len(e.signals) > 0 {
+		s, e.signals = e.signals[0], e.signals[1:]
+	}
+	return s
 }
 
 // remove is done once for an executor that the engine has.
@@ -147,37 +172,57 @@ func (e *executor) container() msg.Container {
 	return msg.Container{ID: e.spec.ID, State: e.state, Image: e.spec.Image}
 }
 
-func (e *executor) wait(ctx context.Context) (msg.Exit, error) {
-	for {
+func (e *executor) wait(ctx context.Context) (exit msg.Exit, err error) {
+	ended := e.engine.stage.Until(ctx, Wait, func() (bool, <-chan struct{}, time.Time) {
 		now := e.look(0)
-		if now.state == msg.ContainerExited {
-			return now.exit, nil
+		if now.state != msg.ContainerExited {
+			err = e.lost(now)
 		}
-		if err := e.await(ctx, now); err != nil {
-			return msg.Exit{}, fmt.Errorf("wait for executor %s: %w", e.spec.ID, err)
-		}
+		exit = now.exit
+		return now.state == msg.ContainerExited || err != nil, now.changed, time.Time{}
+	})
+	if err == nil {
+		err = ended
 	}
+	if err != nil {
+		return msg.Exit{}, fmt.Errorf("wait for executor %s: %w", e.spec.ID, err)
+	}
+	return exit, nil
 }
 
 func (e *executor) logs(ctx context.Context, from *driver.Cursor, emit func([]msg.LogEntry) error) error {
 	for read := 0; ; {
-		now := e.look(read)
-		if len(now.log) == 0 {
-			if now.state == msg.ContainerExited {
-				return nil
-			}
-			if err := e.await(ctx, now); err != nil {
-				return fmt.Errorf("read log of executor %s: %w", e.spec.ID, err)
-			}
-			continue
+		log, err := e.more(ctx, read)
+		if err != nil {
+			return fmt.Errorf("read log of executor %s: %w", e.spec.ID, err)
 		}
-		read += len(now.log)
-		if batch := behind(from, now.log); len(batch) > 0 {
+		if len(log) == 0 {
+			return nil
+		}
+		read += len(log)
+		if batch := behind(from, log); len(batch) > 0 {
 			if err := emit(batch); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// more waits for entries; none: the program has ended, and these were all.
+func (e *executor) more(ctx context.Context, read int) (log []msg.LogEntry, err error) {
+	ended := e.engine.stage.Until(ctx, Logs, func() (bool, <-chan struct{}, time.Time) {
+		now := e.look(read)
+		log = now.log
+		over := len(log) > 0 || now.state == msg.ContainerExited
+		if !over {
+			err = e.lost(now)
+		}
+		return over || err != nil, now.changed, time.Time{}
+	})
+	if err == nil {
+		err = ended
+	}
+	return log, err
 }
 
 func behind(from *driver.Cursor, log []msg.LogEntry) (batch []msg.LogEntry) {
@@ -205,20 +250,10 @@ func (e *executor) look(read int) view {
 	return view{e.state, e.gone, e.exit, e.log[read:end:end], e.changed}
 }
 
-// await returns when the executor is not as it was, or never will be.
-func (e *executor) await(ctx context.Context, was view) error {
-	if was.gone {
+// lost says why it makes no sense to wait any longer.
+func (e *executor) lost(now view) error {
+	if now.gone {
 		return msg.ErrNoExecutor
 	}
-	engine, down := e.engine.engine()
-	if down != nil {
-		return down
-	}
-	select {
-	case <-was.changed:
-	case <-engine:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
+	return e.engine.isDown()
 }

@@ -70,7 +70,13 @@ func TestARunFunctionSeesItsSpecAndItsSignalsAndThenIsKilled(t *testing.T) {
 		seen := make(chan string, 3)
 		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.World) int {
 			seen <- w.Spec.Env["WORD"]
-			seen <- string(<-w.Signals)
+			_ = w.Until(ctx, "be told", func() (bool, time.Time) {
+				s := w.Signal()
+				if s != "" {
+					seen <- string(s)
+				}
+				return s != "", time.Time{}
+			})
 			<-ctx.Done()
 			seen <- "killed"
 			return 0

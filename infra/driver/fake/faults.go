@@ -3,22 +3,22 @@ package fake
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
-// Verb names a method of the driver.
-type Verb string
-
+// Verbs of the driver, for Script.
 const (
-	Ready  Verb = "ready"
-	Pull   Verb = "pull"
-	Create Verb = "create"
-	Start  Verb = "start"
-	Wait   Verb = "wait"
-	Logs   Verb = "logs"
-	Signal Verb = "signal"
-	Remove Verb = "remove"
-	List   Verb = "list"
+	Ready  = "ready"
+	Pull   = "pull"
+	Create = "create"
+	Start  = "start"
+	Wait   = "wait"
+	Logs   = "logs"
+	Signal = "signal"
+	Remove = "remove"
+	List   = "list"
 )
 
 // Call is what becomes of one call.
@@ -29,72 +29,100 @@ type Call struct {
 	AnswerLost error         // it is done, and answers this
 }
 
-// Script says what becomes of the next calls of verb, in order. The calls after them are as usual.
-func (d *Driver) Script(verb Verb, calls ...Call) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.scripts[verb] = append(d.scripts[verb], calls...)
+// Faults are the calls of something that do not go as usual.
+type Faults struct {
+	stage Stage
+	fate  func(op string) Call
+
+	mu      sync.Mutex // guards what follows
+	scripts map[string][]Call
+	down    error
+	calls   map[string][]time.Time
 }
 
-// Down makes the engine stop answering: every call that is made or under way fails with err. The executors live on. Nil
-// brings it back.
-func (d *Driver) Down(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.down = err
-	close(d.changed)
-	d.changed = make(chan struct{})
+// On are the faults of something that acts on a stage. fate says what becomes of a call that has no script; nil: the usual.
+func On(stage Stage, fate func(op string) Call) *Faults {
+	return &Faults{stage: stage, fate: fate, scripts: map[string][]Call{}, calls: map[string][]time.Time{}}
 }
 
-func (d *Driver) do(ctx context.Context, verb Verb, act func() error) error {
-	call, err := d.next(verb)
-	if err == nil {
-		err = call.begin(ctx)
-	}
-	if err == nil {
-		err = ctxErr(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", verb, err)
-	}
-	if err := act(); err != nil {
-		return err
-	}
-	return call.AnswerLost
+// Script says what becomes of the next calls of op, in order.
+func (f *Faults) Script(op string, calls ...Call) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.scripts[op] = append(f.scripts[op], calls...)
 }
 
-// begin is what comes before a call is done.
-func (c Call) begin(ctx context.Context) error {
-	if c.Stalls {
-		<-ctx.Done()
-	}
-	if c.Takes > 0 {
-		if err := pass(ctx, c.Takes); err != nil {
-			return err
+// Down makes every call that begins fail with err, until that is nil again.
+func (f *Faults) Down(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = err
+}
+
+// Do is a call of op that does something at once.
+func (f *Faults) Do(ctx context.Context, op string, act func() error) error {
+	return f.Until(ctx, op, func() (bool, <-chan struct{}, time.Time, error) { return true, nil, time.Time{}, act() })
+}
+
+// Until is a call of op that waits for something.
+func (f *Faults) Until(ctx context.Context, op string, try func() (done bool, changed <-chan struct{}, again time.Time, err error)) (err error) {
+	var call *Call
+	var due time.Time
+	ended := f.stage.Until(ctx, op, func() (done bool, changed <-chan struct{}, again time.Time) {
+		if call == nil {
+			call = new(f.next(op))
+			due = time.Now().Add(call.Takes)
 		}
+		switch {
+		case ctx.Err() != nil:
+			err = fmt.Errorf("%s: %w", op, context.Cause(ctx))
+		case call.Stalls:
+			return false, nil, time.Time{}
+		case time.Now().Before(due):
+			return false, nil, due
+		case call.Fails != nil:
+			err = fmt.Errorf("%s: %w", op, call.Fails)
+		default:
+			done, changed, again, err = try()
+			if done && err == nil {
+				err = call.AnswerLost
+			}
+			return done || err != nil, changed, again
+		}
+		return true, nil, time.Time{}
+	})
+	if err == nil && ended != nil {
+		err = fmt.Errorf("%s: %w", op, ended)
 	}
-	return c.Fails
+	return err
 }
 
-func (d *Driver) next(verb Verb) (call Call, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if queue := d.scripts[verb]; len(queue) > 0 {
-		call, d.scripts[verb] = queue[0], queue[1:]
-	}
-	return call, d.down
+// Calls returns when op was called.
+func (f *Faults) Calls(op string) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls[op])
 }
 
-func ctxErr(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+func (f *Faults) next(op string) Call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[op] = append(f.calls[op], time.Now())
+	switch queue := f.scripts[op]; {
+	case f.down != nil:
+		return Call{Fails: f.down}
+	case len(queue) > 0:
+		f.scripts[op] = queue[1:]
+		return queue[0]
+	case f.fate != nil:
+		return f.fate(op)
 	}
-	return nil
+	return Call{}
 }
 
-// engine returns what is closed when the engine goes or comes back, and the error of one that is away.
-func (d *Driver) engine() (<-chan struct{}, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.changed, d.down
+// isDown is nil unless it is.
+func (f *Faults) isDown() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down
 }

@@ -18,20 +18,36 @@ type Program struct {
 	IgnoresStop bool          // SIGABRT and SIGTERM have no effect
 
 	// Run, where there is one, is the program after its prints, and returns the exit code. Its context ends when the
-	// executor is killed or removed. It gets SIGABRT and SIGTERM by World.Signals, unless it IgnoresStop.
+	// executor is killed or removed. It gets SIGABRT and SIGTERM by World.Signal, unless it IgnoresStop.
 	Run func(context.Context, *World) int
 }
 
 // World is what a Run function sees of the executor that it is in.
 type World struct {
-	Spec    msg.ExecutorSpec
-	Signals <-chan msg.Signal
+	Spec msg.ExecutorSpec
 
 	executor *executor
 }
 
 // Print writes text to the executor's output, as one entry of the log.
-func (w *World) Print(text string) { w.executor.print(text) }
+func (w *World) Print(text string) {
+	w.executor.engine.stage.Do("print", func() { w.executor.print(text) })
+}
+
+// Signal takes the oldest signal that has come; empty: none.
+func (w *World) Signal() msg.Signal { return w.executor.nextSignal() }
+
+// Wake makes what waits in Until try again.
+func (w *World) Wake() { w.executor.wake() }
+
+// Until is that of the stage, for a program: it tries again when a signal has come, too, or somebody has called Wake.
+func (w *World) Until(ctx context.Context, what string, try func() (done bool, again time.Time)) error {
+	return w.executor.engine.stage.Until(ctx, what, func() (bool, <-chan struct{}, time.Time) {
+		changed := w.executor.look(0).changed
+		done, again := try()
+		return done, changed, again
+	})
+}
 
 // An Image is a Program, and what pulling it is like.
 type Image struct {
