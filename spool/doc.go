@@ -7,7 +7,7 @@
 //	identity.json        and identity.copy.json: the runner's keys
 //	server.json          settings: the last configuration from the server,
 //	gateway.json         the gateway's address
-//	jobs/<name>/         job.json    head and encrypted input
+//	jobs/<name>/         job.json    head and encrypted input (.spare-…: of a job to come)
 //	                     journal     one line per synced step
 //	                     log         masked text; log.pos: how much of it counts; log.acked: how much the server has
 //	                     result      head and body as the plugin delivered it
@@ -24,9 +24,9 @@
 //
 // The rule is: content, fsync, name, fsync of the directory, and only then the index in memory, which is what others see.
 //
-//   - Add: job.json (fsync) in a directory under tmp/ that was made and synced before, rename, fsync of jobs/. A crash before
-//     the rename leaves something in tmp/; jobs/ never has half a job. The other files are there, empty, so that writing them
-//     later needs no fsync of a directory.
+//   - Add: job.json, fsync, in a directory of jobs/ that was made and synced before; then the directory's name. A crash before
+//     the fsync leaves half a job under a name that says so, which Open takes away, and one after it a whole job, which Open
+//     gives its name. The other files are there, empty, so that writing them later needs no fsync of a directory.
 //   - A step: one line, one fsync; none for confirmed and finished, which the next step takes into its own line. So only the
 //     last line of a journal can be torn, nobody was told of what it says, and it is cut. A bad line elsewhere is damage.
 //   - HandOut: the job's journal decides. The executor's record follows without fsync; Open restores it from the journal.

@@ -99,15 +99,15 @@ func (s *Spool) add(j *job, o msg.Offer) error {
 	if err != nil {
 		return err
 	}
-	temp, err := s.spare()
+	spare, err := s.spare()
 	if err != nil {
 		return err
 	}
-	if err = s.overwrite(path.Join(temp, jobFile), append(line, input...), 0, true); err == nil {
-		err = s.place(temp, j.dir)
+	if err = s.overwrite(path.Join(spare, jobFile), append(line, input...), 0, true); err == nil {
+		err = s.fs.Rename(spare, j.dir)
 	}
 	if err != nil {
-		return errors.Join(err, s.fs.RemoveAll(temp))
+		return errors.Join(err, s.fs.RemoveAll(spare))
 	}
 	s.publish(j, head.record())
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	msg "runnerd/messages"
 )
@@ -17,9 +18,17 @@ func (s *Spool) loadJobs() error {
 		return err
 	}
 	for _, e := range entries {
-		if err := s.loadJob(e.Name()); err != nil {
-			name := path.Join(jobsDir, e.Name())
-			if err := s.quarantine("job", name, "job-"+e.Name(), "", err); err != nil {
+		name, is := e.Name(), true
+		if strings.HasPrefix(name, sparePrefix) {
+			if name, is, err = s.loadSpare(path.Join(jobsDir, name)); err != nil {
+				return err
+			}
+		}
+		if !is {
+			continue
+		}
+		if err := s.loadJob(name); err != nil {
+			if err := s.quarantine("job", path.Join(jobsDir, name), "job-"+name, "", err); err != nil {
 				return err
 			}
 		}

@@ -2,14 +2,18 @@ package spool
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"path"
 )
 
 // mostSpares bounds the directories in stock: as many jobs as come at once before one has gone.
 const mostSpares = 16
 
-// A spare is the directory of a job to come, under tmp/, with all its files and all of them empty. It is made while nobody
-// waits: to make the files takes longer than to make a job durable in them.
+// A spare is the directory of a job to come, with all its files and all of them empty: to make them takes longer than to make a
+// job durable in them, so it is done while nobody waits. It is in jobs/ already, and safe there. A job that is written into it
+// is therefore safe with one fsync; that it then bears the job's name is for people, and for Open, which gives it once more.
+const sparePrefix = ".spare-"
 
 // spare takes one out of the stock, or makes it.
 func (s *Spool) spare() (name string, err error) {
@@ -25,19 +29,41 @@ func (s *Spool) spare() (name string, err error) {
 }
 
 func (s *Spool) makeSpare() (name string, err error) {
-	name = s.temp()
+	name = path.Join(jobsDir, fmt.Sprintf("%s%d", sparePrefix, s.temps.Add(1)))
 	if err := s.fs.Mkdir(name, privateDir); err != nil {
 		return "", err
 	}
-	for _, file := range []string{jobFile, journalFile, resultFile, logFile, markFile, ackFile} {
-		if err := s.create(path.Join(name, file), private); err != nil {
-			return "", errors.Join(err, s.fs.RemoveAll(name))
-		}
-	}
-	if err := s.fs.SyncDir(name); err != nil {
+	if err := s.fillSpare(name); err != nil {
 		return "", errors.Join(err, s.fs.RemoveAll(name))
 	}
 	return name, nil
+}
+
+func (s *Spool) fillSpare(name string) error {
+	for _, file := range []string{jobFile, journalFile, resultFile, logFile, markFile, ackFile} {
+		if err := s.create(path.Join(name, file), private); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.fs.SyncDir(name), s.fs.SyncDir(jobsDir))
+}
+
+// loadSpare gives a job that did not get its name the name, and takes any other spare away: what cannot be read in it was
+// never announced. False: there is no job.
+func (s *Spool) loadSpare(name string) (string, bool, error) {
+	var head jobHead
+	err := s.edit(path.Join(name, jobFile), func(f File) error { return checkBody(f, &head) })
+	as := dirName(head.Job.Execution)
+	if err == nil {
+		err = s.fs.Rename(name, path.Join(jobsDir, as))
+	}
+	if err == nil {
+		return as, true, nil
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return "", false, s.fs.RemoveAll(name)
+	}
+	return "", false, fmt.Errorf("read %s: %w", name, err)
 }
 
 // restock makes a spare for the job that has gone. Without it the next Add makes its own, and says what is wrong.
