@@ -99,7 +99,7 @@ func (r *recovery) tidy(c *shell.Ctx[msg.ToRecovery]) {
 
 func (a action) tidy(spool Spool) error {
 	if a.lost != nil {
-		return end(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why})
+		return end(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
 	}
 	return spool.EndLog(a.mute)
 }

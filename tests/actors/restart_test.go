@@ -2,12 +2,14 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
+	"runnerd/spool"
 	"runnerd/tests/fakes"
 )
 
@@ -60,6 +62,29 @@ func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
 		if log, _ := w.logOf(id); log != "one\ntwo\n" {
 			t.Errorf("the log is %q", log)
 		}
+	})
+}
+
+func TestAJobOfWhoseExecutorNothingIsLeftIsReportedWithItsLastLines(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}, Works: time.Hour}})
+		x := w.begins(id)
+		w.passes(time.Minute)
+		w.stop()
+		s, err := spool.Open(w.disk, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.engine.Remove(context.Background(), x), s.RemoveExecutor(x), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		f := w.fails(id, msg.Failed, "the job is lost: its executor "+string(x)+" is gone")
+		if !strings.HasSuffix(f.Message, "Its last output:\none\ntwo") {
+			t.Errorf("it says %q", f.Message)
+		}
+		w.nothingIsLeft()
 	})
 }
 
