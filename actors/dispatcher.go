@@ -27,8 +27,10 @@ const (
 type dispatcher struct {
 	Shop
 	reporter msg.Receiver[msg.ToReporter]
+	runner   msg.Receiver[msg.ToRunner]
 
 	config   msg.Config
+	outlived int  // executors that were adopted
 	adopted  bool // all executors that outlived a restart are known
 	members  map[msg.ExecutorID]*member
 	waiting  map[msg.ExecutionID]waiting
@@ -58,6 +60,8 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.orphan(c, m.Executor)
 	case msg.AdoptionEnded:
 		d.adopted = true
+	case msg.Attached:
+		d.attached(d.members[m.Executor])
 	case msg.Configured:
 		d.configure(c, m.Config)
 	case msg.RoomWanted:

@@ -55,6 +55,9 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	case m.Err != nil: // absence is never guessed
 		e.retry(c, "find", m.Err)
 		return
+	}
+	e.dispatcher.Tell(msg.Attached{Executor: e.id})
+	switch {
 	case m.Container == nil:
 		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
 		return

@@ -22,8 +22,9 @@ type member struct {
 	seq     uint64   // of the newest assignment
 	job     *waiting // assigned, and not over
 	spawned time.Time
-	crashes int // of its actors in a row
-	buries  int // attempts
+	unseen  bool // adopted, and it is not known yet how it fares
+	crashes int  // of its actors in a row
+	buries  int  // attempts
 }
 
 const slotGone slotState = "gone"
@@ -80,10 +81,30 @@ func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecor
 		return
 	}
 	x := d.join(c, rec)
-	x.image = rec.ImageID
+	x.image, x.unseen = rec.ImageID, true
+	d.outlived++
+	d.tellAdopting()
 	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
 		x.job = &waiting{job: job.Job}
 	}
+}
+
+// attached: its actor has found out how it fares, or nothing of it is left.
+func (d *dispatcher) attached(x *member) {
+	if x != nil && x.unseen {
+		x.unseen = false
+		d.tellAdopting()
+	}
+}
+
+func (d *dispatcher) tellAdopting() {
+	seen := d.outlived
+	for _, x := range d.members {
+		if x.unseen {
+			seen--
+		}
+	}
+	d.runner.Tell(msg.Adopting{Adopted: d.outlived, Attached: seen})
 }
 
 func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) *member {
@@ -201,6 +222,7 @@ func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) 
 func (d *dispatcher) leave(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	c.Cancel(evictionOf(x.id))
 	delete(d.members, x.id)
+	d.attached(x)
 	d.release(x)
 }
 

@@ -46,8 +46,7 @@ type runner struct {
 	lastContact time.Time
 	serverSays  string // why we are not registered
 	failures    int
-	recovered   bool
-	waitsFor    string // why recovery cannot go on
+	recovery    msg.Recovery
 	stopped     func() // not nil: draining
 	drainEnds   time.Time
 }
@@ -84,11 +83,13 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.HeartbeatAnswered:
 		r.heartbeatAnswered(c, m)
 	case msg.Recovered:
-		r.recovered, r.waitsFor = true, ""
+		r.recovery.Done, r.recovery.WaitsFor = true, ""
 		c.Log().Info().Msg("recovery is done")
 		r.intake()
 	case msg.RecoveryWaits:
-		r.waitsFor = m.Reason
+		r.recovery.WaitsFor = m.Reason
+	case msg.Adopting:
+		r.recovery.Adopted, r.recovery.Attached = m.Adopted, m.Attached
 	case msg.ChildDue:
 		r.startChildren(c)
 	case msg.CrashJournaled:
@@ -135,8 +136,8 @@ func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 	case "reporter":
 		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self()})
 	case "dispatcher":
-		r.recovered = false
-		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, config: r.Config})
+		r.recovery = msg.Recovery{}
+		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.Config})
 	case "recovery":
 		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
 	case "poller":

@@ -64,7 +64,7 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 
 // intake opens the poller while jobs are welcome.
 func (r *runner) intake() {
-	if r.registered && r.recovered && r.Config.Enabled && r.stopped == nil {
+	if r.registered && r.recovery.Done && r.Config.Enabled && r.stopped == nil {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
 		r.poller.Tell(msg.IntakeClosed{})
@@ -134,12 +134,12 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 }
 
 func (r *runner) status() msg.Status {
-	s := msg.Status{RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config}
+	s := msg.Status{RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
 	switch {
 	case r.stopped != nil:
 		s.Phase = "draining"
 		s.NotReady = append(s.NotReady, "the runner is draining")
-	case !r.recovered:
+	case !r.recovery.Done:
 		s.Phase = "recovering"
 	case r.registered:
 		s.Phase = "online"
@@ -148,8 +148,11 @@ func (r *runner) status() msg.Status {
 	default:
 		s.Phase = "registering"
 	}
-	if !r.recovered {
-		s.NotReady = append(s.NotReady, join("recovery is not done", r.waitsFor))
+	if !r.recovery.Done {
+		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))
+	}
+	if left := r.recovery.Adopted - r.recovery.Attached; left > 0 {
+		s.NotReady = append(s.NotReady, fmt.Sprintf("of %d executors that outlived the restart %d are not found again yet", r.recovery.Adopted, left))
 	}
 	if !r.registered {
 		s.NotReady = append(s.NotReady, join("not registered with the server", r.serverSays))

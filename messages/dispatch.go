@@ -17,6 +17,8 @@ type (
 	Orphan struct{ Executor ExecutorID }
 	// AdoptionEnded: all executors are known. Nothing starts before.
 	AdoptionEnded struct{}
+	// Attached: the executor's actor has found out how it fares.
+	Attached struct{ Executor ExecutorID }
 	// Configured brings a configuration of the server.
 	Configured struct{ Config Config }
 	// RoomWanted asks for Room.
@@ -113,6 +115,7 @@ type (
 func (Adopt) toDispatcher()           {}
 func (Orphan) toDispatcher()          {}
 func (AdoptionEnded) toDispatcher()   {}
+func (Attached) toDispatcher()        {}
 func (Configured) toDispatcher()      {}
 func (RoomWanted) toDispatcher()      {}
 func (JobConfirmed) toDispatcher()    {}

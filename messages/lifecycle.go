@@ -30,6 +30,8 @@ type (
 	Recovered struct{}
 	// RecoveryWaits: recovery cannot go on yet, and why.
 	RecoveryWaits struct{ Reason string }
+	// Adopting: of so many adopted executors it is known how so many fare.
+	Adopting struct{ Adopted, Attached int }
 	// ChildDue: children that went down with a crash are to be started again.
 	ChildDue struct{}
 	// CrashJournaled: a crash that was about a job is noted with it.
@@ -53,6 +55,7 @@ func (HeartbeatDue) toRunner()      {}
 func (HeartbeatAnswered) toRunner() {}
 func (Recovered) toRunner()         {}
 func (RecoveryWaits) toRunner()     {}
+func (Adopting) toRunner()          {}
 func (ChildDue) toRunner()          {}
 func (CrashJournaled) toRunner()    {}
 func (Drain) toRunner()             {}
@@ -63,9 +66,18 @@ func (StatusWanted) toRunner()      {}
 
 // Status is how the runner fares.
 type Status struct {
-	Phase       string    `json:"phase"`
+	Phase       string    `json:"phase"`              // recovering, registering, online, offline, draining
 	NotReady    []string  `json:"notReady,omitempty"` // why; empty: ready
 	RunnerID    string    `json:"runnerId,omitempty"`
 	LastContact time.Time `json:"lastContact,omitzero"` // the server's last answer
 	Config      Config    `json:"config"`
+	Recovery    Recovery  `json:"recovery"`
+}
+
+// Recovery is how far the runner is with what outlived its last restart.
+type Recovery struct {
+	Done     bool   `json:"done"`               // all executors and jobs are known
+	WaitsFor string `json:"waitsFor,omitempty"` // why it cannot go on
+	Adopted  int    `json:"adopted"`            // executors that the dispatcher was given
+	Attached int    `json:"attached"`           // of them, those of which it is known how they fare
 }

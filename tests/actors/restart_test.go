@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"runnerd/actors/shell"
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
 	"runnerd/spool"
@@ -213,6 +214,60 @@ func TestNothingIsTakenForGoneWhileTheEngineDoesNotAnswer(t *testing.T) {
 		}
 		w.completes(id)
 	})
+}
+
+func TestAReturnedRunnerIsReadyOnceItKnowsHowEveryExecutorFares(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.start()
+		a := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Hour}})
+		b := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(a)
+		w.begins(b)
+		w.stop()
+		w.engine.Down(errNoAnswer)
+		w.start()
+		w.passes(time.Minute)
+		w.standsAgainst(errNoAnswer.Error())
+		w.engine.Down(nil)
+		w.until("recovery is done", time.Minute, func() bool { return w.status().Recovery.Done })
+		w.until("it is ready", time.Minute, func() bool { return len(w.status().NotReady) == 0 })
+		if got := w.status().Recovery; got != (msg.Recovery{Done: true, Adopted: 2, Attached: 2}) {
+			t.Errorf("recovery: %+v", got)
+		}
+		w.completes(b)
+	})
+}
+
+func TestAnExecutorThatIsNotFoundAgainStandsAgainstReadiness(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(id)
+		w.stop()
+		w.engine.Script(fake.List, fake.Call{}, fake.Call{Fails: errNoAnswer}) // recovery is answered, the executor's actor is not
+		w.start()
+		w.until("recovery is done", time.Second, func() bool { return w.status().Recovery.Done })
+		w.standsAgainst("of 1 executors that outlived the restart 1 are not found again yet")
+		w.until("it is ready", time.Minute, func() bool { return len(w.status().NotReady) == 0 })
+		w.completes(id)
+	})
+}
+
+// standsAgainst checks that the runner is not ready for this reason.
+func (w *world) standsAgainst(says string) {
+	w.t.Helper()
+	if why := strings.Join(w.status().NotReady, "; "); !strings.Contains(why, says) {
+		w.t.Errorf("against readiness stands %q, want %q", why, says)
+	}
+}
+
+func (w *world) status() (s msg.Status) {
+	w.t.Helper()
+	s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
 }
 
 func TestAnAbortIsCarriedOnAfterARestart(t *testing.T) {
