@@ -174,7 +174,7 @@ func (s *Spool) Remove(id msg.ExecutionID) error {
 // Reject moves a job that the server will never take to rejected/, with the server's answer beside it.
 func (s *Spool) Reject(id msg.ExecutionID, answer string) error {
 	return s.leave(id, "reject", func(j *job) error {
-		note := path.Join(j.dir, "answer.txt")
+		note := path.Join(j.dir, answerFile)
 		if err := s.replace(note, []byte(answer+"\n")); err != nil {
 			return err
 		}

@@ -37,26 +37,34 @@ func (s *Spool) loadJobs() error {
 }
 
 func (s *Spool) loadJob(name string) error {
-	var head jobHead
-	if err := s.edit(path.Join(jobsDir, name, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
-		return fmt.Errorf("%s: %w", jobFile, err)
-	}
-	if dirName(head.Job.Execution) != name {
-		return fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, head.Job.Execution)
-	}
-	j, rec := newJob(head.Job.Execution), head.record()
-	if err := s.replay(j, &rec); err != nil {
-		return fmt.Errorf("%s: %w", journalFile, err)
-	}
-	if err := s.loadResult(j, &rec); err != nil {
-		return fmt.Errorf("%s: %w", resultFile, err)
-	}
-	if err := s.loadLog(j, &rec); err != nil {
-		return fmt.Errorf("%s: %w", logFile, err)
+	j, rec, err := s.readJob(name)
+	if err != nil {
+		return err
 	}
 	s.jobs[rec.Execution] = j
 	s.publish(j, rec)
 	return nil
+}
+
+func (s *Spool) readJob(name string) (j *job, rec msg.JobRecord, err error) {
+	var head jobHead
+	if err := s.edit(path.Join(jobsDir, name, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
+		return nil, rec, fmt.Errorf("%s: %w", jobFile, err)
+	}
+	if dirName(head.Job.Execution) != name {
+		return nil, rec, fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, head.Job.Execution)
+	}
+	j, rec = newJob(head.Job.Execution), head.record()
+	if err := s.replay(j, &rec); err != nil {
+		return nil, rec, fmt.Errorf("%s: %w", journalFile, err)
+	}
+	if err := s.loadResult(j, &rec); err != nil {
+		return nil, rec, fmt.Errorf("%s: %w", resultFile, err)
+	}
+	if err := s.loadLog(j, &rec); err != nil {
+		return nil, rec, fmt.Errorf("%s: %w", logFile, err)
+	}
+	return j, rec, nil
 }
 
 // replay applies the steps of a journal. Its last line may be torn, and lie over an older one: nobody was told of what it says.

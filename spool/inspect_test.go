@@ -1,0 +1,222 @@
+package spool_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+// content is every file below a directory.
+func content(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	ok(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		all[name] = string(text)
+		return err
+	}))
+	return all
+}
+
+func inspect(t *testing.T, dir string) []spool.Found {
+	t.Helper()
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, files.Close()) })
+	found, err := spool.Inspect(files)
+	ok(t, err)
+	return found
+}
+
+func places(found []spool.Found) (all []string) {
+	for _, f := range found {
+		all = append(all, f.Place)
+	}
+	return all
+}
+
+// rejected has a job whose result the server refused.
+func rejected(t *testing.T, s *spool.Spool) {
+	t.Helper()
+	withJob(t, s)
+	ok(t, s.AppendLog(execution, []byte("said\n"), msg.Position{Time: noon, Count: 1}))
+	same(t, stored(t, s, "result"), true)
+	ok(t, s.Reject(execution, "finish: the server answers 410: gone"))
+}
+
+func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.Add(offer("waiting")))
+	ok(t, s.AppendLog(execution, []byte("one\ntwo\n"), msg.Position{Time: noon, Count: 2}))
+	ok(t, s.AckLog(execution, 4))
+	ok(t, s.Abort(execution, "enough"))
+	change(t, dir, "jobs/job-1/log", add("torn"))
+	change(t, dir, "jobs/job-1/journal", add("torn"))
+	before := content(t, dir)
+
+	found := inspect(t, dir)
+	var jobs []msg.JobRecord
+	for _, f := range found {
+		ok(t, f.Damage)
+		jobs = append(jobs, f.Job)
+	}
+	same(t, jobs, s.Jobs())
+	same(t, found[0].Steps, []spool.Step{
+		{At: noon, Text: "the server said that it is ours"},
+		{At: noon, Text: "handed out to executor ex1"},
+		{At: noon, Text: "its end was asked for: enough"},
+		{At: noon, Text: "taken from the server"},
+	})
+	same(t, content(t, dir), before)
+}
+
+func TestAnInspectionNamesWhatCannotBeReadAndGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	rejected(t, s)
+	ok(t, s.Add(offer("torn")))
+	ok(t, s.Add(offer("fine")))
+	ok(t, s.Close())
+	change(t, dir, "jobs/torn/job.json", flip(20))
+	s = openDir(t, dir)
+	found := inspect(t, dir)
+	same(t, places(found), []string{"jobs/fine", "rejected/job-1", "corrupt/job-torn"})
+	same(t, found[1].Answer, "finish: the server answers 410: gone")
+	same(t, found[1].Result, int64(len("result")))
+	if !errors.Is(found[2].Damage, spool.ErrCorrupt) {
+		t.Errorf("the damage is %v", found[2].Damage)
+	}
+	r, c, err := s.Kept()
+	ok(t, err)
+	same(t, []int{r, c}, []int{1, 1})
+}
+
+func TestTheEndOfALogIsShownAndNoMoreThanCounts(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	ok(t, s.AppendLog(execution, []byte("one\ntwo\n"), msg.Position{Time: noon, Count: 2}))
+	change(t, dir, "jobs/job-1/log", add("torn"))
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	defer files.Close()
+	text, err := spool.InspectLog(files, inspect(t, dir)[0], 4)
+	ok(t, err)
+	same(t, string(text), "two\n")
+}
+
+func TestAnExportHasEverythingButTheKey(t *testing.T) {
+	dir := t.TempDir()
+	rejected(t, openDir(t, dir))
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	defer files.Close()
+	var archive bytes.Buffer
+	ok(t, spool.Export(files, inspect(t, dir)[0], &archive))
+	if key := "c2VhbGVk"; !strings.Contains(fmt.Sprint(content(t, dir)), key) || bytes.Contains(archive.Bytes(), []byte(key)) {
+		t.Error("the sealed key is in the export, or not where it is looked for")
+	}
+	exported := map[string]string{}
+	for in := tar.NewReader(&archive); ; {
+		head, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		ok(t, err)
+		text, err := io.ReadAll(in)
+		ok(t, err)
+		exported[head.Name] = string(text)
+	}
+	for name, says := range map[string]string{
+		"job-1/job.json": `"image": "plugin:1"`, "job-1/input": "aW5wdXQ=", "job-1/log": "said\n", "job-1/journal": "handed-out",
+		"job-1/result": "result", "job-1/answer.txt": "410",
+	} {
+		if !strings.Contains(exported[name], says) {
+			t.Errorf("%s is %q", name, exported[name])
+		}
+	}
+}
+
+func TestARejectedJobIsSentAgainWithAllThatItHad(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	rejected(t, s)
+	id, err := s.Resend("rejected/job-1")
+	ok(t, err)
+	same(t, id, execution)
+	check := func(s *spool.Spool) {
+		rec, there := s.Job(execution)
+		same(t, there, true)
+		same(t, []any{rec.Stage, rec.HasResult, rec.Log.Size, rec.Log.Ended}, []any{msg.Ended, true, int64(5), true})
+		body, err := s.Result(execution)
+		ok(t, err)
+		same(t, string(body), "result")
+	}
+	check(s)
+	ok(t, s.Finish(execution)) // it can be written to
+	ok(t, s.Close())
+	s = openDir(t, dir)
+	rec, _ := s.Job(execution)
+	same(t, []any{rec.HasResult, rec.Log.Ended}, []any{true, true})
+	same(t, places(inspect(t, dir)), []string{"jobs/job-1"})
+}
+
+func TestOnlyWhatTheServerRefusedIsSentAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	rejected(t, s)
+	ok(t, s.Add(offer("waiting")))
+	for place, says := range map[string]string{
+		"jobs/waiting": "not in rejected/", "rejected/nobody": "nothing of that name", "rejected/..": "nothing of that name",
+		"rejected/../jobs/waiting": "no such place", "": "no such place",
+	} {
+		if _, err := s.Resend(place); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", place, err)
+		}
+	}
+	ok(t, s.Add(offer(execution)))
+	if _, err := s.Resend("rejected/job-1"); err == nil || !strings.Contains(err.Error(), "is in the spool") {
+		t.Errorf("of a job that is there: %v", err)
+	}
+}
+
+func TestWhatIsOverCanBeDiscardedAndWhatRunsCannot(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	rejected(t, s)
+	ok(t, s.Add(offer("waits")))
+	ok(t, s.Add(offer("runs")))
+	ok(t, s.HandOut("runs", ex1, 4, noon))
+	ok(t, s.Add(offer("over")))
+	_, err := s.End("over", msg.Ending{Outcome: msg.Failed})
+	ok(t, err)
+	ok(t, os.WriteFile(filepath.Join(dir, "corrupt/result-x"), nil, 0o600))
+	for _, place := range []string{"jobs/over", "rejected/job-1", "corrupt/result-x"} {
+		ok(t, s.Discard(place))
+	}
+	for place, says := range map[string]string{
+		"jobs/waits": "the job is not over, but reserved", "jobs/runs": "the job is not over, but handed out", "jobs/over": "nothing of that name",
+		"corrupt/..": "nothing of that name", "rejected/": "nothing of that name", "executors/ex1": "no such place",
+	} {
+		if err := s.Discard(place); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+	found := places(inspect(t, dir))
+	slices.Sort(found)
+	same(t, found, []string{"jobs/runs", "jobs/waits"})
+}

@@ -1,0 +1,97 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	msg "runnerd/messages"
+)
+
+// answerFile lies in the directory of a job that the server refused.
+const answerFile = "answer.txt"
+
+// ErrNotOver is wrapped by a refusal to discard a job that has not ended.
+var ErrNotOver = errors.New("the job is not over")
+
+// Resend puts a job that the server refused back among those that are to be reported. place is that of an inspection.
+func (s *Spool) Resend(place string) (msg.ExecutionID, error) {
+	f, err := s.inspected(place)
+	id := f.Job.Execution
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("send %s again: %w", place, err)
+	case !f.Rejected():
+		return "", fmt.Errorf("send %s again: it is not in %s/, where what the server refused is", place, rejectedDir)
+	case f.Damage != nil:
+		return "", fmt.Errorf("send %s again: %w", place, f.Damage)
+	case f.Job.Stage != msg.Ended:
+		return "", fmt.Errorf("send %s again: the job is %s", place, f.Job.Stage)
+	}
+	if _, there := s.Job(id); there {
+		return "", fmt.Errorf("send %s again: job %q is in the spool and will be sent", place, id)
+	}
+	if err := s.takeBack(place, id); err != nil {
+		return "", fmt.Errorf("send %s again: %w", place, err)
+	}
+	return id, s.EndLog(id) // whoever would have ended it has done with it
+}
+
+func (s *Spool) takeBack(place string, id msg.ExecutionID) error {
+	if err := s.fs.Rename(place, newJob(id).dir); err != nil {
+		return err
+	}
+	if err := errors.Join(s.fs.SyncDir(jobsDir), s.fs.SyncDir(rejectedDir)); err != nil {
+		return err
+	}
+	j, rec, err := s.readJob(dirName(id))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.jobs[id] = j
+	s.mu.Unlock()
+	s.publish(j, rec)
+	return nil
+}
+
+// Discard takes away what is at a place of an inspection: a job that is over, one that the server refused, or what could not be
+// read. It is lost.
+func (s *Spool) Discard(place string) error {
+	f, err := s.inspected(place)
+	if err != nil {
+		return fmt.Errorf("discard %s: %w", place, err)
+	}
+	if f.Rejected() || f.Corrupt() {
+		if err := s.discard(place); err != nil {
+			return fmt.Errorf("discard %s: %w", place, err)
+		}
+		return nil
+	}
+	job, there := s.Job(f.Job.Execution)
+	switch {
+	case !there:
+		return fmt.Errorf("discard %s: %w", place, ErrNoJob)
+	case job.Stage < msg.Ended:
+		return fmt.Errorf("discard %s: %w, but %s: abort it on the server, which waits for its end", place, ErrNotOver, job.Stage)
+	}
+	return s.Remove(job.Execution)
+}
+
+// inspected refuses a place that is none: what comes from outside must not lead anywhere else.
+func (s *Spool) inspected(place string) (Found, error) {
+	dir, name := path.Split(place)
+	if dir != jobsDir+"/" && dir != rejectedDir+"/" && dir != corruptDir+"/" {
+		return Found{}, errors.New("there is no such place in a spool")
+	}
+	entries, err := s.fs.ReadDir(path.Dir(place))
+	if err != nil {
+		return Found{}, err
+	}
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name }) {
+		return Found{}, errors.New("there is nothing of that name")
+	}
+	return (&Spool{fs: still{s.fs}}).look(place), nil
+}
