@@ -117,19 +117,20 @@ func (b *logbook) withdraw(job msg.ExecutionID) {
 	b.drop(job)
 }
 
-// rewind forgets what is not in the spool, and returns where to read on. Whether pickUp was in what is there already is not
-// known: the stamps alone decide then.
+// rewind forgets what is not in the spool, and returns where to read on.
 func (b *logbook) rewind() msg.Position {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last, b.index = time.Time{}, 0
+	b.marked = true // there is nobody before the oldest
 	for i, ch := range b.chapters {
-		b.chapters[i] = b.begin(ch.job, ch.from)
+		ch = b.begin(ch.job, ch.from)
+		ch.begun = b.marked || b.silent || !ch.resume.Time.IsZero()
+		b.chapters[i], b.marked = ch, b.isLeft(ch)
 	}
 	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
 		return msg.Position{Time: time.Now()}
 	}
-	b.marked = !b.chapters[0].resume.Time.IsZero()
 	from := b.chapters[0].needed()
 	for _, ch := range b.chapters[1:] { // the first may have come further: nothing of its own is held back
 		if p := ch.needed(); compare(p, from) < 0 {
@@ -138,6 +139,17 @@ func (b *logbook) rewind() msg.Position {
 	}
 	b.last, b.index = from.Time, from.Count-1
 	return from
+}
+
+// isLeft reports whether what is in the spool of the job says that the plugin went for the next one. As the first line it is
+// the job's own, unless that was the executor's first: the engine was late with it.
+func (b *logbook) isLeft(ch *chapter) bool {
+	const tail = 64 << 10 // hardly anything follows it
+	rec, _ := b.spool.Job(ch.job)
+	from := max(0, rec.Log.Size-tail)
+	text, err := b.spool.ReadLog(ch.job, from, tail)
+	i := bytes.LastIndex(text, []byte(pickUp))
+	return err == nil && i >= 0 && (ch.from.IsZero() || from > 0 || bytes.Contains(text[:i], []byte("\n")))
 }
 
 // needed is the first position that may have something for the chapter.

@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"runnerd/infra/driver"
 	"runnerd/infra/masking"
 	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
 )
 
 // shelf is the part of a spool that a logbook uses.
@@ -113,6 +116,77 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			for job, want := range map[msg.ExecutionID]string{"one": row.one, "two": row.two, "three": row.three} {
 				if got := strings.TrimSpace(store.logs[job]); got != want {
 					t.Errorf("the log of job %s is %q, want %q", job, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
+	const mark = "I1 watcher.go:64] " + pickUp
+	type line struct {
+		at   time.Duration
+		says string
+	}
+	const handedOut = 3 // job two
+	for _, row := range []struct {
+		when          string
+		before, after []line
+		one, two      string
+	}{
+		{
+			when:   "the engine is behind",
+			before: []line{{1, "a"}}, after: []line{{4, "last words of a"}, {4, mark}, {5, "b"}},
+			one: "a last words of a", two: mark + " b",
+		},
+		{
+			when:   "the engine keeps up",
+			before: []line{{1, "a"}, {2, mark}}, after: []line{{4, "b"}},
+			one: "a " + mark, two: "b",
+		},
+		{
+			when:   "the next job has begun",
+			before: []line{{1, "a"}, {4, mark}, {4, "b"}}, after: []line{{5, "more of b"}},
+			one: "a", two: mark + " b more of b",
+		},
+		{
+			when:   "the engine was behind with the job before, too",
+			before: []line{{1, mark}, {1, "a"}}, after: []line{{4, "last words of a"}, {4, mark}, {5, "b"}},
+			one: mark + " a last words of a", two: mark + " b",
+		},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			begun := time.Now()
+			store, err := spool.Open(memfs.New(), spool.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said []line
+			for _, life := range [][]line{row.before, row.after} {
+				book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+				for id, from := range map[msg.ExecutionID]time.Time{"one": begun, "two": begun.Add(handedOut)} {
+					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
+						t.Fatal(err)
+					}
+					book.open(id, from, nil)
+				}
+				position := book.rewind()
+				cursor, skip := driver.From(position), position.Skip
+				said = append(said, life...)
+				for _, l := range said {
+					entry, ok := cursor.Next(msg.LogEntry{Time: begun.Add(l.at), Text: []byte(l.says + "\n")})
+					if !ok {
+						continue
+					}
+					if _, late, err := book.write([]msg.LogEntry{entry}, &skip); err != nil || late > 0 {
+						t.Fatalf("%q: %d bytes are late, %v", l.says, late, err)
+					}
+				}
+			}
+			for job, want := range map[msg.ExecutionID]string{"one": row.one, "two": row.two} {
+				text, err := store.ReadLog(job, 0, 1<<10)
+				if got := strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), " "); err != nil || got != want {
+					t.Errorf("the log of job %s is %q, want %q (%v)", job, got, want, err)
 				}
 			}
 		})
