@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -10,10 +13,13 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// slow takes its time, a log line per step. It can be aborted.
+// slow takes its time, a log line per step. It can be aborted. Where it is asked to, it tells somebody first that it is there:
+// so others can count how often it has been.
 type slow struct {
-	Steps       int `json:"steps"`
-	DelayMillis int `json:"delayMillis"` // per step
+	Steps       int    `json:"steps"`
+	DelayMillis int    `json:"delayMillis"` // per step
+	Name        string `json:"name"`
+	Tell        string `json:"tell"` // host and port; empty: nobody
 
 	done atomic.Int64 // steps so far
 	stop chan struct{}
@@ -22,6 +28,12 @@ type slow struct {
 func newSlow() *slow { return &slow{stop: make(chan struct{})} }
 
 func (s *slow) FetchResult(ctx context.Context) (*task.Result, error) {
+	if s.Tell != "" {
+		if err := tell(ctx, s.Tell, s.Name); err != nil {
+			return nil, fmt.Errorf("tell %s: %w", s.Tell, err)
+		}
+		klog.Infof("told %s that %s is here", s.Tell, s.Name)
+	}
 	step := time.NewTicker(max(time.Duration(s.DelayMillis)*time.Millisecond, time.Microsecond))
 	defer step.Stop()
 	for n := 1; n <= s.Steps; n++ {
@@ -36,6 +48,20 @@ func (s *slow) FetchResult(ctx context.Context) (*task.Result, error) {
 		klog.Infof("step %d of %d", n, s.Steps)
 	}
 	return task.NewResult().Int("stepsDone", s.Steps), nil
+}
+
+// tell returns once it was heard: the other side hangs up.
+func tell(ctx context.Context, address, name string) error {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintln(c, name); err != nil {
+		return err
+	}
+	_, err = io.ReadAll(c)
+	return err
 }
 
 // abortSlow is run by the SDK on SIGABRT, while slow runs.
