@@ -45,6 +45,7 @@ type chapter struct {
 	job    msg.ExecutionID
 	from   time.Time    // its output begins here
 	begun  bool         // false: what comes may still be the last words of the job before
+	spoken bool         // its plugin has said something since it went for it; always of an executor's first
 	resume msg.Position // what is before it is in the spool already
 	filter Filter
 	inside []piece // of entries, whose bytes the filter may hold
@@ -102,6 +103,7 @@ func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 	if rec, ok := b.spool.Job(job); ok {
 		ch.resume = rec.Log.Resume
 	}
+	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero()
 	return ch
 }
 
@@ -178,8 +180,9 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		}
 		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
 		*skip = 0
-		b.mark(e)
+		said := b.mark(e)
 		if ch := b.owner(e.Time); ch != nil {
+			ch.spoken = ch.spoken || !said
 			ready[ch] = append(ready[ch], ch.take(at, e.Text)...)
 		} else {
 			late += len(e.Text)
@@ -200,11 +203,14 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 	return grown, late, nil
 }
 
-// mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come.
-func (b *logbook) mark(e msg.LogEntry) {
-	said := bytes.Contains(e.Text, []byte(pickUp))
+// mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come. It reports whether
+// the entry is one. A plugin that says so before it has said anything about its job means that job: the engine is late with
+// it, or it was asked to come once more.
+func (b *logbook) mark(e msg.LogEntry) (said bool) {
+	said = bytes.Contains(e.Text, []byte(pickUp))
 	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return !ch.begun })
-	switch {
+	switch current := b.current(); {
+	case said && current != nil && !current.spoken:
 	case i < 0:
 		b.marked = b.marked || said
 	case said:
@@ -212,6 +218,17 @@ func (b *logbook) mark(e msg.LogEntry) {
 	case e.Time.Sub(b.chapters[i].from) > lag:
 		b.chapters[i].begun, b.silent = true, true
 	}
+	return said
+}
+
+// current is the newest chapter that has begun.
+func (b *logbook) current() *chapter {
+	for _, ch := range slices.Backward(b.chapters) {
+		if ch.begun {
+			return ch
+		}
+	}
+	return nil
 }
 
 // owner is the newest chapter that had begun at that time.

@@ -86,6 +86,18 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			one: "a", two: "b " + mark, three: "c",
 		},
 		{
+			when: "the engine is late also with the pick-up of a job that nobody is before",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {close: "one"}, {at: 3, open: "two"}, {at: 4, says: mark}, {at: 5, says: "b"},
+				{at: 6, open: "three"}, {at: 7, says: "last words of b"}, {at: 7, says: mark}, {at: 8, says: "c"}},
+			one: "a", two: mark + " b last words of b", three: mark + " c",
+		},
+		{
+			when: "the plugin was asked to come once more",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, says: mark}, {at: 3, open: "two"}, {at: 4, says: mark}, {at: 5, says: "b"},
+				{at: 6, open: "three"}, {at: 7, says: "last words of b"}, {at: 7, says: mark}, {at: 8, says: "c"}},
+			one: "a " + mark, two: mark + " b last words of b", three: mark + " c",
+		},
+		{
 			when: "the plugin does not say that it goes for its next job",
 			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3 + lag, says: "b"}, {at: 4 + lag, open: "three"},
 				{at: 5 + lag, says: "c"}},
