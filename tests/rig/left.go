@@ -14,6 +14,9 @@ import (
 	"github.com/docker/docker/api/types/network"
 )
 
+// lastSaid is how many of the runner's lives a failed test shows.
+const lastSaid = 4
+
 // end drains the runner and looks at what is left. Whatever it finds, it leaves nothing.
 func (w *World) end() {
 	w.readUUID()
@@ -30,6 +33,8 @@ func (w *World) end() {
 	}
 	for _, p := range w.said {
 		w.checkSaid(p)
+	}
+	for _, p := range w.said[max(0, len(w.said)-lastSaid):] {
 		if w.T.Failed() {
 			w.T.Logf("the runner said:\n%s", p.Tail())
 		}
@@ -55,7 +60,7 @@ func (w *World) checkServer() {
 // CheckSpool fails the test if anything is left in the spool.
 func (w *World) CheckSpool() {
 	for _, dir := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
-		entries, err := os.ReadDir(filepath.Join(w.State, "spool", dir))
+		entries, err := os.ReadDir(filepath.Join(w.Spool(), dir))
 		if err != nil && !os.IsNotExist(err) {
 			w.T.Error(err)
 		}
@@ -90,7 +95,7 @@ func (w *World) checkSaid(p *Process) {
 
 // readUUID finds out whose things to look for, also where the runner never came as far as the server.
 func (w *World) readUUID() {
-	text, err := os.ReadFile(filepath.Join(w.State, "spool", "identity.json"))
+	text, err := os.ReadFile(filepath.Join(w.Spool(), "identity.json"))
 	if err != nil {
 		return
 	}
@@ -120,6 +125,18 @@ func (w *World) clearAway() {
 			w.T.Errorf("remove network %s: %v", n.Name, err)
 		}
 	}
+}
+
+// Bridge is this machine's address in the runner's network, which is there once the runner has been ready.
+func (w *World) Bridge() string {
+	w.T.Helper()
+	for _, n := range w.shop.Networks(w.T, w.UUID) {
+		for _, c := range n.IPAM.Config {
+			return c.Gateway
+		}
+	}
+	w.T.Fatal("the runner has no network")
+	return ""
 }
 
 // Networks are the runner's.

@@ -154,6 +154,19 @@ type Line struct {
 	Executor string    `json:"executor"`
 }
 
+// Heard is what all the runner's lives have said with this text in it.
+func (w *World) Heard(text string) string {
+	var found strings.Builder
+	for _, p := range w.said {
+		for line := range strings.Lines(p.Said()) {
+			if strings.Contains(line, text) {
+				found.WriteString(line)
+			}
+		}
+	}
+	return found.String()
+}
+
 // Lines are those of all the runner's lives with this message.
 func (w *World) Lines(message string) (found []Line) {
 	w.T.Helper()

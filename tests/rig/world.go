@@ -123,6 +123,9 @@ func (w *World) StopServer() {
 // URL is the server's.
 func (w *World) URL() string { return "http://" + w.Address }
 
+// Spool is the directory of it.
+func (w *World) Spool() string { return filepath.Join(w.State, "spool") }
+
 // Submit returns the task's id.
 func (w *World) Submit(image, taskType string, properties map[string]any) string {
 	w.T.Helper()
