@@ -74,10 +74,13 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 // look queues the job if there may be something to send for it; nil: the spool has it no more.
 func (r *reporter) look(id msg.ExecutionID) *errand {
 	job, ok := r.spool.Job(id)
+	e := r.jobs[id]
 	if !ok {
+		if e != nil && !e.busy && !e.queued { // a person has discarded it
+			delete(r.jobs, id)
+		}
 		return nil
 	}
-	e := r.jobs[id]
 	if e == nil {
 		e = &errand{}
 		r.jobs[id] = e

@@ -94,6 +94,8 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.startChildren(c)
 	case msg.CrashJournaled:
 		r.reporter.Tell(msg.Report{Execution: m.Execution})
+	case msg.SpoolChanged:
+		r.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.Drain:
 		r.drain(c, m.Done)
 	case msg.PoolDrained:

@@ -36,6 +36,8 @@ type (
 	ChildDue struct{}
 	// CrashJournaled: a crash that was about a job is noted with it.
 	CrashJournaled struct{ Execution ExecutionID }
+	// SpoolChanged: a person has changed what the spool has of a job.
+	SpoolChanged struct{ Execution ExecutionID }
 	// Drain: end in an orderly way. Done is called when nothing runs any more.
 	Drain struct{ Done func() }
 	// PoolDrained: the last executor is gone.
@@ -57,6 +59,7 @@ func (Recovered) toRunner()         {}
 func (RecoveryWaits) toRunner()     {}
 func (Adopting) toRunner()          {}
 func (ChildDue) toRunner()          {}
+func (SpoolChanged) toRunner()      {}
 func (CrashJournaled) toRunner()    {}
 func (Drain) toRunner()             {}
 func (PoolDrained) toRunner()       {}

@@ -58,26 +58,32 @@ func (s *Spool) takeBack(place string, id msg.ExecutionID) error {
 }
 
 // Discard takes away what is at a place of an inspection: a job that is over, one that the server refused, or what could not be
-// read. It is lost.
-func (s *Spool) Discard(place string) error {
+// read. It is lost. The id is that of a job that was among those to be reported.
+func (s *Spool) Discard(place string) (msg.ExecutionID, error) {
 	f, err := s.inspected(place)
+	if err == nil && (f.Rejected() || f.Corrupt()) {
+		err = s.discard(place)
+	} else if err == nil {
+		err = s.discardJob(f.Job.Execution)
+	}
 	if err != nil {
-		return fmt.Errorf("discard %s: %w", place, err)
+		return "", fmt.Errorf("discard %s: %w", place, err)
 	}
 	if f.Rejected() || f.Corrupt() {
-		if err := s.discard(place); err != nil {
-			return fmt.Errorf("discard %s: %w", place, err)
-		}
-		return nil
+		return "", nil
 	}
-	job, there := s.Job(f.Job.Execution)
+	return f.Job.Execution, nil
+}
+
+func (s *Spool) discardJob(id msg.ExecutionID) error {
+	job, there := s.Job(id)
 	switch {
 	case !there:
-		return fmt.Errorf("discard %s: %w", place, ErrNoJob)
+		return ErrNoJob
 	case job.Stage < msg.Ended:
-		return fmt.Errorf("discard %s: %w, but %s: abort it on the server, which waits for its end", place, ErrNotOver, job.Stage)
+		return fmt.Errorf("%w, but %s: abort it on the server, which waits for its end", ErrNotOver, job.Stage)
 	}
-	return s.Remove(job.Execution)
+	return s.Remove(id)
 }
 
 // inspected refuses a place that is none: what comes from outside must not lead anywhere else.

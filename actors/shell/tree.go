@@ -1,6 +1,10 @@
 package shell
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Phase is where an actor is in its life.
 type Phase int32
@@ -12,10 +16,22 @@ const (
 	Stopping
 )
 
-func (p Phase) String() string { return [...]string{"starting", "up", "crashed", "stopping"}[p] }
+var phases = [...]string{"starting", "up", "crashed", "stopping"}
+
+func (p Phase) String() string { return phases[p] }
 
 // MarshalText makes a Phase a word in JSON.
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the word.
+func (p *Phase) UnmarshalText(word []byte) error {
+	i := slices.Index(phases[:], string(word))
+	if i < 0 {
+		return fmt.Errorf("%q is no phase of an actor", word)
+	}
+	*p = Phase(i)
+	return nil
+}
 
 // Node is one actor in a snapshot of the tree.
 type Node struct {
