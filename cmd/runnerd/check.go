@@ -141,6 +141,8 @@ func (g *GatewayConfig) check() error {
 	return errors.Join(problems...)
 }
 
+const defaultStateDir = "/var/lib/runnerd"
+
 // chooseStateDir falls back to the temporary directory as the official runner does, whose chart names a store on a file
 // system that is read-only. Only a directory that somebody asked for by --state-dir is never replaced.
 func (s *SelfConfig) chooseStateDir() (warning string, err error) {
@@ -150,7 +152,7 @@ func (s *SelfConfig) chooseStateDir() (warning string, err error) {
 	case s.StoreName != "":
 		s.StateDir = filepath.Dir(s.StoreName)
 	default:
-		s.StateDir = "/var/lib/runnerd"
+		s.StateDir = defaultStateDir
 	}
 	if s.StateDir, err = filepath.Abs(s.StateDir); err != nil {
 		return "", fmt.Errorf("find the state directory: %w", err)

@@ -72,7 +72,7 @@ func (d *daemon) decideAddress(ctx context.Context) (want address, err error) {
 		return d.completeAddress(ctx, want, kept)
 	}
 	if want, err = want.fit(d.sockets); err != nil {
-		return want, usageError{err}
+		return want, exitError{err, exitUsage}
 	}
 	if want, err = d.completeAddress(ctx, want, kept); err != nil {
 		return want, err

@@ -1,6 +1,9 @@
 // Command runnerd is an open Release Runner. Its commands:
 //
 //	run       be a runner
+//	status    how the runner on this machine fares
+//	drain     let it finish what it has, and end it
+//	spool     look at what it keeps, and mend it
 //	dev       a server, a runner and a sample plugin in one terminal, to try and to develop plugins with
 //	server    the development server alone
 //	version   which build this is
@@ -24,13 +27,17 @@ type program struct {
 	Run     runCommand     `cmd:"" help:"Run jobs of a Release server."`
 	Dev     devCommand     `cmd:"" help:"Start a development server with a runner and the sample plugin."`
 	Server  serverCommand  `cmd:"" help:"Start a development server, for runners elsewhere."`
+	Status  statusCommand  `cmd:"" help:"Say how the runner on this machine fares."`
+	Drain   drainCommand   `cmd:"" help:"Let the runner finish what it has, and end it."`
+	Spool   spoolCommand   `cmd:"" help:"Look at what the runner keeps, and mend it."`
 	Version versionCommand `cmd:"" help:"Say which build this is."`
 }
 
 // Exit codes: what a service manager need not try again is told from what it should.
 const (
-	exitFailed = 1
-	exitUsage  = 2
+	exitFailed   = 1
+	exitUsage    = 2 // how it was called or set up is wrong, and will be the next time
+	exitNoRunner = 3 // a command finds no runner that lives
 )
 
 func main() {
@@ -49,9 +56,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.BindTo(stdout, (*io.Writer)(nil))
+	command.BindTo(os.Stdin, (*io.Reader)(nil))
 	err = command.Run()
-	if wrong, ok := errors.AsType[usageError](err); ok {
-		return fail(stderr, wrong, exitUsage)
+	if known, ok := errors.AsType[exitError](err); ok {
+		return fail(stderr, err, known.code)
 	}
 	if err != nil {
 		return fail(stderr, err, exitFailed)
@@ -59,10 +67,13 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// usageError is what is wrong with how the program was called or set up, and will be the next time.
-type usageError struct{ error }
+// exitError ends the program with a code of its own.
+type exitError struct {
+	error
+	code int
+}
 
-func (e usageError) Unwrap() error { return e.error }
+func (e exitError) Unwrap() error { return e.error }
 
 func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, error) {
 	parser, err := kong.New(p,

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"runnerd/actors/shell"
 	"runnerd/infra/health"
 	"runnerd/infra/systemd"
 	msg "runnerd/messages"
@@ -77,11 +76,9 @@ func (d *daemon) noted(err error) {
 
 // notReady asks the runner why it is not ready; one that does not answer within a moment is not.
 func (d *daemon) notReady() []string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	status, err := shell.Ask(ctx, d.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	status, err := ask(context.Background(), d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
 	if err != nil {
-		return []string{"the runner does not answer: " + err.Error()}
+		return []string{err.Error()}
 	}
 	return status.NotReady
 }

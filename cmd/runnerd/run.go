@@ -16,7 +16,7 @@ type runCommand struct {
 func (c *runCommand) Run(ctx context.Context) error {
 	warnings, err := c.complete()
 	if err != nil {
-		return usageError{fmt.Errorf("check the settings:\n%w", err)}
+		return exitError{fmt.Errorf("check the settings:\n%w", err), exitUsage}
 	}
 	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {

@@ -64,7 +64,7 @@ func (c *ServerConfig) drawToken() string {
 // submitHint says how to go on by hand. image names one where the type definitions do not.
 func submitHint(url, image string) string {
 	return fmt.Sprintf(`Submit a task, and look at what became of it:
-  curl -s %[1]s/api/tasks -d '{%[2]s"taskType": "sample.Hello", "properties": {"yourName": "World"}}'
+  curl -s -H 'Content-Type: application/json' %[1]s/api/tasks -d '{%[2]s"taskType": "sample.Hello", "properties": {"yourName": "World"}}'
   curl -s %[1]s/api/tasks
   curl -s %[1]s/api/tasks/ID/log
 `, url, image)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -67,6 +68,22 @@ func TestAPortThatIsTakenIsSaidWithWhatToDo(t *testing.T) {
 	code := execute(t.Context(), []string{"server", "--listen", l.Addr().String()}, &stdout, &stderr)
 	if code != exitFailed || !strings.Contains(stderr.String(), "give another --listen") {
 		t.Errorf("exit code %d, said %s", code, &stderr)
+	}
+}
+
+func TestTheCommandThatTheServerPrintsSubmitsATask(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip(err)
+	}
+	log, err := logging.New(os.Stderr, "json", "error")
+	must(t, err)
+	s, err := startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t"}, nil, log)
+	must(t, err)
+	defer func() { must(t, s.close()) }()
+	_, submit, _ := strings.Cut(submitHint(s.url, `"image": "your/plugin:1.0", `), "\n")
+	submit, _, _ = strings.Cut(submit, "\n")
+	if said, err := exec.Command("sh", "-c", submit).CombinedOutput(); err != nil || len(s.Tasks()) != 1 {
+		t.Errorf("%s: %v: %s", submit, err, said)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,18 +34,19 @@ type daemon struct {
 	identity *seal.Identity
 	engine   engine
 	gateway  *gateway.Gateway
-	system   *shell.System
-	root     shell.Ref[msg.ToRunner]
-	health   healthDoor
+	started  time.Time
 	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
+	health   healthDoor
+	commands commandDoor
+	tree     atomic.Pointer[planted] // nil: not yet
 }
 
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
 // the next start, which is safe: containers and the spool are the truth.
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
-	d := &daemon{config: config, log: log}
+	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor()}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
@@ -107,8 +109,8 @@ func (d *daemon) plant(context.Context) error {
 		return err
 	}
 	limits := d.config.Time
-	d.system = shell.NewSystem(shell.Options{Log: d.log})
-	d.root, err = shell.SpawnRoot(d.system, actors.Root(actors.Program{
+	system := shell.NewSystem(shell.Options{Log: d.log})
+	root, err := shell.SpawnRoot(system, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool:     d.spool,
 			Driver:    d.engine,
@@ -127,6 +129,7 @@ func (d *daemon) plant(context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.tree.Store(&planted{root, system})
 	d.health.ask(d.notReady)
 	return nil
 }
@@ -175,17 +178,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.noted(systemd.Ready())
 	group.Go(func() error {
 		defer stop()
-		select {
-		case err := <-d.system.Fatal():
-			return fmt.Errorf("the runner gives up: %w", err)
-		case <-serving.Done():
-			return context.Cause(serving)
-		case <-ctx.Done():
-			if d.config.Self.OnExit == "detach" {
-				return d.detach()
-			}
-			return d.drain(serving)
-		}
+		return d.await(ctx, serving)
 	})
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -194,18 +187,41 @@ func (d *daemon) serve(ctx context.Context) error {
 	return errors.Join(err, d.stopActors())
 }
 
-// drain returns when nothing runs any more.
-func (d *daemon) drain(serving context.Context) error {
-	drained := make(chan struct{})
-	d.root.Tell(msg.Drain{Done: func() { close(drained) }})
+// await returns when the gateway is to end.
+func (d *daemon) await(ctx, serving context.Context) error {
 	select {
-	case <-drained:
-		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
-		return d.engine.TearDown(serving)
-	case err := <-d.system.Fatal():
+	case err := <-d.tree.Load().system.Fatal():
 		return fmt.Errorf("the runner gives up: %w", err)
 	case <-serving.Done():
 		return context.Cause(serving)
+	case <-ctx.Done():
+	case <-d.commands.wanted:
+	}
+	if d.config.Self.OnExit != "detach" {
+		return d.drain(serving, nil)
+	}
+	if ctx.Err() != nil {
+		return d.detach()
+	}
+	return d.drain(serving, ctx.Done())
+}
+
+// drain returns when nothing runs any more, or it is time to leave.
+func (d *daemon) drain(serving context.Context, leave <-chan struct{}) error {
+	tree := d.tree.Load()
+	drained := make(chan struct{})
+	tree.root.Tell(msg.Drain{Done: func() { close(drained) }})
+	select {
+	case <-drained:
+		close(d.commands.drained)
+		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
+		return d.engine.TearDown(serving)
+	case err := <-tree.system.Fatal():
+		return fmt.Errorf("the runner gives up: %w", err)
+	case <-serving.Done():
+		return context.Cause(serving)
+	case <-leave:
+		return d.detach()
 	}
 }
 
@@ -225,11 +241,15 @@ const actorsEnd = 30 * time.Second
 func (d *daemon) stopActors() error {
 	ctx, cancel := context.WithTimeout(context.Background(), actorsEnd)
 	defer cancel()
-	return d.system.Stop(ctx)
+	return d.tree.Load().system.Stop(ctx)
 }
 
 func (d *daemon) close() error {
 	var errs []error
+	if d.commands.stop != nil {
+		d.commands.stop()
+		errs = append(errs, <-d.commands.ended)
+	}
 	if d.health.stop != nil {
 		d.health.stop()
 		errs = append(errs, <-d.health.ended)

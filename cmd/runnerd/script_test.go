@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rs/zerolog"
+
+	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
+)
+
+// The scripts run commands as people do: the program in a process of its own, child processes as executors. Their own words:
+//
+//	server            a development server; URL is where it is
+//	refuse / accept   what becomes of the ends that jobs are reported with
+//	submit IMAGE      a task; TASK is its id
+//	code N ARGS…      runnerd ARGS ends with this exit code
+//	until RE ARGS…    runnerd ARGS is repeated until its output is like this
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server": startScriptServer,
+			"refuse": func(ts *testscript.TestScript, _ bool, _ []string) { serverOf(ts).refuses.Store(true) },
+			"accept": func(ts *testscript.TestScript, _ bool, _ []string) { serverOf(ts).refuses.Store(false) },
+			"submit": submit,
+			"code":   code,
+			"until":  until,
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+func setUp(env *testscript.Env) error {
+	env.Values[serverKey{}] = &scriptServer{}
+	env.Setenv("RELEASE_RUNNER_STATE_DIR", filepath.Join(env.WorkDir, "state"))
+	env.Setenv("RELEASE_RUNNER_HEALTH_ADDRESS", "127.0.0.1:0")
+	env.Setenv("RELEASE_RUNNER_TOKEN", "rpa_script")
+	env.Setenv("RELEASE_RUNNER_DRIVER", "process")
+	env.Setenv("RELEASE_RUNNER_ON_EXIT", "detach") // what a script leaves running is interrupted
+	return nil
+}
+
+// scriptServer is a development server that can be made to refuse.
+type scriptServer struct {
+	*devserver.Server
+	refuses atomic.Bool
+}
+
+type serverKey struct{}
+
+func serverOf(ts *testscript.TestScript) *scriptServer {
+	return ts.Value(serverKey{}).(*scriptServer)
+}
+
+func startScriptServer(ts *testscript.TestScript, _ bool, _ []string) {
+	s := serverOf(ts)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	url := "http://" + listener.Addr().String()
+	s.Server, err = devserver.New(devserver.Options{
+		Token: "rpa_script", PublicURL: url, Log: zerolog.Nop(), Config: api.Config{Enabled: true, Capacity: 2, EvictionSeconds: 60},
+		Intercept: func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if op == "finish" && s.refuses.Load() {
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(http.StatusGone)
+				_, _ = io.WriteString(w, `{"status": 410, "detail": "nobody waits for it any more"}`)
+				return
+			}
+			next(w, r)
+		},
+	})
+	ts.Check(err)
+	served := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: patience}
+	ended := make(chan error, 1)
+	go func() { ended <- served.Serve(listener) }()
+	ts.Defer(func() {
+		s.Close()
+		_ = served.Close() // who is still there is cut
+		<-ended
+	})
+	ts.Setenv("RELEASE_RUNNER_RELEASE_URL", url)
+}
+
+func submit(ts *testscript.TestScript, _ bool, args []string) {
+	id, err := serverOf(ts).Submit(devserver.TaskRequest{Image: args[0], TaskType: "sample." + args[0]})
+	ts.Check(err)
+	ts.Setenv("TASK", id)
+}
+
+func code(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec("runnerd", args[1:]...); err != nil {
+		ended, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = ended.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	deadline := time.After(patience)
+	for look := time.NewTicker(50 * time.Millisecond); ; {
+		command := exec.Command("runnerd", args[1:]...)
+		command.Dir = ts.MkAbs(".")
+		command.Env = append(os.Environ(), "RELEASE_RUNNER_STATE_DIR="+ts.Getenv("RELEASE_RUNNER_STATE_DIR"))
+		said, _ := command.CombinedOutput() // what it says counts
+		if want.Match(bytes.TrimSpace(said)) {
+			look.Stop()
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			ts.Fatalf("it never says %s, but:\n%s", args[0], said)
+		}
+	}
+}
