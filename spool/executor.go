@@ -35,9 +35,10 @@ const (
 type executor struct {
 	dir string
 
-	io   sync.Mutex // held by the one verb that writes the executor's files; guards what follows
-	file journal
-	gone bool
+	io     sync.Mutex // held by the one verb that writes the executor's files; guards what follows
+	file   journal
+	gone   bool
+	unmade error // why CreateExecutor gave up, for another that waited for io
 
 	rec msg.ExecutorRecord // guarded by Spool.mu; without an id while CreateExecutor is still at work
 }
@@ -64,10 +65,12 @@ func (s *Spool) CreateExecutor(rec msg.ExecutorRecord, files map[string][]byte) 
 	e.io.Lock()
 	defer e.io.Unlock()
 	if e.gone || s.executorRecord(e).ID != "" {
-		return nil
+		return e.unmade
 	}
 	if err := s.createExecutor(e, rec, files); err != nil {
-		return fmt.Errorf("create executor %s in the spool: %w", rec.ID, err)
+		e.unmade = fmt.Errorf("create executor %s in the spool: %w", rec.ID, err)
+		s.forgetExecutor(e, rec.ID)
+		return e.unmade
 	}
 	s.publishExecutor(e, rec)
 	return nil
@@ -216,13 +219,16 @@ func (s *Spool) RemoveExecutor(id msg.ExecutorID) error {
 		return nil
 	}
 	defer e.io.Unlock()
-	if err := s.discard(e.dir); err != nil {
+	gone, err := s.discard(e.dir)
+	if !gone && s.vanished(e.dir) {
+		gone, err = true, nil
+	}
+	if gone {
+		s.forgetExecutor(e, id)
+	}
+	if err != nil {
 		return fmt.Errorf("remove executor %s from the spool: %w", id, err)
 	}
-	e.gone = true
-	s.mu.Lock()
-	delete(s.executors, id)
-	s.mu.Unlock()
 	return nil
 }
 
@@ -254,6 +260,14 @@ func (s *Spool) holdExecutor(id msg.ExecutorID) (*executor, error) {
 		e.io.Unlock()
 	}
 	return nil, fmt.Errorf("%w: %q", ErrNoExecutor, id)
+}
+
+// forgetExecutor takes an executor out of the index. The caller holds io; who waits for it finds the executor gone.
+func (s *Spool) forgetExecutor(e *executor, id msg.ExecutorID) {
+	e.gone = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.executors, id)
 }
 
 func (s *Spool) executorRecord(e *executor) msg.ExecutorRecord {

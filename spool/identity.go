@@ -38,7 +38,7 @@ func (s *Spool) LoadIdentity(create func() ([]byte, error)) ([]byte, error) {
 	second, secondErr := s.loadValue(identityCopy)
 	switch {
 	case firstErr == nil && secondErr == nil:
-		return first, nil
+		return first, s.fs.SyncDir(".") // an attempt before may have failed after it had made the names
 	case firstErr == nil:
 		return first, s.repair(identityCopy, first, secondErr)
 	case secondErr == nil:
@@ -87,6 +87,19 @@ func (s *Spool) repair(name string, v value, cause error) error {
 func (s *Spool) Save(name Setting, v []byte) error {
 	if err := s.saveValue(string(name)+".json", v); err != nil {
 		return fmt.Errorf("save the %s setting: %w", name, err)
+	}
+	return nil
+}
+
+// loadSettings takes those that are damaged out of the way.
+func (s *Spool) loadSettings() error {
+	for _, name := range []Setting{Server, Gateway} {
+		file := string(name) + ".json"
+		if _, err := s.loadValue(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := s.quarantine("setting", file, file, "", err); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -102,8 +102,7 @@ func (s *Spool) look(place string) Found {
 		f.Damage = fmt.Errorf("%s: %w", jobFile, err)
 		return f
 	}
-	j := newJob(head.Job.Execution)
-	j.dir, j.journal.name = place, path.Join(place, journalFile)
+	j := jobIn(place)
 	f.Job = head.record()
 	f.Steps = append(s.steps(j.journal.name), Step{At: f.Job.Added, Text: "taken from the server"})
 	slices.SortStableFunc(f.Steps, func(a, b Step) int { return a.At.Compare(b.At) })
@@ -206,8 +205,11 @@ func (s *Spool) Kept() (rejected, corrupt int, err error) {
 	return len(r), len(c), nil
 }
 
-// still is a file system in which nothing is changed by reading. What the spool cuts while it reads is left.
+// still is a file system in which nothing is changed by reading. What the spool cuts while it reads is left, and so is what it
+// would move away.
 type still struct{ FS }
+
+func (still) Rename(string, string) error { return errors.ErrUnsupported }
 
 func (s still) Open(name string) (File, error) {
 	f, err := s.FS.Open(name)

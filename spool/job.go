@@ -25,6 +25,8 @@ const (
 	ackFile     = "log.acked"
 )
 
+var jobFiles = []string{jobFile, journalFile, resultFile, logFile, markFile, ackFile}
+
 // job is a job in the index.
 type job struct {
 	dir string
@@ -33,6 +35,8 @@ type job struct {
 	journal  journal
 	unsynced []step // in the journal's last line
 	marks    uint64 // how many marks the log has had
+	logSum   uint32 // of all of the log
+	logSize  int64  // where the log ended, if Open found that
 	arming   uint64 // of the newest hand-out that Open found
 	gone     bool   // removed while somebody waited for io
 	unmade   error  // why Add gave up, for another that waited for io
@@ -41,8 +45,9 @@ type job struct {
 	here bool          // guarded by Spool.mu; false: Add is still at work
 }
 
-func newJob(id msg.ExecutionID) *job {
-	dir := path.Join(jobsDir, dirName(id))
+func newJob(id msg.ExecutionID) *job { return jobIn(path.Join(jobsDir, dirName(id))) }
+
+func jobIn(dir string) *job {
 	return &job{dir: dir, journal: journal{name: path.Join(dir, journalFile)}}
 }
 
@@ -162,38 +167,44 @@ func (s *Spool) Input(id msg.ExecutionID) (string, error) {
 
 // Remove takes away all that is kept of a job. It may be repeated.
 func (s *Spool) Remove(id msg.ExecutionID) error {
-	return s.leave(id, "remove", func(j *job) error {
-		if err := s.discard(j.dir); err != nil {
-			return err
+	return s.leave(id, "remove", func(j *job) (bool, error) {
+		gone, err := s.discard(j.dir)
+		if err == nil {
+			s.restock()
 		}
-		s.restock()
-		return nil
+		return gone, err
 	})
 }
 
 // Reject moves a job that the server will never take to rejected/, with the server's answer beside it.
 func (s *Spool) Reject(id msg.ExecutionID, answer string) error {
-	return s.leave(id, "reject", func(j *job) error {
+	return s.leave(id, "reject", func(j *job) (bool, error) {
 		note := path.Join(j.dir, answerFile)
 		if err := s.replace(note, []byte(answer+"\n")); err != nil {
-			return err
+			return false, err
 		}
 		_, err := s.keep(j.dir, rejectedDir, path.Base(j.dir))
-		return err
+		return err == nil, err
 	})
 }
 
 // leave takes a job out of the index after do has taken it out of jobs/.
-func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) error) error {
+func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) (gone bool, err error)) error {
 	j, err := s.hold(id)
 	if errors.Is(err, ErrNoJob) {
 		return nil
 	}
 	defer j.io.Unlock()
-	if err := do(j); err != nil {
+	gone, err := do(j)
+	if !gone && s.vanished(j.dir) {
+		gone, err = true, nil
+	}
+	if gone {
+		s.forget(j, id)
+	}
+	if err != nil {
 		return fmt.Errorf("%s job %q: %w", verb, id, err)
 	}
-	s.forget(j, id)
 	return nil
 }
 

@@ -6,13 +6,14 @@ import "bytes"
 // long outage of the server leaves more jobs than a process has descriptors. One goroutine at a time.
 type journal struct {
 	name string
-	safe int64 // so much of it is synced
-	end  int64 // so much of it counts
-	torn bool  // it has more than that, or maybe other bytes behind what is safe
+	safe int64  // so much of it is synced
+	end  int64  // so much of it counts
+	last []byte // the line that ends there
+	torn bool   // it has more than that, or maybe other bytes behind what is safe
 }
 
-// put writes a line at an offset, which becomes the last. With durable it is safe on return. After an error the line may or may
-// not be found by the next Open; here it does not count, and the next put cuts it off.
+// put writes a line at an offset, which becomes the last. With durable it is safe on return. After an error it does not count:
+// it is taken back, and should that fail too, the next put cuts it off.
 func (j *journal) put(s *Spool, at int64, line []byte, durable bool) error {
 	err := s.edit(j.name, func(f File) error {
 		if j.torn {
@@ -21,15 +22,16 @@ func (j *journal) put(s *Spool, at int64, line []byte, durable bool) error {
 			}
 		}
 		j.torn = true
-		if _, err := f.WriteAt(line, at); err != nil || !durable {
-			return err
+		err := writeAt(f, line, at, durable)
+		if err != nil && f.Truncate(at) == nil && j.end > at {
+			_, _ = f.WriteAt(j.last, at)
 		}
-		return f.Sync()
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	j.torn, j.end = false, at+int64(len(line))
+	j.torn, j.last, j.end = false, line, at+int64(len(line))
 	if durable {
 		j.safe = j.end
 	}

@@ -14,11 +14,13 @@ import (
 // ErrCorrupt is wrapped by what is said of a record that cannot be read.
 var ErrCorrupt = errors.New("corrupt record")
 
-// errIncomplete: the file ends before what it announces; the write of it was never reported as done.
+// errIncomplete: the file ends before what it announces.
 var errIncomplete = fmt.Errorf("%w: ends too early", ErrCorrupt)
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // sum is CRC-32C: it finds torn and flipped bytes; against people it proves nothing, nor need it.
-func sum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // encode makes the line that all records are: eight hex digits of checksum, a blank, JSON.
 func encode(v any) ([]byte, error) {
@@ -70,7 +72,10 @@ func readHead(f File, head bodied) (*io.SectionReader, error) {
 		return nil, err
 	}
 	at, want := int64(len(line)), head.body().Size
-	if size < at+want {
+	if want < 0 {
+		return nil, fmt.Errorf("%w: its body has %d bytes", ErrCorrupt, want)
+	}
+	if size-at < want {
 		return nil, errIncomplete
 	}
 	return io.NewSectionReader(f, at, want), nil
@@ -92,17 +97,32 @@ func readBody(f File, head bodied) ([]byte, error) {
 	return content, nil
 }
 
+// sumOf continues a sum with all that is read.
+func sumOf(crc uint32, r *io.SectionReader) (uint32, error) {
+	buffer := make([]byte, min(r.Size(), 64<<10))
+	for {
+		n, err := r.Read(buffer)
+		crc = crc32.Update(crc, castagnoli, buffer[:n])
+		if errors.Is(err, io.EOF) || r.Size() == 0 {
+			return crc, nil
+		}
+		if err != nil {
+			return crc, err
+		}
+	}
+}
+
 // checkBody checks a file as readBody does, in little memory.
 func checkBody(f File, head bodied) error {
 	part, err := readHead(f, head)
 	if err != nil {
 		return err
 	}
-	hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	if _, err := io.Copy(hash, part); err != nil {
+	crc, err := sumOf(0, part)
+	if err != nil {
 		return err
 	}
-	if hash.Sum32() != head.body().Sum {
+	if crc != head.body().Sum {
 		return fmt.Errorf("%w: the checksum of its body is wrong", ErrCorrupt)
 	}
 	return nil

@@ -27,8 +27,8 @@ func (s *Spool) loadJobs() error {
 		if !is {
 			continue
 		}
-		if err := s.loadJob(name); err != nil {
-			if err := s.quarantine("job", path.Join(jobsDir, name), "job-"+name, "", err); err != nil {
+		if id, err := s.loadJob(name); err != nil {
+			if err := s.quarantine("job", path.Join(jobsDir, name), "job-"+name, id, err); err != nil {
 				return err
 			}
 		}
@@ -36,25 +36,25 @@ func (s *Spool) loadJobs() error {
 	return nil
 }
 
-func (s *Spool) loadJob(name string) error {
-	j, rec, err := s.readJob(name)
-	if err != nil {
-		return err
+func (s *Spool) loadJob(name string) (msg.ExecutionID, error) {
+	j, rec, err := s.readJob(path.Join(jobsDir, name))
+	if err == nil && dirName(rec.Execution) != name {
+		err = fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, rec.Execution)
 	}
-	s.jobs[rec.Execution] = j
-	s.publish(j, rec)
-	return nil
+	if err == nil {
+		s.jobs[rec.Execution] = j
+		s.publish(j, rec)
+	}
+	return rec.Execution, err
 }
 
-func (s *Spool) readJob(name string) (j *job, rec msg.JobRecord, err error) {
+// readJob returns whose the job is also of one that cannot be read, if its head can.
+func (s *Spool) readJob(dir string) (j *job, rec msg.JobRecord, err error) {
 	var head jobHead
-	if err := s.edit(path.Join(jobsDir, name, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
+	if err := s.edit(path.Join(dir, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
 		return nil, rec, fmt.Errorf("%s: %w", jobFile, err)
 	}
-	if dirName(head.Job.Execution) != name {
-		return nil, rec, fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, head.Job.Execution)
-	}
-	j, rec = newJob(head.Job.Execution), head.record()
+	j, rec = jobIn(dir), head.record()
 	if err := s.replay(j, &rec); err != nil {
 		return nil, rec, fmt.Errorf("%s: %w", journalFile, err)
 	}
@@ -67,7 +67,8 @@ func (s *Spool) readJob(name string) (j *job, rec msg.JobRecord, err error) {
 	return j, rec, nil
 }
 
-// replay applies the steps of a journal. Its last line may be torn, and lie over an older one: nobody was told of what it says.
+// replay applies the steps of a journal. If its last line cannot be read, a loss of power tore the write of it, maybe over an
+// older one, and nobody was told of what it says; or it is damaged. That cannot be told apart: it is cut, and a person is told.
 // A line that cannot be read and has a good one behind it is damage.
 func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	content, err := s.read(j.journal.name)
@@ -75,17 +76,24 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 		return err
 	}
 	lines, rest := splitLines(content)
-	j.journal.torn = len(rest) > 0
+	if len(rest) > 0 {
+		lines = append(lines, append(rest, "(no end)"...))
+	}
 	for n, line := range lines {
 		var steps []step
 		err := decode(line, &steps)
 		if err != nil && !slices.ContainsFunc(lines[n+1:], isGood) {
 			j.journal.torn = true
+			s.problems = append(s.problems, Problem{What: "journal", Name: j.journal.name, Job: rec.Execution, Err: fmt.Errorf("its last line: %w", err)})
 			break
 		}
 		for _, st := range steps {
-			if err = errors.Join(err, apply(rec, st)); st.Step == handedOut {
+			err = errors.Join(err, apply(rec, st))
+			switch st.Step {
+			case handedOut:
 				j.arming = st.Arming
+			case logEnded:
+				j.logSize = st.Size
 			}
 		}
 		if err != nil {
@@ -99,8 +107,35 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 
 func isGood(line []byte) bool { return decode(line, new([]step)) == nil }
 
-// reconcile gives executors the hand-outs that their records miss: the job's journal was written first.
+// reconcile lets jobs and executors agree on who was handed to whom.
 func (s *Spool) reconcile() error {
+	for _, e := range s.Executors() {
+		for _, id := range []msg.ExecutionID{e.Before, e.Job} {
+			if err := s.restoreHandOut(id, e); err != nil {
+				return fmt.Errorf("restore the journal of job %q: %w", id, err)
+			}
+		}
+	}
+	return s.restoreRecords()
+}
+
+// restoreHandOut gives a job back the hand-out that only its executor's record knows of: the journal was written first, so it has
+// lost lines that were safe. A job that runs, or has run, must not begin again.
+func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
+	j := s.jobs[id]
+	if id == "" || j == nil || j.rec.HandOuts > 0 {
+		return nil
+	}
+	s.problems = append(s.problems, Problem{
+		What: "journal", Name: j.journal.name, Job: id,
+		Err: fmt.Errorf("%w: it does not say that the job was handed to executor %s, whose record does", ErrCorrupt, e.ID),
+	})
+	_, err := s.write(j, j.rec, step{Step: handedOut, Executor: e.ID, Arming: e.Arming})
+	return err
+}
+
+// restoreRecords gives executors the hand-outs that their records miss: the job's journal was written first.
+func (s *Spool) restoreRecords() error {
 	recs := s.Jobs()
 	slices.SortStableFunc(recs, func(a, b msg.JobRecord) int {
 		return cmp.Compare(s.jobs[a.Execution].arming, s.jobs[b.Execution].arming)

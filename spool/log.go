@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 
 	msg "runnerd/messages"
@@ -15,13 +17,14 @@ import (
 // however long the log, its marks stay this small.
 const slot = 512
 
-// mark says how much of the log counts, and where reading goes on. It proves the newest piece, not the whole: what is before
-// was proven by the mark before.
+// mark says how much of the log counts, and where reading goes on. It proves the newest piece; that the text before it has not
+// changed since it was proven by the mark before, too.
 type mark struct {
 	Number uint64       `json:"n"`
 	From   int64        `json:"from"`
 	Size   int64        `json:"size"`
 	Sum    uint32       `json:"crc32c"` // of the text from From to Size
+	Whole  uint32       `json:"whole"`  // of all of it
 	Next   msg.Position `json:"next"`
 }
 
@@ -38,11 +41,14 @@ func (s *Spool) AppendLog(id msg.ExecutionID, text []byte, next msg.Position) er
 		return fmt.Errorf("append to the log of job %q: it has ended", id)
 	}
 	next.Time = next.Time.UTC().Round(0)
-	m := mark{Number: j.marks + 1, From: rec.Log.Size, Size: rec.Log.Size + int64(len(text)), Sum: sum(text), Next: next}
+	m := mark{
+		Number: j.marks + 1, From: rec.Log.Size, Size: rec.Log.Size + int64(len(text)), Next: next,
+		Sum: sum(text), Whole: crc32.Update(j.logSum, castagnoli, text),
+	}
 	if err := s.appendLog(j.dir, text, m); err != nil {
 		return fmt.Errorf("append to the log of job %q: %w", id, err)
 	}
-	j.marks = m.Number
+	j.marks, j.logSum = m.Number, m.Whole
 	rec.Log.Size, rec.Log.Resume = m.Size, next
 	s.publish(j, rec)
 	return nil
@@ -58,20 +64,23 @@ func (s *Spool) appendLog(dir string, text []byte, m mark) error {
 	if err != nil {
 		return err
 	}
-	padded := bytes.Repeat([]byte(" "), slot)
+	blank := bytes.Repeat([]byte(" "), slot)
+	blank[slot-1] = '\n'
+	padded := bytes.Clone(blank)
 	copy(padded, bytes.TrimRight(line, "\n"))
-	padded[slot-1] = '\n'
-	return s.overwrite(path.Join(dir, markFile), padded, int64(m.Number%2)*slot, true)
+	return s.edit(path.Join(dir, markFile), func(f File) error {
+		at := int64(m.Number%2) * slot
+		err := writeAt(f, padded, at, true)
+		if err != nil {
+			_, _ = f.WriteAt(blank, at) // the mark before stands in the other slot
+		}
+		return err
+	})
 }
 
 // overwrite writes at a place in a file that is there.
 func (s *Spool) overwrite(name string, content []byte, at int64, durable bool) error {
-	return s.edit(name, func(f File) error {
-		if _, err := f.WriteAt(content, at); err != nil || !durable {
-			return err
-		}
-		return f.Sync()
-	})
+	return s.edit(name, func(f File) error { return writeAt(f, content, at, durable) })
 }
 
 // ReadLog reads up to max bytes at offset; fewer only at the durable end.
@@ -121,41 +130,64 @@ func (s *Spool) loadLog(j *job, rec *msg.JobRecord) error {
 		return err
 	}
 	var newest mark
+	var changed bool
 	err = s.edit(path.Join(j.dir, logFile), func(f File) error {
-		for len(marks) > 0 {
-			n := min(slot, len(marks))
-			var m mark
-			if decode(marks[:n], &m) == nil && m.Number > newest.Number && proves(f, m) {
-				newest = m
-			}
-			marks = marks[n:]
-		}
 		size, err := f.Size()
-		if err == nil && size > newest.Size {
-			err = f.Truncate(newest.Size)
+		if err != nil {
+			return err
 		}
-		return err
+		for slot := range slices.Chunk(marks, slot) {
+			var m mark
+			if decode(slot, &m) != nil || m.Number <= newest.Number {
+				continue
+			}
+			piece, whole, err := m.bornOutBy(f, size)
+			if err != nil {
+				return err
+			}
+			if piece {
+				newest, changed = m, !whole
+			}
+		}
+		if size > newest.Size {
+			return f.Truncate(newest.Size)
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	j.marks = newest.Number
+	j.marks, j.logSum = newest.Number, newest.Whole
 	rec.Log.Size, rec.Log.Resume = newest.Size, newest.Next
 	acked, err := s.loadAck(j)
-	if acked > newest.Size { // only what is safe is sent
-		s.problems = append(s.problems, Problem{
-			What: "log", Name: path.Join(j.dir, logFile), Job: rec.Execution,
-			Err: fmt.Errorf("%w: the server has %d bytes, of which %d can be read", ErrCorrupt, acked, newest.Size),
-		})
+	if had := max(acked, j.logSize); had > newest.Size { // only what is safe is sent
+		s.logProblem(j, rec, fmt.Errorf("it had %d bytes, of which %d can be read", had, newest.Size))
+	}
+	if changed {
+		s.logProblem(j, rec, errors.New("its text is not what was written"))
 	}
 	rec.Log.Acked = min(acked, newest.Size)
 	return err
 }
 
-func proves(log File, m mark) bool {
-	text := make([]byte, max(0, m.Size-m.From))
-	_, err := io.ReadFull(io.NewSectionReader(log, m.From, int64(len(text))), text)
-	return err == nil && sum(text) == m.Sum
+func (s *Spool) logProblem(j *job, rec *msg.JobRecord, err error) {
+	s.problems = append(s.problems, Problem{
+		What: "log", Name: path.Join(j.dir, logFile), Job: rec.Execution, Err: fmt.Errorf("%w: %w", ErrCorrupt, err),
+	})
+}
+
+// bornOutBy reports whether the log, of so many bytes, has the piece that the mark tells of, and all the text before it. An
+// error is the disk's.
+func (m mark) bornOutBy(log File, size int64) (piece, whole bool, err error) {
+	if m.From < 0 || m.From > m.Size || m.Size > size {
+		return false, false, nil
+	}
+	newest, err := sumOf(0, io.NewSectionReader(log, m.From, m.Size-m.From))
+	if err != nil || newest != m.Sum {
+		return false, false, err
+	}
+	all, err := sumOf(0, io.NewSectionReader(log, 0, m.Size))
+	return true, all == m.Whole, err
 }
 
 // loadAck takes what is no number for none: the server says where to go on.

@@ -43,10 +43,13 @@ func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 		if err == nil {
 			err = write(f, head, r.Body)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = f.Sync()
 		}
-		return f.Sync()
+		if err != nil {
+			err = errors.Join(err, f.Truncate(0))
+		}
+		return err
 	})
 	if err != nil {
 		return false, fmt.Errorf("store the result of job %q: %w", id, err)
@@ -72,17 +75,26 @@ func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
 	return content, nil
 }
 
-// loadResult attaches a result that is whole. One that ends too early was never announced. One with a wrong checksum is damaged,
-// or a loss of power tore the write of it: that cannot be told apart, so a person is told and the job goes on without.
+// loadResult attaches a result that is whole. Another that is not empty is damaged, or the end of the process or a loss of power
+// cut the write of it short: that cannot be told apart, so a person is told and the job goes on without.
 func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	name := path.Join(j.dir, resultFile)
 	var head resultHead
-	err := s.edit(name, func(f File) error { return checkBody(f, &head) })
+	empty := false
+	err := s.edit(name, func(f File) error {
+		size, err := f.Size()
+		if empty = err == nil && size == 0; empty || err != nil {
+			return err
+		}
+		return checkBody(f, &head)
+	})
 	switch {
+	case empty:
+		return nil
 	case err == nil && takesResult(*rec):
 		attach(rec, head.ExitCode)
 		return nil
-	case err == nil || errors.Is(err, errIncomplete):
+	case err == nil:
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) { // it is not, when a crash came between the two that follow

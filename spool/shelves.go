@@ -36,20 +36,23 @@ func (s *Spool) Resend(place string) (msg.ExecutionID, error) {
 	if err := s.takeBack(place, id); err != nil {
 		return "", fmt.Errorf("send %s again: %w", place, err)
 	}
-	return id, s.EndLog(id) // whoever would have ended it has done with it
+	return id, nil
 }
 
 func (s *Spool) takeBack(place string, id msg.ExecutionID) error {
-	if err := s.fs.Rename(place, newJob(id).dir); err != nil {
-		return err
+	// What cannot be read now is not to be taken apart.
+	j, rec, err := (&Spool{fs: still{s.fs}}).readJob(place)
+	if err == nil && !rec.Log.Ended { // whoever would have ended it has done with it
+		rec, err = s.write(j, rec, step{Step: logEnded, Size: rec.Log.Size})
 	}
-	if err := errors.Join(s.fs.SyncDir(jobsDir), s.fs.SyncDir(rejectedDir)); err != nil {
-		return err
+	to := newJob(id)
+	if err == nil {
+		err = s.move(place, to.dir)
 	}
-	j, rec, err := s.readJob(dirName(id))
 	if err != nil {
 		return err
 	}
+	j.dir, j.journal.name = to.dir, to.journal.name
 	s.mu.Lock()
 	s.jobs[id] = j
 	s.mu.Unlock()
@@ -62,7 +65,7 @@ func (s *Spool) takeBack(place string, id msg.ExecutionID) error {
 func (s *Spool) Discard(place string) (msg.ExecutionID, error) {
 	f, err := s.inspected(place)
 	if err == nil && (f.Rejected() || f.Corrupt()) {
-		err = s.discard(place)
+		_, err = s.discard(place)
 	} else if err == nil {
 		err = s.discardJob(f.Job.Execution)
 	}

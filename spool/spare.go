@@ -40,7 +40,7 @@ func (s *Spool) makeSpare() (name string, err error) {
 }
 
 func (s *Spool) fillSpare(name string) error {
-	for _, file := range []string{jobFile, journalFile, resultFile, logFile, markFile, ackFile} {
+	for _, file := range jobFiles {
 		if err := s.create(path.Join(name, file), private); err != nil {
 			return err
 		}
@@ -53,6 +53,9 @@ func (s *Spool) fillSpare(name string) error {
 func (s *Spool) loadSpare(name string) (string, bool, error) {
 	var head jobHead
 	err := s.edit(path.Join(name, jobFile), func(f File) error { return checkBody(f, &head) })
+	if err == nil {
+		err = s.isComplete(name)
+	}
 	as := dirName(head.Job.Execution)
 	if err == nil {
 		err = s.fs.Rename(name, path.Join(jobsDir, as))
@@ -64,6 +67,15 @@ func (s *Spool) loadSpare(name string) (string, bool, error) {
 		return "", false, s.fs.RemoveAll(name)
 	}
 	return "", false, fmt.Errorf("read %s: %w", name, err)
+}
+
+// isComplete tells a job from what is left of one that was being deleted.
+func (s *Spool) isComplete(name string) error {
+	entries, err := s.fs.ReadDir(name)
+	if err == nil && len(entries) < len(jobFiles) {
+		err = errIncomplete
+	}
+	return err
 }
 
 // restock makes a spare for the job that has gone. Without it the next Add makes its own, and says what is wrong.

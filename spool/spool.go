@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	msg "runnerd/messages"
@@ -17,7 +17,7 @@ import (
 const (
 	lockFile   = "lock"
 	formatFile = "format"
-	format     = "runnerd spool 1\n"
+	format     = "runnerd spool 1"
 
 	tmpDir       = "tmp"
 	jobsDir      = "jobs"
@@ -81,7 +81,7 @@ func Open(files FS, opts Options) (*Spool, error) {
 		jobs:      make(map[msg.ExecutionID]*job),
 		executors: make(map[msg.ExecutorID]*executor),
 	}
-	for _, step := range []func() error{s.lock, s.layOut, s.loadExecutors, s.loadJobs, s.reconcile} {
+	for _, step := range []func() error{s.lock, s.layOut, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("open the spool in %s: %w", files.Path("."), err)
 		}
@@ -139,8 +139,9 @@ func (s *Spool) layOut() error {
 	has := func(name string) bool {
 		return slices.ContainsFunc(made, func(e fs.DirEntry) bool { return e.Name() == name })
 	}
-	if has(formatFile) {
-		if err := s.checkFormat(); err != nil {
+	formatted, damage := has(formatFile), error(nil)
+	if formatted {
+		if damage, err = s.checkFormat(); err != nil {
 			return err
 		}
 	}
@@ -155,22 +156,35 @@ func (s *Spool) layOut() error {
 	if err := s.emptyTmp(); err != nil {
 		return err
 	}
-	if has(formatFile) {
+	if damage != nil {
+		if err := s.quarantine("format", formatFile, formatFile, "", damage); err != nil {
+			return err
+		}
+	} else if formatted {
 		return s.fs.SyncDir(".")
 	}
-	return s.replace(formatFile, []byte(format))
-}
-
-func (s *Spool) checkFormat() error {
-	text, err := s.read(formatFile)
+	line, err := encode(format)
 	if err != nil {
 		return err
 	}
-	if string(text) != format {
-		return fmt.Errorf("its format is %q, and this runnerd knows only %q; start the version that wrote it, or use another directory",
-			strings.TrimSpace(string(text)), strings.TrimSpace(format))
+	return s.replace(formatFile, line)
+}
+
+// checkFormat refuses another version's spool. One whose version cannot be read is taken for ours: its records are checksummed,
+// and those of another version would be quarantined.
+func (s *Spool) checkFormat() (damage, err error) {
+	line, err := s.read(formatFile)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	var found string
+	if err := decode(line, &found); err != nil {
+		return err, nil
+	}
+	if found != format {
+		return nil, fmt.Errorf("its format is %q, and this runnerd knows only %q; start the version that wrote it, or use another directory", found, format)
+	}
+	return nil, nil
 }
 
 // emptyTmp deletes what was being made or deleted. A plugin may have left what this user must not delete: that is for a
@@ -194,10 +208,15 @@ func (s *Spool) emptyTmp() error {
 }
 
 // quarantine takes a record that cannot be read out of the way. An error of permissions is no damage: another user's spool is
-// not to be taken apart.
+// not to be taken apart. Nor is that this process may not open more files.
 func (s *Spool) quarantine(what, name, as string, id msg.ExecutionID, cause error) error {
 	if errors.Is(cause, fs.ErrPermission) {
 		return fmt.Errorf("read %s: %w; is it another user's?", name, cause)
+	}
+	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(cause, passing) {
+			return fmt.Errorf("read %s: %w", name, cause)
+		}
 	}
 	kept, err := s.keep(name, corruptDir, as)
 	if err != nil {

@@ -271,6 +271,7 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
+	ok(t, os.Remove(filepath.Join(dir, "rejected"))) // by whoever has looked through it
 	for range 2 {
 		ok(t, s.Add(offer(execution)))
 		ok(t, s.Reject(execution, "409: no"))
@@ -300,16 +301,34 @@ func TestTheSecondRunnerIsToldWhoHoldsTheDirectory(t *testing.T) {
 	same(t, len(again.Jobs()), 0)
 }
 
-func TestAnotherFormatIsRefused(t *testing.T) {
+func TestAnotherFormatIsRefusedAndNothingOfItTouched(t *testing.T) {
 	dir := t.TempDir()
-	ok(t, openDir(t, dir).Close())
-	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte("runnerd spool 2\n"), 0o600))
+	ok(t, withJob(t, openDir(t, dir)).Close())
+	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte(`9675d28d "runnerd spool 2"`+"\n"), 0o600))
+	ok(t, os.WriteFile(filepath.Join(dir, "jobs/job-1/journal"), []byte(future), 0o600))
 	files, err := spool.Dir(dir)
 	ok(t, err)
 	defer files.Close()
-	if _, err = spool.Open(files, spool.Options{}); err == nil || !strings.Contains(err.Error(), "runnerd spool 2") {
-		t.Fatalf("it says %v", err)
+	_, err = spool.Open(files, spool.Options{})
+	for _, says := range []string{"runnerd spool 2", "runnerd spool 1", "start the version that wrote it"} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Fatalf("it says %v", err)
+		}
 	}
+	text, err := os.ReadFile(filepath.Join(dir, "jobs/job-1/journal"))
+	ok(t, err)
+	same(t, string(text), future)
+}
+
+func TestAFormatThatCannotBeReadIsWrittenAnew(t *testing.T) {
+	dir := t.TempDir()
+	ok(t, withJob(t, openDir(t, dir)).Close())
+	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte("runnerd spool 1"), 0o600))
+	s := openDir(t, dir)
+	same(t, s.Problems()[0].Kept, "corrupt/format")
+	same(t, len(s.Jobs()), 1)
+	ok(t, s.Close())
+	same(t, len(openDir(t, dir).Problems()), 0)
 }
 
 func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {

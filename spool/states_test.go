@@ -2,13 +2,16 @@ package spool_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	msg "runnerd/messages"
 	"runnerd/spool"
+	"runnerd/spool/memfs"
 )
 
 // change edits a file of a closed spool.
@@ -58,20 +61,21 @@ func TestStatesOfADisk(t *testing.T) {
 		problem string
 	}{
 		"untouched":                             {"journal", add(""), whole, ""},
-		"journal: a torn line follows":          {"journal", add("0badf00d {\"st"), whole, ""},
-		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), whole, ""},
+		"journal: a torn line follows":          {"journal", add("0badf00d {\"st"), whole, "journal"},
+		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), whole, "journal"},
 		"journal: the last line is cut": {"journal", cut(5), func(rec *msg.JobRecord) {
 			whole(rec)
 			rec.Crashes = 0
-		}, ""},
+		}, "journal"},
 		"journal: a flipped byte in the middle": {"journal", flip(20), nil, "job"},
 		"journal: a step of a newer runnerd":    {"journal", func([]byte) []byte { return []byte(future) }, nil, "job"},
 		"job.json: a flipped byte in the head":  {"job.json", flip(20), nil, "job"},
 		"job.json: a flipped byte in the input": {"job.json", flip(-1), nil, "job"},
 		"job.json: too short":                   {"job.json", cut(1), nil, "job"},
 		"job.json: empty":                       {"job.json", cut(0), nil, gone},
-		"result: not written to the end":        {"result", cut(1), noResult, ""},
+		"result: not written to the end":        {"result", cut(1), noResult, "result"},
 		"result: a flipped byte":                {"result", flip(-1), noResult, "result"},
+		"result: emptied":                       {"result", func([]byte) []byte { return nil }, noResult, ""},
 		"log: longer than its mark":             {"log", add("never announced"), whole, ""},
 		"log: the newest piece is damaged":      {"log", flip(5), shorterLog, ""},
 		"log: the newest piece is cut":          {"log", cut(1), shorterLog, ""},
@@ -102,6 +106,9 @@ func TestStatesOfADisk(t *testing.T) {
 			var problems []string
 			for _, p := range s.Problems() {
 				problems = append(problems, p.What)
+				if c.file != "job.json" { // which says whose it is
+					same(t, p.Job, execution)
+				}
 			}
 			same(t, strings.Join(problems, " "), c.problem)
 			if _, found := s.Job("bystander"); !found {
@@ -130,6 +137,35 @@ func TestStatesOfADisk(t *testing.T) {
 			after, _ := s.Job(execution)
 			same(t, after, before)
 		})
+	}
+}
+
+func TestAProcessThatMayOpenNoMoreFilesTakesNothingApart(t *testing.T) {
+	for at := 1; ; at++ {
+		files := memfs.New()
+		full(t, files)
+		ok(t, files.Close())
+		opens := 0
+		files.BeforeRead = func(op memfs.Op) error {
+			if opens++; opens == at {
+				return syscall.EMFILE
+			}
+			return nil
+		}
+		s, err := reopen(files)
+		if opens < at {
+			return
+		}
+		if err == nil {
+			t.Fatalf("operation %d: it goes on, with problems %v", at, s.Problems())
+		}
+		if !errors.Is(err, syscall.EMFILE) {
+			t.Fatalf("operation %d: %v", at, err)
+		}
+		files.BeforeRead = nil
+		if kept, err := files.ReadDir("corrupt"); err == nil && len(kept) > 0 {
+			t.Fatalf("operation %d: %s is taken for damaged", at, kept[0].Name())
+		}
 	}
 }
 

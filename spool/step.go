@@ -32,6 +32,7 @@ type step struct {
 	Arming   uint64         `json:"arming,omitempty"`   // handed-out
 	Actor    string         `json:"actor,omitempty"`    // crash
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
+	Size     int64          `json:"size,omitempty"`     // log-ended
 }
 
 // durable: all but those that the server repeats to us, or takes from us once more.

@@ -65,7 +65,7 @@ func (s *Spool) EndLog(id msg.ExecutionID) error {
 		if rec.Log.Ended {
 			return nil, nil
 		}
-		return &step{Step: logEnded}, nil
+		return &step{Step: logEnded, Size: rec.Log.Size}, nil
 	})
 	return err
 }

@@ -22,6 +22,14 @@ func write(f File, parts ...[]byte) error {
 	return nil
 }
 
+// writeAt puts bytes at a place; with durable they are safe on return.
+func writeAt(f File, content []byte, at int64, durable bool) error {
+	if _, err := f.WriteAt(content, at); err != nil || !durable {
+		return err
+	}
+	return f.Sync()
+}
+
 // edit opens a file for one change.
 func (s *Spool) edit(name string, change func(File) error) error {
 	f, err := s.fs.Open(name)
@@ -59,7 +67,7 @@ func (s *Spool) replace(name string, content ...[]byte) error {
 		return errors.Join(err, s.fs.RemoveAll(temp))
 	}
 	if err := s.fs.Rename(temp, name); err != nil {
-		return err
+		return errors.Join(err, s.fs.RemoveAll(temp))
 	}
 	return s.fs.SyncDir(path.Dir(name))
 }
@@ -81,33 +89,62 @@ func (s *Spool) read(name string) (content []byte, err error) {
 // temp is a new name under tmp/, which Open empties.
 func (s *Spool) temp() string { return fmt.Sprintf("%s/%d", tmpDir, s.temps.Add(1)) }
 
-// place moves what was made under tmp/ to where it counts. If it cannot be made safe there it is taken away again, so that a
-// repetition makes everything anew: an fsync that failed once says nothing when it succeeds later.
-func (s *Spool) place(temp, name string) error {
-	if err := s.fs.Rename(temp, name); err != nil {
+// move renames, and is safe on return. If it cannot be made safe it is undone, so that a repetition does everything anew: an
+// fsync that failed once says nothing when it succeeds later.
+func (s *Spool) move(from, to string) error {
+	if err := s.fs.Rename(from, to); err != nil {
 		return err
 	}
-	if err := s.fs.SyncDir(path.Dir(name)); err != nil {
-		return errors.Join(err, s.fs.Rename(name, temp))
+	if err := s.syncNames(from, to); err != nil {
+		return errors.Join(err, s.fs.Rename(to, from), s.syncNames(from, to))
+	}
+	return nil
+}
+
+// place is move to where nothing counts that is there already: an attempt before left it, on a disk that did not let it be undone.
+func (s *Spool) place(from, to string) error {
+	err := s.move(from, to)
+	if errors.Is(err, fs.ErrExist) {
+		if _, err = s.discard(to); err == nil {
+			err = s.move(from, to)
+		}
+	}
+	return err
+}
+
+// vanished reports whether a directory has left its place by an attempt that could not be undone, and makes that safe.
+func (s *Spool) vanished(name string) bool {
+	_, err := s.fs.ReadDir(name)
+	return errors.Is(err, fs.ErrNotExist) && s.fs.SyncDir(path.Dir(name)) == nil
+}
+
+// syncNames makes a rename safe. What is under tmp/ need not be: Open empties it.
+func (s *Spool) syncNames(names ...string) error {
+	for _, name := range names {
+		if dir := path.Dir(name); dir != tmpDir {
+			if err := s.fs.SyncDir(dir); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // discard takes a directory away. The move out of its place is safe before anything in it is deleted, so that a crash never
-// leaves half of it to be read.
-func (s *Spool) discard(name string) error {
+// leaves half of it to be read. It may be gone and there is an error all the same: not all of it could be deleted.
+func (s *Spool) discard(name string) (gone bool, err error) {
 	temp := s.temp()
-	if err := s.fs.Rename(name, temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err := s.move(name, temp); err != nil {
+		return false, err
 	}
-	if err := s.fs.SyncDir(path.Dir(name)); err != nil {
-		return err
-	}
-	return s.fs.RemoveAll(temp)
+	return true, s.fs.RemoveAll(temp)
 }
 
 // keep moves something to where a person finds it, beside what was kept under the same name before.
 func (s *Spool) keep(name, dir, as string) (string, error) {
+	if err := s.fs.Mkdir(dir, privateDir); err != nil && !errors.Is(err, fs.ErrExist) { // a person may have taken it away
+		return "", err
+	}
 	taken, err := s.fs.ReadDir(dir)
 	if err != nil {
 		return "", err
@@ -121,8 +158,5 @@ func (s *Spool) keep(name, dir, as string) (string, error) {
 		to = fmt.Sprintf("%s.%d", as, n)
 	}
 	to = path.Join(dir, to)
-	if err := s.fs.Rename(name, to); err != nil {
-		return "", err
-	}
-	return to, errors.Join(s.fs.SyncDir(dir), s.fs.SyncDir(path.Dir(name)))
+	return to, s.move(name, to)
 }

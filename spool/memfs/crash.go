@@ -2,6 +2,7 @@ package memfs
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"maps"
 	"slices"
@@ -14,15 +15,21 @@ const granule = 64
 func (h *handle) Sync() error {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	if err := h.fs.before("sync", h.name); err != nil {
-		return err
+	err := h.fs.before("sync", h.name)
+	if err == nil {
+		h.node.sync()
+	} else if _, ok := errors.AsType[*Fault](err); ok {
+		h.node.pending = nil
 	}
-	h.node.sync()
-	return nil
+	return err
 }
 
+// sync writes what is pending, and nothing else: what an earlier sync has lost stays lost.
 func (n *node) sync() {
-	n.safeContent, n.pending = bytes.Clone(n.content), nil
+	for _, e := range n.pending {
+		n.safeContent = e.apply(n.safeContent)
+	}
+	n.pending = nil
 }
 
 // SyncDir makes safe the changes of names in the directory.

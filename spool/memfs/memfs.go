@@ -4,6 +4,7 @@
 package memfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -19,21 +20,35 @@ import (
 
 // Op is an operation that is about to be done.
 type Op struct {
-	N    int    // the how manieth that changes or syncs anything, from 1
+	N    int    // the how manieth of its kind, from 1
 	Verb string // "create", "write", "sync", "rename", …
 	Name string
 }
 
+// Fault is a failure that leaves a trace, as that of a disk does. A write puts so many of its bytes first. After a sync what
+// was to be made safe can still be read, is not safe, and no later sync makes it so: a kernel forgets what it could not write.
+// (Names are different: a journalling file system that cannot write its journal takes no more changes at all.)
+type Fault struct {
+	Written int
+	Err     error
+}
+
+func (f *Fault) Error() string { return f.Err.Error() }
+func (f *Fault) Unwrap() error { return f.Err }
+
 // FS is a file system. Make it with New.
 type FS struct {
 	// Before is asked ahead of each operation that changes or syncs anything; its error is the operation's, which then has
-	// no effect. nil: all succeed. Set it while nothing runs.
+	// no effect, unless it is a Fault. nil: all succeed. Set it while nothing runs.
 	Before func(Op) error
+	// BeforeRead is asked ahead of each operation that only looks.
+	BeforeRead func(Op) error
 	// Space is what Free answers. New: more than anybody needs.
 	Space uint64
 
 	mu      sync.Mutex
 	ops     int
+	reads   int
 	holder  string
 	root    *node
 	pending []change // of names that are not safe yet, in order
@@ -93,11 +108,21 @@ func (m *FS) Ops() int {
 // before is called with mu held.
 func (m *FS) before(verb, name string) error {
 	m.ops++
-	if m.Before == nil {
+	return ask(m.Before, Op{N: m.ops, Verb: verb, Name: name})
+}
+
+// beforeRead is called with mu held.
+func (m *FS) beforeRead(verb, name string) error {
+	m.reads++
+	return ask(m.BeforeRead, Op{N: m.reads, Verb: verb, Name: name})
+}
+
+func ask(hook func(Op) error, op Op) error {
+	if hook == nil {
 		return nil
 	}
-	if err := m.Before(Op{N: m.ops, Verb: verb, Name: name}); err != nil {
-		return &fs.PathError{Op: verb, Path: name, Err: err}
+	if err := hook(op); err != nil {
+		return &fs.PathError{Op: op.Verb, Path: op.Name, Err: err}
 	}
 	return nil
 }
@@ -179,6 +204,9 @@ func (m *FS) add(verb, name string, n *node) error {
 func (m *FS) Open(name string) (spool.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.beforeRead("open", name); err != nil {
+		return nil, err
+	}
 	n := m.find(name)
 	if n == nil || n.dir {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -189,6 +217,9 @@ func (m *FS) Open(name string) (spool.File, error) {
 func (m *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.beforeRead("readdir", name); err != nil {
+		return nil, err
+	}
 	dir := m.find(name)
 	if dir == nil || !dir.dir {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
@@ -248,7 +279,11 @@ func (m *FS) empty(dir *node) {
 	}
 }
 
-func (m *FS) Free() (uint64, error) { return m.Space, nil }
+func (m *FS) Free() (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Space, m.beforeRead("free", ".")
+}
 
 func (m *FS) Path(name string) string { return path.Join("/memory", name) }
 
@@ -262,6 +297,9 @@ type handle struct {
 func (h *handle) ReadAt(p []byte, at int64) (int, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
+	if err := h.fs.beforeRead("read", h.name); err != nil {
+		return 0, err
+	}
 	if at >= int64(len(h.node.content)) {
 		return 0, io.EOF
 	}
@@ -272,21 +310,34 @@ func (h *handle) ReadAt(p []byte, at int64) (int, error) {
 	return n, nil
 }
 
-func (h *handle) WriteAt(p []byte, at int64) (int, error) {
-	return len(p), h.edit("write", edit{at: at, data: append([]byte{}, p...)})
-}
-
-func (h *handle) Truncate(size int64) error { return h.edit("truncate", edit{at: size}) }
-
-func (h *handle) edit(verb string, e edit) error {
+func (h *handle) WriteAt(p []byte, at int64) (n int, err error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	if err := h.fs.before(verb, h.name); err != nil {
+	if err = h.fs.before("write", h.name); err == nil {
+		n = len(p)
+	} else if fault, ok := errors.AsType[*Fault](err); ok {
+		n = min(fault.Written, len(p))
+	}
+	if n > 0 || err == nil {
+		h.edit(edit{at: at, data: append([]byte{}, p[:n]...)})
+	}
+	return n, err
+}
+
+func (h *handle) Truncate(size int64) error {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	if err := h.fs.before("truncate", h.name); err != nil {
 		return err
 	}
+	h.edit(edit{at: size})
+	return nil
+}
+
+// edit is called with mu held.
+func (h *handle) edit(e edit) {
 	h.node.content = e.apply(h.node.content)
 	h.node.pending = append(h.node.pending, e)
-	return nil
 }
 
 func (e edit) apply(content []byte) []byte {
@@ -304,7 +355,7 @@ func (e edit) apply(content []byte) []byte {
 func (h *handle) Size() (int64, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	return int64(len(h.node.content)), nil
+	return int64(len(h.node.content)), h.fs.beforeRead("size", h.name)
 }
 
 func (h *handle) Close() error { return nil }

@@ -1,0 +1,134 @@
+package spool_test
+
+import (
+	"slices"
+	"testing"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
+)
+
+// full has jobs at every stage, executors, an identity and settings, and what a process leaves that dies at its work.
+func full(t *testing.T, files *memfs.FS) *spool.Spool {
+	t.Helper()
+	s, err := reopen(files)
+	ok(t, err)
+	for _, step := range steps(identified, saved(`{"capacity":1}`), func(s *spool.Spool) error { return s.Save(spool.Gateway, []byte(`{"port":1}`)) }) {
+		ok(t, step(s))
+	}
+	for name, upTo := range map[msg.ExecutionID]int{"reserved": 0, "confirmed": 1, "handed-out": 3, "logging": 4, "ended": 5, "finished": 7} {
+		ex := msg.ExecutorID("ex0")
+		for n, step := range []func() error{
+			func() error { return s.Confirm(name) },
+			func() error {
+				ex = msg.ExecutorID("x" + string(name[:1]))
+				return s.CreateExecutor(msg.ExecutorRecord{ID: ex, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
+			},
+			func() error { return s.HandOut(name, ex, 3, noon) },
+			func() error {
+				for n := range 3 {
+					if err := s.AppendLog(name, []byte("a line\n"), msg.Position{Time: noon, Count: n}); err != nil {
+						return err
+					}
+				}
+				return s.AckLog(name, 7)
+			},
+			func() error {
+				_, err := s.StoreResult(name, msg.Result{Body: []byte("the result of " + name), ExitCode: 7})
+				return err
+			},
+			func() error { return s.EndLog(name) },
+			func() error { return s.Finish(name) },
+		} {
+			if n == 0 {
+				ok(t, s.Add(offer(name)))
+			}
+			if n < upTo {
+				ok(t, step())
+			}
+		}
+	}
+	ok(t, s.Add(offer("failed")))
+	_, err = s.End("failed", msg.Ending{Outcome: msg.Failed, Message: "no image"})
+	ok(t, err)
+	ok(t, files.Mkdir("tmp/77", 0o700))
+	return s
+}
+
+// Open fails, and is repeated by the next start: nothing is lost but, at a failure to read, the record that could not be read.
+func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
+	seen := map[string]bool{}
+	for name, make := range map[string]func(*testing.T) *memfs.FS{
+		"an empty directory": func(*testing.T) *memfs.FS { return memfs.New() },
+		"a full one": func(t *testing.T) *memfs.FS {
+			files := memfs.New()
+			full(t, files)
+			ok(t, files.Close())
+			// The hand-out is missing in an executor's record, and a line is torn.
+			f, err := files.Open("executors/xh/executor.json")
+			ok(t, err)
+			size, err := f.Size()
+			ok(t, err)
+			ok(t, f.Truncate(size-1))
+			return files
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := shown(t, make(t))
+			for f := range faults() {
+				for f.at = 1; ; f.at++ {
+					files := make(t)
+					hit, lost := openFailing(t, files, f, seen)
+					if !hit {
+						break
+					}
+					got := shown(t, files)
+					if lost == 0 {
+						same(t, got, want)
+					}
+					if missing := len(want.Jobs) + len(want.Executors) - len(got.Jobs) - len(got.Executors); missing > lost {
+						t.Fatalf("%+v: %d records are lost, and %d are listed", f, missing, lost)
+					}
+				}
+				if f.at == 1 {
+					t.Fatal("it has no operation that can fail")
+				}
+			}
+		})
+	}
+	for _, op := range []string{"mkdir", "create", "write", "truncate", "sync", "rename", "remove", "syncdir", "syncall", "open", "read", "size", "readdir"} {
+		if !seen[op] {
+			t.Errorf("no %s has failed", op)
+		}
+	}
+}
+
+// openFailing opens with a fault and returns how many records it took out of the way.
+func openFailing(t *testing.T, files *memfs.FS, f fault, seen map[string]bool) (hit bool, lost int) {
+	t.Helper()
+	tr := &trial{files: files, verb: verb{do: func(*spool.Spool) error {
+		s, err := reopen(files)
+		if err == nil {
+			lost = len(slices.DeleteFunc(s.Problems(), func(p spool.Problem) bool { return p.Kept == "" || p.What == "leftover" }))
+		}
+		return err
+	}}}
+	hit, _ = tr.failing(f, seen)
+	ok(t, files.Close())
+	if f.reading && f.stays {
+		lost = 0
+	}
+	return hit, lost
+}
+
+// shown is what the next start sees.
+func shown(t *testing.T, files *memfs.FS) state {
+	t.Helper()
+	s, err := reopen(files)
+	ok(t, err)
+	st, err := look(s)
+	ok(t, err)
+	ok(t, files.Close())
+	return st
+}
