@@ -126,8 +126,12 @@ func (d *dispatcher) admit(c *shell.Ctx[msg.ToDispatcher], job msg.Job) {
 		d.endWaiting(c, msg.EndWaiting{Job: job, Reason: reason})
 		return
 	}
+	d.waiting[job.Execution] = d.arrival(job)
+}
+
+func (d *dispatcher) arrival(job msg.Job) waiting {
 	d.arrivals++
-	d.waiting[job.Execution] = waiting{job: job, waitingJob: waitingJob{
+	return waiting{job: job, waitingJob: waitingJob{
 		id: job.Execution, key: d.config.KeyOf(job), kind: job.Kind, priority: job.Priority, order: d.arrivals}}
 }
 

@@ -15,7 +15,7 @@ import (
 func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 	shop, book, rec := e.Shop, e.book, e.record
 	e.attached, e.retire = true, rec.Retired
-	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
+	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
 		c.About(string(job.Execution))
 		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}
 	}

@@ -166,16 +166,32 @@ func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
 // examine looks for the last time: only now is it known that there is no result.
 func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 	e.limit(c, 0)
-	gateway, book, id := e.Gateway, e.book, e.id
+	gateway, spool, book, id, job := e.Gateway, e.Spool, e.book, e.id, e.record.Job
 	c.Go("examine", func(context.Context) msg.ToExecutor {
 		err := gateway.Look(id)
 		refused, is := errors.AsType[msg.ResultRefused](err)
 		if is {
 			err = nil
 		}
-		closed, closeErr := book.closeAll()
-		return msg.Examined{Closed: closed, Refused: refused.Reason, Err: errors.Join(err, closeErr)}
+		if err == nil {
+			err = takeBack(spool, book, id, job)
+		}
+		if err != nil {
+			return msg.Examined{Err: err}
+		}
+		closed, err := book.closeAll()
+		return msg.Examined{Closed: closed, Refused: refused.Reason, Err: err}
 	})
+}
+
+// takeBack lets a job go to another executor if this one, which has ended, has proven that it did not start it. The job's log
+// goes on there.
+func takeBack(spool Spool, book *logbook, id msg.ExecutorID, job msg.ExecutionID) error {
+	rec, ok := spool.Job(job)
+	if !ok || !rec.Unstarted || rec.Executor != id {
+		return nil
+	}
+	return errors.Join(book.leave(job), spool.TakeBack(job))
 }
 
 func (e *executor) examined(c *shell.Ctx[msg.ToExecutor], m msg.Examined) {
@@ -198,6 +214,10 @@ func (e *executor) examined(c *shell.Ctx[msg.ToExecutor], m msg.Examined) {
 	switch {
 	case !ok || rec.Stage >= msg.Ended:
 		e.jobOver(c)
+	case e.job.given && rec.Stage < msg.HandedOut && e.job.verdict == nil:
+		e.dispatcher.Tell(msg.JobReturned{Executor: e.id, Execution: e.job.job.Execution, Reason: "the executor ended and did not start it"})
+		e.job = nil
+		e.remove(c)
 	case !e.job.given && (e.record.Jobs > 0 || e.attached):
 		e.dispatcher.Tell(msg.JobReturned{Executor: e.id, Execution: e.job.job.Execution, Reason: "the executor ended before it took the job"})
 		e.job = nil

@@ -286,24 +286,41 @@ func (ch *chapter) next(last time.Time, index int) msg.Position {
 func (b *logbook) close(job msg.ExecutionID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.end(job); err != nil && !b.forgotten(job) {
+	err := b.flush(job)
+	if err == nil {
+		err = b.spool.EndLog(job)
+	}
+	if err != nil && !b.forgotten(job) {
 		return err
 	}
 	b.drop(job)
 	return nil
 }
 
-func (b *logbook) end(job msg.ExecutionID) error {
-	if i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job }); i >= 0 {
-		ch := b.chapters[i]
-		if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
-			if err := b.spool.AppendLog(job, ch.rest, ch.next(b.last, b.index)); err != nil {
-				return err
-			}
-			ch.rest = nil
-		}
+// leave is close for a log that goes on elsewhere.
+func (b *logbook) leave(job msg.ExecutionID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.flush(job); err != nil {
+		return err
 	}
-	return b.spool.EndLog(job)
+	b.drop(job)
+	return nil
+}
+
+func (b *logbook) flush(job msg.ExecutionID) error {
+	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	if i < 0 {
+		return nil
+	}
+	ch := b.chapters[i]
+	if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
+		if err := b.spool.AppendLog(job, ch.rest, ch.next(b.last, b.index)); err != nil {
+			return err
+		}
+		ch.rest = nil
+	}
+	return nil
 }
 
 // forgotten reports whether the spool has the job no more: the server refused its ending, and it was put away.

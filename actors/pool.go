@@ -84,8 +84,9 @@ func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecor
 	x.image, x.unseen = rec.ImageID, true
 	d.outlived++
 	d.tellAdopting()
-	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut {
-		x.job = &waiting{job: job.Job}
+	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
+		arrival := d.arrival(job.Job) // should it have to move
+		x.job = &arrival
 	}
 }
 

@@ -27,6 +27,9 @@ type Spool interface {
 	Input(msg.ExecutionID) (string, error)
 	// Confirm notes that the server said ours. Not durable: after a loss it is confirmed again.
 	Confirm(msg.ExecutionID) error
+	// TakeBack lets a job that was proven not to have started go to another executor: its own has ended. Any other job is
+	// left alone.
+	TakeBack(msg.ExecutionID) error
 	// Abort notes that the job is to end, and why. The first reason stands.
 	Abort(id msg.ExecutionID, reason string) error
 	// Crash counts an actor that panicked on the job, and returns how many have.

@@ -26,7 +26,7 @@ type JobRecord struct {
 	Added     time.Time
 	Stage     Stage
 
-	Executor    ExecutorID // from HandedOut on
+	Executor    ExecutorID // from HandedOut on; a job that is taken back is Confirmed again
 	HandedOutAt time.Time  // runner's clock; the job's output begins here
 	Unstarted   bool       // the plugin has proven that it did not start, and was not given it again yet
 	HandOuts    int        // 2 only after a proof that the first one did not start
@@ -90,6 +90,7 @@ type ExecutorRecord struct {
 	Jobs      int         `json:"jobs"`               // handed out to it so far
 	Job       ExecutionID `json:"job,omitempty"`      // the newest that was handed out, open or not
 	Before    ExecutionID `json:"before,omitempty"`   // the one before
+	LastKey   []byte      `json:"lastKey,omitempty"`  // session key of the job before the last arming, sealed to the identity
 	IdleSince time.Time   `json:"idleSince,omitzero"` // first hold after its last job; zero: not idle
 	Retired   string      `json:"retired,omitempty"`  // why it takes no more jobs
 	Mask      []byte      `json:"mask,omitempty"`     // values to mask, sealed to the identity

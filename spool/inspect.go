@@ -159,6 +159,8 @@ func (st step) words() string {
 		return "handed out to executor " + string(st.Executor)
 	case unstarted:
 		return "the plugin proved that it did not start it"
+	case takenBack:
+		return "taken back from its executor, which has ended"
 	case crashed:
 		return "an actor crashed on it: " + st.Actor
 	case ended:

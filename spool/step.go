@@ -15,6 +15,7 @@ const (
 	aborted   kind = "abort"
 	handedOut kind = "handed-out"
 	unstarted kind = "unstarted"
+	takenBack kind = "taken-back"
 	crashed   kind = "crash"
 	ended     kind = "ended"
 	finished  kind = "finished"
@@ -52,6 +53,8 @@ func apply(rec *msg.JobRecord, st step) error {
 		rec.Unstarted = false
 	case unstarted:
 		rec.Unstarted = true
+	case takenBack:
+		rec.Stage, rec.Executor, rec.HandedOutAt, rec.Unstarted = msg.Confirmed, "", time.Time{}, false
 	case crashed:
 		rec.Crashes++
 	case ended:

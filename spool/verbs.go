@@ -127,6 +127,18 @@ func (s *Spool) NotStarted(id msg.ExecutionID) error {
 	return err
 }
 
+// TakeBack lets a job that was proven not to have started go to another executor: its own has ended. Any other job is left
+// alone.
+func (s *Spool) TakeBack(id msg.ExecutionID) error {
+	_, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
+		if rec.Stage != msg.HandedOut || !rec.Unstarted {
+			return nil, nil
+		}
+		return &step{Step: takenBack}, nil
+	})
+	return err
+}
+
 // note writes the step that decide wants, if any, and returns the record as it then is.
 func (s *Spool) note(id msg.ExecutionID, decide func(msg.JobRecord) (*step, error)) (msg.JobRecord, error) {
 	j, err := s.hold(id)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
 
@@ -54,8 +55,7 @@ func (d *door) arm() {
 		return
 	}
 	number := d.arming + 1
-	err := d.g.Store.UpdateExecutor(d.id, func(r *msg.ExecutorRecord) { r.Arming = number })
-	if err != nil {
+	if err := d.noteArming(number); err != nil {
 		// After a restart the same key would be shown once more, and make nobody come.
 		d.log.Warn().Err(err).Msg("cannot note the arming, trying again")
 		d.armIn(time.Second)
@@ -66,6 +66,23 @@ func (d *door) arm() {
 		d.enter(waiting)
 	}
 	d.watches[len(d.watches)-1].send(d.event("MODIFIED"))
+}
+
+// noteArming keeps the key of the job before with the number: see disowns. mu is held.
+func (d *door) noteArming(number uint64) error {
+	var last []byte
+	if d.job != nil && d.phase != unstarted && d.job.key != (seal.Key{}) {
+		var err error
+		if last, err = d.g.Keys.Seal([]msg.Secret{msg.Secret(d.job.key[:])}); err != nil {
+			return err
+		}
+	}
+	return d.g.Store.UpdateExecutor(d.id, func(r *msg.ExecutorRecord) {
+		r.Arming = number
+		if last != nil {
+			r.LastKey = last
+		}
+	})
 }
 
 // armIn tries again later. mu is held.
@@ -126,7 +143,7 @@ func (d *door) stray(j, atWork *job) {
 	d.log.WithLevel(level).Str("job", string(j.execution)).Msg("a callback came for a job that is closed")
 	switch {
 	case j == d.before && d.phase == running && atWork == d.job:
-		d.unstarted()
+		d.unstarted("an error about the job's input was posted to the URL of the job before")
 	case j != d.job || d.phase != waiting:
 		// Of no consequence: whatever the plugin has lost, an event is owed to it already.
 	case !d.held && !d.calledBack:
@@ -139,9 +156,8 @@ func (d *door) stray(j, atWork *job) {
 }
 
 // unstarted hands the job out once more at the next GET, at most once. mu is held.
-func (d *door) unstarted() {
-	const proof = "an error about the job's input was posted to the URL of the job before"
-	if d.handOuts > 1 {
+func (d *door) unstarted(proof string) {
+	if rec, _ := d.g.Store.Job(d.job.execution); rec.HandOuts > 1 {
 		d.news.add(msg.ResultRefused{Execution: d.job.execution, Reason: "the plugin could not read its input, twice: " + proof})
 		return
 	}

@@ -71,6 +71,7 @@ func (d *door) repeat() (answer, error) {
 		return answer{}, err
 	}
 	if d.phase == unstarted {
+		d.emptyOut()
 		if _, err := d.journal(d.job); err != nil {
 			return answer{}, err
 		}

@@ -113,7 +113,7 @@ func TestMoreRequestsThanAnExecutorHasPlacesAreAskedToComeLater(t *testing.T) {
 		{"callbacks", d.calls, func() int { return p.post(plainURL(t, a.secret.Data["url"]), "x") }, http.StatusNoContent},
 	} {
 		t.Run(c.door, func(t *testing.T) {
-			for len(c.places) < cap(c.places) {
+			for range cap(c.places) { // a request that was answered may leave its place only now
 				c.places <- struct{}{}
 			}
 			if got := c.knock(); got != http.StatusTooManyRequests {

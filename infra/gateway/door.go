@@ -65,7 +65,6 @@ type door struct {
 	arming     uint64
 	job        *job // the newest that was handed out
 	before     *job
-	handOuts   int // of job
 	hold       *hold
 	watches    []*watch // oldest first
 	owed       bool     // an event that makes the plugin come
@@ -131,9 +130,7 @@ func (d *door) begin(j *job) {
 	if d.job != j {
 		d.g.forget(d.before)
 		d.before, d.job = d.job, j
-		d.handOuts = 0
 	}
-	d.handOuts++
 	d.result = nil
 	d.held, d.calledBack, d.gaveUp, d.delivered, d.owed = false, false, false, false, false
 	d.enter(running)

@@ -35,6 +35,9 @@ type Store interface {
 // Keys is what the gateway needs of the runner's identity.
 type Keys interface {
 	OpenKey(sealed []byte) (seal.Key, error)
+	// Seal and Unseal keep values in the store that only this identity can read.
+	Seal([]msg.Secret) ([]byte, error)
+	Unseal([]byte) ([]msg.Secret, error)
 	Derive(purpose string, parts ...string) []byte
 	CA() []byte
 	Certificate(ips []net.IP, names ...string) (tls.Certificate, error)

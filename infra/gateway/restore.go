@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
 
@@ -45,6 +46,7 @@ func (d *door) restore(rec msg.ExecutorRecord) error {
 	d.job = d.recall(rec.Job)
 	d.held = !rec.IdleSince.IsZero()
 	d.resume(rec)
+	d.rememberKey(rec.LastKey)
 	d.mu.Unlock()
 	return d.lookAs(afterReturn)
 }
@@ -60,8 +62,8 @@ func (d *door) resume(rec msg.ExecutorRecord) {
 	}
 	job, ok := d.g.Store.Job(rec.Job)
 	switch {
-	case ok && job.Stage == msg.HandedOut && !job.HasResult:
-		d.phase, d.owed, d.handOuts = running, false, job.HandOuts
+	case ok && job.Stage == msg.HandedOut && job.Executor == d.id && !job.HasResult:
+		d.phase, d.owed = running, false
 		if job.Unstarted { // its plugin waits for an event, and what it then gets is journaled
 			d.phase, d.owed = unstarted, true
 		}
@@ -93,6 +95,23 @@ func (d *door) recall(id msg.ExecutionID) *job {
 	}
 	d.g.lead(d, j)
 	return j
+}
+
+// rememberKey gives the last job that is closed the key that it was armed after with, should the store have the job no more.
+// mu is held.
+func (d *door) rememberKey(sealed []byte) {
+	last := d.job
+	if d.open() != nil {
+		last = d.before
+	}
+	if last == nil || last.key != (seal.Key{}) {
+		return
+	}
+	keys, err := d.g.Keys.Unseal(sealed)
+	if err != nil || len(keys) != 1 || len(keys[0]) != len(last.key) {
+		return // it is of use only as a proof
+	}
+	copy(last.key[:], keys[0])
 }
 
 func fileExists(name string) bool {

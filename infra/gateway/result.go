@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
+	"runnerd/infra/contract"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
@@ -107,11 +110,40 @@ func (d *door) takeFile(retire string) (*job, error) {
 		return j, fmt.Errorf("look for the result of job %s: %w", j.execution, err)
 	}
 	res, ok := decode(j.key, body)
-	if !ok {
-		return j, nil // there is none, or half of one, or somebody's plain text
+	if !ok { // there is none, or half of one, or somebody's plain text
+		d.disown(j, body)
+		return j, nil
 	}
 	res.Via = msg.ViaFile
 	return j, d.keep(j, res, retire)
+}
+
+// disown hears what the result file says by not being the result of the open job. Since that was handed out, the plugin has
+// reported something with the key of the job before, or without any, as the Go SDK does that has had no job yet: so it did not
+// get this one. It comes to that where the answer was lost together with the runner; else the callback says so (rule 4), or the
+// GET is repeated.
+func (d *door) disown(j *job, body []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.phase != running || d.job != j || d.mode == msg.Files || d.isOlder(j) {
+		return
+	}
+	if d.before == nil {
+		if r, err := contract.ParseResult(body); err != nil || r.ExitCode == 0 {
+			return
+		}
+	} else if _, ok := decode(d.before.key, body); !ok {
+		return
+	}
+	d.unstarted("what it left in the result file was not made with the job's key")
+}
+
+// isOlder reports whether the result file was there before the job was handed out: it could not be removed.
+func (d *door) isOlder(j *job) bool {
+	const tick = 10 * time.Millisecond // of the clock that files are stamped with
+	rec, _ := d.g.Store.Job(j.execution)
+	info, err := os.Lstat(filepath.Join(d.out(), resultFile))
+	return err != nil || info.ModTime().Before(rec.HandedOutAt.Add(-tick))
 }
 
 // refuseFile refuses a file that is too large once nobody writes to it, and looks again later if that is not so yet.

@@ -293,6 +293,99 @@ func TestRule8AResultThatTheGoSDKWroteDuringACrashIsFound(t *testing.T) {
 	}
 }
 
+// linesDown is a spool with which the lines go down as soon as a job is journaled, once: before its first byte leaves.
+type linesDown struct {
+	Store
+	job  msg.ExecutionID
+	down func()
+}
+
+func (l *linesDown) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at time.Time) error {
+	err := l.Store.HandOut(id, to, arming, at)
+	if id == l.job {
+		l.job = ""
+		l.down()
+	}
+	return err
+}
+
+// Rules 4 and 7 with the real SDK: the runner is killed after it has journaled the hand-out and before the answer has left, and
+// the port refuses until the plugin has given up its GET. Its callback finds nobody: only the file says that it did not start.
+func TestRule4AJobWhoseAnswerWasLostWithTheRunnerIsHandedOutOnceMore(t *testing.T) {
+	for which, before := range map[string]int{"its first job": 0, "its second job": 1} {
+		t.Run(which, func(t *testing.T) {
+			store := &linesDown{}
+			w := newWorld(t, func(o *Options) { store.Store, o.Store = o.Store, store })
+			e := w.executor("lost", msg.Daemon)
+			p := e.plugin()
+			expectHeld(e)
+			for range before {
+				done := e.hello()
+				e.round(done)
+				expectHeld(e)
+				must(t, w.spool.Remove(done.id)) // the server has all of it
+			}
+			j := e.hello()
+			store.job, store.down = j.id, func() {
+				_ = errors.Join(w.secrets.Close(), w.callbacks.Close())
+				w.cut()
+			}
+			e.give(j)
+			w.crash()
+			untilThereIs(t, e.out(resultFile))
+			e.start()
+			e.watch()
+			until[msg.ResultStored](e)
+			if rec, _ := w.spool.Job(j.id); rec.HandOuts != 2 || w.outcome(j).ExitCode != 0 {
+				t.Errorf("handed out %d times, outcome %+v", rec.HandOuts, w.outcome(j))
+			}
+			until[msg.Held](e)
+			e.round(e.hello())
+			p.stop()
+			if n := strings.Count(p.log.String(), "Finished executing runner function"); n != before+2 {
+				t.Errorf("the plugin ran %d jobs, want %d", n, before+2)
+			}
+		})
+	}
+}
+
+// A plugin that runs one job only ends when it could not get it: whoever looks for its result finds the proof.
+func TestRule4APluginThatEndsWithoutItsOnlyJobLeavesAProof(t *testing.T) {
+	store := &linesDown{}
+	w := newWorld(t, func(o *Options) { store.Store, o.Store = o.Store, store })
+	e := w.executor("ended", msg.Single)
+	p := e.plugin()
+	expectHeld(e)
+	j := e.hello()
+	store.job, store.down = j.id, func() {
+		_ = errors.Join(w.secrets.Close(), w.callbacks.Close())
+		w.cut()
+	}
+	e.give(j)
+	w.crash()
+	<-p.done
+	e.start()
+	must(t, e.Look(e.id))
+	if rec, _ := w.spool.Job(j.id); !rec.Unstarted {
+		t.Errorf("the job is %s, and not known not to have started", rec.Stage)
+	}
+}
+
+// until passes over visits that a test does not ask about.
+func until[V msg.Visit](e *executor) V {
+	e.t.Helper()
+	for {
+		select {
+		case v := <-e.visits:
+			if isA[V](v) {
+				return v.(V)
+			}
+		case <-time.After(patience):
+			e.t.Fatalf("the door does not tell %T", *new(V))
+		}
+	}
+}
+
 // untilThereIs waits for a file with something in it.
 func untilThereIs(t *testing.T, name string) {
 	t.Helper()

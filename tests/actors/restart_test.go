@@ -182,6 +182,48 @@ func TestAJobWhoseContainerIsGoneAfterARestartFailsWithTheReason(t *testing.T) {
 	})
 }
 
+func TestAJobThatItsExecutorEndedWithoutStartingRunsInAnother(t *testing.T) {
+	for name, then := range map[string]func(*world){
+		"found by the next runner":                  func(*world) {},
+		"and the one after, killed when it is back": func(w *world) { w.passes(time.Millisecond); w.restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(2), func(w *world) {
+				w.image("plugin", fakes.Plugin{HangsAfter: true})
+				w.start()
+				first := w.server.Submit(fakes.Task{Image: "plugin"})
+				w.completes(first)
+				x := w.ranIn(first)
+				w.engine.Script(fake.Create, fake.Call{Stalls: true})
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
+				w.until("it is ours", time.Second, func() bool { return w.server.Confirmed(id) })
+				w.stop()
+
+				// What the runner was killed in: it had journaled the hand-out, and its answer never came.
+				s, err := spool.Open(w.disk, spool.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				job := w.server.ExecutionOf(id)
+				err = errors.Join(s.HandOut(job, x, 1, time.Now()), s.NotStarted(job), w.engine.Signal(t.Context(), x, msg.SIGKILL))
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.disk = w.disk.Crash(func() bool { return true })
+
+				w.image("plugin", fakes.Plugin{})
+				w.start()
+				then(w)
+				w.completes(id)
+				if got := w.ranIn(id); got == x {
+					t.Errorf("it ran in %s, which had ended", got)
+				}
+				w.until("its log is there", time.Minute, func() bool { log, all := w.logOf(id); return all && strings.HasSuffix(log, "one\n") })
+			})
+		})
+	}
+}
+
 func TestAContainerOfOursThatNobodyKnowsIsRemoved(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		image := w.engine.Load("stray", fake.Image{})

@@ -1,9 +1,11 @@
 package crash
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -30,6 +32,7 @@ const (
 	created       row = "between container create and its record"
 	starting      row = "between container create and start"
 	started       row = "after the start, before that is known"
+	handingOut    row = "after the hand-out is journaled, before its first byte leaves"
 	working       row = "while running"
 	logged        row = "after the server took log bytes, before that is noted"
 	resultWritten row = "after the executor wrote its result"
@@ -43,7 +46,7 @@ const (
 )
 
 // rows are all of them, in a job's order.
-var rows = []row{registering, registered, reserved, taken, confirmed, creating, created, starting, started, working, logged,
+var rows = []row{registering, registered, reserved, taken, confirmed, creating, created, starting, started, handingOut, working, logged,
 	resultWritten, finishing, finished, cleaningUp, clearingAway, removing, atAnyMoment, recovering}
 
 // atRandom are the rows of which nothing is seen from outside, with the longest time from the start to the kill.
@@ -165,6 +168,10 @@ func (t *trap) watchSpool(test *testing.T, dir string) {
 			switch parent := filepath.Dir(e.Name); {
 			case parent == jobs && e.Has(fsnotify.Rename):
 				t.happens(cleaningUp)
+			case parent == jobs && e.Has(fsnotify.Create):
+				_ = watcher.Add(e.Name) // it may be gone already
+			case filepath.Dir(parent) == jobs && filepath.Base(e.Name) == "journal" && e.Has(fsnotify.Write) && isHandedOut(e.Name):
+				t.happens(handingOut)
 			case parent == executors && e.Has(fsnotify.Rename):
 				t.happens(clearingAway)
 			case parent == executors && e.Has(fsnotify.Create):
@@ -175,4 +182,9 @@ func (t *trap) watchSpool(test *testing.T, dir string) {
 		}
 	}()
 	test.Cleanup(func() { rig.Must(test, watcher.Close()); <-done })
+}
+
+func isHandedOut(journal string) bool {
+	steps, _ := os.ReadFile(journal)
+	return bytes.Contains(steps, []byte("handed-out"))
 }
