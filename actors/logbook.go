@@ -281,11 +281,21 @@ func (ch *chapter) next(last time.Time, index int) msg.Position {
 	return msg.Position{Time: last, Count: index + 1}
 }
 
-// close ends a job's log: what the filter holds goes into it, and nothing is added any more. It may be repeated after an
-// error.
+// close ends a job's log: what the filter holds goes into it, and nothing is added any more. Those of the jobs before end
+// first: whoever reads on after a crash would take for theirs what nobody else waits for. It may be repeated after an error.
 func (b *logbook) close(job msg.ExecutionID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	last := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	for _, before := range slices.Clone(b.chapters[:max(0, last)]) {
+		if err := b.end(before.job); err != nil {
+			return err
+		}
+	}
+	return b.end(job)
+}
+
+func (b *logbook) end(job msg.ExecutionID) error {
 	err := b.flush(job)
 	if err == nil {
 		err = b.spool.EndLog(job)

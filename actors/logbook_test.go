@@ -205,6 +205,29 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 	}
 }
 
+func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
+	store, err := spool.Open(memfs.New(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+	begun := time.Now()
+	for n, id := range []msg.ExecutionID{"one", "two", "three"} {
+		if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
+			t.Fatal(err)
+		}
+		book.open(id, begun.Add(time.Duration(n)), nil)
+	}
+	if err := book.close("two"); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[msg.ExecutionID]bool{"one": true, "two": true, "three": false} {
+		if rec, _ := store.Job(id); rec.Log.Ended != want {
+			t.Errorf("the log of job %s has ended: %v", id, rec.Log.Ended)
+		}
+	}
+}
+
 func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.T) {
 	store := shelf{logs: map[msg.ExecutionID]string{}}
 	book := &logbook{spool: store, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
