@@ -51,8 +51,7 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 
 // found goes on from what the engine says of an executor that has lived before.
 func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
-	switch {
-	case m.Err != nil: // absence is never guessed
+	if m.Err != nil { // absence is never guessed
 		e.retry(c, "find", m.Err)
 		return
 	}
@@ -77,9 +76,19 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	}
 	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
 	e.observe(c)
+	e.closeOlder(c)
 	e.obeyNoted(c)
 	if why := e.spent(); why != "" && e.state == settling {
 		e.stop(c, why)
+	}
+}
+
+// closeOlder closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
+func (e *executor) closeOlder(c *shell.Ctx[msg.ToExecutor]) {
+	for _, job := range e.Spool.Jobs() {
+		if job.Executor == e.id && job.Execution != e.record.Job && !job.Log.Ended {
+			e.closeLater(c, job.Execution)
+		}
 	}
 }
 

@@ -256,10 +256,8 @@ func (e *executor) waits(c *shell.Ctx[msg.ToExecutor]) {
 	}
 	e.noteIdle(c)
 	e.dispatcher.Tell(msg.Idle{Executor: e.id, Seq: e.seq, Since: e.record.IdleSince})
-	for _, job := range []msg.ExecutionID{e.record.Before, e.record.Job} { // after a restart the older one may be open too
-		if job != "" {
-			e.closeLater(c, job)
-		}
+	if e.record.Job != "" {
+		e.closeLater(c, e.record.Job)
 	}
 }
 

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,27 @@ func TestAnIdleExecutorRunsTheNextJobAfterARestart(t *testing.T) {
 		w.completes(second)
 		if w.ranIn(first) != w.ranIn(second) {
 			t.Errorf("they ran in %s and %s", w.ranIn(first), w.ranIn(second))
+		}
+	})
+}
+
+func TestTheLogsOfAllQuickJobsBeforeARestartAreCompleteWhileTheirExecutorIsKept(t *testing.T) {
+	config := daemonMode(1)
+	config.Eviction = time.Hour
+	inWorld(t, config, func(w *world) {
+		w.start()
+		var ids []msg.JobID
+		for n := range 5 {
+			ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{fmt.Sprint("job ", n)}, Works: 100 * time.Millisecond}}))
+		}
+		x := w.begins(ids[4])
+		w.restart()
+		for n, id := range ids {
+			w.completes(id)
+			w.until(fmt.Sprintf("the log of job %d is complete", n), time.Minute, func() bool { log, ended := w.logOf(id); return ended && log == fmt.Sprintf("job %d\n", n) })
+		}
+		if w.state(x) != "idle" {
+			t.Errorf("its executor is %s", w.state(x))
 		}
 	})
 }
