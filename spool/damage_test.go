@@ -32,7 +32,7 @@ func eachFile(t *testing.T, files *memfs.FS, dir string, do func(name string, si
 }
 
 // damaged is a copy of a spool in which one file is not as it was.
-func damaged(t *testing.T, files *memfs.FS, name string, harm func(spool.File) error) *memfs.FS {
+func damaged(t testing.TB, files *memfs.FS, name string, harm func(spool.File) error) *memfs.FS {
 	t.Helper()
 	copied := files.Crash(func() bool { return true })
 	f, err := copied.Open(name)

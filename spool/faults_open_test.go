@@ -10,7 +10,7 @@ import (
 )
 
 // full has jobs at every stage, executors, an identity and settings, and what a process leaves that dies at its work.
-func full(t *testing.T, files *memfs.FS) *spool.Spool {
+func full(t testing.TB, files *memfs.FS) *spool.Spool {
 	t.Helper()
 	s, err := reopen(files)
 	ok(t, err)
@@ -123,7 +123,7 @@ func openFailing(t *testing.T, files *memfs.FS, f fault, seen map[string]bool) (
 }
 
 // shown is what the next start sees.
-func shown(t *testing.T, files *memfs.FS) state {
+func shown(t testing.TB, files *memfs.FS) state {
 	t.Helper()
 	s, err := reopen(files)
 	ok(t, err)

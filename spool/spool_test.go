@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -361,6 +362,30 @@ func TestOnlyWhatAnExecutorNeedsIsOpenToOthers(t *testing.T) {
 		ok(t, err)
 		same(t, info.Mode(), want)
 	}
+}
+
+func TestEverythingElseIsForItsOwnerOnlyWhateverTheUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	ok(t, identified(s))
+	withJob(t, s)
+	ok(t, s.Save(spool.Server, []byte("1")))
+	ok(t, s.Add(offer("refused")))
+	ok(t, s.Reject("refused", "410"))
+	ok(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || name == dir {
+			return err
+		}
+		if path, _ := filepath.Rel(dir, name); filepath.Dir(path) == "executors/ex1" && e.IsDir() {
+			return fs.SkipDir // what the executor reads and writes, behind a directory that is not
+		}
+		info, err := e.Info()
+		if perm := info.Mode().Perm(); err == nil && perm != 0o600 && !(e.IsDir() && perm == 0o700) {
+			t.Errorf("%s is %v", name, info.Mode())
+		}
+		return err
+	}))
 }
 
 func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
