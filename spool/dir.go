@@ -132,6 +132,8 @@ func (d *dir) Close() error {
 
 type file struct{ *os.File }
 
+func (f file) Allocate(size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }
+
 func (f file) Size() (int64, error) {
 	st, err := f.Stat()
 	if err != nil {

@@ -15,6 +15,7 @@
 //	                     out/             the only place that the plugin writes to
 //	                     sa/, …           what it reads
 //	corrupt/ rejected/   kept for a person
+//	reserve              space for steps and results when the disk is full
 //	tmp/                 being made or deleted; emptied by Open
 //
 // A record is a line: CRC-32C in eight hex digits, a blank, JSON. A file with a body has such a line as its head, with length

@@ -190,7 +190,7 @@ func (s *Spool) writeExecutor(e *executor, rec msg.ExecutorRecord) error {
 		return err
 	}
 	if e.file.end < compactFrom {
-		return e.file.put(s, e.file.end, line, false)
+		return s.mustFit(func() error { return e.file.put(s, e.file.end, line, false) })
 	}
 	if err := s.replace(e.file.name, line); err != nil {
 		return err

@@ -43,6 +43,8 @@ type File interface {
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
+	// Allocate makes the file so long, and takes all the space that writing to it needs.
+	Allocate(size int64) error
 	Sync() error
 }
 

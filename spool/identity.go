@@ -85,7 +85,7 @@ func (s *Spool) repair(name string, v value, cause error) error {
 
 // Save keeps a setting, JSON. It is durable on return.
 func (s *Spool) Save(name Setting, v []byte) error {
-	if err := s.saveValue(string(name)+".json", v); err != nil {
+	if err := s.mustFit(func() error { return s.saveValue(string(name)+".json", v) }); err != nil {
 		return fmt.Errorf("save the %s setting: %w", name, err)
 	}
 	return nil

@@ -35,13 +35,23 @@ func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = s.edit(path.Join(j.dir, resultFile), func(f File) error {
+	if err := s.mustFit(func() error { return s.writeResult(j, head, r.Body) }); err != nil {
+		return false, fmt.Errorf("store the result of job %q: %w", id, err)
+	}
+	attach(&rec, r.ExitCode)
+	s.publish(j, rec)
+	return true, nil
+}
+
+// writeResult leaves nothing of an attempt that goes wrong.
+func (s *Spool) writeResult(j *job, head, body []byte) error {
+	return s.edit(path.Join(j.dir, resultFile), func(f File) error {
 		size, err := f.Size()
-		if err == nil && size > 0 { // of an attempt that went wrong
+		if err == nil && size > 0 { // which could not be taken back
 			err = f.Truncate(0)
 		}
 		if err == nil {
-			err = write(f, head, r.Body)
+			err = write(f, head, body)
 		}
 		if err == nil {
 			err = f.Sync()
@@ -51,12 +61,6 @@ func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return false, fmt.Errorf("store the result of job %q: %w", id, err)
-	}
-	attach(&rec, r.ExitCode)
-	s.publish(j, rec)
-	return true, nil
 }
 
 // Result returns the body of the stored result, nil without one.

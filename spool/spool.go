@@ -40,6 +40,8 @@ var (
 type Options struct {
 	// LowWater is how many bytes must stay free for results and logs when a job is taken. Zero: as many as there are.
 	LowWater uint64
+	// Reserve is how many bytes are taken beforehand, for steps and results when the disk is full all the same.
+	Reserve uint64
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -62,6 +64,9 @@ type Spool struct {
 	// Written by Open only.
 	problems []Problem
 
+	reserve  sync.Mutex // guards reserved
+	reserved bool       // there is a reserve
+
 	mu        sync.Mutex // guards the maps and the records in them; never held during IO
 	jobs      map[msg.ExecutionID]*job
 	executors map[msg.ExecutorID]*executor
@@ -81,7 +86,7 @@ func Open(files FS, opts Options) (*Spool, error) {
 		jobs:      make(map[msg.ExecutionID]*job),
 		executors: make(map[msg.ExecutorID]*executor),
 	}
-	for _, step := range []func() error{s.lock, s.layOut, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
+	for _, step := range []func() error{s.lock, s.layOut, s.loadReserve, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("open the spool in %s: %w", files.Path("."), err)
 		}
@@ -102,15 +107,15 @@ func (s *Spool) Close() error {
 func (s *Spool) Problems() []Problem { return slices.Clone(s.problems) }
 
 // Room is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
-// for the results and logs of the jobs that are here.
+// for the results and logs of the jobs that are here. Room takes the reserve anew that was spent.
 func (s *Spool) Room() error {
 	free, err := s.fs.Free()
 	if err != nil {
 		return fmt.Errorf("ask for free space: %w", err)
 	}
-	if free < s.opts.LowWater {
+	if want := s.opts.LowWater + s.takeReserve(free); free < want {
 		return fmt.Errorf("%w in %s: %d bytes, and jobs are taken from %d on; make space, results and logs need it too",
-			ErrLowSpace, s.fs.Path("."), free, s.opts.LowWater)
+			ErrLowSpace, s.fs.Path("."), free, want)
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func (s *Spool) write(j *job, rec msg.JobRecord, st step) (msg.JobRecord, error)
 	if err := apply(&rec, st); err != nil {
 		return before, err
 	}
-	if err := j.journal.put(s, j.journal.safe, line, st.durable()); err != nil {
+	if err := s.mustFit(func() error { return j.journal.put(s, j.journal.safe, line, st.durable()) }); err != nil {
 		return before, fmt.Errorf("journal %s of job %q: %w", st.Step, rec.Execution, err)
 	}
 	j.unsynced = steps

@@ -67,7 +67,8 @@ func (d *daemon) openSpool(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the state directory: %w", err)
 	}
-	if d.spool, err = spool.Open(files, spool.Options{LowWater: uint64(d.config.Self.LowWater)}); err != nil {
+	lowWater := uint64(d.config.Self.LowWater)
+	if d.spool, err = spool.Open(files, spool.Options{LowWater: lowWater, Reserve: lowWater / 4}); err != nil {
 		return errors.Join(err, files.Close())
 	}
 	return nil

@@ -109,14 +109,24 @@ func (m *FS) Crash(survives func() bool) *FS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	chosen, _ := m.choose(func(change) bool { return survives() })
-	return &FS{Space: m.Space, root: m.root.crash(chosen, survives)}
+	after := &FS{Space: m.Space, root: m.root.crash(chosen, survives)}
+	after.pay(after.root.takesAll() - m.root.takesAll())
+	return after
+}
+
+func (n *node) takesAll() int64 {
+	all := n.takes()
+	for _, below := range n.names {
+		all += below.takesAll()
+	}
+	return all
 }
 
 // crash copies what is left of a node and of all below it.
 func (n *node) crash(chosen []change, survives func() bool) *node {
 	content := n.crashContent(survives)
 	left := newDir(n.perm)
-	left.dir, left.content, left.safeContent = n.dir, content, bytes.Clone(content)
+	left.dir, left.content, left.safeContent, left.allocated = n.dir, content, bytes.Clone(content), n.allocated
 	names := maps.Clone(n.safeNames)
 	for _, c := range chosen {
 		for _, l := range c {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"runnerd/spool"
@@ -43,7 +44,7 @@ type FS struct {
 	Before func(Op) error
 	// BeforeRead is asked ahead of each operation that only looks.
 	BeforeRead func(Op) error
-	// Space is what Free answers. New: more than anybody needs.
+	// Space is how many bytes are left, for contents only. New: math.MaxUint64, which never gets less.
 	Space uint64
 
 	mu      sync.Mutex
@@ -63,6 +64,7 @@ type node struct {
 	safeNames map[string]*node // as a crash leaves them
 
 	content     []byte
+	allocated   int64 // bytes that writing does not need to ask for
 	safeContent []byte
 	pending     []edit // from the one to the other, in order
 }
@@ -241,7 +243,8 @@ func (m *FS) Rename(from, to string) error {
 	if n == nil {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
 	}
-	if there := m.find(to); there != nil && len(there.names) > 0 {
+	there := m.find(to)
+	if there != nil && len(there.names) > 0 {
 		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
 	}
 	gone, err := m.entry("rename", from, nil)
@@ -253,6 +256,9 @@ func (m *FS) Rename(from, to string) error {
 		return err
 	}
 	m.change(gone, made)
+	if there != nil {
+		m.pay(-there.takes())
+	}
 	return nil
 }
 
@@ -268,6 +274,7 @@ func (m *FS) RemoveAll(name string) error {
 	}
 	m.empty(n)
 	m.change(link{m.find(path.Dir(name)), path.Base(name), nil})
+	m.pay(-n.takes())
 	return nil
 }
 
@@ -275,6 +282,7 @@ func (m *FS) RemoveAll(name string) error {
 func (m *FS) empty(dir *node) {
 	for _, name := range slices.Sorted(maps.Keys(dir.names)) {
 		m.empty(dir.names[name])
+		m.pay(-dir.names[name].takes())
 		m.change(link{dir, name, nil})
 	}
 }
@@ -318,10 +326,47 @@ func (h *handle) WriteAt(p []byte, at int64) (n int, err error) {
 	} else if fault, ok := errors.AsType[*Fault](err); ok {
 		n = min(fault.Written, len(p))
 	}
+	if room := h.room(at); int64(n) > room {
+		n, err = int(room), &fs.PathError{Op: "write", Path: h.name, Err: syscall.ENOSPC}
+	}
 	if n > 0 || err == nil {
 		h.edit(edit{at: at, data: append([]byte{}, p[:n]...)})
 	}
 	return n, err
+}
+
+// room is how many bytes can be written at a place. It is called with mu held.
+func (h *handle) room(at int64) int64 {
+	if h.fs.Space > math.MaxInt64/2 {
+		return math.MaxInt64
+	}
+	return max(0, h.node.takes()+int64(h.fs.Space)-at)
+}
+
+// takes is how much space a node has.
+func (n *node) takes() int64 { return max(n.allocated, int64(len(n.content))) }
+
+// pay is called with mu held.
+func (m *FS) pay(bytes int64) {
+	if m.Space != math.MaxUint64 {
+		m.Space -= uint64(bytes) // which may be less than none
+	}
+}
+
+// Allocate makes no zeros: nobody reads them.
+func (h *handle) Allocate(size int64) error {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	if err := h.fs.before("allocate", h.name); err != nil {
+		return err
+	}
+	if size > h.room(0) {
+		return &fs.PathError{Op: "allocate", Path: h.name, Err: syscall.ENOSPC}
+	}
+	had := h.node.takes()
+	h.node.allocated = size
+	h.fs.pay(h.node.takes() - had)
+	return nil
 }
 
 func (h *handle) Truncate(size int64) error {
@@ -336,8 +381,10 @@ func (h *handle) Truncate(size int64) error {
 
 // edit is called with mu held.
 func (h *handle) edit(e edit) {
+	had := h.node.takes()
 	h.node.content = e.apply(h.node.content)
 	h.node.pending = append(h.node.pending, e)
+	h.fs.pay(h.node.takes() - had)
 }
 
 func (e edit) apply(content []byte) []byte {
@@ -355,7 +402,7 @@ func (e edit) apply(content []byte) []byte {
 func (h *handle) Size() (int64, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	return int64(len(h.node.content)), h.fs.beforeRead("size", h.name)
+	return h.node.takes(), h.fs.beforeRead("size", h.name)
 }
 
 func (h *handle) Close() error { return nil }

@@ -163,7 +163,7 @@ func TestBelowTheLowWaterMarkNoJobIsReserved(t *testing.T) {
 			t.Errorf("%d reserves", n)
 		}
 		w.stop()
-		w.disk.Space = 1000
+		w.disk.Space = 1 << 20
 		w.start()
 		w.completes(id)
 	})

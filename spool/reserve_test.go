@@ -1,0 +1,121 @@
+package spool_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	msg "runnerd/messages"
+	"runnerd/spool"
+	"runnerd/spool/memfs"
+)
+
+const (
+	lowWater = 64 << 10
+	reserve  = 128 << 10
+)
+
+func openWithReserve(t *testing.T, files spool.FS) *spool.Spool {
+	t.Helper()
+	s, err := spool.Open(files, spool.Options{LowWater: lowWater, Reserve: reserve})
+	ok(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
+	for name, c := range map[string]func(t *testing.T) (files func() spool.FS, fill, clear func()){
+		"in memory": func(*testing.T) (func() spool.FS, func(), func()) {
+			files := memfs.New()
+			files.Space = 1 << 20
+			return func() spool.FS { return files }, func() { files.Space = 0 }, func() { files.Space = 1 << 20 }
+		},
+		"a real one": func(t *testing.T) (func() spool.FS, func(), func()) {
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skip("a small file system cannot be mounted: ", err)
+			}
+			t.Cleanup(func() { ok(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+			files := func() spool.FS {
+				files, err := spool.Dir(filepath.Join(dir, "spool"))
+				ok(t, err)
+				return files
+			}
+			others := filepath.Join(dir, "others")
+			fill := func() {
+				f, err := os.Create(others)
+				ok(t, err)
+				for err == nil {
+					_, err = f.Write(make([]byte, 4096))
+				}
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Fatal(err)
+				}
+				ok(t, f.Close())
+			}
+			return files, fill, func() { ok(t, os.Remove(others)) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, fill, clear := c(t)
+			s := withJob(t, openWithReserve(t, files()))
+			ok(t, s.Add(offer("second")))
+			fill()
+
+			if err := s.Add(offer("third")); !errors.Is(err, spool.ErrLowSpace) {
+				t.Fatalf("a job is taken: %v", err)
+			}
+			if err := s.AppendLog(execution, []byte(strings.Repeat("x", 20<<10)), msg.Position{Time: noon, Count: 1}); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("a log takes what is meant for results: %v", err)
+			}
+			body := strings.Repeat("r", 50<<10)
+			same(t, stored(t, s, body), true)
+			ok(t, s.Abort("second", "enough"))
+			if err := s.Room(); !errors.Is(err, spool.ErrLowSpace) {
+				t.Fatalf("there is room: %v", err)
+			}
+
+			clear() // and the reserve is taken again
+			ok(t, s.Room())
+			fill()
+			_, err := s.StoreResult("second", msg.Result{Body: []byte(body)})
+			ok(t, err)
+			ok(t, s.Close())
+			s = openWithReserve(t, files())
+			for _, id := range []msg.ExecutionID{execution, "second"} {
+				got, err := s.Result(id)
+				ok(t, err)
+				same(t, len(got), len(body))
+			}
+			same(t, len(s.Problems()), 0)
+		})
+	}
+}
+
+func TestAReserveIsKeptOverAReturnAndNeverInTheWayOfOne(t *testing.T) {
+	files := memfs.New()
+	files.Space = 1 << 20
+	s := openWithReserve(t, files)
+	left := files.Space
+	for range 3 {
+		ok(t, s.Close())
+		s = openWithReserve(t, files)
+		same(t, files.Space, left)
+	}
+	files.Space = 0
+	ok(t, s.Close())
+	s = openWithReserve(t, files)
+	ok(t, s.Save(spool.Gateway, []byte(`{"port":1}`)))
+	for space, room := range map[uint64]bool{100: false, lowWater + 100: false, lowWater + reserve - 1: false, lowWater + reserve + 100: true} {
+		files := memfs.New()
+		files.Space = space
+		if err := openWithReserve(t, files).Room(); room != (err == nil) {
+			t.Errorf("with %d bytes: %v", space, err)
+		}
+	}
+}
