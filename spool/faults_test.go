@@ -38,6 +38,7 @@ var (
 	executor  = func(s *spool.Spool) error {
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 	}
+	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution) }
 	handedOut = func(s *spool.Spool) error { return s.HandOut(execution, ex1, 3, noon) }
 	failed    = func(s *spool.Spool) error {
 		_, err := s.End(execution, msg.Ending{Outcome: msg.Failed, Message: "no image"})
@@ -90,9 +91,10 @@ var verbs = map[string]verb{
 	"a log ends":                      {does: "EndLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.EndLog(execution) }},
 	"a finish is accepted":            {does: "Finish", before: after(failed), do: func(s *spool.Spool) error { return s.Finish(execution) }, soft: true},
 	"a job is handed out":             {does: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},
-	"a job is handed out once more":   {does: "HandOut", before: after(func(s *spool.Spool) error { return s.NotStarted(execution) }), do: handedOut},
+	"a job is handed out once more":   {does: "HandOut", before: after(unstarted), do: handedOut},
 	"a job is handed out to a record that is written anew": {does: "HandOut", before: steps(bystander, added, executor, grown), do: handedOut},
-	"a job is proven not to have begun":                    {does: "NotStarted", before: after(), do: func(s *spool.Spool) error { return s.NotStarted(execution) }},
+	"a job is proven not to have begun":                    {does: "NotStarted", before: after(), do: unstarted},
+	"a job may go to another executor":                     {does: "TakeBack", before: after(unstarted), do: func(s *spool.Spool) error { return s.TakeBack(execution) }},
 	"a result is stored":                                   {does: "StoreResult", before: after(), do: completed},
 	"the log begins":                                       {does: "AppendLog", before: after(), do: logged(1)},
 	"the log goes on":                                      {does: "AppendLog", before: after(logged(1), logged(2)), do: logged(3)},
