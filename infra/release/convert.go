@@ -124,7 +124,11 @@ func fromPhases(phases []msg.Phase) api.Phases {
 func toStopOrders(o api.Orders) []msg.StopOrder {
 	var orders []msg.StopOrder
 	for _, a := range o.Abort {
-		orders = append(orders, msg.StopOrder{ID: msg.JobID(a.JobID), Execution: msg.ExecutionID(a.ExecutionID), Reason: a.Reason})
+		orders = append(orders, toStopOrder(a))
 	}
 	return orders
+}
+
+func toStopOrder(a api.AbortJobEvent) msg.StopOrder {
+	return msg.StopOrder{ID: msg.JobID(a.JobID), Execution: msg.ExecutionID(a.ExecutionID), Reason: a.Reason}
 }

@@ -1,0 +1,159 @@
+package release_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"runnerd/infra/devserver"
+	"runnerd/infra/release"
+	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+)
+
+type seen struct {
+	id    string
+	event msg.Event
+}
+
+// listen collects events until there are as many, or the channel ends.
+func listen(t *testing.T, c *release.Client, after string, n int) ([]seen, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	enough := errors.New("enough")
+	var got []seen
+	err := c.Events(ctx, after, func(id string, e msg.Event) error {
+		if got = append(got, seen{id, e}); len(got) == n {
+			return enough
+		}
+		return nil
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return got, err
+}
+
+const aJob = `{"jobId":"j","executionId":"e","kind":"script","taskId":"t","taskType":"a.B","image":"i","input":"aW4=","sessionKey":"a2V5"}`
+
+func stream(text string) http.HandlerFunc { return says(200, "text/event-stream", text) }
+
+func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
+	text := "id: 8\nevent: Ping\ndata: {}\n\n" +
+		": a comment\n\n" +
+		"id: 9\nevent: Configure\ndata: {\"config\":{\"revision\":4,\"enabled\":false,\"capacity\":3,\"evictionSeconds\":0}}\n\n" +
+		"id: 10\nevent: Configure\ndata: {\"config\":{}}\n\n" +
+		"id: 11\nevent: Explode\ndata: {}\n\n" +
+		"id: 12\nevent: ExecuteScript\ndata: {\"job\":\ndata: " + aJob + "}\n\n" +
+		"id: 13\nevent: AbortJob\ndata: {\"jobId\":\"j\",\"executionId\":\"e\",\"reason\":\"r\"}\n\n" +
+		"event: Enable\ndata: {}\n\n" +
+		"id: 15\nevent: Disable\ndata: {}\n\nid: 16\nevent: Delete\ndata: {}\n\n" +
+		"id: 17\nevent: Ping\nda"
+	var asked http.Header
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Header.Clone()
+		stream(text)(w, r)
+	})
+	got, err := listen(t, registeredClient(t, s.URL), "7", -1)
+	want := []seen{
+		{"8", msg.Ping{}},
+		{"9", msg.Configure{Config: msg.Config{Revision: 4, Capacity: 3}}},
+		{"12", msg.ExecuteScript{Offer: msg.Offer{
+			Job:   msg.Job{ID: "j", Execution: "e", Kind: msg.Script, TaskID: "t", TaskType: "a.B", Image: "i"},
+			Input: "aW4=", SessionKey: []byte("key")}}},
+		{"13", msg.StopJob{Order: msg.StopOrder{ID: "j", Execution: "e", Reason: "r"}}},
+		{"13", msg.Enable{}}, {"15", msg.Disable{}}, {"16", msg.Delete{}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(seen{})); diff != "" {
+		t.Error(diff)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a frame that is cut ends it with %v", err)
+	}
+	if asked.Get("Last-Event-ID") != "7" || asked.Get("Authorization") != "Bearer access" {
+		t.Errorf("asked with %v", asked)
+	}
+}
+
+func TestWhatIsNoChannelOfEventsIsSaidToBeNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		says   string
+	}{
+		"a page":            {says(200, "text/html", "<html>sign in</html>"), "text/event-stream was expected"},
+		"a forgotten token": {says(401, "application/problem+json", `{"title":"no","status":401}`), "the server answers 401"},
+		"an event without end": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for piece := strings.Repeat("x", 1<<20); ; {
+				if _, err := io.WriteString(w, piece); err != nil {
+					return
+				}
+			}
+		}, "larger than is taken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := listen(t, registeredClient(t, server(t, c.answer).URL), "", 1)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("it ends with %v", err)
+			}
+		})
+	}
+}
+
+func TestTheEventsOfTheDevelopmentServerArrive(t *testing.T) {
+	server, err := devserver.New(devserver.Options{Token: "token", Log: zerolog.Nop(), PingEvery: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	front := httptest.NewServer(server.Handler())
+	defer front.Close()
+	identity, err := seal.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := release.New(release.Options{URL: front.URL, Token: "token", Name: "n", UUID: identity.UUID(), Version: "1", PublicKey: identity.PublicKey(),
+		Capabilities: []string{"remote-script"}, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registration, err := c.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Configure(registration.RunnerID, func(c *api.Config) { c.Capacity = 7 }); err != nil {
+		t.Fatal(err)
+	}
+	id, err := server.Submit(devserver.TaskRequest{TaskType: "a.B", Image: "i", Kind: api.KindScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var configured, offered, pinged bool
+	got, err := listen(t, c, registration.LastEventID, 6)
+	for _, s := range got {
+		switch e := s.event.(type) {
+		case msg.Configure:
+			configured = e.Config.Capacity == 7 && e.Config.Revision == registration.Config.Revision+1
+		case msg.ExecuteScript:
+			offered = string(e.Offer.ID) == id && e.Offer.Kind == msg.Script
+		case msg.Ping:
+			pinged = true
+		case msg.Enable, msg.Disable, msg.Delete, msg.StopJob:
+			t.Errorf("nobody asked for %+v", e)
+		}
+	}
+	if err != nil || !configured || !offered || !pinged {
+		t.Errorf("%v; seen: %s", err, fmt.Sprintf("%+v", got))
+	}
+}
