@@ -71,7 +71,7 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 		x.job = nil
 	}
 	if !d.recorded(x.id) && (onItsWay || !open) { // not made yet, or cleared away
-		d.release(x)
+		d.release(c, x)
 		d.bury(c, x) // its door may be open
 		return
 	}
@@ -92,7 +92,7 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 func (d *dispatcher) open(c *shell.Ctx[msg.ToDispatcher], x *member) bool {
 	rec, ok := d.Spool.Job(x.jobID())
 	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
-		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Reason: rec.Abort})
+		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Ending: rec.Ending})
 	}
 	return ok && rec.Stage < msg.Ended
 }

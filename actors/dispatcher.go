@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,6 +12,10 @@ import (
 )
 
 const (
+	// remoteScript is the capability to run scripts.
+	remoteScript = "remote-script"
+	// mostScripts bounds the scripts that wait: a person waits for each, and not for long.
+	mostScripts = 100
 	// abortsKept is how long an abort waits for a job that it may have overtaken.
 	abortsKept = 2 * time.Minute
 	// poisonAfter is how many actors may panic on one job before it is failed and the others go on.
@@ -35,21 +40,23 @@ type dispatcher struct {
 	members  map[msg.ExecutorID]*member
 	waiting  map[msg.ExecutionID]waiting
 	arrivals uint64
-	aborts   map[msg.ExecutionID]string // that came before their jobs
-	wanted   msg.Receiver[msg.ToPoller] // waits for room; nil: nobody
-	drained  func()                     // not nil: draining
+	ends     map[msg.ExecutionID]msg.Ending // of jobs that must not run: aborted before they came, or being ended
+	wanted   msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
+	drained  func()                         // not nil: draining
+	abortAll string                         // why no job may go on; empty: they may
 }
 
 // waiting is a job without an executor.
 type waiting struct {
 	waitingJob
-	job msg.Job
+	job   msg.Job
+	abort string // why it is to end; told to its executor
 }
 
 func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
 	d.members = map[msg.ExecutorID]*member{}
 	d.waiting = map[msg.ExecutionID]waiting{}
-	d.aborts = map[msg.ExecutionID]string{}
+	d.ends = map[msg.ExecutionID]msg.Ending{}
 }
 
 func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
@@ -73,7 +80,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		c.About(string(m.Execution))
 		d.abort(c, m)
 	case msg.AbortForgotten:
-		delete(d.aborts, m.Execution)
+		delete(d.ends, m.Execution)
 	case msg.EndWaiting:
 		c.About(string(m.Job.Execution))
 		d.endWaiting(c, m)
@@ -81,6 +88,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.waitingEnded(c, m)
 	case msg.DrainDispatch:
 		d.drained, d.wanted = m.Done, nil
+		d.abortAllFor(c, m.Abort)
 	case msg.PoolWanted:
 		m.Reply(d.picture())
 	case msg.Idle:
@@ -118,12 +126,8 @@ func (d *dispatcher) admit(c *shell.Ctx[msg.ToDispatcher], job msg.Job) {
 	if !there || rec.Stage >= msg.HandedOut || waits || d.memberOf(job.Execution) != nil {
 		return
 	}
-	reason := rec.Abort
-	if early, ok := d.aborts[job.Execution]; ok {
-		reason = early
-	}
-	if reason != "" {
-		d.endWaiting(c, msg.EndWaiting{Job: job, Reason: reason})
+	if ending := d.endingOf(rec); ending.Outcome != "" {
+		d.endWaiting(c, msg.EndWaiting{Job: job, Ending: ending})
 		return
 	}
 	d.waiting[job.Execution] = d.arrival(job)
@@ -135,26 +139,64 @@ func (d *dispatcher) arrival(job msg.Job) waiting {
 		id: job.Execution, key: d.config.KeyOf(job), kind: job.Kind, priority: job.Priority, order: d.arrivals}}
 }
 
+// endingOf is the ending of a job that must not run.
+func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
+	switch early := d.ends[rec.Execution]; {
+	case early.Outcome != "":
+		return early
+	case rec.Abort != "":
+		return abortedBefore(rec.Abort)
+	case d.abortAll != "":
+		return abortedBefore(d.abortAll)
+	case rec.Kind == msg.Script:
+		return d.refuseScript()
+	}
+	return msg.Ending{}
+}
+
+func abortedBefore(reason string) msg.Ending {
+	return msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + reason}
+}
+
+// refuseScript is the ending of a script that is not taken; empty: it is.
+func (d *dispatcher) refuseScript() msg.Ending {
+	waiting := 0
+	for _, w := range d.waiting {
+		if w.kind == msg.Script {
+			waiting++
+		}
+	}
+	switch {
+	case !slices.Contains(d.config.Capabilities, remoteScript):
+		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("this runner runs no scripts: it has the capabilities %v, and not %s. "+
+			"Choose another runner, or give this one the capability", d.config.Capabilities, remoteScript)}
+	case waiting >= mostScripts:
+		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("%d scripts wait for this runner already: try again later, or raise its capacity", waiting)}
+	}
+	return msg.Ending{}
+}
+
 func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	if w, ok := d.waiting[m.Execution]; ok {
 		delete(d.waiting, m.Execution)
-		d.endWaiting(c, msg.EndWaiting{Job: w.job, Reason: m.Reason})
+		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(m.Reason)})
 	} else if x := d.memberOf(m.Execution); x != nil {
+		x.job.abort = m.Reason
 		d.noteAbort(c, m)
 		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
-	} else if _, there := d.Spool.Job(m.Execution); !there || d.aborts[m.Execution] == "" {
-		d.aborts[m.Execution] = m.Reason
+	} else if _, ends := d.ends[m.Execution]; !ends {
+		d.ends[m.Execution] = abortedBefore(m.Reason)
 		c.After("abort "+string(m.Execution), abortsKept, msg.AbortForgotten{Execution: m.Execution})
 	}
 }
 
-// endWaiting keeps the reason until the job has its ending: should the poller tell the job again meanwhile, it must not run.
+// endWaiting keeps the ending until the job has it: should the poller tell the job again meanwhile, it must not run.
 func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], m msg.EndWaiting) {
 	spool, id := d.Spool, m.Job.Execution
-	d.aborts[id] = m.Reason
-	c.Go("abort "+string(id), func(context.Context) msg.ToDispatcher {
-		err := end(spool, id, msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + m.Reason})
-		return msg.WaitingJobEnded{EndWaiting: m, Err: err}
+	c.Cancel("abort " + string(id))
+	d.ends[id] = m.Ending
+	c.Go("end "+string(id), func(context.Context) msg.ToDispatcher {
+		return msg.WaitingJobEnded{EndWaiting: m, Err: end(spool, id, m.Ending)}
 	})
 }
 
@@ -166,7 +208,7 @@ func (d *dispatcher) waitingEnded(c *shell.Ctx[msg.ToDispatcher], m msg.WaitingJ
 		c.After("end "+string(m.Job.Execution), wait, m.EndWaiting)
 		return
 	}
-	delete(d.aborts, m.Job.Execution)
+	delete(d.ends, m.Job.Execution)
 	d.reporter.Tell(msg.Report{Execution: m.Job.Execution})
 }
 
@@ -235,6 +277,21 @@ func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
 	}
 }
 
+// abortAllFor aborts what is there and what still comes; without a reason nothing.
+func (d *dispatcher) abortAllFor(c *shell.Ctx[msg.ToDispatcher], reason string) {
+	if d.abortAll = reason; reason == "" {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.waiting)) {
+		d.abort(c, msg.Abort{Execution: id, Reason: reason})
+	}
+	for _, x := range d.inOrder() {
+		if x.job != nil {
+			d.abort(c, msg.Abort{ID: x.job.job.ID, Execution: x.jobID(), Reason: reason})
+		}
+	}
+}
+
 func (d *dispatcher) configure(c *shell.Ctx[msg.ToDispatcher], config msg.Config) {
 	if config.Revision < d.config.Revision {
 		return
@@ -242,7 +299,7 @@ func (d *dispatcher) configure(c *shell.Ctx[msg.ToDispatcher], config msg.Config
 	d.config = config
 	for _, x := range d.inOrder() {
 		if x.state == slotIdle {
-			d.armEviction(c, x)
+			d.keepWarm(c, x)
 		}
 	}
 }

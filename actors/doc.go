@@ -8,10 +8,10 @@
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
 //	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _end; life.go, logbook.go
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
+//	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
 //
-// They start in this order, and each later one may rely on the earlier. The control channel (sse) will stand between recovery
-// and poller.
+// They start in this order, and each later one may rely on the earlier.
 //
 // # A job, from offer to report
 //
@@ -32,6 +32,18 @@
 //
 //	dispatcher  eviction timer                                         → executor   Retire: killed, removed, Gone
 //
+// # What the server says
+//
+//	server      Ping, Enable, Disable, Configure, Delete, ExecuteScript, AbortJob → sse → runner ServerSaid
+//	runner      configuration: kept, → dispatcher Configured, opens or closes the poller
+//	            script: sse has stored it, → poller ScriptStored, confirmed and handed over like a task, and run before tasks
+//	            abort: → dispatcher Abort; the heartbeat's answer brings it too, should the channel be silent
+//	            delete: → dispatcher DrainDispatch with the reason, then Unregister, then Program.Deleted
+//
+// An event counts once what it brings is in the spool; after a crash the server says again what it has said since the
+// registration. A channel that is silent for 30 s is opened anew; if that does not help the runner is offline: no new jobs, those
+// that run go on, and it registers again. A script's log goes to the runner's own.
+//
 // What each of them says to whom is in package messages, a file for each conversation.
 //
 // # What survives a restart
@@ -42,6 +54,7 @@
 //	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
 //	executor    its record, its job's stage, its container's state, its door: unborn → running or settling
 //	recovery    the driver's list and the spool: plan
+//	sse         nothing: the runner says after which event it goes on
 //	poller      reserved jobs are confirmed again, confirmed ones told again
 //
 // # Supervision

@@ -264,6 +264,10 @@ func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
 		e.readLogs(c)
 	case "wait":
 		e.wait(c)
+	case "hand-out":
+		if e.held && e.job != nil && !e.job.given && !e.job.giving && e.job.verdict == nil {
+			e.give(c)
+		}
 	case "ending":
 		if e.job != nil && e.job.verdict != nil { // else a result came first, and maybe the next job
 			e.conclude(c, *e.job.verdict)

@@ -68,6 +68,7 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 			e.enter(c, starting)
 		}
 		e.launch(c, nil)
+		e.obeyNoted(c)
 		return
 	case e.job != nil && e.job.given:
 		e.enter(c, running)
@@ -94,7 +95,7 @@ func (e *executor) closeOlder(c *shell.Ctx[msg.ToExecutor]) {
 
 // obeyNoted carries out an abort that came while nobody was here.
 func (e *executor) obeyNoted(c *shell.Ctx[msg.ToExecutor]) {
-	if e.job == nil || !e.job.given {
+	if e.job == nil {
 		return
 	}
 	rec, _ := e.Spool.Job(e.job.job.Execution)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -94,9 +95,13 @@ func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
 		e.abort(c, msg.AbortJob{Execution: m.Execution, Reason: e.job.abort})
 	case e.record.Jobs > 0:
 		e.stop(c, fmt.Sprintf("it did not take its job: %v", m.Err))
-	case e.held || e.record.Mode == msg.Files:
+	case errors.Is(m.Err, msg.ErrNotHeld) && e.record.Mode != msg.Files:
+		if e.held { // its loss was not heard of yet, or another one has come since
+			e.retry(c, "hand-out", m.Err)
+		} // else another one comes, or the limit of the pick-up
+	default:
 		e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("the job cannot be handed out: %v", m.Err)})
-	} // else its first GET was lost: another one comes, or the limit of the pick-up
+	}
 }
 
 // hasJob: from here on the job is this executor's and nobody else's.
@@ -315,7 +320,7 @@ func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
 func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {
 	switch {
 	case e.job == nil || e.job.job.Execution != m.Execution || e.job.verdict != nil:
-	case e.job.giving, e.state == unborn && e.job.given: // whether it is out, or how it fares, will be known in a moment
+	case e.job.giving, e.state == unborn: // whether it is out, or how it fares, will be known in a moment
 		e.job.abort = m.Reason
 	default:
 		e.conclude(c, msg.Ending{Outcome: msg.Aborted, Message: "aborted: " + m.Reason})

@@ -20,7 +20,8 @@ const (
 )
 
 // poller asks for jobs while there is room, one long poll at a time, puts each into the spool, confirms it, and hands it
-// over. What is reserved and not handed out is its own: when it starts it goes on with all of that in the spool.
+// over; scripts come to it from the control channel, stored. What is reserved and not handed out is its own: when it starts it
+// goes on with all of that in the spool.
 type poller struct {
 	release    Release
 	spool      Spool
@@ -40,6 +41,7 @@ type poller struct {
 // taking is a job on its way from the offer to the dispatcher.
 type taking struct {
 	job      msg.Job
+	paused   bool // a script, while the intake is closed
 	failures int
 }
 
@@ -48,8 +50,7 @@ func (p *poller) Start(c *shell.Ctx[msg.ToPoller]) {
 	for _, rec := range p.spool.Jobs() {
 		switch rec.Stage {
 		case msg.Reserved:
-			p.pending[rec.Execution] = &taking{job: rec.Job}
-			p.confirm(c, rec.Job)
+			p.goOn(c, rec.Job)
 		case msg.Confirmed:
 			p.dispatcher.Tell(msg.JobConfirmed{Job: rec.Job})
 		case msg.HandedOut, msg.Ended, msg.Finished: // the executor's, or the reporter's
@@ -61,6 +62,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 	switch m := m.(type) {
 	case msg.IntakeOpened:
 		p.open = true
+		p.resume(c)
 		p.ask(c)
 	case msg.IntakeClosed:
 		p.open = false
@@ -69,6 +71,11 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 		p.reserve(c, m.N-p.unheard)
 	case msg.JobsReserved:
 		p.reserved(c, m)
+	case msg.ScriptStored:
+		c.About(string(m.Job.Execution))
+		if rec, ok := p.spool.Job(m.Job.Execution); ok && rec.Stage == msg.Reserved && p.pending[m.Job.Execution] == nil {
+			p.goOn(c, m.Job)
+		}
 	case msg.ReserveDue:
 		p.asking = false
 		p.ask(c)
@@ -78,6 +85,24 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 	case msg.ConfirmDue:
 		c.About(string(m.Execution))
 		if t := p.pending[m.Execution]; t != nil {
+			p.confirm(c, t.job)
+		}
+	}
+}
+
+// goOn confirms a job that is in the spool; a script waits while the intake is closed.
+func (p *poller) goOn(c *shell.Ctx[msg.ToPoller], job msg.Job) {
+	t := &taking{job: job, paused: job.Kind == msg.Script && !p.open}
+	p.pending[job.Execution] = t
+	if !t.paused {
+		p.confirm(c, job)
+	}
+}
+
+func (p *poller) resume(c *shell.Ctx[msg.ToPoller]) {
+	for _, rec := range p.spool.Jobs() {
+		if t := p.pending[rec.Execution]; t != nil && t.paused {
+			t.paused = false
 			p.confirm(c, t.job)
 		}
 	}
@@ -150,14 +175,7 @@ func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
 	key, input := offer.SessionKey, offer.Input
 	c.About(string(offer.Execution))
 	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
-		if offer.Input == "" && offer.InputURL != "" {
-			input, err := fetchInput(ctx, release, offer.InputURL)
-			if err != nil {
-				return msg.Taken{Job: offer.Job, Err: err}
-			}
-			offer.Input = input
-		}
-		if err := spool.Add(offer); err != nil {
+		if err := store(ctx, release, spool, offer); err != nil {
 			return msg.Taken{Job: offer.Job, Err: err}
 		}
 		return confirm(ctx, release, spool, offer.Job)
@@ -215,6 +233,18 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 		log.Error().Err(m.Err).Msg("job is not taken")
 	}
 	p.ask(c)
+}
+
+// store makes an offer durable, with its input.
+func store(ctx context.Context, release Release, spool Spool, offer msg.Offer) error {
+	if offer.Input == "" && offer.InputURL != "" {
+		input, err := fetchInput(ctx, release, offer.InputURL)
+		if err != nil {
+			return err
+		}
+		offer.Input = input
+	}
+	return spool.Add(offer)
 }
 
 func fetchInput(ctx context.Context, release Release, url string) (string, error) {

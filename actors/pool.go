@@ -137,7 +137,12 @@ func (d *dispatcher) evict(c *shell.Ctx[msg.ToDispatcher], x *member, why string
 
 func evictionOf(id msg.ExecutorID) string { return "evict " + string(id) }
 
-func (d *dispatcher) armEviction(c *shell.Ctx[msg.ToDispatcher], x *member) {
+// keepWarm lets an idle executor wait for its next job until its eviction time has passed; in normal mode there is no next job.
+func (d *dispatcher) keepWarm(c *shell.Ctx[msg.ToDispatcher], x *member) {
+	if d.config.Eviction == 0 {
+		d.evict(c, x, "every job has an executor of its own now")
+		return
+	}
 	left := min(d.config.Eviction-time.Since(x.since), d.config.Eviction)
 	c.After(evictionOf(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
 }
@@ -145,7 +150,7 @@ func (d *dispatcher) armEviction(c *shell.Ctx[msg.ToDispatcher], x *member) {
 func (d *dispatcher) idle(c *shell.Ctx[msg.ToDispatcher], m msg.Idle) {
 	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
 		x.state, x.since = slotIdle, m.Since
-		d.armEviction(c, x)
+		d.keepWarm(c, x)
 	}
 }
 
@@ -184,8 +189,17 @@ func (d *dispatcher) takeBack(c *shell.Ctx[msg.ToDispatcher], m msg.JobReturned)
 	}
 	w := *x.job
 	x.job = nil
-	d.waiting[m.Execution] = w
+	d.waitAgain(c, w)
 	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
+}
+
+// waitAgain lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return.
+func (d *dispatcher) waitAgain(c *shell.Ctx[msg.ToDispatcher], w waiting) {
+	if w.abort != "" {
+		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(w.abort)})
+		return
+	}
+	d.waiting[w.job.Execution] = w
 }
 
 // imageFound retires the executors that were made from what the reference meant before.
@@ -224,13 +238,13 @@ func (d *dispatcher) leave(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	c.Cancel(evictionOf(x.id))
 	delete(d.members, x.id)
 	d.attached(x)
-	d.release(x)
+	d.release(c, x)
 }
 
 // release lets a job that was assigned and not handed out wait again.
-func (d *dispatcher) release(x *member) {
+func (d *dispatcher) release(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	if rec, ok := d.Spool.Job(x.jobID()); ok && rec.Stage < msg.HandedOut {
-		d.waiting[rec.Execution] = *x.job
+		d.waitAgain(c, *x.job)
 	}
 	x.job = nil
 }

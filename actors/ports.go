@@ -81,6 +81,7 @@ type Gateway interface {
 	Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error
 	// HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
 	// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
+	// messages.ErrNotHeld: no GET waits, for now.
 	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (msg.HandedOver, error)
 	// Look reads the result file of the open job of an executor that has ended; a result that it finds is stored before it
 	// returns. One that can never be stored: messages.ResultRefused.
@@ -121,6 +122,10 @@ type Release interface {
 	FetchInput(ctx context.Context, url string) (io.ReadCloser, error)
 	Confirm(context.Context, msg.JobID, msg.ExecutionID) error
 	Heartbeat(context.Context, []msg.Phase) ([]msg.StopOrder, error)
+	// Events hands on what the server says after the event of that id, in order, until that ends, or emit fails.
+	Events(ctx context.Context, after string, emit func(id string, e msg.Event) error) error
+	// Unregister says that this runner is no more.
+	Unregister(context.Context) error
 	// AppendLog sends text that begins at offset; total is the length of the whole log with its last bytes, else -1. It
 	// returns the offset that the server has now.
 	AppendLog(ctx context.Context, job msg.JobID, offset int64, text []byte, total int64) (int64, error)

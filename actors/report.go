@@ -36,12 +36,12 @@ type progress struct {
 }
 
 // next says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
-// before them when they take too long; the job is removed after the server's final word on both.
+// before them when they take too long, or when somebody waits for a script; the job is removed after the final word on both.
 func (p progress) next(job msg.JobRecord, now time.Time) sending {
 	waited := now.Sub(p.endedAt)
 	owesFinish := job.Stage == msg.Ended && !p.beingStopped(job, now)
 	switch {
-	case owesFinish && (p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
+	case owesFinish && (job.Kind == msg.Script || p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
 		return sending{what: sendFinish}
 	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Ended):
 		end := min(job.Log.Size, job.Log.Acked+logChunk)

@@ -2,7 +2,10 @@ package actors
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"runnerd/actors/shell"
 	msg "runnerd/messages"
@@ -118,13 +121,17 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 }
 
 func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo sending) {
-	release, spool := r.release, r.spool
+	release, spool, log := r.release, r.spool, c.Log()
 	c.About(string(job.Execution))
 	c.Go(todo.what+" "+string(job.Execution), func(ctx context.Context) msg.ToReporter {
 		sent := msg.Sent{Execution: job.Execution, What: todo.what}
 		switch todo.what {
 		case sendLog:
-			sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
+			if job.Kind == msg.Script {
+				sent.Done, sent.Err = logScript(log, spool, job, todo)
+			} else {
+				sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
+			}
 		case sendFinish:
 			sent.Done, sent.Err = finish(ctx, release, spool, job)
 		case sendRemoval:
@@ -152,6 +159,19 @@ func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRec
 		return false, err
 	}
 	return total >= 0 && has == total, spool.AckLog(job.Execution, has)
+}
+
+// logScript puts the next lines of a script into the runner's own log; done: all of it is there.
+func logScript(log *zerolog.Logger, spool Spool, job msg.JobRecord, todo sending) (done bool, err error) {
+	text, err := spool.ReadLog(job.Execution, todo.offset, logChunk)
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(text)) {
+		log.Info().Str("script", string(job.ID)).Str("job", string(job.Execution)).Msg(strings.TrimRight(line, "\r\n"))
+	}
+	end := todo.offset + int64(len(text))
+	return todo.last && end == job.Log.Size, spool.AckLog(job.Execution, end)
 }
 
 // resumeAt reads a conflict about the offset: the server says where the log is to go on.

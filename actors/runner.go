@@ -24,9 +24,11 @@ type Settings interface {
 // Program is everything the tree is built from.
 type Program struct {
 	Shop
-	Release  Release
-	Settings Settings
-	Config   msg.Config // the last one from the server; its zero value before the first
+	Release      Release
+	Settings     Settings
+	Config       msg.Config // the last one from the server; its zero value before the first
+	Capabilities []string   // what the runner has registered with; they count while the server configures none
+	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 }
 
 // runner is the root: it keeps its children up, registers with the server, and sends the heartbeat.
@@ -37,16 +39,21 @@ type runner struct {
 	restart    bool // as soon as nobody is on the way down
 	reporter   shell.Ref[msg.ToReporter]
 	dispatcher shell.Ref[msg.ToDispatcher]
+	sse        shell.Ref[msg.ToSSE]
 	poller     shell.Ref[msg.ToPoller]
 
 	registering bool
 	registered  bool
 	lost        int // sessions since the server last answered a heartbeat
 	runnerID    string
+	lastEvent   string // that the registration took into account
 	lastContact time.Time
 	serverSays  string // why we are not registered
+	keeping     bool   // the configuration is being written
+	unkept      bool   // and is not the newest any more
 	failures    int
 	recovery    msg.Recovery
+	deleted     bool   // by the server: jobs are aborted, and nobody registers again
 	stopped     func() // not nil: draining
 	drainEnds   time.Time
 }
@@ -74,10 +81,19 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.SessionLost:
 		if r.registered {
 			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
-			r.registered, r.serverSays = false, "the server does not know this runner any more"
-			r.intake()
-			r.registerAnew(c)
+			r.offline(c, "the server does not know this runner any more")
 		}
+	case msg.ChannelGone:
+		if r.registered {
+			c.Log().Warn().Err(m.Err).Msg("the control channel cannot be had back: offline, registering again")
+			r.offline(c, "the control channel cannot be had back: "+m.Err.Error())
+		}
+	case msg.ServerSaid:
+		r.obey(c, m.Event)
+	case msg.ConfigKept:
+		r.configKept(c, m)
+	case msg.Unregistered:
+		r.unregistered(c, m)
 	case msg.HeartbeatDue:
 		r.heartbeat(c)
 	case msg.HeartbeatAnswered:
@@ -139,9 +155,14 @@ func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self()})
 	case "dispatcher":
 		r.recovery = msg.Recovery{}
-		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.Config})
+		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective()})
 	case "recovery":
 		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
+	case "sse":
+		r.sse = spawn(c, name, &sse{release: r.Release, spool: r.Spool, runner: c.Self()})
+		if r.registered {
+			r.sse.Tell(msg.OpenChannel{After: r.lastEvent})
+		}
 	case "poller":
 		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, vault: r.Vault, dispatcher: r.dispatcher, runner: c.Self()})
 	}

@@ -16,16 +16,19 @@ func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
 		return
 	}
 	r.registering = true
-	release, settings := r.Release, r.Settings
+	release := r.Release
 	c.Go("register", func(ctx context.Context) msg.ToRunner {
 		registration, err := release.Register(ctx)
-		if err == nil {
-			if saveErr := settings.SaveConfig(registration.Config); saveErr != nil {
-				err = fmt.Errorf("keep the server's configuration: %w", saveErr)
-			}
-		}
 		return msg.Registered{Registration: registration, Err: err}
 	})
+}
+
+// offline: no new jobs until the server has answered a registration; those that run go on.
+func (r *runner) offline(c *shell.Ctx[msg.ToRunner], why string) {
+	r.registered, r.serverSays = false, why
+	r.sse.Tell(msg.CloseChannel{})
+	r.intake()
+	r.registerAnew(c)
 }
 
 // registerAnew registers at once, but ever more slowly when the server forgets the runner as soon as it has taken it.
@@ -54,12 +57,107 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 		return
 	}
 	r.registered, r.failures, r.serverSays = true, 0, ""
-	r.runnerID, r.lastContact = m.Registration.RunnerID, time.Now()
-	r.Config = m.Registration.Config
-	c.Log().Info().Str("runner", r.runnerID).Int("capacity", r.Config.Capacity).Dur("eviction", r.Config.Eviction).Int64("revision", r.Config.Revision).Msg("registered")
-	r.dispatcher.Tell(msg.Configured{Config: r.Config})
+	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
+	c.Log().Info().Str("runner", r.runnerID).Int("capacity", m.Registration.Config.Capacity).Dur("eviction", m.Registration.Config.Eviction).Int64("revision", m.Registration.Config.Revision).Msg("registered")
+	r.configure(c, m.Registration.Config)
+	r.sse.Tell(msg.OpenChannel{After: r.lastEvent})
 	r.reporter.Tell(msg.SessionRenewed{})
+}
+
+// configure puts a configuration in force.
+func (r *runner) configure(c *shell.Ctx[msg.ToRunner], config msg.Config) {
+	r.Config = config
+	r.keepConfig(c)
+	r.dispatcher.Tell(msg.Configured{Config: r.effective()})
 	r.intake()
+}
+
+// effective is the configuration in force, completed by what the runner has registered with.
+func (r *runner) effective() msg.Config {
+	config := r.Config
+	if len(config.Capabilities) == 0 {
+		config.Capabilities = r.Capabilities
+	}
+	return config
+}
+
+// keepConfig keeps the configuration in force for the next start. The newest is written last.
+func (r *runner) keepConfig(c *shell.Ctx[msg.ToRunner]) {
+	if r.unkept = r.keeping; r.keeping {
+		return
+	}
+	r.keeping = true
+	settings, config := r.Settings, r.Config
+	c.Go("keep configuration", func(context.Context) msg.ToRunner { return msg.ConfigKept{Err: settings.SaveConfig(config)} })
+}
+
+func (r *runner) configKept(c *shell.Ctx[msg.ToRunner], m msg.ConfigKept) {
+	if m.Err != nil {
+		c.Log().Error().Err(m.Err).Msg("the server's configuration is in force, but a restart will not know it before it has registered")
+	}
+	if r.keeping = false; r.unkept {
+		r.keepConfig(c)
+	}
+}
+
+// obey does what the server says over the control channel.
+func (r *runner) obey(c *shell.Ctx[msg.ToRunner], said msg.Event) {
+	r.lastContact = time.Now()
+	switch said := said.(type) {
+	case msg.Ping:
+	case msg.Enable:
+		r.enable(c, true)
+	case msg.Disable:
+		r.enable(c, false)
+	case msg.Configure:
+		if said.Config.Revision >= r.Config.Revision {
+			r.reconfigure(c, said.Config)
+		}
+	case msg.Delete:
+		r.delete(c)
+	case msg.ExecuteScript:
+		r.poller.Tell(msg.ScriptStored{Job: said.Offer.Job})
+	case msg.StopJob:
+		r.dispatcher.Tell(msg.Abort(said.Order))
+	}
+}
+
+func (r *runner) enable(c *shell.Ctx[msg.ToRunner], enabled bool) {
+	config := r.Config
+	config.Enabled = enabled
+	r.reconfigure(c, config)
+}
+
+func (r *runner) reconfigure(c *shell.Ctx[msg.ToRunner], config msg.Config) {
+	c.Log().Info().Bool("enabled", config.Enabled).Int("capacity", config.Capacity).Dur("eviction", config.Eviction).Int64("revision", config.Revision).Msg("the server configures this runner")
+	r.configure(c, config)
+}
+
+// delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept.
+func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
+	if r.deleted {
+		return
+	}
+	r.deleted = true
+	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
+	if r.stopped == nil {
+		r.stopped = func() {}
+	}
+	r.intake()
+	r.drainDispatcher(c)
+}
+
+func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
+	release := r.Release
+	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
+}
+
+func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
+	if m.Err != nil {
+		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
+	}
+	r.Deleted()
+	r.stopped()
 }
 
 // intake opens the poller while jobs are welcome.
@@ -116,7 +214,11 @@ func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
 
 func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
 	self := c.Self()
-	r.dispatcher.Tell(msg.DrainDispatch{Done: func() { self.Tell(msg.PoolDrained{}) }})
+	order := msg.DrainDispatch{Done: func() { self.Tell(msg.PoolDrained{}) }}
+	if r.deleted {
+		order.Abort = "the server has deleted the runner"
+	}
+	r.dispatcher.Tell(order)
 }
 
 func (r *runner) checkReports(c *shell.Ctx[msg.ToRunner]) {
@@ -130,6 +232,10 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 		return
 	}
 	c.Log().Info().Int("unreported", backlog).Msg("drained; what is unreported is in the spool and is sent by the next start")
+	if r.deleted {
+		r.unregister(c)
+		return
+	}
 	r.stopped()
 }
 

@@ -18,6 +18,7 @@ var children = []upkeep{
 	{name: "reporter", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: an attempt under way is repeated, and the server takes it once"},
 	{name: "dispatcher", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: the poller tells the waiting jobs again, recovery gives the executors back"},
 	{name: "recovery", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: its plan may be carried out twice"},
+	{name: "sse", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: the server says again what it has said since the registration"},
 	{name: "poller", wait: restart, reset: time.Minute, limit: 20, lost: "a reserve answer that is not stored yet: its lease runs out, and the server offers it again"},
 }
 

@@ -48,6 +48,11 @@ type (
 		ID    string
 		Event Event
 	}
+	// ScriptNotKept: a script that came is not in the spool.
+	ScriptNotKept struct {
+		ID  JobID
+		Err error
+	}
 	// ChannelLost: the stream has ended.
 	ChannelLost struct{ Err error }
 	// ReopenDue: the wait after a lost channel is over.
@@ -56,9 +61,10 @@ type (
 	SilenceDue struct{}
 )
 
-func (OpenChannel) toSSE()  {}
-func (CloseChannel) toSSE() {}
-func (EventCame) toSSE()    {}
-func (ChannelLost) toSSE()  {}
-func (ReopenDue) toSSE()    {}
-func (SilenceDue) toSSE()   {}
+func (OpenChannel) toSSE()   {}
+func (CloseChannel) toSSE()  {}
+func (EventCame) toSSE()     {}
+func (ScriptNotKept) toSSE() {}
+func (ChannelLost) toSSE()   {}
+func (ReopenDue) toSSE()     {}
+func (SilenceDue) toSSE()    {}

@@ -97,7 +97,7 @@ type (
 	// EndWaiting: a job that waits is to end, for the Attempt-th time.
 	EndWaiting struct {
 		Job     Job
-		Reason  string
+		Ending  Ending
 		Attempt int
 	}
 	// WaitingJobEnded: a job that waited has its ending; or Err.
@@ -107,7 +107,11 @@ type (
 	}
 
 	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
-	DrainDispatch struct{ Done func() }
+	// With a reason in Abort the jobs are aborted.
+	DrainDispatch struct {
+		Done  func()
+		Abort string
+	}
 	// PoolWanted asks for the executors and how they fare. The runner hands it on.
 	PoolWanted struct{ Reply func(Pool) }
 )

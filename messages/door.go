@@ -1,6 +1,9 @@
 package messages
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // The words between an executor and the gateway, its door to us: what happens at the door of one executor.
 
@@ -46,6 +49,9 @@ func (NotStarted) visit()    {}
 func (ResultStored) visit()  {}
 func (ResultRefused) visit() {}
 func (Introduced) visit()    {}
+
+// ErrNotHeld is what a gateway answers to a hand-out when no GET of the executor waits: it was lost, or has not come yet.
+var ErrNotHeld = errors.New("it does not wait for a job: no GET is held")
 
 // SDK is the family of an executor's client.
 type SDK string

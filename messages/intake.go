@@ -1,7 +1,8 @@
 package messages
 
 // Intake: poller → dispatcher RoomWanted → poller Room{n} → reserve, store, confirm → dispatcher JobConfirmed → and again.
-// Messages of one sender arrive in order, so what was handed over before is counted when room is asked for.
+// Messages of one sender arrive in order, so what was handed over before is counted when room is asked for. A script comes over the
+// control channel instead: sse stores it → runner → poller ScriptStored → confirm → dispatcher JobConfirmed.
 
 // ToPoller is what the poller understands.
 //
@@ -11,7 +12,8 @@ type ToPoller interface{ toPoller() }
 type (
 	// IntakeOpened: the runner is online and enabled.
 	IntakeOpened struct{}
-	// IntakeClosed: no more jobs for now. What is reserved already is confirmed and handed over all the same.
+	// IntakeClosed: no more jobs for now. Tasks that are reserved already are confirmed and handed over all the same; scripts
+	// wait until it is opened.
 	IntakeClosed struct{}
 	// Room answers RoomWanted as soon as N is above zero.
 	Room struct{ N int }
@@ -20,6 +22,8 @@ type (
 		Offers []Offer
 		Err    error
 	}
+	// ScriptStored: the server wants a script to be run, and it is in the spool.
+	ScriptStored struct{ Job Job }
 	// ReserveDue: the wait after an error is over.
 	ReserveDue struct{}
 	// Taken: the job is in the spool and the server said ours; or Err, and how far it came.
@@ -36,6 +40,7 @@ func (IntakeOpened) toPoller() {}
 func (IntakeClosed) toPoller() {}
 func (Room) toPoller()         {}
 func (JobsReserved) toPoller() {}
+func (ScriptStored) toPoller() {}
 func (ReserveDue) toPoller()   {}
 func (Taken) toPoller()        {}
 func (ConfirmDue) toPoller()   {}

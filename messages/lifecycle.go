@@ -19,6 +19,14 @@ type (
 	RegisterDue struct{}
 	// SessionLost: the server does not know us any more.
 	SessionLost struct{ Op string }
+	// ServerSaid hands on what came over the control channel.
+	ServerSaid struct{ Event Event }
+	// ChannelGone: the control channel cannot be had back.
+	ChannelGone struct{ Err error }
+	// ConfigKept: the server's configuration is kept for the next start; or Err.
+	ConfigKept struct{ Err error }
+	// Unregistered: the server was told that this runner is no more; or Err.
+	Unregistered struct{ Err error }
 	// HeartbeatDue is the timer.
 	HeartbeatDue struct{}
 	// HeartbeatAnswered brings what the server wants stopped.
@@ -53,6 +61,10 @@ type (
 func (Registered) toRunner()        {}
 func (RegisterDue) toRunner()       {}
 func (SessionLost) toRunner()       {}
+func (ServerSaid) toRunner()        {}
+func (ChannelGone) toRunner()       {}
+func (ConfigKept) toRunner()        {}
+func (Unregistered) toRunner()      {}
 func (HeartbeatDue) toRunner()      {}
 func (HeartbeatAnswered) toRunner() {}
 func (Recovered) toRunner()         {}

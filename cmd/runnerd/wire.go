@@ -35,6 +35,7 @@ type daemon struct {
 	engine   engine
 	gateway  *gateway.Gateway
 	started  time.Time
+	deleted  chan struct{}           // closed when the server has deleted this runner
 	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
 	health   healthDoor
 	commands commandDoor
@@ -44,9 +45,9 @@ type daemon struct {
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
 // the next start, which is safe: containers and the spool are the truth.
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
-	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor()}
+	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.refuseDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
@@ -63,7 +64,7 @@ func (d *daemon) openSockets(context.Context) (err error) {
 }
 
 func (d *daemon) openSpool(context.Context) error {
-	files, err := spool.Dir(filepath.Join(d.config.Self.StateDir, "spool"))
+	files, err := spool.Dir(d.spoolDir())
 	if err != nil {
 		return fmt.Errorf("open the state directory: %w", err)
 	}
@@ -73,6 +74,8 @@ func (d *daemon) openSpool(context.Context) error {
 	}
 	return nil
 }
+
+func (d *daemon) spoolDir() string { return filepath.Join(d.config.Self.StateDir, "spool") }
 
 func (d *daemon) openIdentity(context.Context) error {
 	defer d.sayProblems()
@@ -123,9 +126,11 @@ func (d *daemon) plant(context.Context) error {
 				Settle: limits.Settle, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},
 			FilesOnly: d.engine.FilesOnly(),
 		},
-		Release:  client,
-		Settings: configKeeper{d.spool},
-		Config:   configKeeper{d.spool}.load(d.log),
+		Release:      client,
+		Settings:     configKeeper{d.spool},
+		Config:       configKeeper{d.spool}.load(d.log),
+		Capabilities: d.config.Release.Capabilities,
+		Deleted:      func() { close(d.deleted) },
 	}))
 	if err != nil {
 		return err
@@ -195,6 +200,8 @@ func (d *daemon) await(ctx, serving context.Context) error {
 		return fmt.Errorf("the runner gives up: %w", err)
 	case <-serving.Done():
 		return context.Cause(serving)
+	case <-d.deleted:
+		return d.engine.TearDown(serving)
 	case <-ctx.Done():
 	case <-d.commands.wanted:
 	}
@@ -216,6 +223,8 @@ func (d *daemon) drain(serving context.Context, leave <-chan struct{}) error {
 	case <-drained:
 		close(d.commands.drained)
 		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
+		return d.engine.TearDown(serving)
+	case <-d.deleted:
 		return d.engine.TearDown(serving)
 	case err := <-tree.system.Fatal():
 		return fmt.Errorf("the runner gives up: %w", err)
@@ -260,6 +269,9 @@ func (d *daemon) close() error {
 	}
 	if d.spool != nil {
 		errs = append(errs, d.spool.Close())
+	}
+	if d.isDeleted() {
+		errs = append(errs, d.forget())
 	}
 	return errors.Join(errs...)
 }

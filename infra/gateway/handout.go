@@ -60,14 +60,12 @@ func (g *Gateway) prepare(execution msg.ExecutionID) (*job, string, error) {
 	return &job{execution: execution, key: key}, input, nil
 }
 
-var errNotHeld = errors.New("it does not wait for a job: no GET is held")
-
 // give answers the GET that is held.
 func (d *door) give(j *job, input string) (msg.HandedOver, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.hold == nil {
-		return msg.HandedOver{}, errNotHeld
+		return msg.HandedOver{}, msg.ErrNotHeld
 	}
 	body := d.secret(d.filled(j, input))
 	over, err := d.journal(j)

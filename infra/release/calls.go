@@ -119,6 +119,18 @@ func (c *Client) Heartbeat(ctx context.Context, phases []msg.Phase) ([]msg.StopO
 	return toStopOrders(orders), nil
 }
 
+// Unregister says that this runner is no more.
+func (c *Client) Unregister(ctx context.Context) error {
+	const op = "unregister"
+	s, err := c.current(op)
+	if err != nil {
+		return err
+	}
+	return c.tell(ctx, op, patience(0), func(ctx context.Context) (*http.Response, error) {
+		return c.api.Unregister(ctx, s.runnerID, bearer(s.token))
+	})
+}
+
 // AppendLog sends text that begins at offset; total is the length of the whole log with its last bytes, else -1. It
 // returns the offset that the server has now.
 func (c *Client) AppendLog(ctx context.Context, job msg.JobID, offset int64, text []byte, total int64) (int64, error) {

@@ -293,6 +293,13 @@ func (m *FS) Free() (uint64, error) {
 	return m.Space, m.beforeRead("free", ".")
 }
 
+// Leave sets Space while the file system is in use.
+func (m *FS) Leave(space uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Space = space
+}
+
 func (m *FS) Path(name string) string { return path.Join("/memory", name) }
 
 // handle is an open file.

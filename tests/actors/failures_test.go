@@ -102,6 +102,15 @@ func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
 	}
 }
 
+func TestAHandOutThatCrossesTheLossOfItsGETIsRepeated(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.gateway.Script(fakes.HandOut, fakes.Call{Fails: msg.ErrNotHeld}, fakes.Call{Fails: msg.ErrNotHeld})
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		w.nothingIsLeft()
+	})
+}
+
 func TestAJobWhosePluginEndsWithATooLargeResultFileFailsForThat(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.image("odd", fakes.Plugin{ExitsAfter: 1})

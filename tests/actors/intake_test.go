@@ -46,10 +46,10 @@ func TestAServerThatFailsIsAskedEverMoreSlowly(t *testing.T) {
 		w.start()
 		w.passes(time.Second)
 		w.server.Down(errNoAnswer)
-		before := len(w.server.Calls(fakes.Reserve))
+		before := len(w.server.Calls(fakes.Register))
 		w.passes(24 * time.Hour)
-		if n := len(w.server.Calls(fakes.Reserve)) - before; n < 2500 || n > 3300 {
-			t.Errorf("%d reserves in a day without the server, want one about every 30 s", n)
+		if n := len(w.server.Calls(fakes.Register)) - before; n < 2500 || n > 3300 {
+			t.Errorf("%d registrations were tried in a day without the server, want one about every 30 s", n)
 		}
 		w.server.Down(nil)
 		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))

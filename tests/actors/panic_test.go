@@ -78,6 +78,12 @@ func (s *saboteur) passes(path string, message any) bool {
 	return true
 }
 
+func (s *saboteur) hasStruck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.struck
+}
+
 // soon lets an actor crash at its next point.
 func (s *saboteur) soon(class string) {
 	s.mu.Lock()
@@ -98,6 +104,7 @@ func day(w *world) {
 	w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
 	w.image("mute", fakes.Plugin{NeverAsks: true})
 	w.server.Script(fakes.Register, fakes.Call{Fails: errNoAnswer})
+	w.server.Script(fakes.Events, fakes.Call{Fails: errNoAnswer})
 	w.server.Script(fakes.Confirm, fakes.Call{Fails: errNoAnswer}, fakes.Call{}, fakes.Call{Fails: refusal(401, 0)})
 	w.server.Script(fakes.Log, fakes.Call{AnswerLost: errNoAnswer})
 	w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(500, 0)})
@@ -119,6 +126,9 @@ func day(w *world) {
 	}
 	w.until("the doomed one is ours", 3*time.Hour, func() bool { return w.server.Confirmed(ids[3]) })
 	w.server.Abort(ids[3], "doomed")
+	w.server.Say(msg.Disable{})
+	w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: ids[3], Execution: w.server.ExecutionOf(ids[3]), Reason: "doomed"}})
+	w.server.Say(msg.Enable{})
 	for _, id := range ids {
 		w.ends(id)
 	}

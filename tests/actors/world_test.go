@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,7 @@ type world struct {
 	limits   msg.ExecutorLimits
 	files    bool
 	lowWater uint64
+	deleted  atomic.Bool
 
 	scheduler shell.Scheduler
 	ids       int
@@ -180,7 +182,8 @@ func (w *world) start() {
 				return msg.ExecutorID(fmt.Sprintf("x%d", w.ids))
 			},
 		},
-		Release: w.server, Settings: w.config, Config: w.config.load(),
+		Release: w.server, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
+		Deleted: func() { w.deleted.Store(true) },
 	}))
 	if err != nil {
 		w.t.Fatal(err)
@@ -257,12 +260,11 @@ func (w *world) passes(d time.Duration) {
 	synctest.Wait()
 }
 
-// configure brings a new configuration as the server would: by an event; here by registering again.
+// configure brings a new configuration, by an event.
 func (w *world) configure(c msg.Config) {
 	c.Revision++
-	w.server.Configure(c)
 	w.caps = append(w.caps, capacityFrom{time.Now(), c.Capacity})
-	w.root.Tell(msg.SessionLost{Op: "test"})
+	w.server.Reconfigure(c)
 	synctest.Wait()
 }
 

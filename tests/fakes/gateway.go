@@ -69,9 +69,8 @@ func (h *hold) now() (in *given, lost bool) {
 }
 
 var (
-	errAway    = errors.New("the runner is away")
-	errNoDoor  = errors.New("the executor is not admitted")
-	errNotHeld = errors.New("no GET is held")
+	errAway   = errors.New("the runner is away")
+	errNoDoor = errors.New("the executor is not admitted")
 )
 
 // OpenGateway is a runner's start: it reads every result file before it serves anybody.
@@ -281,7 +280,7 @@ func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.Execut
 		case d == nil:
 			return errNoDoor
 		case d.rec.Mode != msg.Files && d.hold == nil:
-			return errNotHeld
+			return msg.ErrNotHeld
 		}
 		if rec, _ := g.spool.Job(job); rec.Stage < msg.Confirmed {
 			g.site.add("I3: %s is handed out and not confirmed", job)

@@ -54,7 +54,7 @@ func (s *Server) reserves(ctx context.Context) int {
 func (s *Server) offer(most int) (offers []msg.Offer, next time.Time) {
 	for _, j := range s.order {
 		switch {
-		case j.confirmed || j.gone || j.abort != "":
+		case j.confirmed || j.gone || j.abort != "" || j.Kind == msg.Script:
 		case !j.leaseEnds.IsZero() && time.Now().Before(j.leaseEnds):
 			if next.IsZero() || j.leaseEnds.Before(next) {
 				next = j.leaseEnds
@@ -136,6 +136,8 @@ func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text
 		switch {
 		case !j.confirmed:
 			s.add("I3: log of %s, which is not confirmed", id)
+		case j.Kind == msg.Script:
+			s.add("protocol: log of script %s", id)
 		case offset < size && bytes.HasPrefix(j.log[offset:], text) && offset+int64(len(text)) == size && total == j.total && total >= 0:
 			return nil // the end is repeated
 		case offset != size:

@@ -18,13 +18,15 @@ const lease = time.Minute
 
 // Operations of the server, for Script and Calls.
 const (
-	Register  = "register"
-	Reserve   = "reserve"
-	Fetch     = "fetch"
-	Confirm   = "confirm"
-	Heartbeat = "heartbeat"
-	Log       = "log"
-	Finish    = "finish"
+	Register   = "register"
+	Events     = "events"
+	Reserve    = "reserve"
+	Fetch      = "fetch"
+	Confirm    = "confirm"
+	Heartbeat  = "heartbeat"
+	Log        = "log"
+	Finish     = "finish"
+	Unregister = "unregister"
 )
 
 // Server is a Release server for one runner.
@@ -40,6 +42,7 @@ type Server struct {
 	polls     int
 	reserving map[int]context.Context // by number
 	once      []msg.StopOrder
+	channel   channel
 	changed   chan struct{}
 }
 
@@ -94,6 +97,9 @@ func (s *Server) Submit(t Task) msg.JobID {
 	}
 	s.jobs[j.id] = j
 	s.order = append(s.order, j)
+	if j.Kind == msg.Script {
+		s.push(j)
+	}
 	s.change()
 	return j.id
 }
@@ -203,7 +209,7 @@ func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error)
 	err = s.Do(ctx, Register, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", Config: s.config}
+		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEvent(), Config: s.config}
 		return nil
 	})
 	return reg, err

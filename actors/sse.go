@@ -1,0 +1,119 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+const (
+	// silentAfter is how long nothing may come over the channel: the server pings every 10 s.
+	silentAfter = 30 * time.Second
+	// checkedWithin is how long a channel that was silent, and is opened anew, may go without a word.
+	checkedWithin = 15 * time.Second
+	// scriptAgain is how long a script waits that could not be kept, for want of space or of its input.
+	scriptAgain = 30 * time.Second
+)
+
+// sse keeps the channel open over which the server speaks, and hands on what it says. It understands none of it: that is the
+// runner's. When the channel cannot be had back, nobody knows what the server has said since: the runner registers again.
+type sse struct {
+	release Release
+	spool   Spool
+	runner  msg.Receiver[msg.ToRunner]
+
+	channel  shell.Task
+	last     string // id of the newest event before which nothing is missing
+	behind   bool   // a script after last could not be kept: the channel will be opened anew from there
+	checked  bool   // it was silent, and is opened anew to see whether that helps
+	failures int    // in a row
+}
+
+func (s *sse) Start(*shell.Ctx[msg.ToSSE]) {}
+
+func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
+	switch m := m.(type) {
+	case msg.OpenChannel:
+		s.last = m.After
+		s.heard(c)
+		s.connect(c)
+	case msg.CloseChannel:
+		s.close(c)
+	case msg.EventCame:
+		if !s.behind {
+			s.last = m.ID
+		}
+		s.heard(c)
+		s.runner.Tell(msg.ServerSaid{Event: m.Event})
+	case msg.ScriptNotKept:
+		s.behind = true
+		c.Log().Error().Err(m.Err).Str("id", string(m.ID)).Dur("retry", scriptAgain).Msg("script is not taken: the server is asked for it again")
+		c.After("reopen", scriptAgain, msg.ReopenDue{})
+	case msg.ChannelLost:
+		s.lost(c, m.Err)
+	case msg.ReopenDue:
+		s.connect(c)
+	case msg.SilenceDue:
+		s.silent(c)
+	}
+}
+
+func (s *sse) connect(c *shell.Ctx[msg.ToSSE]) {
+	s.channel.Cancel()
+	c.Cancel("reopen")
+	s.behind = false
+	release, spool, after := s.release, s.spool, s.last
+	s.channel = c.Stream("channel", 16, func(ctx context.Context, emit func(msg.ToSSE) error) msg.ToSSE {
+		return msg.ChannelLost{Err: release.Events(ctx, after, func(id string, e msg.Event) error {
+			if script, is := e.(msg.ExecuteScript); is {
+				if err := store(ctx, release, spool, script.Offer); err != nil {
+					return emit(msg.ScriptNotKept{ID: script.Offer.ID, Err: err})
+				}
+			}
+			return emit(msg.EventCame{ID: id, Event: e})
+		})}
+	})
+}
+
+func (s *sse) close(c *shell.Ctx[msg.ToSSE]) {
+	s.channel.Cancel()
+	c.Cancel("reopen")
+	c.Cancel("silence")
+}
+
+// heard: the channel works.
+func (s *sse) heard(c *shell.Ctx[msg.ToSSE]) {
+	s.failures, s.checked = 0, false
+	c.After("silence", silentAfter, msg.SilenceDue{})
+}
+
+func (s *sse) silent(c *shell.Ctx[msg.ToSSE]) {
+	if s.checked {
+		s.giveUp(c, errors.New("nothing came over it after it was opened anew"))
+		return
+	}
+	s.checked = true
+	c.Log().Warn().Dur("silent", silentAfter).Msg("the control channel is silent: opening it anew")
+	c.After("silence", checkedWithin, msg.SilenceDue{})
+	s.connect(c)
+}
+
+// lost opens a channel anew that has ended. One that was opened to see whether it works, and does not, is given up.
+func (s *sse) lost(c *shell.Ctx[msg.ToSSE], err error) {
+	if s.checked || isUnregistered(err) || isFinal(err) {
+		s.giveUp(c, err)
+		return
+	}
+	s.failures++
+	wait := towardsServer.afterError(err, s.failures, c.Chance())
+	c.Log().Warn().Err(err).Int("attempt", s.failures).Dur("retry", wait).Msg("the control channel is lost")
+	c.After("reopen", wait, msg.ReopenDue{})
+}
+
+func (s *sse) giveUp(c *shell.Ctx[msg.ToSSE], err error) {
+	s.close(c)
+	s.runner.Tell(msg.ChannelGone{Err: err})
+}
