@@ -1,0 +1,91 @@
+package docker
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
+	"runnerd/tests/rig"
+)
+
+func TestAScriptOfTheSamplePluginAnswersFromTheExecutorOfItsTasks(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	warm := w.Only()
+	script := w.Submit(shop.Green, "sample.Lookup", map[string]any{"prefix": "A"})
+	view, _ := w.Completed(script)
+	want := []any{map[string]any{"label": "Ada", "value": "ada"}, map[string]any{"label": "Alan", "value": "alan"}}
+	if got := view.OutputProperties["commandResponse"]; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("it answers %v, want %v", got, want)
+	}
+	if got := w.ExecutorOf(script); got != warm {
+		t.Errorf("it ran in executor %s, and %s was idle", got, warm)
+	}
+	rig.Until(t, "its log is in the runner's", func() bool { return strings.Contains(w.Heard(`"script":"`+script+`"`), "Successfully") })
+	w.NoMoreThan(1)
+}
+
+func TestTheServerPausesAndReconfiguresARunnerThatIsAtWork(t *testing.T) {
+	t.Parallel()
+	const steps = 40
+	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Hour})
+	runner := w.Server.Runners()[0].ID
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	job := w.Slow(shop.Blue, steps)
+	w.Says(job, "step 3 of ")
+	rig.Must(t, w.Server.Configure(runner, func(c *api.Config) { c.Enabled = false }))
+	w.Hears(`"enabled":false`)
+	later := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker})
+	_, log := w.Completed(job)
+	w.WholeLog(w.ExecutorOf(job), log, steps)
+	if view, err := w.Server.Task(later); err != nil || view.State != devserver.Queued {
+		t.Errorf("the job that came after the disable is %s, %v", view.State, err)
+	}
+	rig.Must(t, w.Server.Configure(runner, func(c *api.Config) { c.Enabled, c.Capacity = true, 1 }))
+	w.Completed(later)
+	rig.Until(t, "one executor is left", func() bool { return len(shop.Containers(t, w.UUID)) == 1 })
+	rig.Must(t, w.Server.Configure(runner, func(c *api.Config) { c.EvictionSeconds = 0 }))
+	rig.Until(t, "none is left", func() bool { return len(shop.Containers(t, w.UUID)) == 0 })
+}
+
+func TestARunnerThatTheServerDeletesLeavesNothingAndDoesNotComeBackByItself(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Hour})
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	job := w.Slow(shop.Blue, 1000)
+	w.Says(job, "step 3 of ")
+	rig.Must(t, w.Server.Delete(w.Server.Runners()[0].ID))
+	if state := w.Ends(); !state.Success() {
+		t.Errorf("it ended with %v", state)
+	}
+	if view, _ := w.Done(job); view.State != devserver.Aborted || !strings.Contains(view.Message, "the server has deleted the runner") {
+		t.Errorf("its job is %s: %s", view.State, view.Message)
+	}
+	if n := len(w.Server.Runners()); n != 0 {
+		t.Errorf("the server still has %d runners", n)
+	}
+	w.CheckEngine()
+	left, err := os.ReadDir(w.State)
+	rig.Must(t, err)
+	if len(left) != 1 || left[0].Name() != "deleted" {
+		t.Errorf("left are %v", left)
+	}
+
+	w.Start()
+	if code := w.Ends().ExitCode(); code != 2 {
+		t.Errorf("started again it ends with code %d, want 2", code)
+	}
+	if w.Heard("the server deleted this runner at ") == "" {
+		t.Error("it does not say why")
+	}
+	rig.Must(t, os.Remove(filepath.Join(w.State, "deleted")))
+	w.Start()
+	w.Ready()
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+}
