@@ -203,6 +203,15 @@ func (w *world) stop() {
 	w.sys = nil
 }
 
+// losePower is the end of the machine: nothing that was not synced is left, and no executor runs.
+func (w *world) losePower() {
+	disk := w.disk
+	left := disk.Crash(func() bool { return false })
+	w.stop()
+	w.engine.LosePower()
+	w.disk = left
+}
+
 func (w *world) restart() {
 	w.t.Helper()
 	w.stop()
@@ -351,11 +360,7 @@ func (w *world) state(x msg.ExecutorID) string {
 
 // alive lists the executors that the engine runs.
 func (w *world) alive() (ids []msg.ExecutorID) {
-	list, err := w.engine.List(context.Background())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, c := range list {
+	for _, c := range w.engine.Containers() {
 		if c.State != msg.ContainerExited {
 			ids = append(ids, c.ID)
 		}

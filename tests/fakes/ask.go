@@ -92,7 +92,7 @@ func (q *question) come() (done bool, again time.Time) {
 		q.needsEvent = false
 	}
 	var err error
-	q.hold, q.in, again, err = g.get(q.Spec.ID)
+	q.hold, q.in, again, err = g.get(q.Spec.ID, q.last.execution)
 	if err != nil && !errors.Is(err, errAway) {
 		q.code, q.over = died, true
 	}

@@ -14,9 +14,10 @@ import (
 
 // The plugins' side of the gateway: a question for a job, a result.
 
-// get is a plugin's question for its Secret: it is held until a job is there. While one is open, nothing makes a plugin ask,
-// but the proof that it did not start. None of the three: ask again then, or when something has changed.
-func (g *Gateway) get(id msg.ExecutorID) (h *hold, in *given, again time.Time, err error) {
+// get is a question for its Secret of a plugin that ran last: it is held until a job is there, or answered with the one that is
+// open. Nothing makes a plugin ask while it is at work, or has a result that is not stored yet. None of the three: ask again
+// then, or when something has changed.
+func (g *Gateway) get(id msg.ExecutorID, last msg.ExecutionID) (h *hold, in *given, again time.Time, err error) {
 	if g.look(id, "") != nil {
 		return nil, nil, time.Now().Add(time.Second), nil
 	}
@@ -33,8 +34,10 @@ func (g *Gateway) get(id msg.ExecutorID) (h *hold, in *given, again time.Time, e
 		return nil, d.open, again, nil
 	case d.open != nil && d.unstarted:
 		return nil, g.again(id, d), time.Now().Add(time.Second), nil
-	case d.open != nil:
+	case d.open != nil && d.open.execution == last:
 		return nil, nil, again, nil
+	case d.open != nil:
+		return nil, d.open, again, nil
 	}
 	d.hold, d.owedAt, d.late = &hold{at: g}, time.Time{}, ""
 	g.site.empty(id)

@@ -39,6 +39,7 @@ type Gateway struct {
 
 // door is one executor's. Guarded by Gateway.mu.
 type door struct {
+	site      *Site
 	rec       msg.ExecutorRecord
 	open      *given // handed out, without a result
 	before    msg.ExecutionID
@@ -109,7 +110,8 @@ func (g *Gateway) restore(rec msg.ExecutorRecord) error {
 	if !d.unstarted {
 		d.owedAt = time.Time{}
 	}
-	return g.look(rec.ID, "its result was found in its file after a restart of the runner")
+	_ = g.look(rec.ID, "its result was found in its file after a restart of the runner") // else it is looked at again
+	return nil
 }
 
 // Close is the runner's end: nobody is answered any more.
@@ -139,7 +141,7 @@ func (g *Gateway) door(rec msg.ExecutorRecord) *door {
 	defer g.mu.Unlock()
 	d := g.doors[rec.ID]
 	if d == nil {
-		d = &door{rec: rec, changed: make(chan struct{})}
+		d = &door{site: g.site, rec: rec, changed: make(chan struct{})}
 		g.doors[rec.ID] = d
 	}
 	return d
@@ -153,6 +155,7 @@ func (d *door) change() {
 func (d *door) tell(v msg.Visit) {
 	d.visits = append(d.visits, v)
 	d.change()
+	d.site.visited(d.rec.ID, v)
 }
 
 // lose ends the hold, if there is one.

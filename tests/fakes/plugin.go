@@ -95,7 +95,7 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 		return 2, true
 	}
 	for _, line := range errand.Prints {
-		v.Print(line + "\n")
+		v.say(in, line+"\n")
 		if v.passes(ctx, Step) != nil {
 			return died, true
 		}
@@ -110,9 +110,18 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 		if v.passes(ctx, Step) != nil {
 			return died, true
 		}
-		v.Print(line + "\n")
+		v.say(in, line+"\n")
 	}
 	return 0, false
+}
+
+// say prints something of a job.
+func (v *visitor) say(of given, text string) {
+	v.site.stage.Do("say", func() {
+		if v.Print(text) && v.site.Witness != nil {
+			v.site.Witness.Printed(of.execution, text)
+		}
+	})
 }
 
 // work takes its time, and hears signals.

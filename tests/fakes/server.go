@@ -171,6 +171,38 @@ func (s *Server) Open() (n int) {
 	return n
 }
 
+// IsConfirmed reports whether the runner has a job under this id.
+func (s *Server) IsConfirmed(id msg.ExecutionID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, _, _ := strings.Cut(string(id), "-")
+	j := s.jobs[msg.JobID(name)]
+	return j != nil && j.confirmed && j.execution == id
+}
+
+// Account is what the server knows of a job.
+type Account struct {
+	Task
+	ID        msg.JobID
+	Execution msg.ExecutionID // of the newest offer
+	Confirmed bool
+	Aborted   bool // somebody asked for its end
+	Forgotten bool
+	Finish    *Finished
+	Log       string
+	LogEnded  bool
+}
+
+// Accounts lists all jobs, oldest first.
+func (s *Server) Accounts() (all []Account) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.order {
+		all = append(all, Account{j.Task, j.id, j.execution, j.confirmed, j.abort != "", j.gone, j.finish, string(j.log), j.total >= 0})
+	}
+	return all
+}
+
 // LogOf returns a job's log, and whether its total is known.
 func (s *Server) LogOf(id msg.JobID) (string, bool) {
 	s.mu.Lock()

@@ -23,8 +23,8 @@ type Site struct {
 	Chance func(what string) bool
 	// Fate, where there is one, says what becomes of the gateway's calls.
 	Fate func(op string) Call
-	// Began, where there is one, hears of every run.
-	Began func(Run)
+	// Witness, where there is one, hears of everything.
+	Witness Witness
 
 	mu       sync.Mutex // guards what follows
 	gateway  *Gateway   // nil: the runner is away
@@ -32,6 +32,12 @@ type Site struct {
 	visitors map[msg.ExecutorID]*fake.World
 	runs     []Run
 	ran      map[msg.ExecutionID]msg.ExecutorID
+}
+
+func (s *Site) visited(id msg.ExecutorID, v msg.Visit) {
+	if s.Witness != nil {
+		s.Witness.Visited(id, v)
+	}
 }
 
 // What may happen to a plugin.
@@ -42,6 +48,13 @@ const (
 	NoCall    = "its callback does not get through"
 	OddExit   = "it exits 255 after its result"
 )
+
+// Witness hears, within the deed itself, what happens at a site.
+type Witness interface {
+	Began(Run)
+	Printed(of msg.ExecutionID, text string)
+	Visited(msg.ExecutorID, msg.Visit)
+}
 
 // Run is a job that a plugin has begun.
 type Run struct {
@@ -158,8 +171,8 @@ func (s *Site) begin(r Run) {
 	}
 	s.ran[r.Execution] = r.Executor
 	s.runs = append(s.runs, r)
-	if s.Began != nil {
-		s.Began(r)
+	if s.Witness != nil {
+		s.Witness.Began(r)
 	}
 }
 

@@ -102,6 +102,9 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err != nil {
 		return err
 	}
+	if err := emit(nil); err != nil {
+		return err
+	}
 	return e.logs(ctx, driver.From(from), emit)
 }
 
@@ -127,13 +130,16 @@ func (d *Driver) forget(id msg.ExecutorID) {
 
 // List returns the executors by id.
 func (d *Driver) List(ctx context.Context) (list []msg.Container, err error) {
-	err = d.Do(ctx, List, func() error {
-		for _, e := range d.all() {
-			list = append(list, e.container())
-		}
-		return nil
-	})
+	err = d.Do(ctx, List, func() error { list = d.Containers(); return nil })
 	return list, err
+}
+
+// Containers is the truth, whatever an engine would answer.
+func (d *Driver) Containers() (list []msg.Container) {
+	for _, e := range d.all() {
+		list = append(list, e.container())
+	}
+	return list
 }
 
 // Down makes the engine stop answering: every call that is made or under way fails with err. The executors live on. Nil
@@ -144,6 +150,16 @@ func (d *Driver) Down(err error) {
 		e.wake()
 	}
 }
+
+// LosePower ends all executors that run, as the machine's end does.
+func (d *Driver) LosePower() {
+	for _, e := range d.all() {
+		e.end(msg.Exit{Code: 255})
+	}
+}
+
+// Vanish takes an executor away as somebody else may.
+func (d *Driver) Vanish(id msg.ExecutorID) { d.forget(id) }
 
 // Fell is an executor's end that nobody of the runner asked for, if it runs.
 func (d *Driver) Fell(id msg.ExecutorID, how msg.Exit) {

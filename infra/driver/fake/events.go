@@ -31,6 +31,13 @@ func (d *Driver) Events() []Event {
 	return slices.Clone(d.events)
 }
 
+// EventsFrom returns those after the first n.
+func (d *Driver) EventsFrom(n int) []Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.events[n:])
+}
+
 func (d *Driver) note(kind EventKind, id msg.ExecutorID) {
 	d.events = append(d.events, Event{Kind: kind, Executor: id, At: time.Now()})
 }

@@ -121,11 +121,11 @@ func (e *executor) wake() {
 	e.change()
 }
 
-func (e *executor) print(text string) {
+func (e *executor) print(text string) bool {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
 	if e.state != msg.ContainerRunning {
-		return
+		return false
 	}
 	stamp := time.Now()
 	if n := len(e.log); n > 0 && stamp.Before(e.log[n-1].Time) {
@@ -133,6 +133,7 @@ func (e *executor) print(text string) {
 	}
 	e.log = append(e.log, msg.LogEntry{Time: stamp.Round(0), Text: []byte(text)})
 	e.change()
+	return true
 }
 
 func (e *executor) signal(s msg.Signal) {

@@ -29,9 +29,10 @@ type World struct {
 	executor *executor
 }
 
-// Print writes text to the executor's output, as one entry of the log.
-func (w *World) Print(text string) {
-	w.executor.engine.stage.Do("print", func() { w.executor.print(text) })
+// Print writes text to the executor's output, as one entry of the log. False: the executor has ended.
+func (w *World) Print(text string) (printed bool) {
+	w.executor.engine.stage.Do("print", func() { printed = w.executor.print(text) })
+	return printed
 }
 
 // Signal takes the oldest signal that has come; empty: none.
