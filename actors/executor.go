@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"runnerd/actors/shell"
@@ -108,6 +109,8 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.retry(c, "door", m.Err)
 	case msg.GivenJob:
 		e.given(c, m)
+	case msg.LogsBegun:
+		e.readsSince = time.Now()
 	case msg.LogWritten:
 		delete(e.failed, "logs")
 		e.reporter.Tell(msg.Report{Execution: m.Execution})
@@ -215,12 +218,17 @@ func (e *executor) watchDoor(c *shell.Ctx[msg.ToExecutor]) {
 
 func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	drv, book, id := e.Driver, e.book, e.id
-	e.readsSince = time.Now()
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		from := book.rewind()
 		skip := from.Skip
 		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
+			if len(entries) == 0 {
+				return emit(msg.LogsBegun{})
+			}
 			grown, late, err := book.write(entries, &skip)
+			if err != nil {
+				err = &notKept{err}
+			}
 			if late > 0 {
 				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
 			}
@@ -234,6 +242,11 @@ func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
+// notKept is output that the engine has handed on and the spool has not taken.
+type notKept struct{ error }
+
+func (n *notKept) Unwrap() error { return n.error }
+
 func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
 	drv, id := e.Driver, e.id
 	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
@@ -245,7 +258,7 @@ func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
 // retry repeats an engine or gateway call that failed: for as long as it takes, since an error says nothing about the
 // executor.
 func (e *executor) retry(c *shell.Ctx[msg.ToExecutor], what string, err error) {
-	if e.state == gone && what != "removal" && what != "examination" {
+	if e.state == gone && !slices.Contains([]string{"logs", "ending", "examination", "removal"}, what) {
 		return
 	}
 	e.failed[what]++
@@ -257,11 +270,13 @@ func (e *executor) retry(c *shell.Ctx[msg.ToExecutor], what string, err error) {
 func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
 	switch what {
 	case "find":
-		e.attach(c)
+		e.find(c)
 	case "door":
 		e.watchDoor(c)
 	case "logs":
-		e.readLogs(c)
+		if !e.logsEnded {
+			e.readLogs(c)
+		}
 	case "wait":
 		e.wait(c)
 	case "hand-out":

@@ -13,12 +13,17 @@ import (
 
 // attach goes on with an executor that has lived before.
 func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
-	shop, book, rec := e.Shop, e.book, e.record
-	e.attached, e.retire = true, rec.Retired
-	if job, ok := e.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
+	e.attached, e.retire = true, e.record.Retired
+	if job, ok := e.Spool.Job(e.record.Job); ok && job.Stage == msg.HandedOut && job.Executor == e.id {
 		c.About(string(job.Execution))
 		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}
 	}
+	e.find(c)
+}
+
+// find asks the engine, again and again: what was asked of this actor meanwhile stands.
+func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
+	shop, book, rec := e.Shop, e.book, e.record
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
 		secrets, err := shop.Vault.Unseal(rec.Mask)
 		if err != nil {
@@ -31,7 +36,12 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
 				}
-				book.open(job.Execution, from, nil)
+				// A loss of power may have taken them out of the executor's record.
+				own, err := openInput(shop, job.Execution)
+				if err != nil {
+					return msg.Found{Err: err}
+				}
+				book.open(job.Execution, from, own)
 			}
 		}
 		if _, err := shop.Gateway.Admit(rec); err != nil {

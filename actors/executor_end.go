@@ -153,7 +153,13 @@ func (e *executor) exited(c *shell.Ctx[msg.ToExecutor], m msg.Exited) {
 
 func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
 	e.readsSince = time.Time{}
-	if err != nil && !errors.Is(err, msg.ErrNoExecutor) && e.state != gone {
+	if e.logsEnded { // too late
+		return
+	}
+	if err != nil && !errors.Is(err, msg.ErrNoExecutor) {
+		if _, ours := errors.AsType[*notKept](err); ours && e.state == gone {
+			e.limit(c, afterExit) // it is not the engine that keeps us waiting
+		}
 		e.retry(c, "logs", err)
 		return
 	}

@@ -49,6 +49,8 @@ type (
 		Unreadable bool
 		Err        error
 	}
+	// LogsBegun: the engine's log is being read.
+	LogsBegun struct{}
 	// LogWritten: the spool has more of the job's log.
 	LogWritten struct{ Execution ExecutionID }
 	// LateOutput came after the end of the log that it belongs to.
@@ -110,6 +112,7 @@ func (Launched) toExecutor()    {}
 func (AtDoor) toExecutor()      {}
 func (DoorLost) toExecutor()    {}
 func (GivenJob) toExecutor()    {}
+func (LogsBegun) toExecutor()   {}
 func (LogWritten) toExecutor()  {}
 func (LateOutput) toExecutor()  {}
 func (LogsEnded) toExecutor()   {}

@@ -38,6 +38,7 @@ type job struct {
 	logSum   uint32 // of all of the log
 	logSize  int64  // where the log ended, if Open found that
 	arming   uint64 // of the newest hand-out that Open found
+	nth      int    // of its executor's jobs, by the same
 	gone     bool   // removed while somebody waited for io
 	unmade   error  // why Add gave up, for another that waited for io
 

@@ -91,7 +91,7 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 			err = errors.Join(err, apply(rec, st))
 			switch st.Step {
 			case handedOut:
-				j.arming = st.Arming
+				j.arming, j.nth = st.Arming, st.Nth
 			case logEnded:
 				j.logSize = st.Size
 			}
@@ -150,6 +150,7 @@ func (s *Spool) restoreRecords() error {
 			continue
 		}
 		give(&e.rec, rec.Execution, arming)
+		e.rec.Jobs = max(e.rec.Jobs, s.jobs[rec.Execution].nth) // those before it may be gone
 		if err := s.writeExecutor(e, e.rec); err != nil {
 			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
 		}

@@ -31,6 +31,7 @@ type step struct {
 	Reason   string         `json:"reason,omitempty"`   // abort
 	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
 	Arming   uint64         `json:"arming,omitempty"`   // handed-out
+	Nth      int            `json:"nth,omitempty"`      // handed-out: of the executor's jobs
 	Actor    string         `json:"actor,omitempty"`    // crash
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
 	Size     int64          `json:"size,omitempty"`     // log-ended

@@ -93,7 +93,9 @@ func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at
 		return fmt.Errorf("hand out job %q: %w", id, err)
 	}
 	defer e.io.Unlock()
-	st := step{Step: handedOut, At: at.UTC().Round(0), Executor: to, Arming: arming}
+	given := s.executorRecord(e)
+	give(&given, id, arming)
+	st := step{Step: handedOut, At: at.UTC().Round(0), Executor: to, Arming: arming, Nth: given.Jobs}
 	if _, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
 		if open := s.openJob(to); open != "" && open != id {
 			return nil, fmt.Errorf("executor %s still has job %q", to, open)
@@ -109,10 +111,8 @@ func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at
 		return err
 	}
 	// The journal has decided. Should the executor's record not be written, Open restores it from the journal.
-	rec := s.executorRecord(e)
-	give(&rec, id, arming)
-	_ = s.writeExecutor(e, rec)
-	s.publishExecutor(e, rec)
+	_ = s.writeExecutor(e, given)
+	s.publishExecutor(e, given)
 	return nil
 }
 

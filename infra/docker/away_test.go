@@ -46,7 +46,12 @@ func TestAnEngineThatGoesAwaySaysNothingAboutItsExecutors(t *testing.T) {
 	errs := make(chan error, 2)
 	reading := make(chan struct{})
 	go func() {
-		errs <- d.Logs(t.Context(), id, msg.Position{}, func([]msg.LogEntry) error { close(reading); return nil })
+		errs <- d.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
+			if len(batch) > 0 {
+				close(reading)
+			}
+			return nil
+		})
 	}()
 	<-reading
 	go func() {

@@ -172,6 +172,9 @@ func (e *env) firstLine(t *testing.T, id msg.ExecutorID) (line string) {
 	ctx, seen := context.WithCancel(t.Context())
 	defer seen()
 	err := e.driver.Logs(ctx, id, msg.Position{}, func(batch []msg.LogEntry) error {
+		if len(batch) == 0 {
+			return nil
+		}
 		line += string(batch[0].Text)
 		seen()
 		return ctx.Err()

@@ -60,6 +60,9 @@ func (d *Driver) read(ctx context.Context, id msg.ExecutorID, from msg.Position,
 		return from, err
 	}
 	defer body.Close()
+	if err := emit(nil); err != nil {
+		return from, err
+	}
 	r := logReader{ctx: ctx, stream: body, in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
 	for {
 		batch, err := r.batch()

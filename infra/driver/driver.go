@@ -22,7 +22,7 @@ type Driver interface {
 	// Wait returns how it ended, also when that was before the call. msg.ErrNoExecutor: there is none.
 	Wait(context.Context, msg.ExecutorID) (msg.Exit, error)
 	// Logs hands on its output from a position on, in order, entries in batches as they come, and returns nil when the
-	// executor has ended and all of it was handed on.
+	// executor has ended and all of it was handed on. A batch without entries comes first, and says that it is being read.
 	Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error
 	// Signal sends a signal to its first process. One that has ended: no effect.
 	Signal(context.Context, msg.ExecutorID, msg.Signal) error

@@ -119,6 +119,9 @@ func start(t *testing.T, d *Driver, does drivertest.Behaviour) (id msg.ExecutorI
 	}
 	first := errors.New("enough")
 	err := d.Logs(t.Context(), s.ID, msg.Position{}, func(batch []msg.LogEntry) error {
+		if len(batch) == 0 {
+			return nil
+		}
 		line = string(batch[0].Text)
 		return first
 	})

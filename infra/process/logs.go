@@ -40,6 +40,9 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 		return fmt.Errorf("read the output of executor %s: %w", id, err)
 	}
 	defer f.Close()
+	if err := emit(nil); err != nil {
+		return err
+	}
 	r := reader{in: bufio.NewReaderSize(f, entrySize), stamp: e.process.Started, cursor: driver.From(from), emit: emit}
 	return d.follow(ctx, e, &r)
 }

@@ -1,0 +1,106 @@
+package actors_test
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"runnerd/infra/driver/fake"
+	msg "runnerd/messages"
+	"runnerd/spool/memfs"
+	"runnerd/tests/fakes"
+)
+
+// What the simulation has found, each as a history of its own.
+
+func TestALogIsNotClosedBeforeItsReadingHasBegun(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.engine.Script(fake.Logs, fake.Call{Takes: 10 * time.Second})
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Trails: []string{"two"}}})
+		w.completes(id)
+		w.nothingIsLeft()
+		if log, ended := w.logOf(id); log != "one\ntwo\n" || !ended {
+			t.Errorf("the log is %q, ended: %v", log, ended)
+		}
+	})
+}
+
+func TestAnEvictedExecutorWhoseActorCrashesGoesThoughTheEngineIsAsked(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		w.scheduler = s
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(id)
+		w.engine.Script(fake.Signal, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer})
+		w.engine.Script(fake.List, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer})
+		w.until("it is evicted", 2*time.Minute, func() bool { return w.state(w.ranIn(id)) == "stopping" })
+		s.soon("executor")
+		w.until("it has gone", 5*time.Minute, func() bool { return len(w.alive()) == 0 })
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+	})
+}
+
+func TestAJobWhoseExecutorHasEndedGetsItsEndingThoughTheDiskFailsOnce(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		var failed atomic.Bool
+		w.disk.Before = func(op memfs.Op) error {
+			if op.Verb != "sync" || !strings.HasSuffix(op.Name, "journal") {
+				return nil
+			}
+			if rec, _ := w.spool.Job("job1-1"); rec.Log.Ended && rec.Stage == msg.HandedOut && failed.CompareAndSwap(false, true) {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		w.fails(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Dies: 3}}), msg.Failed, "exited with code 3")
+		w.nothingIsLeft()
+		if !failed.Load() {
+			t.Error("the disk did not fail")
+		}
+	})
+}
+
+func TestTheLastOutputOfAnExecutorIsKeptThoughTheDiskFailsForAWhile(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("odd", fakes.Plugin{ExitsAfter: 1})
+		var failed atomic.Int32
+		w.disk.Before = func(op memfs.Op) error {
+			if op.Verb == "write" && strings.HasSuffix(op.Name, "/log") && failed.Add(1) <= 6 {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Trails: []string{"done"}}})
+		w.completes(id)
+		w.nothingIsLeft()
+		if log, ended := w.logOf(id); log != "done\n" || !ended || failed.Load() < 7 {
+			t.Errorf("the log is %q, ended: %v, after %d writes", log, ended, failed.Load())
+		}
+	})
+}
+
+func TestALossOfPowerMixesUpNoLogsAndShowsNoSecrets(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"the first"}}})
+		w.completes(first)
+		w.nothingIsLeft()
+		w.engine.Down(errNoAnswer) // its output is not read from now on
+		second := w.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Errand: fakes.Errand{Prints: []string{"the second knows hunter2"}, Works: time.Hour}})
+		w.begins(second)
+		w.passes(time.Second)
+		w.losePower()
+		w.engine.Down(nil)
+		w.start()
+		w.fails(second, msg.Failed, "exited with code 255")
+		w.nothingIsLeft()
+		if log, _ := w.logOf(second); log != "the second knows ********\n" {
+			t.Errorf("the log of the second is %q", log)
+		}
+	})
+}
