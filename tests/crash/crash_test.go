@@ -99,7 +99,8 @@ func newSiege(t *testing.T, m mode, chance *rand.Rand, h *histogram) *siege {
 	s.Start()
 	s.Ready()
 	s.trap.watchSpool(t, s.Spool())
-	s.load = &load{w: s.World, images: m.images(), bell: newBell(t, s.Bridge())}
+	s.Kill()
+	s.load = &load{w: s.World, images: m.images(), bell: s.World.Bell()}
 	return s
 }
 
@@ -107,7 +108,7 @@ func newSiege(t *testing.T, m mode, chance *rand.Rand, h *histogram) *siege {
 func (s *siege) kill() {
 	s.T.Helper()
 	s.load.begin(2 * s.mode.capacity)
-	defer s.load.end()
+	defer s.load.end() // when the last runner has dealt with it
 	began, times := time.Now(), 0
 	for order := []row(nil); s.hits.more(); times++ {
 		if len(order) == 0 {
@@ -118,12 +119,13 @@ func (s *siege) kill() {
 		order = order[1:]
 	}
 	s.T.Logf("killed %d times in %v", times, time.Since(began))
+	s.Start()
 }
 
-// killAt kills the runner as soon as it is there, and starts the next.
+// killAt starts the runner, and kills it at this row.
 func (s *siege) killAt(at row) {
 	s.T.Helper()
-	sprung := s.trap.set(at, s.Runner)
+	sprung := s.trap.set(at, func() *rig.Process { return s.Start() })
 	if longest := atRandom[at]; longest > 0 {
 		time.AfterFunc(time.Duration(s.chance.Int64N(int64(longest))), func() { s.trap.happens(at) })
 	}
@@ -134,7 +136,6 @@ func (s *siege) killAt(at row) {
 	}
 	s.Ends()
 	s.hits.add(at)
-	s.Start()
 }
 
 // wanted are the rows of this run.

@@ -18,7 +18,7 @@ func (s *siege) judge() {
 		if view.State != devserver.Completed || fmt.Sprint(view.OutputProperties["stepsDone"]) != fmt.Sprint(j.steps) {
 			wrong = append(wrong, fmt.Sprintf("it is %s with %v: %s", view.State, view.OutputProperties, view.Message))
 		}
-		if n := s.load.bell.heard(j.name); n != 1 {
+		if n := s.load.bell.Rings(j.name); n != 1 {
 			wrong = append(wrong, fmt.Sprintf("it ran %d times", n))
 		}
 		wrong = append(wrong, s.entries(j)...)

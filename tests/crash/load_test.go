@@ -1,14 +1,10 @@
 package crash
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"sync"
-	"testing"
 
 	"runnerd/infra/devserver"
 	"runnerd/tests/rig"
@@ -18,7 +14,7 @@ import (
 type load struct {
 	w      *rig.World
 	images []string
-	bell   *bell
+	bell   *rig.Bell
 
 	working sync.WaitGroup
 	stopped chan struct{}
@@ -81,54 +77,9 @@ func (l *load) submit() (string, error) {
 	j := job{name: fmt.Sprintf("%s-%d", l.w.Marker, n), steps: 3 + n%8}
 	id, err := l.w.Server.Submit(devserver.TaskRequest{
 		Image: l.images[n/5%len(l.images)], TaskType: "sample.Slow", // in runs: a change costs the idle executors
-		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "tell": l.bell.address},
+		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "tell": l.bell.Address},
 	})
 	j.id = id
 	l.jobs = append(l.jobs, j)
 	return id, err
-}
-
-// bell counts who rings: a job says for itself that it has run.
-type bell struct {
-	address string
-
-	mu    sync.Mutex
-	rings map[string]int
-}
-
-func newBell(t *testing.T, host string) *bell {
-	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	rig.Must(t, err)
-	b := &bell{address: listener.Addr().String(), rings: map[string]int{}}
-	var hearing sync.WaitGroup
-	hearing.Go(func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			hearing.Go(func() { b.hear(c) })
-		}
-	})
-	t.Cleanup(func() { rig.Must(t, listener.Close()); hearing.Wait() })
-	return b
-}
-
-func (b *bell) hear(c net.Conn) {
-	defer c.Close()
-	name, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "somebody rings and does not say who:", err)
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rings[name[:len(name)-1]]++
-}
-
-func (b *bell) heard(name string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.rings[name]
 }

@@ -60,11 +60,11 @@ type trap struct {
 	sprung chan struct{}
 }
 
-// set lets the victim be killed at this row; the channel closes when that is done.
-func (t *trap) set(at row, victim *rig.Process) <-chan struct{} {
-	t.mu.Lock()
+// set starts the victim and kills it at this row; the channel closes when that is done.
+func (t *trap) set(at row, start func() *rig.Process) <-chan struct{} {
+	t.mu.Lock() // what happens before we know whom to kill waits
 	defer t.mu.Unlock()
-	t.at, t.victim, t.sprung = at, victim, make(chan struct{})
+	t.at, t.victim, t.sprung = at, start(), make(chan struct{})
 	return t.sprung
 }
 
@@ -161,9 +161,12 @@ func (t *trap) watchSpool(test *testing.T, dir string) {
 	rig.Must(test, err)
 	jobs, executors := filepath.Join(dir, "jobs"), filepath.Join(dir, "executors")
 	rig.Must(test, errors.Join(watcher.Add(jobs), watcher.Add(executors)))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for range watcher.Errors { // what is missed happens again, with the next job
+		}
+	})
+	watching.Go(func() {
 		for e := range watcher.Events {
 			switch parent := filepath.Dir(e.Name); {
 			case parent == jobs && e.Has(fsnotify.Rename):
@@ -175,13 +178,13 @@ func (t *trap) watchSpool(test *testing.T, dir string) {
 			case parent == executors && e.Has(fsnotify.Rename):
 				t.happens(clearingAway)
 			case parent == executors && e.Has(fsnotify.Create):
-				_ = watcher.Add(filepath.Join(e.Name, "out")) // it may be gone already
+				_ = watcher.Add(filepath.Join(e.Name, "out"))
 			case filepath.Base(e.Name) == "result" && e.Has(fsnotify.Create):
 				t.happens(resultWritten)
 			}
 		}
-	}()
-	test.Cleanup(func() { rig.Must(test, watcher.Close()); <-done })
+	})
+	test.Cleanup(func() { rig.Must(test, watcher.Close()); watching.Wait() })
 }
 
 func isHandedOut(journal string) bool {

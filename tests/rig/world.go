@@ -140,17 +140,28 @@ func (w *World) SubmitTask(request devserver.TaskRequest) string {
 	return id
 }
 
+// Finished is the task once it is done; its log may still grow.
+func (w *World) Finished(id string) devserver.TaskView {
+	w.T.Helper()
+	return w.wait(id, w.Server.Wait)
+}
+
 // Done is the task once it is done, and its whole log.
 func (w *World) Done(id string) (devserver.TaskView, string) {
 	w.T.Helper()
+	return w.wait(id, w.Server.WaitLog), w.Log(id)
+}
+
+func (w *World) wait(id string, over func(context.Context, string) (devserver.TaskView, error)) devserver.TaskView {
+	w.T.Helper()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), Patience, errors.New("not done in time"))
 	defer cancel()
-	view, err := w.Server.WaitLog(ctx, id)
+	view, err := over(ctx, id)
 	if err != nil {
 		view, _ = w.Server.Task(id)
 		w.T.Fatalf("task %s, %s: %v: %+v\n%s", id, view.TaskType, err, view, w.Runner.Tail())
 	}
-	return view, w.Log(id)
+	return view
 }
 
 // Completed fails the test if the task is anything else.
