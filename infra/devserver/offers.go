@@ -17,7 +17,7 @@ func (s *Server) offer(to *runner, most int) []api.Job {
 	}
 	var ready []*task
 	for _, t := range s.open {
-		if t.view.Kind == api.KindTask && t.free() {
+		if t.view.Kind == api.KindTask && t.free() && to.can(t) {
 			ready = append(ready, t)
 		}
 	}
@@ -69,21 +69,43 @@ func (s *Server) offerTask(t *task, to *runner) api.Job {
 	return job
 }
 
-// pushScripts sends the scripts that wait to the runner that was heard of last. A script has no lease: its event is
-// replayed until it is confirmed.
+// pushScripts sends each script that waits to the runner that was heard of last, of those that can run it. A script has no
+// lease: its event is replayed until it is confirmed.
 func (s *Server) pushScripts() {
-	var to *runner
-	for _, r := range s.runners {
-		if r.config.Enabled && (to == nil || r.seen.After(to.seen)) {
-			to = r
-		}
-	}
-	if to == nil {
-		return
-	}
 	for _, t := range s.open {
-		if t.view.Kind == api.KindScript && t.view.State == Queued {
+		if t.view.Kind != api.KindScript || t.view.State != Queued {
+			continue
+		}
+		if to := s.freshest(t); to != nil {
 			s.events.send(to.id, "ExecuteScript", t.view.ID, api.ExecuteScriptEvent{Job: s.offerTask(t, to)})
 		}
 	}
+}
+
+func (s *Server) freshest(t *task) (to *runner) {
+	for _, r := range s.runners {
+		if r.config.Enabled && r.can(t) && (to == nil || r.seen.After(to.seen)) {
+			to = r
+		}
+	}
+	return to
+}
+
+// remoteScript is the capability to run scripts.
+const remoteScript = "remote-script"
+
+func (t *task) needs() []string {
+	if t.view.Kind == api.KindScript {
+		return append(slices.Clone(t.request.Capabilities), remoteScript)
+	}
+	return t.request.Capabilities
+}
+
+// can reports whether the runner has what the task needs: what it was configured with, or else has registered with.
+func (r *runner) can(t *task) bool {
+	has := r.config.Capabilities
+	if len(has) == 0 {
+		has = r.about.Capabilities
+	}
+	return !slices.ContainsFunc(t.needs(), func(need string) bool { return !slices.Contains(has, need) })
 }

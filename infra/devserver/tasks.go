@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"runnerd/infra/contract"
@@ -22,6 +23,7 @@ type TaskRequest struct {
 	Properties map[string]any `json:"properties"`
 	RunAs      contract.User  `json:"runAs"`
 
+	Capabilities    []string       `json:"capabilities"` // that a runner must have to get it; for scripts remote-script is one more
 	Priority        int            `json:"priority"`
 	TimeoutSeconds  int64          `json:"timeoutSeconds"`
 	ImagePullPolicy api.PullPolicy `json:"imagePullPolicy"`
@@ -52,7 +54,8 @@ type TaskView struct {
 	Kind     api.Kind `json:"kind"`
 	TaskType string   `json:"taskType"`
 	Image    string   `json:"image"`
-	Note     string   `json:"note,omitempty"` // what the server took for granted
+	Note     string   `json:"note,omitempty"`  // what the server took for granted
+	Waits    string   `json:"waits,omitempty"` // for what, if no runner can take it
 
 	State       State       `json:"state"`
 	Runner      string      `json:"runner,omitempty"`
@@ -97,7 +100,7 @@ func (s *Server) Task(id string) (TaskView, error) {
 	if err != nil {
 		return TaskView{}, err
 	}
-	return t.show(), nil
+	return s.show(t), nil
 }
 
 // Tasks lists all that are kept, newest first.
@@ -106,7 +109,7 @@ func (s *Server) Tasks() []TaskView {
 	defer s.mu.Unlock()
 	views := make([]TaskView, 0, len(s.tasks))
 	for _, t := range s.tasks {
-		views = append(views, t.show())
+		views = append(views, s.show(t))
 	}
 	slices.SortFunc(views, func(a, b TaskView) int { return b.Created.Compare(a.Created) })
 	return views
@@ -140,7 +143,7 @@ func (s *Server) waitFor(ctx context.Context, id string, so func(*task) bool) (T
 			return TaskView{}, context.Cause(ctx)
 		}
 	}
-	return t.show(), nil
+	return s.show(t), nil
 }
 
 // Abort asks for the end of a task. One that no runner has confirmed ends at once; one that is done stays as it is.
@@ -194,8 +197,14 @@ func (t *task) quiet() bool {
 	return t.view.State.Done() && (t.log.total >= 0 || t.view.Kind == api.KindScript || t.view.Started.IsZero())
 }
 
-func (t *task) show() TaskView {
+func (s *Server) show(t *task) TaskView {
 	v := t.view
+	if v.State == Queued && !slices.ContainsFunc(s.runners, func(r *runner) bool { return r.can(t) }) {
+		v.Waits = "for a runner"
+		if needs := t.needs(); len(needs) > 0 {
+			v.Waits += " with the capabilities " + strings.Join(needs, ", ")
+		}
+	}
 	v.LogSize, v.LogComplete = t.log.size, t.quiet()
 	v.StatusLine, v.Comments = t.log.marks.status, slices.Clone(t.log.marks.comments)
 	v.OutputProperties = maps.Clone(v.OutputProperties)

@@ -82,6 +82,7 @@ type testRunner struct {
 	api      *api.ClientWithResponses
 	identity *seal.Identity
 	uuid     string
+	can      []string
 	api.Registration
 }
 
@@ -94,9 +95,13 @@ func newRunner(t *testing.T, s *devserver.Server) *testRunner {
 	return enlist(t, s, identity)
 }
 
-func enlist(t *testing.T, s *devserver.Server, identity *seal.Identity) *testRunner {
+// enlist registers a runner; without capabilities one that can do all.
+func enlist(t *testing.T, s *devserver.Server, identity *seal.Identity, can ...string) *testRunner {
 	t.Helper()
-	r := &testRunner{t: t, identity: identity, uuid: identity.UUID()}
+	if len(can) == 0 {
+		can = []string{"remote", "remote-script", "container"}
+	}
+	r := &testRunner{t: t, identity: identity, uuid: identity.UUID(), can: can}
 	var err error
 	r.api, err = api.NewClientWithResponses("http://server.test", api.WithHTTPClient(inProcess{s.Handler()}), api.WithRequestEditorFn(r.authorize))
 	if err != nil {
@@ -117,7 +122,7 @@ func (r *testRunner) register() {
 	r.t.Helper()
 	r.AccessToken = token
 	answer, err := r.api.RegisterWithResponse(r.t.Context(), api.Runner{
-		UUID: r.uuid, Name: "test", Version: "1", PublicKey: r.identity.PublicKey(),
+		UUID: r.uuid, Name: "test", Version: "1", PublicKey: r.identity.PublicKey(), Capabilities: r.can,
 	})
 	if err != nil || answer.JSON200 == nil {
 		r.t.Fatalf("register: %v, %v", answer, err)

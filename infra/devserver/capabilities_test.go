@@ -1,0 +1,59 @@
+package devserver_test
+
+import (
+	"testing"
+
+	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
+)
+
+func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	identity, err := seal.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := enlist(t, s, identity, "remote")
+	submit := func(kind api.Kind, capabilities ...string) string {
+		t.Helper()
+		id, err := s.Submit(devserver.TaskRequest{TaskType: "a.B", Image: "i", Kind: kind, Capabilities: capabilities})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	gpu, script := submit(api.KindTask, "gpu"), submit(api.KindScript)
+	if jobs := plain.reserve(5, "0s"); len(jobs) > 0 {
+		t.Errorf("offered without the capability: %+v", jobs)
+	}
+	for id, want := range map[string]string{gpu: "for a runner with the capabilities gpu", script: "for a runner with the capabilities remote-script"} {
+		if view, _ := s.Task(id); view.State != devserver.Queued || view.Waits != want {
+			t.Errorf("%s is %s and waits %q", id, view.State, view.Waits)
+		}
+	}
+
+	other, err := seal.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	able := enlist(t, s, other, "gpu", "remote-script")
+	if jobs := plain.reserve(5, "0s"); len(jobs) > 0 {
+		t.Errorf("offered to the wrong one: %+v", jobs)
+	}
+	if jobs := able.reserve(5, "0s"); len(jobs) != 1 || jobs[0].JobID != gpu {
+		t.Errorf("offered are %+v, want %s", jobs, gpu)
+	}
+	if view, _ := s.Task(script); view.State != devserver.Offered || view.Runner != able.RunnerID || view.Waits != "" {
+		t.Errorf("the script is %+v", view)
+	}
+
+	// What a person configures counts more than what a runner says of itself.
+	if err := s.Configure(plain.RunnerID, func(c *api.Config) { c.Capabilities = []string{"gpu"} }); err != nil {
+		t.Fatal(err)
+	}
+	again := submit(api.KindTask, "gpu")
+	if jobs := plain.reserve(5, "0s"); len(jobs) != 1 || jobs[0].JobID != again {
+		t.Errorf("offered are %+v, want %s", jobs, again)
+	}
+}
