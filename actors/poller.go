@@ -15,6 +15,9 @@ const (
 	reserveWait = 50 * time.Second
 	// tooQuick is an empty answer that cannot have been held: asking again at once would be a busy loop.
 	tooQuick = time.Second
+	// answersBy is when a reserve for which there are jobs has been answered. One that is hung up before may have been answered just
+	// then, and its jobs wait until their lease has run out.
+	answersBy = time.Second
 	// inputLimit bounds an input that is fetched because it was too large for its offer.
 	inputLimit = 256 << 20
 )
@@ -33,6 +36,8 @@ type poller struct {
 	asking   bool // RoomWanted is out, or a reserve, or the wait before the next
 	polling  bool // a reserve is out
 	poll     shell.Task
+	polled   time.Time                   // when it was sent
+	quiet    func()                      // to be called once nothing is on its way; nil: nobody waits for that
 	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
 	unheard  int                         // pending when RoomWanted was sent: the answer may not count them
 	failures int                         // reserves in a row
@@ -65,8 +70,12 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 		p.resume(c)
 		p.ask(c)
 	case msg.IntakeClosed:
-		p.open = false
-		p.hangUp()
+		p.open, p.quiet = false, m.Quiet
+		p.hangUp(c)
+	case msg.HangUpDue:
+		if !p.open {
+			p.hangUp(c)
+		}
 	case msg.Room:
 		p.reserve(c, m.N-p.unheard)
 	case msg.JobsReserved:
@@ -88,6 +97,20 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 			p.confirm(c, t.job)
 		}
 	}
+	if p.quiet != nil && p.rests() {
+		p.quiet()
+		p.quiet = nil
+	}
+}
+
+// rests: nothing is on its way. What is paused is in the spool.
+func (p *poller) rests() bool {
+	for _, t := range p.pending {
+		if !t.paused {
+			return false
+		}
+	}
+	return !p.polling
 }
 
 // goOn confirms a job that is in the spool; a script waits while the intake is closed.
@@ -123,7 +146,7 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 		}
 		return
 	}
-	p.polling = true
+	p.polling, p.polled = true, time.Now()
 	release, spool := p.release, p.spool
 	p.poll = c.Go("reserve", func(ctx context.Context) msg.ToPoller {
 		if err := spool.Room(); err != nil {
@@ -140,13 +163,17 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 
 var errAnsweredTooSoon = errors.New("reserve: the server answers an empty long poll at once")
 
-// hangUp ends the long poll, which else could bring jobs for most of a minute. One that was on its way is offered again when
-// its lease has run out.
-func (p *poller) hangUp() {
-	if p.polling {
-		p.poll.Cancel()
-		p.polling, p.asking = false, false
+// hangUp ends the long poll, which else could bring jobs for most of a minute.
+func (p *poller) hangUp(c *shell.Ctx[msg.ToPoller]) {
+	if !p.polling {
+		return
 	}
+	if left := answersBy - time.Since(p.polled); left > 0 {
+		c.After("hang up", left, msg.HangUpDue{})
+		return
+	}
+	p.poll.Cancel()
+	p.polling, p.asking = false, false
 }
 
 func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -97,6 +98,59 @@ func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) 
 			if n := <-server.asked; n != row.asked {
 				t.Errorf("the server is asked for %d jobs, want %d", n, row.asked)
 			}
+		})
+	}
+}
+
+func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
+	for _, row := range []struct {
+		what   string
+		since  time.Duration // the reserve is out
+		offers bool          // the server has a job for it
+		quiet  time.Duration // after so long
+	}{
+		{what: "a poll that has just begun is answered", offers: true},
+		{what: "a poll that has just begun is not answered", since: 200 * time.Millisecond, quiet: answersBy - 200*time.Millisecond},
+		{what: "a poll has waited long", since: 30 * time.Second},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &oneJob{confirmed: make(chan error, 1), asked: make(chan int, 1), jobs: make(chan msg.Offer, 1)}
+				dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
+				system := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+				defer func() { _ = system.Stop(context.Background()) }()
+				ref, err := shell.SpawnRoot(system, shell.Spec[msg.ToPoller]{Name: "poller", New: func() shell.Behavior[msg.ToPoller] {
+					return &poller{release: server, spool: noSpool{}, vault: noVault{}, dispatcher: dispatcher, runner: runner}
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ref.Tell(msg.IntakeOpened{})
+				<-dispatcher // RoomWanted
+				ref.Tell(msg.Room{N: 1})
+				<-server.asked
+				time.Sleep(row.since)
+
+				began, quiet := time.Now(), make(chan time.Time, 1)
+				ref.Tell(msg.IntakeClosed{Quiet: func() { quiet <- time.Now() }})
+				if row.offers {
+					server.confirmed <- nil
+					server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
+				}
+				if took := (<-quiet).Sub(began); took != row.quiet {
+					t.Errorf("it is quiet after %v, want %v", took, row.quiet)
+				}
+				select {
+				case m := <-dispatcher:
+					if _, ok := m.(msg.JobConfirmed); !ok || !row.offers {
+						t.Errorf("the dispatcher hears %#v", m)
+					}
+				default:
+					if row.offers {
+						t.Error("the dispatcher does not hear of the job")
+					}
+				}
+			})
 		})
 	}
 }

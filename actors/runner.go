@@ -55,6 +55,7 @@ type runner struct {
 	recovery    msg.Recovery
 	deleted     bool   // by the server: jobs are aborted, and nobody registers again
 	stopped     func() // not nil: draining
+	left        func() // not nil: about to leave
 	drainEnds   time.Time
 }
 
@@ -114,6 +115,9 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.Drain:
 		r.drain(c, m.Done)
+	case msg.Leave:
+		r.left = m.Ready
+		r.intake()
 	case msg.PoolDrained:
 		r.drainEnds = time.Now().Add(reportsWait)
 		r.checkReports(c)

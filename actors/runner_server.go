@@ -162,10 +162,10 @@ func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
 
 // intake opens the poller while jobs are welcome.
 func (r *runner) intake() {
-	if r.registered && r.recovery.Done && r.Config.Enabled && r.stopped == nil {
+	if r.registered && r.recovery.Done && r.Config.Enabled && r.stopped == nil && r.left == nil {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
-		r.poller.Tell(msg.IntakeClosed{})
+		r.poller.Tell(msg.IntakeClosed{Quiet: r.left})
 	}
 }
 

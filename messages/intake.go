@@ -13,8 +13,10 @@ type (
 	// IntakeOpened: the runner is online and enabled.
 	IntakeOpened struct{}
 	// IntakeClosed: no more jobs for now. Tasks that are reserved already are confirmed and handed over all the same; scripts
-	// wait until it is opened.
-	IntakeClosed struct{}
+	// wait until it is opened. Quiet, where it is set, is called once no task is on its way from the server any more.
+	IntakeClosed struct{ Quiet func() }
+	// HangUpDue: a long poll that had just begun when the intake was closed has had its time.
+	HangUpDue struct{}
 	// Room answers RoomWanted as soon as N is above zero.
 	Room struct{ N int }
 	// JobsReserved answers the long poll.
@@ -38,6 +40,7 @@ type (
 
 func (IntakeOpened) toPoller() {}
 func (IntakeClosed) toPoller() {}
+func (HangUpDue) toPoller()    {}
 func (Room) toPoller()         {}
 func (JobsReserved) toPoller() {}
 func (ScriptStored) toPoller() {}

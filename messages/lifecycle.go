@@ -48,6 +48,8 @@ type (
 	SpoolChanged struct{ Execution ExecutionID }
 	// Drain: end in an orderly way. Done is called when nothing runs any more.
 	Drain struct{ Done func() }
+	// Leave: take no more jobs, as the executors are about to be left to the next start. Ready is called when no job is on its way.
+	Leave struct{ Ready func() }
 	// PoolDrained: the last executor is gone.
 	PoolDrained struct{}
 	// DrainChecked: how many jobs wait to be reported while draining.
@@ -74,6 +76,7 @@ func (ChildDue) toRunner()          {}
 func (SpoolChanged) toRunner()      {}
 func (CrashJournaled) toRunner()    {}
 func (Drain) toRunner()             {}
+func (Leave) toRunner()             {}
 func (PoolDrained) toRunner()       {}
 func (DrainChecked) toRunner()      {}
 func (DrainDue) toRunner()          {}

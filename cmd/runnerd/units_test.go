@@ -81,7 +81,7 @@ func TestTheServicesUnitSaysWhatTheProgramDoes(t *testing.T) {
 		}
 	}
 	// What a stop may take: a drain, as long as a job; else actors, gateway and health door, one after another.
-	least := actorsEnd + 3*5*time.Second
+	least := jobsArrive + actorsEnd + 3*5*time.Second
 	if c.Self.OnExit != "detach" {
 		least = c.Time.Run
 	}
