@@ -7,6 +7,9 @@ import (
 	"runtime/debug"
 )
 
+// version is that of a release, which is built with -ldflags "-X main.version=1.2.3"; empty in any other build.
+var version string
+
 // build is what the Go tool recorded about this binary.
 type build struct {
 	Version  string // of a release; else the commit; else "devel"
@@ -18,9 +21,9 @@ type build struct {
 func thisBuild() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return build{Version: "devel"}
+		return build{Version: cmp.Or(version, "devel")}
 	}
-	b := build{Go: info.GoVersion}
+	b := build{Version: version, Go: info.GoVersion}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -29,7 +32,7 @@ func thisBuild() build {
 			b.Modified = s.Value == "true"
 		}
 	}
-	if info.Main.Version != "(devel)" {
+	if b.Version == "" && info.Main.Version != "(devel)" {
 		b.Version = info.Main.Version
 	}
 	b.Version = cmp.Or(b.Version, b.Revision, "devel")

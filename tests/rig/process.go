@@ -34,7 +34,7 @@ func (w *World) Start(flags ...string) *Process {
 	p := &Process{Health: FreeAddress(w.T), Ended: make(chan struct{})}
 	args := append([]string{"run", "--release-url", w.URL(), "--state-dir", w.State, "--health-address", p.Health,
 		"--name", w.T.Name(), "--log-level", "debug", "--log-format", "json"}, w.plan.Flags...)
-	p.Command = exec.Command(w.shop.Runnerd, append(args, flags...)...)
+	p.Command = w.Command(append(args, flags...)...)
 	p.Command.Env = append(append(os.Environ(), "RELEASE_RUNNER_TOKEN="+Token), w.plan.Env...)
 	stderr, err := p.Command.StderrPipe()
 	Must(w.T, err)

@@ -103,6 +103,12 @@ func (s *Shop) buildPrograms(ctx context.Context) error {
 	return goBuild(ctx, "../../infra/sampleplugin", static, "-ldflags", "-s -w", "-o", s.Plugin, ".")
 }
 
+// Release builds the runner as a release of this version, and returns where it is.
+func (s *Shop) Release(ctx context.Context, version string) (string, error) {
+	program := filepath.Join(s.dir, "runnerd-"+version)
+	return program, goBuild(ctx, "../..", []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-X main.version="+version, "-o", program, "./cmd/runnerd")
+}
+
 func goBuild(ctx context.Context, dir string, env []string, args ...string) error {
 	build := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
 	build.Dir, build.Env = dir, append(os.Environ(), env...)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,6 +39,8 @@ type World struct {
 	Address string            // of the server; it stays the same
 	UUID    string            // of the runner, once it has been ready
 	Runner  *Process          // nil: none runs
+
+	Command func(args ...string) *exec.Cmd // how the runner is started; at first, the shop's
 
 	shop   *Shop
 	plan   Plan
@@ -69,6 +72,7 @@ func (s *Shop) World(t *testing.T, p Plan) *World {
 	w := &World{
 		T: t, Marker: "marker-" + rand.Text(), State: filepath.Join(t.TempDir(), "state"),
 		Address: FreeAddress(t), shop: s, plan: p, events: s.Watch(t),
+		Command: func(args ...string) *exec.Cmd { return exec.Command(s.Runnerd, args...) },
 	}
 	t.Cleanup(w.end)
 	if !p.NoServer {
