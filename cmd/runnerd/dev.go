@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/infra/logging"
+	msg "runnerd/messages"
 )
 
 // devCommand is a whole world in one process: a server, a runner, and a plugin for it to run.
@@ -51,7 +52,7 @@ func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
 
 	if c.Once {
-		return c.once(ctx, server, c.runner(server.url, state), log, out)
+		return besideRunner(ctx, c.runner(server.url, state), log, func(ctx context.Context) error { return runSamples(ctx, server, out) })
 	}
 	fmt.Fprintf(out, "Server   %s\nToken    %s\nState    %s, gone at the end\nPlugin   %s, as image %s\n\n%s\nEnd with Ctrl-C.\n\n",
 		server.url, cmp.Or(drawn, "as given"), state, p.program, p.image, submitHint(server.url, ""))
@@ -81,18 +82,21 @@ func (c *devCommand) preparePlugin(ctx context.Context, out io.Writer) (plugin, 
 // runner is the configuration of the runner beside the server.
 func (c *devCommand) runner(url, state string) RunConfig {
 	return RunConfig{
-		Release: ReleaseConfig{
-			Name: "dev", URL: url, Token: c.Server.Token, Environment: "development",
-			Capabilities: []string{"remote", "remote-script", "container"},
-		},
-		Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
+		Release: ownRelease("dev", url, c.Server.Token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
 		Self: SelfConfig{StateDir: state, Health: "127.0.0.1:0", Log: c.Log},
 	}
 }
 
-// once runs the samples beside a runner. A runner that ends by itself ends them.
-func (c *devCommand) once(ctx context.Context, server *releaseServer, config RunConfig, log zerolog.Logger, out io.Writer) error {
-	running, stop := context.WithCancel(ctx)
+// ownRelease is the configuration towards a development server of one's own.
+func ownRelease(name, url string, token msg.Secret) ReleaseConfig {
+	return ReleaseConfig{
+		Name: name, URL: url, Token: token, Environment: "development", Capabilities: []string{"remote", "remote-script", "container"},
+	}
+}
+
+// besideRunner does something beside a runner, which ends with it. A runner that ends by itself ends it.
+func besideRunner(ctx context.Context, config RunConfig, log zerolog.Logger, do func(context.Context) error) error {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	waiting, giveUp := context.WithCancelCause(ctx)
 	ended := make(chan error, 1)
 	go func() {
@@ -100,7 +104,7 @@ func (c *devCommand) once(ctx context.Context, server *releaseServer, config Run
 		giveUp(errors.New("the runner has ended"))
 		ended <- err
 	}()
-	err := runSamples(waiting, server, out)
+	err := do(waiting)
 	stop()
 	return errors.Join(err, <-ended)
 }

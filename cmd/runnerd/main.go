@@ -26,6 +26,7 @@ import (
 type program struct {
 	Run     runCommand     `cmd:"" help:"Run jobs of a Release server."`
 	Dev     devCommand     `cmd:"" help:"Start a development server with a runner and the sample plugin."`
+	Exec    execCommand    `cmd:"" help:"Run one task of a plugin image, with a development server and a runner of its own, and end."`
 	Server  serverCommand  `cmd:"" help:"Start a development server, for runners elsewhere."`
 	Status  statusCommand  `cmd:"" help:"Say how the runner on this machine fares."`
 	Drain   drainCommand   `cmd:"" help:"Let the runner finish what it has, and end it."`
@@ -38,6 +39,7 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2 // how it was called or set up is wrong, and will be the next time
 	exitNoRunner = 3 // a command finds no runner that lives
+	exitNoResult = 4 // the plugin of exec left no result
 )
 
 func main() {

@@ -123,14 +123,19 @@ func show(out io.Writer, view devserver.TaskView, log string) {
 	for line := range strings.Lines(log) {
 		fmt.Fprintln(out, "  |", short(strings.TrimRight(line, "\n")))
 	}
+	showOutcome(out, view, short)
+}
+
+// showOutcome shows what a task leaves besides its log; as says how a value is written.
+func showOutcome(out io.Writer, view devserver.TaskView, as func(any) string) {
 	if view.StatusLine != "" {
 		fmt.Fprintln(out, "  status: ", view.StatusLine)
 	}
 	for _, comment := range view.Comments {
-		fmt.Fprintln(out, "  comment:", strings.ReplaceAll(short(comment), "\n", "\n           "))
+		fmt.Fprintln(out, "  comment:", strings.ReplaceAll(as(comment), "\n", "\n           "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(view.OutputProperties)) {
-		fmt.Fprintf(out, "  %s = %s\n", name, short(view.OutputProperties[name]))
+		fmt.Fprintf(out, "  %s = %s\n", name, as(view.OutputProperties[name]))
 	}
 	if view.Message != "" {
 		fmt.Fprintln(out, "  message:", strings.ReplaceAll(view.Message, "\n", "\n           "))

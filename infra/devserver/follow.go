@@ -2,6 +2,8 @@ package devserver
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,6 +22,25 @@ func (s *Server) logFrom(id string, offset int) (text []byte, changed <-chan str
 	// What is in the log never changes, so the slice may be read after the lock; it cannot be appended to.
 	text = t.log.text[min(offset, len(t.log.text)):len(t.log.text):len(t.log.text)]
 	return text, t.changed.wait(), t.quiet(), nil
+}
+
+// CopyLog writes the log of a task while it comes, to its end.
+func (s *Server) CopyLog(ctx context.Context, id string, to io.Writer) error {
+	for offset := 0; ; {
+		text, changed, over, err := s.logFrom(id, offset)
+		if err != nil {
+			return err
+		}
+		offset += len(text)
+		if _, err := to.Write(text); err != nil || over {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // lines is an event with one line of the log or more; its id is the offset after them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -22,6 +23,14 @@ type Options struct {
 	Labels      map[string]string     // added to what is made, for people
 	Credentials map[string]Credential // by the name of the pull secret
 	Limits      msg.Limits            // where a spec leaves them open; zero: see defaultLimits
+	Progress    Terminal              // where pulls show how far they are; nil: nowhere
+}
+
+// Terminal is where somebody looks on: a terminal, or anything that takes lines.
+type Terminal interface {
+	io.Writer
+	FD() uintptr
+	IsTerminal() bool
 }
 
 // Credential opens a registry.
@@ -47,6 +56,7 @@ type Driver struct {
 	labels      map[string]string
 	credentials map[string]Credential
 	limits      msg.Limits
+	progress    Terminal
 	pulling     driver.Flight[msg.ImageID]
 }
 
@@ -67,7 +77,7 @@ func New(o Options) (*Driver, error) {
 	labels[runnerLabel] = o.RunnerID
 	d := &Driver{
 		engine: engine, runner: o.RunnerID, labels: labels, credentials: o.Credentials,
-		limits: orElse(o.Limits, defaultLimits),
+		limits: orElse(o.Limits, defaultLimits), progress: o.Progress,
 	}
 	if err := d.checkLocal(); err != nil {
 		return nil, errors.Join(err, engine.Close())

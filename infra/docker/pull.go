@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
+	"github.com/docker/docker/pkg/jsonmessage"
 
 	msg "runnerd/messages"
 )
@@ -67,6 +68,9 @@ func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 		return refused(err, secret)
 	}
 	defer progress.Close()
+	if d.progress != nil {
+		return jsonmessage.DisplayJSONMessagesToStream(progress, d.progress, nil)
+	}
 	return readProgress(progress)
 }
 
