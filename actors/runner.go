@@ -49,6 +49,7 @@ type runner struct {
 	lastEvent   string // that the registration took into account
 	lastContact time.Time
 	serverSays  string // why we are not registered
+	silence     string // why the last heartbeat was not answered
 	keeping     bool   // the configuration is being written
 	unkept      bool   // and is not the newest any more
 	failures    int

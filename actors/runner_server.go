@@ -56,7 +56,7 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 		c.After("register", wait, msg.RegisterDue{})
 		return
 	}
-	r.registered, r.failures, r.serverSays = true, 0, ""
+	r.registered, r.failures, r.serverSays, r.silence = true, 0, "", ""
 	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
 	c.Log().Info().Str("runner", r.runnerID).Int("capacity", m.Registration.Config.Capacity).Dur("eviction", m.Registration.Config.Eviction).Int64("revision", m.Registration.Config.Revision).Msg("registered")
 	r.configure(c, m.Registration.Config)
@@ -190,13 +190,14 @@ func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
 func (r *runner) heartbeatAnswered(c *shell.Ctx[msg.ToRunner], m msg.HeartbeatAnswered) {
 	switch {
 	case m.Err == nil:
-		r.lastContact, r.lost = time.Now(), 0
+		r.lastContact, r.lost, r.silence = time.Now(), 0, ""
 		for _, order := range m.Orders {
 			r.dispatcher.Tell(msg.Abort(order))
 		}
 	case isUnregistered(m.Err) || isFinal(m.Err):
 		c.Self().Tell(msg.SessionLost{Op: "heartbeat"})
 	default:
+		r.silence = m.Err.Error()
 		c.Log().Warn().Err(m.Err).Msg("heartbeat is not answered")
 	}
 }
@@ -262,6 +263,8 @@ func (r *runner) status() msg.Status {
 	}
 	if !r.registered {
 		s.NotReady = append(s.NotReady, join("not registered with the server", r.serverSays))
+	} else if r.silence != "" {
+		s.NotReady = append(s.NotReady, r.silence)
 	}
 	return s
 }

@@ -212,5 +212,14 @@ func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 		if s := status(w); s.Phase != "online" || len(s.NotReady) > 0 {
 			t.Errorf("it says %+v", s)
 		}
+		w.server.Script(fakes.Heartbeat, fakes.Call{Fails: refusal(500, 0)})
+		w.passes(15 * time.Second)
+		if s := status(w); len(s.NotReady) != 1 || !strings.Contains(s.NotReady[0], "500") {
+			t.Errorf("without a heartbeat it says %+v", s)
+		}
+		w.passes(15 * time.Second)
+		if s := status(w); len(s.NotReady) > 0 {
+			t.Errorf("with a heartbeat again it says %+v", s)
+		}
 	})
 }
