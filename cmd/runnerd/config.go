@@ -44,7 +44,7 @@ type ReleaseConfig struct {
 // ExecutorConfig says how executors are run, and bounds those that the server sets no bounds for.
 type ExecutorConfig struct {
 	Driver  string  `enum:"docker,process," default:"" placeholder:"docker" help:"What runs executors: docker or process. Default: as the profile says, else docker. The Docker Engine is the one of DOCKER_HOST."`
-	Profile string  `placeholder:"LIST" help:"The official runner's profiles: docker, json-logging."`
+	Profile string  `aliases:"profiles" placeholder:"LIST" help:"The official runner's profiles: docker, json-logging."`
 	Memory  Bytes   `name:"executor-memory" default:"512MiB" help:"Memory of an executor. Half of it may be files in /tmp."`
 	CPUs    float64 `name:"executor-cpus" default:"1" help:"Cores of an executor."`
 	Pids    int64   `name:"executor-pids" default:"200" help:"Processes and threads in an executor."`

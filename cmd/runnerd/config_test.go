@@ -101,6 +101,13 @@ func TestTheOfficialRunnersVariablesMeanTheSame(t *testing.T) {
 	}
 }
 
+func TestTheOfficialRunnersFlagForProfilesIsTaken(t *testing.T) {
+	c, err := settings(t, []string{"--profiles", "docker,json-logging"}, nil, "")
+	if err != nil || c.Executor.Profile != "docker,json-logging" {
+		t.Errorf("the profile is %q, %v", c.Executor.Profile, err)
+	}
+}
+
 func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 	for _, row := range []struct {
 		wrong string

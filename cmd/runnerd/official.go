@@ -14,7 +14,7 @@ const envPrefix = "RELEASE_RUNNER_"
 func officialButUnused(environ []string) []string {
 	prefixes := map[string]string{
 		"KUBERNETES_":                "there is no Kubernetes driver",
-		"EXECUTOR_SECURITY_CONTEXT_": "executors always run without capabilities, without new privileges and on a read-only root, as the image's user",
+		"EXECUTOR_SECURITY_CONTEXT_": "executors always run without capabilities and without new privileges, as the image's user",
 		"DOCKER_RUN_ON_SAME_NETWORK": "executors reach the runner at the gateway's address",
 	}
 	var warnings []string

@@ -1,0 +1,92 @@
+package compose
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+var environment = []string{"RUNNERD_STATE=/tmp/state", "RUNNERD_TOKEN=rpa_x", "RUNNERD_USER=65532:999"}
+
+func load(t *testing.T, env []string) (*types.Project, error) {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithEnv(env), cli.WithName("demo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return options.LoadProject(context.Background())
+}
+
+func TestTheStackIsOneThatComposeLoads(t *testing.T) {
+	project, err := load(t, environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, service := range project.Services {
+		if service.Build != nil {
+			t.Errorf("%s is built: its image is to be there", name)
+		}
+		if !service.ReadOnly || strings.Join(service.CapDrop, " ") != "ALL" || service.Privileged {
+			t.Errorf("%s has more than it needs: %+v", name, service)
+		}
+	}
+	runner := project.Services["runner"]
+	if runner.NetworkMode != "host" || runner.User != "65532:999" {
+		t.Errorf("the runner is on network %q as user %q", runner.NetworkMode, runner.User)
+	}
+	mounts := map[string]string{}
+	for _, v := range runner.Volumes {
+		mounts[v.Source] = v.Target
+	}
+	if mounts["/tmp/state"] != "/tmp/state" || mounts["/var/run/docker.sock"] != "/var/run/docker.sock" {
+		t.Errorf("the runner's mounts are %v", mounts)
+	}
+}
+
+func TestAStackWithoutItsSettingsSaysWhichIsMissing(t *testing.T) {
+	for n, missing := range environment {
+		name, _, _ := strings.Cut(missing, "=")
+		others := append(append([]string{}, environment[:n]...), environment[n+1:]...)
+		if _, err := load(t, others); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s it says %v", name, err)
+		}
+	}
+}
+
+func TestTheOlderComposeLoadsItToo(t *testing.T) {
+	compose, err := exec.LookPath("docker-compose")
+	if err != nil {
+		t.Skip("there is no docker-compose")
+	}
+	c := exec.Command(compose, "--file", "compose.yaml", "config", "--quiet")
+	c.Env = append(os.Environ(), environment...)
+	if said, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+func TestTheDemoShowsWhatItSays(t *testing.T) {
+	if err := exec.Command("docker", "info").Run(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no Docker Engine answers")
+		}
+		t.Skip("no Docker Engine answers")
+	}
+	var said bytes.Buffer
+	demo := exec.Command("go", "run", "./infra/compose/demo")
+	demo.Dir, demo.Stdout, demo.Stderr = "../..", &said, &said
+	if err := demo.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	for _, text := range []string{"times as fast", "none twice", "aborted: ", "all are gone", "no breach", "nothing is left"} {
+		if !strings.Contains(said.String(), text) {
+			t.Errorf("it does not say %q:\n%s", text, &said)
+		}
+	}
+}
