@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,6 +39,7 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 		"flood":                 m.flood,
 		"memory":                m.memory,
 		"leave-process":         leaveProcess,
+		"leave-directory":       leaveDirectory,
 	}
 	way, ok := ways[m.How]
 	if !ok {
@@ -122,6 +124,15 @@ func leaveProcess() error {
 	}
 	klog.Infof("left process %d behind", child.Process.Pid)
 	return nil
+}
+
+// leaveDirectory makes one beside the result that nobody but this user may look into.
+func leaveDirectory() error {
+	dir := filepath.Join(filepath.Dir(os.Getenv("OUTPUT_LOCATION")), "private")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("leave a directory: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "file"), []byte("mine"), 0o600)
 }
 
 func linger() {
