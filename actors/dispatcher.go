@@ -37,6 +37,7 @@ type dispatcher struct {
 	config   msg.Config
 	outlived int  // executors that were adopted
 	adopted  bool // all executors that outlived a restart are known
+	closed   bool // what there is to do is the next start's
 	members  map[msg.ExecutorID]*member
 	waiting  map[msg.ExecutionID]waiting
 	arrivals uint64
@@ -86,6 +87,8 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.endWaiting(c, m)
 	case msg.WaitingJobEnded:
 		d.waitingEnded(c, m)
+	case msg.DispatchClosed:
+		d.closed = true
 	case msg.DrainDispatch:
 		d.drained, d.wanted = m.Done, nil
 		d.abortAllFor(c, m.Abort)
@@ -225,7 +228,7 @@ func (d *dispatcher) noteAbort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 
 // dispatch does what follows from what there is now.
 func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
-	if !d.adopted {
+	if !d.adopted || d.closed {
 		return
 	}
 	queue := make([]waitingJob, 0, len(d.waiting))

@@ -68,6 +68,7 @@
 // # How we stop
 //
 // Drain: the poller takes nothing more, the dispatcher lets running jobs end and evicts the rest, the reporter delivers; then
-// the tree is stopped from its end. Detach: the poller takes what is on its way and nothing more; the tree is stopped, then the
-// gateway; executors stay, and the next start goes on. A second signal ends the process at once, with the same effect.
+// the tree is stopped from its end. Detach: the poller takes what is on its way and nothing more, the dispatcher gives out nothing;
+// the tree is stopped, then the gateway; executors stay, and the next start goes on. A second signal ends the process at once, with
+// the same effect.
 package actors

@@ -163,7 +163,7 @@ func (d *dispatcher) unsettled(c *shell.Ctx[msg.ToDispatcher], m msg.Unsettled) 
 
 // evictionDue evicts only who is idle still: an assignment that crossed the timer has moved on its number.
 func (d *dispatcher) evictionDue(c *shell.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
-	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq {
+	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq && !d.closed {
 		d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
 	}
 }

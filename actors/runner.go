@@ -118,6 +118,7 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.drain(c, m.Done)
 	case msg.Leave:
 		r.left = m.Ready
+		r.dispatcher.Tell(msg.DispatchClosed{})
 		r.intake()
 	case msg.PoolDrained:
 		r.drainEnds = time.Now().Add(reportsWait)

@@ -106,6 +106,8 @@ type (
 		Err error
 	}
 
+	// DispatchClosed: give out nothing, start nothing and evict nobody any more: the executors are about to be left to the next start.
+	DispatchClosed struct{}
 	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
 	// With a reason in Abort the jobs are aborted.
 	DrainDispatch struct {
@@ -139,6 +141,7 @@ func (Abort) toDispatcher()           {}
 func (AbortForgotten) toDispatcher()  {}
 func (EndWaiting) toDispatcher()      {}
 func (WaitingJobEnded) toDispatcher() {}
+func (DispatchClosed) toDispatcher()  {}
 func (DrainDispatch) toDispatcher()   {}
 func (PoolWanted) toDispatcher()      {}
 
