@@ -11,6 +11,10 @@ import (
 
 // How an executor's actor finds again what has lived before it.
 
+// returnsWithin is how long executors that wait for a job may take to ask again after a restart of the runner: it asks them to stay
+// away for 10 s, and leaves those that were cut off 12 s to come back by themselves (executor-contract.md, rules 6 and 7).
+const returnsWithin = 30 * time.Second
+
 // attach goes on with an executor that has lived before.
 func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 	e.attached, e.retire = true, e.record.Retired
@@ -84,6 +88,7 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 		e.enter(c, running)
 	default:
 		e.enter(c, settling)
+		e.limit(c, max(e.Limits.Settle, returnsWithin))
 	}
 	c.Log().Info().Str("executor", string(e.id)).Str("to", string(e.state)).Msg("executor is attached again")
 	e.observe(c)

@@ -120,7 +120,7 @@ func TestTheSecondSIGTERMLeavesTheExecutorsToTheNextStart(t *testing.T) {
 func TestDetachedTheRunnerEndsAtOnceAndTheNextStartTakesOverWhatRunsAndWhatIsIdle(t *testing.T) {
 	t.Parallel()
 	const steps = 80
-	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Hour, Flags: []string{"--on-exit=detach"}})
+	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Hour, Flags: []string{"--on-exit=detach", "--settle-timeout=5s"}})
 	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 	idle := w.Only()
 	job := w.Slow(shop.Blue, steps)
