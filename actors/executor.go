@@ -21,7 +21,8 @@ type Shop struct {
 	NewFilter func([]msg.Secret) Filter
 	NewID     func() msg.ExecutorID
 	Limits    msg.ExecutorLimits
-	FilesOnly bool // the driver's executors cannot reach the gateway's Secrets API
+	LogLimit  int64 // bytes that are kept of a job's log; zero: all
+	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
 
 // executor is one container for its whole life, from before its create until nothing of it is left. It says what happens to
@@ -67,7 +68,7 @@ type assignment struct {
 
 func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
 	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, dispatcher: dispatcher, reporter: reporter, failed: map[string]int{},
-		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter}}
+		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter, limit: shop.LogLimit}}
 }
 
 // Start looks in the spool: an executor that has a record there has lived before.

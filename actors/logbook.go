@@ -3,6 +3,7 @@ package actors
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type logbook struct {
 	spool     Spool
 	executor  msg.ExecutorID
 	newFilter func([]msg.Secret) Filter
+	limit     int64 // bytes of a job's log; zero: as many as there are
 
 	mu       sync.Mutex
 	secrets  []msg.Secret // of all its jobs: a later one may print what an earlier one left behind
@@ -190,17 +192,35 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 	}
 	for _, ch := range slices.Clone(b.chapters) {
 		if text := append(ch.rest, ready[ch]...); len(text) > 0 {
-			if err := b.spool.AppendLog(ch.job, text, ch.next(b.last, b.index)); err != nil {
+			if err := b.append(ch, text); err != nil {
 				if b.forgotten(ch.job) {
 					continue
 				}
 				return grown, late, err
 			}
-			ch.rest = nil
 			grown = append(grown, ch.job)
 		}
 	}
 	return grown, late, nil
+}
+
+// append adds text to a chapter's log, as much of it as fits. A plugin that floods its log costs no disk for what is left out.
+func (b *logbook) append(ch *chapter, text []byte) error {
+	next := ch.next(b.last, b.index)
+	rec, _ := b.spool.Job(ch.job)
+	switch left := b.limit - rec.Log.Size; {
+	case b.limit == 0 || int64(len(text)) <= left:
+	case left < 0: // it says so already
+		ch.rest = nil
+		return nil
+	default:
+		text = fmt.Appendf(text[:left:left], "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
+	}
+	if err := b.spool.AppendLog(ch.job, text, next); err != nil {
+		return err
+	}
+	ch.rest = nil
+	return nil
 }
 
 // mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come. It reports whether
@@ -325,10 +345,7 @@ func (b *logbook) flush(job msg.ExecutionID) error {
 	}
 	ch := b.chapters[i]
 	if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
-		if err := b.spool.AppendLog(job, ch.rest, ch.next(b.last, b.index)); err != nil {
-			return err
-		}
-		ch.rest = nil
+		return b.append(ch, ch.rest)
 	}
 	return nil
 }

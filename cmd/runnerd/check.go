@@ -106,6 +106,9 @@ func (e *ExecutorConfig) check() error {
 	if e.Driver == "process" && len(e.ProcessImages) == 0 {
 		problems = append(problems, errors.New("the driver process has no image to run: give --process-image, like plugin:1.0=/opt/plugin"))
 	}
+	if e.MaxLog <= 0 {
+		problems = append(problems, errors.New("max-log is 0: no log would be kept; give a size like 64MiB"))
+	}
 	if e.MaxResult <= 0 {
 		problems = append(problems, errors.New("max-result is 0: no result could be accepted; give a size like 64MiB"))
 	}

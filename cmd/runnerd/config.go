@@ -51,6 +51,7 @@ type ExecutorConfig struct {
 
 	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"Driver process: the executable that stands for an image."`
 
+	MaxLog    Bytes `default:"64MiB" help:"How much is kept of a job's log; the rest is left out, and the log says so."`
 	MaxResult Bytes `default:"64MiB" help:"Size of the largest result that is accepted."`
 }
 

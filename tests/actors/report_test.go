@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -220,6 +221,30 @@ func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 		w.passes(15 * time.Second)
 		if s := status(w); len(s.NotReady) > 0 {
 			t.Errorf("with a heartbeat again it says %+v", s)
+		}
+	})
+}
+
+func TestALogThatIsTooLongEndsWithAWordAboutItOverARestartToo(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.logLimit = 60
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{
+			Prints: append(slices.Repeat([]string{"0123456789"}, 6), "left out"), Works: time.Minute, Trails: []string{"left out too"}}})
+		w.begins(id)
+		w.passes(10 * time.Second)
+		w.restart()
+		w.completes(id)
+		w.nothingIsLeft()
+		want := strings.Repeat("0123456789\n", 6)[:60] + "\n… the log ends here: of a job's log this runner keeps 60 bytes\n"
+		if log, ended := w.logOf(id); log != want || !ended {
+			t.Errorf("the log is %q, want %q", log, want)
+		}
+		next := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"the next one"}}})
+		w.completes(next)
+		w.nothingIsLeft()
+		if log, _ := w.logOf(next); log != "the next one\n" {
+			t.Errorf("the log of the next job is %q", log)
 		}
 	})
 }

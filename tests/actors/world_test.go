@@ -40,6 +40,7 @@ type world struct {
 	limits   msg.ExecutorLimits
 	files    bool
 	lowWater uint64
+	logLimit int64
 	deleted  atomic.Bool
 
 	scheduler shell.Scheduler
@@ -175,7 +176,7 @@ func (w *world) start() {
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
-			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files,
+			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit,
 			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
