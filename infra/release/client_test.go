@@ -2,10 +2,16 @@ package release_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -340,6 +346,35 @@ func TestErrorsOfTheLineSayWhatToDo(t *testing.T) {
 		})
 	}
 
+}
+
+func TestAnExpiredCertificateIsSaidToBeOne(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	raw, err := x509.CreateCertificate(rand.Reader, expired, expired, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(says(200, "application/json", registered))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
+	s.StartTLS()
+	defer s.Close()
+	roots, err := release.Roots(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := release.New(release.Options{URL: s.URL, Token: "token", RootCAs: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refusal *msg.Refusal
+	if _, err := c.Register(t.Context()); err == nil || errors.As(err, &refusal) || !strings.Contains(err.Error(), "renew the server's certificate") {
+		t.Errorf("it says %v", err)
+	}
 }
 
 func TestTheCAOfTheOperatorIsTrusted(t *testing.T) {
