@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -25,7 +25,7 @@ import (
 // The scripts run commands as people do: the program in a process of its own, child processes as executors. Their own words:
 //
 //	server            a development server; URL is where it is
-//	refuse / accept   what becomes of the ends that jobs are reported with
+//	finish N          jobs' ends are answered with this status; 204: accepted
 //	submit IMAGE      a task; TASK is its id
 //	code N ARGS…      runnerd ARGS ends with this exit code
 //	until RE ARGS…    runnerd ARGS is repeated until its output is like this
@@ -35,8 +35,7 @@ func TestScripts(t *testing.T) {
 		Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": startScriptServer,
-			"refuse": func(ts *testscript.TestScript, _ bool, _ []string) { serverOf(ts).refuses.Store(true) },
-			"accept": func(ts *testscript.TestScript, _ bool, _ []string) { serverOf(ts).refuses.Store(false) },
+			"finish": answerFinish,
 			"submit": submit,
 			"code":   code,
 			"until":  until,
@@ -58,7 +57,7 @@ func setUp(env *testscript.Env) error {
 // scriptServer is a development server that can be made to refuse.
 type scriptServer struct {
 	*devserver.Server
-	refuses atomic.Bool
+	finish atomic.Int64 // status; 0 or 204: as usual
 }
 
 type serverKey struct{}
@@ -75,10 +74,10 @@ func startScriptServer(ts *testscript.TestScript, _ bool, _ []string) {
 	s.Server, err = devserver.New(devserver.Options{
 		Token: "rpa_script", PublicURL: url, Log: zerolog.Nop(), Config: api.Config{Enabled: true, Capacity: 2, EvictionSeconds: 60},
 		Intercept: func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-			if op == "finish" && s.refuses.Load() {
+			if status := int(s.finish.Load()); op == "finish" && status >= 400 {
 				w.Header().Set("Content-Type", "application/problem+json")
-				w.WriteHeader(http.StatusGone)
-				_, _ = io.WriteString(w, `{"status": 410, "detail": "nobody waits for it any more"}`)
+				w.WriteHeader(status)
+				_, _ = fmt.Fprintf(w, `{"status": %d, "detail": "as the script wants it"}`, status)
 				return
 			}
 			next(w, r)
@@ -94,6 +93,12 @@ func startScriptServer(ts *testscript.TestScript, _ bool, _ []string) {
 		<-ended
 	})
 	ts.Setenv("RELEASE_RUNNER_RELEASE_URL", url)
+}
+
+func answerFinish(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	serverOf(ts).finish.Store(int64(status))
 }
 
 func submit(ts *testscript.TestScript, _ bool, args []string) {
