@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+var update = flag.Bool("update", false, "write the page of settings anew")
+
+const settingsPage = "../../docs/settings.md"
+
+// drawSettings is the one table of config.go as a page.
+func drawSettings(t *testing.T) []byte {
+	t.Helper()
+	var p program
+	parser, err := kong.New(&p, kong.Name("runnerd"), kong.DefaultEnvars("RELEASE_RUNNER"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	b.WriteString("# Settings of `runnerd run`\n\nWritten from `cmd/runnerd/config.go` by its test (`go test ./cmd/runnerd -run Settings -update`). A setting is a flag, a variable of\n" +
+		"the environment, and a key of the YAML file with the flag's name; the first of these that is given counts, in this order.\n" +
+		"Capacity and eviction time are the server's.\n")
+	group := ""
+	for _, flag := range commandOf(parser, "run").Flags {
+		if flag.Name == "help" {
+			continue
+		}
+		title := "The file of settings"
+		if flag.Group != nil {
+			title = flag.Group.Title
+		}
+		if title != group {
+			group = title
+			fmt.Fprintf(&b, "\n## %s\n\n| flag | variable | default | |\n|---|---|---|---|\n", title)
+		}
+		value := ""
+		if flag.Default != "" {
+			value = "`" + flag.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", flag.Name, strings.Join(flag.Envs, "`, `"), value, strings.ReplaceAll(flag.Help, "|", "\\|"))
+	}
+	return b.Bytes()
+}
+
+func commandOf(parser *kong.Kong, name string) *kong.Node {
+	for _, node := range parser.Model.Children {
+		if node.Name == name {
+			return node
+		}
+	}
+	return nil
+}
+
+func TestThePageOfSettingsIsTheTable(t *testing.T) {
+	want := drawSettings(t)
+	if *update {
+		must(t, os.WriteFile(settingsPage, want, 0o644))
+	}
+	got, err := os.ReadFile(settingsPage)
+	must(t, err)
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the table says: go test ./cmd/runnerd -run Settings -update", settingsPage)
+	}
+}
