@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
+	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
 
@@ -140,4 +142,21 @@ func TestADismissedExecutorIsShutOut(t *testing.T) {
 		t.Errorf("its next GET is answered %d", a.status)
 	}
 	q.finish(other.hello(), waits) // the control
+}
+
+func TestAResultThatIsNestedWithoutEndIsTakenAndNotRead(t *testing.T) {
+	e := newWorld(t, nil).executor("nested", msg.Daemon)
+	p := newPython(e)
+	asked := p.ask()
+	j := e.hello()
+	e.give(j)
+	a := await(t, asked)
+	expect[msg.Delivered](e)
+	deep := `{"exitCode":0,"outputProperties":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + `}`
+	p.deliver(a, seal.Encrypt(j.key, []byte(deep)))
+	if got := expect[msg.ResultStored](e); got.Result.ExitCode != unreadable {
+		t.Errorf("stored %+v", got)
+	}
+	p.armed()
+	p.finish(e.hello(), p.ask()) // and the executor goes on
 }
