@@ -65,15 +65,28 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) {
 		if on, _ := strconv.ParseBool(query.Get("watch")); on {
 			d.serveWatch(w, r)
 		} else {
-			_ = answer{status: http.StatusOK, body: d.listed()}.write(w)
+			seen, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
+			_ = answer{status: http.StatusOK, body: d.listed(seen)}.write(w)
 		}
 	}
 }
 
-func (d *door) listed() []byte {
+// listed answers a LIST. An informer whose watch was cut lists anew from the version that it has seen, and a key that it did not
+// see, as the runner was killed when it had noted the arming, makes the plugin come like an event. So it is the event, or where
+// none must be sent (rule 2) it is not shown: two events for one GET, and the plugin would ask once more after its job, and write
+// over its result if nobody is there.
+func (d *door) listed(seen uint64) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.list()
+	shown := d.arming
+	switch {
+	case seen == 0 || seen >= d.version() || d.mode != msg.Daemon:
+	case d.hold != nil || d.phase == running || d.retired != "":
+		shown = seen - 1
+	default:
+		d.armed()
+	}
+	return d.list(shown)
 }
 
 // serveWatch sends events until the client goes, the time that it asked for is over, or the door closes.

@@ -61,11 +61,17 @@ func (d *door) arm() {
 		d.armIn(time.Second)
 		return
 	}
-	d.arming, d.owed = number, false
+	d.arming = number
+	d.armed()
+	d.watches[len(d.watches)-1].send(d.event("MODIFIED"))
+}
+
+// armed: the plugin comes now. mu is held.
+func (d *door) armed() {
+	d.owed = false
 	if d.phase == settled {
 		d.enter(waiting)
 	}
-	d.watches[len(d.watches)-1].send(d.event("MODIFIED"))
 }
 
 // noteArming keeps the key of the job before with the number: see disowns. mu is held.
@@ -171,6 +177,8 @@ func (d *door) unstarted(proof string) {
 }
 
 // version is the resourceVersion of what LIST and WATCH show. Zero would mean "any" to a client. mu is held.
-func (d *door) version() uint64 { return d.arming + 1 }
+func (d *door) version() uint64 { return versionOf(d.arming) }
 
-func (d *door) versionText() string { return strconv.FormatUint(d.version(), 10) }
+func versionOf(arming uint64) uint64 { return arming + 1 }
+
+func versionText(arming uint64) string { return strconv.FormatUint(versionOf(arming), 10) }

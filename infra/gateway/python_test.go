@@ -92,7 +92,13 @@ func await[T any](t testing.TB, c <-chan T) T {
 
 func (p *python) list() corev1.SecretList {
 	p.t.Helper()
-	r, err := p.request(context.Background(), http.MethodGet, collection+"?fieldSelector="+p.selector()+"&limit=500&resourceVersion=0")
+	return p.listFrom("0")
+}
+
+// listFrom is what an informer asks that has seen a version.
+func (p *python) listFrom(version string) corev1.SecretList {
+	p.t.Helper()
+	r, err := p.request(context.Background(), http.MethodGet, collection+"?fieldSelector="+p.selector()+"&limit=500&resourceVersion="+version)
 	must(p.t, err)
 	defer func() { _ = r.Body.Close() }()
 	var l corev1.SecretList

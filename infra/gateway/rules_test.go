@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"runnerd/infra/contract"
 	msg "runnerd/messages"
@@ -132,6 +133,48 @@ func TestRule2NoEventIsSentWhileAJobRunsOrAGETIsHeld(t *testing.T) {
 	p.quiet(nested) // it was opened before the result: only the newest is listened to
 	p.armed()
 	p.quiet(nested)
+}
+
+// The runner was killed when it had noted an arming: the informer lists anew, from the version that it has seen.
+func TestRule2AListThatShowsAKeyThatWasMissedIsTheEvent(t *testing.T) {
+	e := newWorld(t, nil).executor("missed", msg.Daemon)
+	p := newClient(e, "kubernetes/x", true)
+	p.finish(e.hello(), p.ask())
+	const standing = "&allowWatchBookmarks=true&resourceVersion="
+	seen := p.list()
+	await(t, p.watch(standing+seen.ResourceVersion)) // and this event is lost
+	e.restart()
+	e.watch()
+	expect[msg.ResultStored](e)
+
+	shown := p.listFrom(seen.ResourceVersion)
+	if bytes.Equal(shown.Items[0].Data[contract.KeySessionKey], seen.Items[0].Data[contract.KeySessionKey]) {
+		t.Error("the list shows the key that was seen: nobody comes")
+	}
+	events := p.watch(standing + shown.ResourceVersion)
+	p.quiet(events) // it would be the second
+	p.finish(e.hello(), p.ask())
+	await(t, events)
+}
+
+func TestRule2AListWhileAJobRunsShowsNothingNew(t *testing.T) {
+	e := newWorld(t, nil).executor("nothing", msg.Daemon)
+	p := newClient(e, "kubernetes/x", true)
+	seen := p.list()
+	p.finish(e.hello(), p.ask())
+	await(t, p.watch("&allowWatchBookmarks=true&resourceVersion="+seen.ResourceVersion))
+	asked := p.ask()
+	p.same(seen, "while a GET is held")
+	e.give(e.hello())
+	await(t, asked)
+	p.same(seen, "while a job runs")
+}
+
+func (p *python) same(seen corev1.SecretList, when string) {
+	p.t.Helper()
+	if diff := cmp.Diff(seen, p.listFrom(seen.ResourceVersion)); diff != "" {
+		p.t.Errorf("%s the list shows something else than was seen:\n%s", when, diff)
+	}
 }
 
 func TestRule3AGETWhileAJobIsOpenGetsTheSameSecretAgain(t *testing.T) {

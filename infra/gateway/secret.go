@@ -28,8 +28,8 @@ func (d *door) content(key []byte) content {
 }
 
 // dummy is what LIST and WATCH show: a key and no job. After a restart it is the same, so that nobody acts on it again.
-func (d *door) dummy() content {
-	return d.content(d.g.Keys.Derive("dummy", string(d.id), strconv.FormatUint(d.arming, 10)))
+func (d *door) dummy(arming uint64) content {
+	return d.content(d.g.Keys.Derive("dummy", string(d.id), strconv.FormatUint(arming, 10)))
 }
 
 // emptied is the job without its input: a plugin that still delivers the result finds its way, and runs nothing.
@@ -51,30 +51,30 @@ func (d *door) filled(j *job, input string) content {
 	return c
 }
 
-func (d *door) object(c content) *corev1.Secret {
+func (d *door) object(c content, arming uint64) *corev1.Secret {
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: secretName(d.id), Namespace: namespace, UID: types.UID(d.id), ResourceVersion: d.versionText(),
+			Name: secretName(d.id), Namespace: namespace, UID: types.UID(d.id), ResourceVersion: versionText(arming),
 		},
 		Type: corev1.SecretTypeOpaque,
 		Data: c,
 	}
 }
 
-func (d *door) secret(c content) []byte { return mustJSON(d.object(c)) }
+func (d *door) secret(c content) []byte { return mustJSON(d.object(c, d.arming)) }
 
-func (d *door) list() []byte {
+func (d *door) list(arming uint64) []byte {
 	return mustJSON(&corev1.SecretList{
 		TypeMeta: metav1.TypeMeta{Kind: "SecretList", APIVersion: "v1"},
-		ListMeta: metav1.ListMeta{ResourceVersion: d.versionText()},
-		Items:    []corev1.Secret{*d.object(d.dummy())},
+		ListMeta: metav1.ListMeta{ResourceVersion: versionText(arming)},
+		Items:    []corev1.Secret{*d.object(d.dummy(arming), arming)},
 	})
 }
 
 // event is a line of a watch that shows the dummy.
 func (d *door) event(kind string) []byte {
-	return mustJSON(metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: d.secret(d.dummy())}})
+	return mustJSON(metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: d.secret(d.dummy(d.arming))}})
 }
 
 // bookmark says that all that there is has been sent.
@@ -82,7 +82,7 @@ func (d *door) bookmark() []byte {
 	return mustJSON(metav1.WatchEvent{Type: "BOOKMARK", Object: runtime.RawExtension{Raw: mustJSON(&corev1.Secret{
 		TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{
-			ResourceVersion: d.versionText(),
+			ResourceVersion: versionText(d.arming),
 			Annotations:     map[string]string{metav1.InitialEventsAnnotationKey: "true"},
 		},
 	})}})
