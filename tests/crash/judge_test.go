@@ -25,12 +25,22 @@ func (s *siege) judge() {
 		wrong = append(wrong, faults(log, j, s.Marker)...)
 		if len(wrong) > 0 {
 			s.T.Errorf("job %s:\n%s\nits log:\n%s\nthe ledger:\n%v\nthe runner:\n%s",
-				j.id, strings.Join(wrong, "\n"), log, s.Server.Ledger().Job(j.id), s.Heard(view.Execution))
+				j.id, strings.Join(wrong, "\n"), log, s.Server.Ledger().Job(j.id), s.about(view.Execution))
 		}
 	}
 	s.AllDie()
 	l := s.NoMoreThan(s.mode.capacity)
 	s.T.Logf("%d jobs ran in %d executors", len(s.load.jobs), len(l.Created))
+}
+
+// about is what the runner said of a job, and of the executor that had it last.
+func (s *siege) about(execution string) string {
+	said := s.Heard(execution)
+	executors := regexp.MustCompile(`"executor":"(\w+)"`).FindAllStringSubmatch(said, -1)
+	if len(executors) == 0 {
+		return said
+	}
+	return s.Heard(executors[len(executors)-1][1])
 }
 
 // entries: an offer may lapse, but what was confirmed is confirmed and finished once.

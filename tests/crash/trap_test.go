@@ -72,7 +72,7 @@ func (t *trap) set(at row, start func() *rig.Process) <-chan struct{} {
 func (t *trap) happens(what row) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.at != what {
+	if t.at != what || what == "" {
 		return false
 	}
 	_ = t.victim.Command.Process.Kill()
@@ -82,38 +82,46 @@ func (t *trap) happens(what row) bool {
 	return true
 }
 
-// stops cuts the request off if the runner is killed at this row.
-func (t *trap) stops(what row) {
-	if t.happens(what) {
+// step is a request on its way: it has come, and it is answered.
+type step struct{ come, answered row }
+
+// pass lets the request through, unless the runner is killed at one of the rows: then it is cut off.
+func (t *trap) pass(s step, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	t.stops(s.come, r)
+	answer := httptest.NewRecorder()
+	next(answer, r)
+	if s.answered != reserved || answer.Code == http.StatusOK { // else it has brought nothing
+		t.stops(s.answered, r)
+	}
+	for name, values := range answer.Header() {
+		out.Header()[name] = values
+	}
+	out.WriteHeader(answer.Code)
+	_, _ = out.Write(answer.Body.Bytes())
+}
+
+func (t *trap) stops(what row, r *http.Request) {
+	if r.Context().Err() == nil && t.happens(what) { // else it is from the runner before
 		panic(http.ErrAbortHandler)
 	}
 }
 
 // front stands before the server.
 func (t *trap) front(server func() *devserver.Server) func(string, http.ResponseWriter, *http.Request, http.HandlerFunc) {
-	type both struct{ come, answered row }
-	steps := map[string]both{
+	steps := map[string]step{
 		"register": {registering, registered}, "reserve": {"", reserved}, "confirm": {taken, confirmed},
 		"log": {"", logged}, "finish": {finishing, finished},
 	}
 	return func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		step, ours := steps[op]
+		s, ours := steps[op]
 		if !ours {
 			next(out, r)
 			return
 		}
 		if op == "log" && isRunning(server(), path.Base(path.Dir(r.URL.Path))) {
-			t.stops(working)
+			t.stops(working, r)
 		}
-		if step.come != "" {
-			t.stops(step.come)
-		}
-		answer := httptest.NewRecorder()
-		next(answer, r)
-		if step.answered != reserved || answer.Code == http.StatusOK { // else it has brought nothing
-			t.stops(step.answered)
-		}
-		pass(out, answer)
+		t.pass(s, out, r, next)
 	}
 }
 
@@ -124,34 +132,13 @@ func isRunning(server *devserver.Server, job string) bool {
 
 // door stands before the engine.
 func (t *trap) door(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	switch {
-	case !strings.Contains(r.URL.Path, "/containers/"):
-	case op == "create":
-		t.stops(creating)
-		answer := httptest.NewRecorder()
-		next(answer, r)
-		t.stops(created)
-		pass(out, answer)
+	steps := map[string]step{"create": {creating, created}, "start": {starting, started}, "remove": {removing, ""}}
+	s, ours := steps[op]
+	if !ours || !strings.Contains(r.URL.Path, "/containers/") {
+		next(out, r)
 		return
-	case op == "start":
-		t.stops(starting)
-		answer := httptest.NewRecorder()
-		next(answer, r)
-		t.stops(started)
-		pass(out, answer)
-		return
-	case op == "remove":
-		t.stops(removing)
 	}
-	next(out, r)
-}
-
-func pass(out http.ResponseWriter, answer *httptest.ResponseRecorder) {
-	for name, values := range answer.Header() {
-		out.Header()[name] = values
-	}
-	out.WriteHeader(answer.Code)
-	_, _ = out.Write(answer.Body.Bytes())
+	t.pass(s, out, r, next)
 }
 
 // watchSpool sees result files appear, and what is removed go. The directories must be there.
