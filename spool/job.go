@@ -42,8 +42,13 @@ type job struct {
 	gone     bool   // removed while somebody waited for io
 	unmade   error  // why Add gave up, for another that waited for io
 
-	rec  msg.JobRecord // guarded by Spool.mu
-	here bool          // guarded by Spool.mu; false: Add is still at work
+	rec    msg.JobRecord // guarded by Spool.mu
+	here   bool          // guarded by Spool.mu; false: Add is still at work
+	listed bool          // guarded by Spool.mu; in Spool.byAge
+}
+
+func older(a, b *job) int {
+	return cmp.Or(a.rec.Added.Compare(b.rec.Added), cmp.Compare(a.rec.Execution, b.rec.Execution))
 }
 
 func newJob(id msg.ExecutionID) *job { return jobIn(path.Join(jobsDir, dirName(id))) }
@@ -127,15 +132,10 @@ func (h jobHead) record() msg.JobRecord {
 func (s *Spool) Jobs() []msg.JobRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recs := make([]msg.JobRecord, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		if j.here {
-			recs = append(recs, j.rec)
-		}
+	recs := make([]msg.JobRecord, len(s.byAge))
+	for n, j := range s.byAge {
+		recs[n] = j.rec
 	}
-	slices.SortFunc(recs, func(a, b msg.JobRecord) int {
-		return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Execution, b.Execution))
-	})
 	return recs
 }
 
@@ -215,6 +215,9 @@ func (s *Spool) forget(j *job, id msg.ExecutionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.jobs, id)
+	if at, found := slices.BinarySearchFunc(s.byAge, j, older); found && j.listed {
+		s.byAge = slices.Delete(s.byAge, at, at+1)
+	}
 }
 
 // The index.
@@ -273,6 +276,10 @@ func (s *Spool) publish(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j.rec, j.here = rec, true
+	if !j.listed && s.jobs[rec.Execution] == j {
+		at, _ := slices.BinarySearchFunc(s.byAge, j, older)
+		s.byAge, j.listed = slices.Insert(s.byAge, at, j), true
+	}
 }
 
 // now has no monotonic part and no place, as a time that was read from a file has none.

@@ -69,6 +69,7 @@ type Spool struct {
 
 	mu        sync.Mutex // guards the maps and the records in them; never held during IO
 	jobs      map[msg.ExecutionID]*job
+	byAge     []*job // those that are here
 	executors map[msg.ExecutorID]*executor
 	spares    []string
 }
