@@ -4,7 +4,7 @@
 // # The tree
 //
 //	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, runner_server.go
-//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go; report.go decides
+//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, outage.go; report.go decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
 //	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _end; life.go, logbook.go
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,22 +17,29 @@ import (
 const atOnce = 16
 
 // reporter carries what the spool holds to the server, for ever: logs, endings, and then the removal of what is done. One
-// thing of a job is under way at a time, so a job's log stays in order; a job whose attempt fails waits alone.
+// thing of a job is under way at a time, so a job's log stays in order; a job that the server fails at waits alone, and when
+// the server is away, all do (outage.go).
 type reporter struct {
 	release Release
 	spool   Spool
 	runner  msg.Receiver[msg.ToRunner]
 
 	jobs  map[msg.ExecutionID]*errand
-	queue []msg.ExecutionID // that could send something, oldest first
+	queue []*errand // that could send something, oldest first
 	busy  int
+
+	outage outage
 }
 
 // errand is what the reporter does for one job.
 type errand struct {
 	progress
-	busy, queued, waits bool
-	failures            int
+	id    msg.ExecutionID
+	added time.Time // the job
+
+	busy, queued, waits, tried bool      // one of them at most
+	began                      time.Time // the attempt under way
+	failures                   int
 }
 
 // Start takes up all that is in the spool.
@@ -57,15 +66,15 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 	case msg.SendDue:
 		c.About(string(m.Execution))
 		if e := r.jobs[m.Execution]; e != nil {
-			e.waits = false
-			r.look(m.Execution)
+			r.wake(c, e)
 		}
+	case msg.KnockDue:
+		r.knock(c)
 	case msg.SessionRenewed:
-		for _, job := range r.spool.Jobs() {
-			if e := r.jobs[job.Execution]; e != nil && e.waits {
-				c.Cancel(sendOf(job.Execution))
-				e.waits = false
-				r.look(job.Execution)
+		r.serverIsBack(c)
+		for _, e := range slices.SortedFunc(maps.Values(r.jobs), older) {
+			if e.waits {
+				r.wake(c, e)
 			}
 		}
 	case msg.BacklogWanted:
@@ -79,43 +88,44 @@ func (r *reporter) look(id msg.ExecutionID) *errand {
 	job, ok := r.spool.Job(id)
 	e := r.jobs[id]
 	if !ok {
-		if e != nil && !e.busy && !e.queued { // a person has discarded it
+		if e != nil && !e.busy && !e.queued && !e.tried { // a person has discarded it
 			delete(r.jobs, id)
 		}
 		return nil
 	}
 	if e == nil {
-		e = &errand{}
+		e = &errand{id: id, added: job.Added}
 		r.jobs[id] = e
 	}
 	if job.Stage >= msg.Ended && e.endedAt.IsZero() {
 		e.endedAt, e.finishFrom = time.Now(), job.Log.Size
 	}
-	if !e.busy && !e.queued && !e.waits {
+	if !e.busy && !e.queued && !e.waits && !e.tried {
 		e.queued = true
-		r.queue = append(r.queue, id)
+		at, _ := slices.BinarySearchFunc(r.queue, e, older)
+		r.queue = slices.Insert(r.queue, at, e)
 	}
 	return e
 }
 
 func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
-	for r.busy < atOnce && len(r.queue) > 0 {
-		id := r.queue[0]
+	for r.busy < atOnce && len(r.queue) > 0 && r.outage.lets() {
+		e := r.queue[0]
 		r.queue = r.queue[1:]
-		e := r.jobs[id]
 		e.queued = false
-		job, ok := r.spool.Job(id)
+		job, ok := r.spool.Job(e.id)
 		if !ok {
-			delete(r.jobs, id)
+			delete(r.jobs, e.id)
 			continue
 		}
 		switch todo := e.next(job, time.Now()); {
 		case todo.what != "":
-			e.busy = true
+			e.busy, e.began = true, time.Now()
 			r.busy++
+			r.outage.may = r.outage.may && todo.what == sendRemoval
 			r.attempt(c, job, todo)
 		case e.beingStopped(job, time.Now()):
-			c.After(sendOf(id), finishWaitsForLog, msg.SendDue{Execution: id})
+			c.After(sendOf(e.id), finishWaitsForLog, msg.SendDue{Execution: e.id})
 		}
 	}
 }
@@ -156,7 +166,7 @@ func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRec
 		return false, spool.AckLog(job.Execution, resume)
 	}
 	if err != nil {
-		return false, err
+		return false, fromServer(err)
 	}
 	return total >= 0 && has == total, spool.AckLog(job.Execution, has)
 }
@@ -186,7 +196,7 @@ func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord
 		return false, err
 	}
 	if err := release.Finish(ctx, job.Job, job.Ending, result); err != nil {
-		return false, err
+		return false, fromServer(err)
 	}
 	return true, spool.Finish(job.Execution)
 }
@@ -195,6 +205,9 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 	e := r.jobs[m.Execution]
 	e.busy = false
 	r.busy--
+	if isAnswer(m) {
+		r.serverIsBack(c)
+	}
 	switch {
 	case m.Err == nil:
 		e.failures = 0
@@ -204,6 +217,8 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 		e.logDone = true
 	case isFinal(m.Err) && m.What == sendFinish:
 		r.reject(c, m)
+	case isAway(m.Err):
+		r.serverIsAway(c, e, m)
 	default:
 		r.delay(c, e, m)
 	}
@@ -216,9 +231,6 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 
 // delay lets a job whose attempt failed wait, and no other.
 func (r *reporter) delay(c *shell.Ctx[msg.ToReporter], e *errand, m msg.Sent) {
-	if isUnregistered(m.Err) {
-		r.runner.Tell(msg.SessionLost{Op: m.What})
-	}
 	e.failures++
 	e.waits = true
 	wait := towardsServer.afterError(m.Err, e.failures, c.Chance())

@@ -53,6 +53,8 @@ type runner struct {
 	keeping     bool   // the configuration is being written
 	unkept      bool   // and is not the newest any more
 	failures    int
+	unanswered  bool      // the last attempt to register was
+	said        time.Time // when the log was last told that we are not registered
 	recovery    msg.Recovery
 	deleted     bool   // by the server: jobs are aborted, and nobody registers again
 	stopped     func() // not nil: draining
@@ -84,6 +86,8 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		if r.registered {
 			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
 			r.offline(c, "the server does not know this runner any more")
+		} else if r.unanswered { // whoever says so has something for the server, and knocks
+			r.register(c)
 		}
 	case msg.ChannelGone:
 		if r.registered {

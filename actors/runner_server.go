@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"runnerd/actors/shell"
 	msg "runnerd/messages"
 )
@@ -47,7 +49,15 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 		r.failures++
 		r.serverSays = m.Err.Error()
 		wait := towardsServer.afterError(m.Err, r.failures, c.Chance())
-		line := c.Log().Error().Err(m.Err).Int("attempt", r.failures).Dur("retry", wait)
+		_, answered := asRefusal(m.Err)
+		r.unanswered = !answered
+		level := zerolog.ErrorLevel
+		if r.unanswered && time.Since(r.said) < heartbeatEvery {
+			level = zerolog.DebugLevel
+		} else {
+			r.said = time.Now()
+		}
+		line := c.Log().WithLevel(level).Err(m.Err).Int("attempt", r.failures).Dur("retry", wait)
 		if isUnregistered(m.Err) {
 			line.Msg("the server refuses the registration token: check --token (RELEASE_RUNNER_TOKEN); a token may be revoked or expired, and must have the runner registration permission")
 		} else {
@@ -176,8 +186,9 @@ func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
 	}
 	release, spool := r.Release, r.Spool
 	c.Go("heartbeat", func(ctx context.Context) msg.ToRunner {
-		var phases []msg.Phase
-		for _, job := range spool.Jobs() {
+		jobs := spool.Jobs()
+		phases := make([]msg.Phase, 0, len(jobs))
+		for _, job := range jobs {
 			if job.Stage >= msg.Confirmed && job.Stage < msg.Finished {
 				phases = append(phases, msg.Phase{ID: job.ID, Execution: job.Execution, Phase: job.Stage.String()})
 			}

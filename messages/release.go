@@ -52,6 +52,11 @@ func (r *Refusal) Final() bool {
 	return r.Status == 404 || r.Status == 409 || r.Status == 410
 }
 
+// Away reports whether it is about the server, or what stands before it, and not about what was sent.
+func (r *Refusal) Away() bool {
+	return r.Status == 429 || r.Status == 502 || r.Status == 503 || r.Status == 504
+}
+
 // Unregistered reports whether the server does not know the caller (any more): register again.
 func (r *Refusal) Unregistered() bool {
 	return r.Status == 401 || r.Status == 403

@@ -22,6 +22,8 @@ type (
 	}
 	// SendDue: the wait after a failed attempt is over.
 	SendDue struct{ Execution ExecutionID }
+	// KnockDue: it is time to see whether the server is back.
+	KnockDue struct{}
 	// SessionRenewed: registered again: what waits for that may go.
 	SessionRenewed struct{}
 	// BacklogWanted asks how many jobs wait to be reported.
@@ -31,5 +33,6 @@ type (
 func (Report) toReporter()         {}
 func (Sent) toReporter()           {}
 func (SendDue) toReporter()        {}
+func (KnockDue) toReporter()       {}
 func (SessionRenewed) toReporter() {}
 func (BacklogWanted) toReporter()  {}

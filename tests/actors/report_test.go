@@ -28,7 +28,7 @@ func TestTheLogReadUpToTheResultIsThereBeforeTheFinish(t *testing.T) {
 func TestTheFinishDoesNotWaitLongerThanThirtySecondsForTheLog(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		for range 20 {
-			w.server.Script(fakes.Log, fakes.Call{Fails: refusal(503, 0)})
+			w.server.Script(fakes.Log, fakes.Call{Fails: refusal(500, 0)})
 		}
 		w.start()
 		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Second}})

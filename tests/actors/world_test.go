@@ -42,6 +42,7 @@ type world struct {
 	lowWater uint64
 	logLimit int64
 	deleted  atomic.Bool
+	release  actors.Release // what the runner takes for the server
 
 	scheduler shell.Scheduler
 	ids       int
@@ -146,6 +147,7 @@ func newWorld(t judge, config msg.Config) *world {
 		scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
 	}
 	w.server = fakes.NewServer(w.identity.PublicKey(), config)
+	w.release = w.server
 	w.caps = []capacityFrom{{time.Now(), config.Capacity}}
 	w.image("plugin", fakes.Plugin{})
 	return w
@@ -183,7 +185,7 @@ func (w *world) start() {
 				return msg.ExecutorID(fmt.Sprintf("x%d", w.ids))
 			},
 		},
-		Release: w.server, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
+		Release: w.release, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
 		Deleted: func() { w.deleted.Store(true) },
 	}))
 	if err != nil {
