@@ -41,6 +41,7 @@ type dispatcher struct {
 	members  map[msg.ExecutorID]*member
 	waiting  map[msg.ExecutionID]waiting
 	arrivals uint64
+	usual    map[msg.ImageID]int            // the fewest processes that an executor of the image has had while it waited
 	ends     map[msg.ExecutionID]msg.Ending // of jobs that must not run: aborted before they came, or being ended
 	wanted   msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
 	drained  func()                         // not nil: draining
@@ -57,6 +58,7 @@ type waiting struct {
 func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
 	d.members = map[msg.ExecutorID]*member{}
 	d.waiting = map[msg.ExecutionID]waiting{}
+	d.usual = map[msg.ImageID]int{}
 	d.ends = map[msg.ExecutionID]msg.Ending{}
 }
 
@@ -96,6 +98,8 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		m.Reply(d.picture())
 	case msg.Idle:
 		d.idle(c, m)
+	case msg.ProcessesCounted:
+		d.counted(c, m)
 	case msg.Unsettled:
 		d.unsettled(c, m)
 	case msg.ImageFound:

@@ -123,6 +123,11 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.closeLog(c, m.Execution)
 	case msg.LogClosed:
 		e.logClosed(c, m)
+	case msg.Counted:
+		c.Log().Debug().Err(m.Err).Str("executor", string(e.id)).Int("processes", m.Processes).Msg("processes counted")
+		if m.Err == nil {
+			e.dispatcher.Tell(msg.ProcessesCounted{Executor: e.id, Seq: m.Seq, Processes: m.Processes})
+		}
 	case msg.NotNoted:
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:

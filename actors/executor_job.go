@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"runnerd/actors/shell"
+	"runnerd/infra/driver"
 	msg "runnerd/messages"
 )
 
@@ -302,9 +303,25 @@ func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
 		e.closeLater(c, job)
 		return
 	}
+	e.count(c)
 	book := e.book
 	c.Go("close log", func(context.Context) msg.ToExecutor {
 		return msg.LogClosed{Execution: job, Err: book.close(job)}
+	})
+}
+
+// count looks, while the executor waits and nobody waits for it, for processes that a job has left behind.
+func (e *executor) count(c *shell.Ctx[msg.ToExecutor]) {
+	census, can := e.Driver.(driver.Census)
+	if !can || e.state != idle {
+		return
+	}
+	id, seq := e.id, e.seq
+	c.Go("count", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		n, err := census.Processes(ctx, id)
+		return msg.Counted{Seq: seq, Processes: n, Err: err}
 	})
 }
 

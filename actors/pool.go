@@ -161,6 +161,21 @@ func (d *dispatcher) unsettled(c *shell.Ctx[msg.ToDispatcher], m msg.Unsettled) 
 	}
 }
 
+// counted evicts an executor in which more runs than in others of its image: a job has left a process behind, which must not
+// meet the next one. What the first of an image has is taken for usual until one has fewer.
+func (d *dispatcher) counted(c *shell.Ctx[msg.ToDispatcher], m msg.ProcessesCounted) {
+	x := d.members[m.Executor]
+	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.image == "" || m.Processes == 0 {
+		return
+	}
+	usual, known := d.usual[x.image]
+	if !known || m.Processes < usual {
+		d.usual[x.image] = m.Processes
+	} else if m.Processes > usual {
+		d.evict(c, x, fmt.Sprintf("a job has left a process behind: %d run in it, and %d are usual for its image", m.Processes, usual))
+	}
+}
+
 // evictionDue evicts only who is idle still: an assignment that crossed the timer has moved on its number.
 func (d *dispatcher) evictionDue(c *shell.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
 	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq && !d.closed {

@@ -32,6 +32,12 @@ type (
 		Seq      uint64
 		Since    time.Time
 	}
+	// ProcessesCounted: so many run in the executor while it waits.
+	ProcessesCounted struct {
+		Executor  ExecutorID
+		Seq       uint64
+		Processes int
+	}
 	// Unsettled: it does not wait any longer, though nothing was assigned to it.
 	Unsettled struct {
 		Executor ExecutorID
@@ -118,32 +124,33 @@ type (
 	PoolWanted struct{ Reply func(Pool) }
 )
 
-func (Adopt) toDispatcher()           {}
-func (Orphan) toDispatcher()          {}
-func (AdoptionEnded) toDispatcher()   {}
-func (Attached) toDispatcher()        {}
-func (Configured) toDispatcher()      {}
-func (RoomWanted) toDispatcher()      {}
-func (JobConfirmed) toDispatcher()    {}
-func (Idle) toDispatcher()            {}
-func (Unsettled) toDispatcher()       {}
-func (ImageFound) toDispatcher()      {}
-func (JobOver) toDispatcher()         {}
-func (JobReturned) toDispatcher()     {}
-func (Retired) toDispatcher()         {}
-func (Gone) toDispatcher()            {}
-func (EvictionDue) toDispatcher()     {}
-func (CrashCounted) toDispatcher()    {}
-func (RespawnDue) toDispatcher()      {}
-func (Buried) toDispatcher()          {}
-func (BurialDue) toDispatcher()       {}
-func (Abort) toDispatcher()           {}
-func (AbortForgotten) toDispatcher()  {}
-func (EndWaiting) toDispatcher()      {}
-func (WaitingJobEnded) toDispatcher() {}
-func (DispatchClosed) toDispatcher()  {}
-func (DrainDispatch) toDispatcher()   {}
-func (PoolWanted) toDispatcher()      {}
+func (Adopt) toDispatcher()            {}
+func (Orphan) toDispatcher()           {}
+func (AdoptionEnded) toDispatcher()    {}
+func (Attached) toDispatcher()         {}
+func (Configured) toDispatcher()       {}
+func (RoomWanted) toDispatcher()       {}
+func (JobConfirmed) toDispatcher()     {}
+func (Idle) toDispatcher()             {}
+func (ProcessesCounted) toDispatcher() {}
+func (Unsettled) toDispatcher()        {}
+func (ImageFound) toDispatcher()       {}
+func (JobOver) toDispatcher()          {}
+func (JobReturned) toDispatcher()      {}
+func (Retired) toDispatcher()          {}
+func (Gone) toDispatcher()             {}
+func (EvictionDue) toDispatcher()      {}
+func (CrashCounted) toDispatcher()     {}
+func (RespawnDue) toDispatcher()       {}
+func (Buried) toDispatcher()           {}
+func (BurialDue) toDispatcher()        {}
+func (Abort) toDispatcher()            {}
+func (AbortForgotten) toDispatcher()   {}
+func (EndWaiting) toDispatcher()       {}
+func (WaitingJobEnded) toDispatcher()  {}
+func (DispatchClosed) toDispatcher()   {}
+func (DrainDispatch) toDispatcher()    {}
+func (PoolWanted) toDispatcher()       {}
 
 func (PoolWanted) toRunner() {}
 

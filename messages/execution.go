@@ -62,6 +62,12 @@ type (
 		Execution ExecutionID
 		Err       error
 	}
+	// Counted: how many processes run in it while it waits; or Err.
+	Counted struct {
+		Seq       uint64 // of the assignment before
+		Processes int
+		Err       error
+	}
 	// NotNoted: the executor's record lacks the time of its first hold, or why it takes no more jobs.
 	NotNoted struct{ Err error }
 	// JobEnded: the job's ending stands in the spool.
@@ -117,6 +123,7 @@ func (LogWritten) toExecutor()  {}
 func (LateOutput) toExecutor()  {}
 func (LogsEnded) toExecutor()   {}
 func (LogClosed) toExecutor()   {}
+func (Counted) toExecutor()     {}
 func (NotNoted) toExecutor()    {}
 func (JobEnded) toExecutor()    {}
 func (Exited) toExecutor()      {}

@@ -31,3 +31,9 @@ type Driver interface {
 	// List returns all executors of this runner, in any state, and nobody else's.
 	List(context.Context) ([]msg.Container, error)
 }
+
+// Census is a Driver that sees into its executors.
+type Census interface {
+	// Processes counts those that run in the executor; none in one that has ended. It may be slow.
+	Processes(context.Context, msg.ExecutorID) (int, error)
+}

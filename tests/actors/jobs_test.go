@@ -238,3 +238,38 @@ func TestAJobThatCannotRunBlocksNoneBehindIt(t *testing.T) {
 		w.completes(far)
 	})
 }
+
+func TestAnExecutorInWhichAJobLeftAProcessBehindIsRetired(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		clean := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(clean)
+		w.passes(5 * time.Second)
+		if !w.isAlive(w.ranIn(clean)) {
+			t.Fatal("an executor in which nothing was left is gone")
+		}
+		dirty := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Forks: true}})
+		w.completes(dirty)
+		w.until("it is gone", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(dirty)) })
+		next := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(next)
+		if w.ranIn(next) == w.ranIn(dirty) || w.ranIn(dirty) != w.ranIn(clean) {
+			t.Errorf("they ran in %s, %s and %s", w.ranIn(clean), w.ranIn(dirty), w.ranIn(next))
+		}
+		w.nothingIsLeft()
+	})
+}
+
+func TestAnImageWhoseExecutorsHaveSeveralProcessesIsKeptWarmAllTheSame(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Forks: true}})
+		w.completes(first)
+		w.passes(10 * time.Second)
+		next := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(next)
+		if w.ranIn(next) != w.ranIn(first) {
+			t.Error("it was not kept")
+		}
+	})
+}

@@ -195,3 +195,21 @@ func TestAnAbortedJobIsAskedToEnd(t *testing.T) {
 	}
 	w.AllDie() // an executor that was aborted takes no more jobs
 }
+
+func TestAnExecutorInWhichAJobLeftAProcessBehindTakesNoMoreJobs(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Hour})
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	executor := w.Only()
+	w.Hears(`"processes":1`) // what is usual for the image is known now
+	w.Completed(w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "leave-process"}))
+	rig.Until(t, "it is gone", func() bool { return len(shop.Containers(t, w.UUID)) == 0 })
+	if w.Heard("a job has left a process behind: 2 run in it, and 1 are usual for its image") == "" {
+		t.Error("it does not say why")
+	}
+	next := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker})
+	w.Completed(next)
+	if got := w.ExecutorOf(next); got == executor {
+		t.Error("the next job met the process")
+	}
+}

@@ -113,6 +113,12 @@ func (d *Driver) Signal(ctx context.Context, id msg.ExecutorID, s msg.Signal) er
 	return d.with(ctx, Signal, id, func(e *executor) { e.signal(s) })
 }
 
+// Processes counts the program and what it has left behind.
+func (d *Driver) Processes(ctx context.Context, id msg.ExecutorID) (n int, err error) {
+	err = d.with(ctx, Census, id, func(e *executor) { n = e.processes() })
+	return n, err
+}
+
 // Remove kills the program, and forgets the executor.
 func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	return d.Do(ctx, Remove, func() error { d.forget(id); return nil })

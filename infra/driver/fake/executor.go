@@ -24,6 +24,7 @@ type executor struct {
 	exit    msg.Exit
 	log     []msg.LogEntry
 	signals []msg.Signal
+	left    int           // processes that the program has left behind
 	changed chan struct{} // closed and replaced with every change of the above
 	kill    context.CancelCauseFunc
 }
@@ -257,4 +258,13 @@ func (e *executor) lost(now view) error {
 		return msg.ErrNoExecutor
 	}
 	return e.engine.isDown()
+}
+
+func (e *executor) processes() int {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	if e.state != msg.ContainerRunning {
+		return 0
+	}
+	return 1 + e.left
 }

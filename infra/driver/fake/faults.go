@@ -17,6 +17,7 @@ const (
 	Wait   = "wait"
 	Logs   = "logs"
 	Signal = "signal"
+	Census = "census"
 	Remove = "remove"
 	List   = "list"
 )

@@ -35,6 +35,15 @@ func (w *World) Print(text string) (printed bool) {
 	return printed
 }
 
+// Fork leaves a process behind.
+func (w *World) Fork() {
+	w.executor.engine.stage.Do("fork", func() {
+		w.executor.engine.mu.Lock()
+		defer w.executor.engine.mu.Unlock()
+		w.executor.left++
+	})
+}
+
 // Signal takes the oldest signal that has come; empty: none.
 func (w *World) Signal() msg.Signal { return w.executor.nextSignal() }
 
