@@ -43,7 +43,8 @@ func (f Found) Is(id string) bool {
 	return id != "" && slices.Contains([]string{f.Place, path.Base(f.Place), string(f.Job.ID), string(f.Job.Execution)}, id)
 }
 
-// Inspect lists the jobs, oldest first, then what was rejected, then what could not be read.
+// Inspect lists the jobs, oldest first, then what was rejected, then what could not be read. Of inputs and results only the heads
+// are read: there may be gigabytes of them, and somebody who waits.
 func Inspect(files FS) ([]Found, error) {
 	s := &Spool{fs: still{files}}
 	var all []Found
@@ -55,6 +56,15 @@ func Inspect(files FS) ([]Found, error) {
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// Examine reads all that is at a place of an inspection.
+func Examine(files FS, place string) Found { return (&Spool{fs: still{files}}).look(place, checkBody) }
+
+// heads checks a file as checkBody does, but not what follows its head.
+func heads(f File, head bodied) error {
+	_, err := readHead(f, head)
+	return err
 }
 
 // InspectExecutors lists the executors' records, oldest first; those that cannot be read are left out.
@@ -84,7 +94,7 @@ func (s *Spool) inspect(dir string) ([]Found, error) {
 		if strings.HasPrefix(entry.Name(), sparePrefix) {
 			continue
 		}
-		f := s.look(path.Join(dir, entry.Name()))
+		f := s.look(path.Join(dir, entry.Name()), heads)
 		if dir == jobsDir && errors.Is(f.Damage, fs.ErrNotExist) { // it was done meanwhile
 			continue
 		}
@@ -95,10 +105,10 @@ func (s *Spool) inspect(dir string) ([]Found, error) {
 }
 
 // look reads as much as can be read.
-func (s *Spool) look(place string) Found {
+func (s *Spool) look(place string, check func(File, bodied) error) Found {
 	f := Found{Place: place}
 	var head jobHead
-	if err := s.edit(path.Join(place, jobFile), func(file File) error { return checkBody(file, &head) }); err != nil {
+	if err := s.edit(path.Join(place, jobFile), func(file File) error { return check(file, &head) }); err != nil {
 		f.Damage = fmt.Errorf("%s: %w", jobFile, err)
 		return f
 	}
@@ -106,16 +116,16 @@ func (s *Spool) look(place string) Found {
 	f.Job = head.record()
 	f.Steps = append(s.steps(j.journal.name), Step{At: f.Job.Added, Text: "taken from the server"})
 	slices.SortStableFunc(f.Steps, func(a, b Step) int { return a.At.Compare(b.At) })
-	f.Damage = errors.Join(s.replay(j, &f.Job), s.lookAtResult(&f), s.loadLog(j, &f.Job))
+	f.Damage = errors.Join(s.replay(j, &f.Job), s.lookAtResult(&f, check), s.loadLog(j, &f.Job))
 	if answer, err := s.read(path.Join(place, answerFile)); err == nil {
 		f.Answer = strings.TrimSpace(string(answer))
 	}
 	return f
 }
 
-func (s *Spool) lookAtResult(f *Found) error {
+func (s *Spool) lookAtResult(f *Found, check func(File, bodied) error) error {
 	var head resultHead
-	err := s.edit(path.Join(f.Place, resultFile), func(file File) error { return checkBody(file, &head) })
+	err := s.edit(path.Join(f.Place, resultFile), func(file File) error { return check(file, &head) })
 	if errors.Is(err, errIncomplete) { // there is none, or it is being written
 		return nil
 	}

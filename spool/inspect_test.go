@@ -106,6 +106,21 @@ func TestAnInspectionNamesWhatCannotBeReadAndGoesOn(t *testing.T) {
 	same(t, []int{r, c}, []int{1, 1})
 }
 
+func TestADamagedResultIsFoundWhenItIsExamined(t *testing.T) {
+	dir := t.TempDir()
+	s := withJob(t, openDir(t, dir))
+	same(t, stored(t, s, "result"), true)
+	change(t, dir, "jobs/job-1/result", flip(-2))
+	f := inspect(t, dir)[0]
+	ok(t, f.Damage)
+	files, err := spool.Dir(dir)
+	ok(t, err)
+	defer files.Close()
+	if f = spool.Examine(files, f.Place); !errors.Is(f.Damage, spool.ErrCorrupt) || f.Job.Execution != execution {
+		t.Errorf("it is examined as %v with the damage %v", f.Job.Execution, f.Damage)
+	}
+}
+
 func TestTheEndOfALogIsShownAndNoMoreThanCounts(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))

@@ -102,5 +102,5 @@ func (s *Spool) inspected(place string) (Found, error) {
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name }) {
 		return Found{}, errors.New("there is nothing of that name")
 	}
-	return (&Spool{fs: still{s.fs}}).look(place), nil
+	return Examine(s.fs, place), nil
 }

@@ -83,7 +83,7 @@ func (t thing) inspect(look func(spool.FS, spool.Found) error) error {
 		case 0:
 			return fmt.Errorf("the spool in %s has nothing of the name %q; 'runnerd spool ls' lists what there is", t.dir(), t.ID)
 		case 1:
-			return look(files, meant[0])
+			return look(files, spool.Examine(files, meant[0].Place))
 		default:
 			return fmt.Errorf("%q may be any of %s: give one of these", t.ID, strings.Join(places, ", "))
 		}
