@@ -40,6 +40,7 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 		"memory":                m.memory,
 		"leave-process":         leaveProcess,
 		"leave-directory":       leaveDirectory,
+		"fork":                  forkWithoutEnd,
 	}
 	way, ok := ways[m.How]
 	if !ok {
@@ -124,6 +125,18 @@ func leaveProcess() error {
 	}
 	klog.Infof("left process %d behind", child.Process.Pid)
 	return nil
+}
+
+// forkWithoutEnd starts processes until it is not let, or there are more than anybody should have.
+func forkWithoutEnd() error {
+	const most = 2000
+	for n := range most {
+		if err := exec.Command(os.Args[0], "linger").Start(); err != nil {
+			klog.Infof("after %d processes: %v", n, err)
+			return nil
+		}
+	}
+	return fmt.Errorf("%d processes could be started", most)
 }
 
 // leaveDirectory makes one beside the result that nobody but this user may look into.

@@ -213,3 +213,19 @@ func TestAnExecutorInWhichAJobLeftAProcessBehindTakesNoMoreJobs(t *testing.T) {
 		t.Error("the next job met the process")
 	}
 }
+
+func TestAPluginThatForksWithoutEndIsStoppedByItsLimitAndHarmsNobody(t *testing.T) {
+	t.Parallel()
+	const steps = 30
+	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Minute, Flags: []string{"--executor-pids", "60"}})
+	other := w.Slow(shop.Blue, steps)
+	w.Says(other, "step 1 of ")
+	bomb := w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "fork"})
+	view, log := w.Done(bomb)
+	if view.State != devserver.Completed && view.State != devserver.Failed || !strings.Contains(log+view.Message, "resource temporarily unavailable") {
+		t.Errorf("the bomb is %s (%s), and its log:\n%s", view.State, view.Message, log)
+	}
+	_, log = w.Completed(other)
+	w.WholeLog(w.ExecutorOf(other), log, steps)
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+}
