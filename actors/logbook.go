@@ -153,7 +153,7 @@ func (b *logbook) isLeft(ch *chapter) bool {
 	from := max(0, rec.Log.Size-tail)
 	text, err := b.spool.ReadLog(ch.job, from, tail)
 	i := bytes.LastIndex(text, []byte(pickUp))
-	return err == nil && i >= 0 && (ch.from.IsZero() || from > 0 || bytes.Contains(text[:i], []byte("\n")))
+	return err == nil && b.isOver(ch.job) && i >= 0 && (ch.from.IsZero() || from > 0 || bytes.Contains(text[:i], []byte("\n")))
 }
 
 // needed is the first position that may have something for the chapter.
@@ -224,13 +224,13 @@ func (b *logbook) append(ch *chapter, text []byte) error {
 }
 
 // mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come. It reports whether
-// the entry is one. A plugin that says so before it has said anything about its job means that job: the engine is late with
-// it, or it was asked to come once more.
+// the entry is one. A plugin that says so before it has said anything about its job, or before that is over, means that job: the
+// engine is late, or the plugin was asked to come once more.
 func (b *logbook) mark(e msg.LogEntry) (said bool) {
 	said = bytes.Contains(e.Text, []byte(pickUp))
 	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return !ch.begun })
 	switch current := b.current(); {
-	case said && current != nil && !current.spoken:
+	case said && current != nil && (!current.spoken || !b.isOver(current.job)):
 	case i < 0:
 		b.marked = b.marked || said
 	case said:
@@ -239,6 +239,12 @@ func (b *logbook) mark(e msg.LogEntry) (said bool) {
 		b.chapters[i].begun, b.silent = true, true
 	}
 	return said
+}
+
+// isOver: a result is in the spool before its plugin hears so, and goes for the next job.
+func (b *logbook) isOver(job msg.ExecutionID) bool {
+	rec, ok := b.spool.Job(job)
+	return !ok || rec.Stage >= msg.Ended
 }
 
 // current is the newest chapter that has begun.

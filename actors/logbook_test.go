@@ -15,12 +15,18 @@ import (
 // shelf is the part of a spool that a logbook uses.
 type shelf struct {
 	Spool
-	logs map[msg.ExecutionID]string
+	logs    map[msg.ExecutionID]string
+	running msg.ExecutionID // the others are over
 }
 
-func (s shelf) Job(msg.ExecutionID) (msg.JobRecord, bool) { return msg.JobRecord{}, true }
-func (s shelf) EndLog(msg.ExecutionID) error              { return nil }
-func (s shelf) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error {
+func (s *shelf) Job(id msg.ExecutionID) (msg.JobRecord, bool) {
+	if id == s.running {
+		return msg.JobRecord{Stage: msg.HandedOut}, true
+	}
+	return msg.JobRecord{Stage: msg.Ended}, true
+}
+func (s *shelf) EndLog(msg.ExecutionID) error { return nil }
+func (s *shelf) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error {
 	s.logs[id] += string(text)
 	return nil
 }
@@ -40,6 +46,8 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 		open     msg.ExecutionID // a job is handed out
 		withdraw msg.ExecutionID // it was not, after all
 		close    msg.ExecutionID // its log is complete
+		runs     msg.ExecutionID // it is not over
+		over     bool            // it is
 		says     string          // an entry with that stamp is read
 	}
 	for _, row := range []struct {
@@ -98,6 +106,12 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			one: "a " + mark, two: mark + " b last words of b", three: mark + " c",
 		},
 		{
+			when: "the plugin could not get its job and came once more",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, says: mark}, {at: 3, open: "two"}, {runs: "two"}, {at: 4, says: "cannot fetch it"},
+				{at: 5, says: mark}, {at: 6, says: "b"}, {over: true}, {at: 7, open: "three"}, {at: 8, says: "last words of b"}, {at: 8, says: mark}, {at: 9, says: "c"}},
+			one: "a " + mark, two: "cannot fetch it " + mark + " b last words of b", three: mark + " c",
+		},
+		{
 			when: "the plugin does not say that it goes for its next job",
 			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3 + lag, says: "b"}, {at: 4 + lag, open: "three"},
 				{at: 5 + lag, says: "c"}},
@@ -105,13 +119,15 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 		},
 	} {
 		t.Run(row.when, func(t *testing.T) {
-			store := shelf{logs: map[msg.ExecutionID]string{}}
+			store := &shelf{logs: map[msg.ExecutionID]string{}}
 			book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
 			begun := time.Now()
 			for _, e := range row.events {
 				switch skip := 0; {
 				case e.open != "":
 					book.open(e.open, begun.Add(e.at), nil)
+				case e.runs != "" || e.over:
+					store.running = e.runs
 				case e.withdraw != "":
 					book.withdraw(e.withdraw)
 				case e.close != "":
@@ -180,6 +196,9 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
 					}
+					if _, err := store.End("one", msg.Ending{Outcome: msg.Failed}); id == "one" && err != nil {
+						t.Fatal(err)
+					}
 					book.open(id, from, nil)
 				}
 				position := book.rewind()
@@ -229,7 +248,7 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 }
 
 func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.T) {
-	store := shelf{logs: map[msg.ExecutionID]string{}}
+	store := &shelf{logs: map[msg.ExecutionID]string{}}
 	book := &logbook{spool: store, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
 	begun := time.Now()
 	say := func(at time.Duration, text string) {
