@@ -16,6 +16,7 @@ import (
 type dir struct {
 	path string
 	root *os.Root
+	base *os.File // of root
 	lock *os.File // nil until Lock
 }
 
@@ -32,7 +33,11 @@ func Dir(path string) (FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the state directory: %w", err)
 	}
-	return &dir{path: abs, root: root}, nil
+	base, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the state directory: %w", err), root.Close())
+	}
+	return &dir{path: abs, root: root, base: base}, nil
 }
 
 func (d *dir) Lock(name, holder string) error {
@@ -77,12 +82,23 @@ func (d *dir) Create(name string, perm fs.FileMode) (File, error) {
 	return file{f}, nil
 }
 
+// Open lets the kernel keep the name in the directory, which takes one call and not one for each part of the name; where it
+// cannot, root does.
 func (d *dir) Open(name string) (File, error) {
-	f, err := d.root.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
+	fd, err := unix.Openat2(int(d.base.Fd()), name, &unix.OpenHow{
+		Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch err {
+	case nil:
+		return file{os.NewFile(uintptr(fd), name)}, nil
+	case unix.ENOSYS, unix.EPERM, unix.EAGAIN, unix.EINTR:
+		f, err := d.root.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		return file{f}, nil
 	}
-	return file{f}, nil
+	return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 }
 
 func (d *dir) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -127,7 +143,7 @@ func (d *dir) Close() error {
 	if d.lock != nil {
 		err = d.lock.Close()
 	}
-	return errors.Join(err, d.root.Close())
+	return errors.Join(err, d.base.Close(), d.root.Close())
 }
 
 type file struct{ *os.File }

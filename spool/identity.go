@@ -78,7 +78,7 @@ func (s *Spool) repair(name string, v value, cause error) error {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if cause != nil {
-		s.problems = append(s.problems, p)
+		s.problem(p)
 	}
 	return nil
 }

@@ -271,6 +271,14 @@ func (s *Spool) record(j *job) msg.JobRecord {
 	return j.rec
 }
 
+// enter adds a job that was read.
+func (s *Spool) enter(j *job, rec msg.JobRecord) {
+	s.mu.Lock()
+	s.jobs[rec.Execution] = j
+	s.mu.Unlock()
+	s.publish(j, rec)
+}
+
 // publish shows others what has become true on the disk.
 func (s *Spool) publish(j *job, rec msg.JobRecord) {
 	s.mu.Lock()

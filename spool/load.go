@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	msg "runnerd/messages"
 )
@@ -17,6 +19,7 @@ func (s *Spool) loadJobs() error {
 	if err != nil {
 		return err
 	}
+	var names []string
 	for _, e := range entries {
 		name, is := e.Name(), true
 		if strings.HasPrefix(name, sparePrefix) {
@@ -24,26 +27,44 @@ func (s *Spool) loadJobs() error {
 				return err
 			}
 		}
-		if !is {
-			continue
+		if is {
+			names = append(names, name)
 		}
-		if id, err := s.loadJob(name); err != nil {
-			if err := s.quarantine("job", path.Join(jobsDir, name), "job-"+name, id, err); err != nil {
-				return err
+	}
+	return s.each(names, s.loadJob)
+}
+
+// each does something with every name, for as many at a time as there are readers.
+func (s *Spool) each(names []string, do func(string) error) error {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	failed := make([]error, max(1, s.opts.Readers))
+	for reader := range failed {
+		all.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(names)) && failed[reader] == nil; n = next.Add(1) - 1 {
+				failed[reader] = do(names[n])
 			}
-		}
+		})
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+func (s *Spool) loadJob(name string) error {
+	id, err := s.indexJob(name)
+	if err != nil {
+		return s.quarantine("job", path.Join(jobsDir, name), "job-"+name, id, err)
 	}
 	return nil
 }
 
-func (s *Spool) loadJob(name string) (msg.ExecutionID, error) {
+func (s *Spool) indexJob(name string) (msg.ExecutionID, error) {
 	j, rec, err := s.readJob(path.Join(jobsDir, name))
 	if err == nil && dirName(rec.Execution) != name {
 		err = fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, rec.Execution)
 	}
 	if err == nil {
-		s.jobs[rec.Execution] = j
-		s.publish(j, rec)
+		s.enter(j, rec)
 	}
 	return rec.Execution, err
 }
@@ -84,7 +105,7 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 		err := decode(line, &steps)
 		if err != nil && !slices.ContainsFunc(lines[n+1:], isGood) {
 			j.journal.torn = true
-			s.problems = append(s.problems, Problem{What: "journal", Name: j.journal.name, Job: rec.Execution, Err: fmt.Errorf("its last line: %w", err)})
+			s.problem(Problem{What: "journal", Name: j.journal.name, Job: rec.Execution, Err: fmt.Errorf("its last line: %w", err)})
 			break
 		}
 		for _, st := range steps {
@@ -126,7 +147,7 @@ func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
 	if id == "" || j == nil || j.rec.HandOuts > 0 {
 		return nil
 	}
-	s.problems = append(s.problems, Problem{
+	s.problem(Problem{
 		What: "journal", Name: j.journal.name, Job: id,
 		Err: fmt.Errorf("%w: it does not say that the job was handed to executor %s, whose record does", ErrCorrupt, e.ID),
 	})

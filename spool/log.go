@@ -171,7 +171,7 @@ func (s *Spool) loadLog(j *job, rec *msg.JobRecord) error {
 }
 
 func (s *Spool) logProblem(j *job, rec *msg.JobRecord, err error) {
-	s.problems = append(s.problems, Problem{
+	s.problem(Problem{
 		What: "log", Name: path.Join(j.dir, logFile), Job: rec.Execution, Err: fmt.Errorf("%w: %w", ErrCorrupt, err),
 	})
 }

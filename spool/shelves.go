@@ -53,10 +53,7 @@ func (s *Spool) takeBack(place string, id msg.ExecutionID) error {
 		return err
 	}
 	j.dir, j.journal.name = to.dir, to.journal.name
-	s.mu.Lock()
-	s.jobs[id] = j
-	s.mu.Unlock()
-	s.publish(j, rec)
+	s.enter(j, rec)
 	return nil
 }
 

@@ -42,6 +42,8 @@ type Options struct {
 	LowWater uint64
 	// Reserve is how many bytes are taken beforehand, for steps and results when the disk is full all the same.
 	Reserve uint64
+	// Readers is how many read at a time when it is opened. Zero: one.
+	Readers int
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -61,8 +63,7 @@ type Spool struct {
 	opts  Options
 	temps atomic.Uint64
 
-	// Written by Open only.
-	problems []Problem
+	shelving sync.Mutex // held while something is moved to where a person finds it
 
 	reserve  sync.Mutex // guards reserved
 	reserved bool       // there is a reserve
@@ -72,6 +73,7 @@ type Spool struct {
 	byAge     []*job // those that are here
 	executors map[msg.ExecutorID]*executor
 	spares    []string
+	problems  []Problem
 }
 
 // Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
@@ -105,7 +107,17 @@ func (s *Spool) Close() error {
 }
 
 // Problems lists what Open went on without.
-func (s *Spool) Problems() []Problem { return slices.Clone(s.problems) }
+func (s *Spool) Problems() []Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.problems)
+}
+
+func (s *Spool) problem(p Problem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problems = append(s.problems, p)
+}
 
 // Room is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
 // for the results and logs of the jobs that are here. Room takes the reserve anew that was spent.
@@ -207,7 +219,7 @@ func (s *Spool) emptyTmp() error {
 			if keepErr != nil {
 				return errors.Join(err, keepErr)
 			}
-			s.problems = append(s.problems, Problem{What: "leftover", Name: name, Kept: kept, Err: err})
+			s.problem(Problem{What: "leftover", Name: name, Kept: kept, Err: err})
 		}
 	}
 	return nil
@@ -228,6 +240,6 @@ func (s *Spool) quarantine(what, name, as string, id msg.ExecutionID, cause erro
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	s.problems = append(s.problems, Problem{What: what, Name: name, Kept: kept, Job: id, Err: cause})
+	s.problem(Problem{What: what, Name: name, Kept: kept, Job: id, Err: cause})
 	return nil
 }

@@ -403,3 +403,20 @@ func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
 	rec, _ := openDir(t, dir).Executor(ex1)
 	same(t, rec.Jobs, 999)
 }
+
+func TestManyReadersFindWhatOneFinds(t *testing.T) {
+	files := memfs.New()
+	s := full(t, files)
+	for n := range 100 {
+		ok(t, s.Add(offer(msg.ExecutionID(fmt.Sprint("job-", n)))))
+	}
+	ok(t, files.Close())
+	want := shown(t, files)
+	for _, name := range []string{"jobs/job-7/job.json", "jobs/job-8/job.json", "jobs/ended/result"} {
+		files = damaged(t, files, name, func(f spool.File) error { _, err := f.WriteAt([]byte("~"), 20); return err })
+	}
+	s, err := spool.Open(files, spool.Options{Readers: 8})
+	ok(t, err)
+	same(t, len(s.Problems()), 3)
+	same(t, len(s.Jobs()), len(want.Jobs)-2)
+}

@@ -142,6 +142,8 @@ func (s *Spool) discard(name string) (gone bool, err error) {
 
 // keep moves something to where a person finds it, beside what was kept under the same name before.
 func (s *Spool) keep(name, dir, as string) (string, error) {
+	s.shelving.Lock()
+	defer s.shelving.Unlock()
 	if err := s.fs.Mkdir(dir, privateDir); err != nil && !errors.Is(err, fs.ErrExist) { // a person may have taken it away
 		return "", err
 	}

@@ -70,7 +70,7 @@ func (d *daemon) openSpool(context.Context) error {
 		return fmt.Errorf("open the state directory: %w", err)
 	}
 	lowWater := uint64(d.config.Self.LowWater)
-	if d.spool, err = spool.Open(files, spool.Options{LowWater: lowWater, Reserve: lowWater / 4}); err != nil {
+	if d.spool, err = spool.Open(files, spool.Options{LowWater: lowWater, Reserve: lowWater / 4, Readers: 8}); err != nil {
 		return errors.Join(err, files.Close())
 	}
 	return nil
