@@ -21,6 +21,7 @@ type Shop struct {
 	NewFilter func([]msg.Secret) Filter
 	NewID     func() msg.ExecutorID
 	Limits    msg.ExecutorLimits
+	DiskLimit int64 // bytes that an executor may write; zero: no limit
 	LogLimit  int64 // bytes that are kept of a job's log; zero: all
 	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
@@ -128,6 +129,10 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		if m.Err == nil {
 			e.dispatcher.Tell(msg.ProcessesCounted{Executor: e.id, Seq: m.Seq, Processes: m.Processes})
 		}
+	case msg.MeasureDue:
+		e.measure(c)
+	case msg.Measured:
+		e.measured(c, m)
 	case msg.NotNoted:
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:
@@ -163,6 +168,9 @@ func (e *executor) enter(c *shell.Ctx[msg.ToExecutor], to life) {
 	line.Msg("executor changes")
 	e.state = to
 	e.limit(c, e.limitOf(to))
+	if to == running && e.DiskLimit > 0 {
+		c.After("measure", measureEvery, msg.MeasureDue{})
+	}
 }
 
 // limit lets the current state last no longer than d from now; zero: as long as it likes.

@@ -68,6 +68,12 @@ type (
 		Processes int
 		Err       error
 	}
+	// Measured: how many bytes of disk it takes while the job runs; or Err.
+	Measured struct {
+		Execution ExecutionID
+		Bytes     int64
+		Err       error
+	}
 	// NotNoted: the executor's record lacks the time of its first hold, or why it takes no more jobs.
 	NotNoted struct{ Err error }
 	// JobEnded: the job's ending stands in the spool.
@@ -104,6 +110,8 @@ type (
 	StopStepDue struct{ Step int }
 	// LogCloseDue: the executor waits for its next job and has been quiet.
 	LogCloseDue struct{ Execution ExecutionID }
+	// MeasureDue: it is time to look how much disk it takes.
+	MeasureDue struct{}
 	// RetryDue: a call to the engine or the spool that failed is to be repeated.
 	RetryDue struct{ What string }
 )
@@ -124,6 +132,8 @@ func (LateOutput) toExecutor()  {}
 func (LogsEnded) toExecutor()   {}
 func (LogClosed) toExecutor()   {}
 func (Counted) toExecutor()     {}
+func (Measured) toExecutor()    {}
+func (MeasureDue) toExecutor()  {}
 func (NotNoted) toExecutor()    {}
 func (JobEnded) toExecutor()    {}
 func (Exited) toExecutor()      {}

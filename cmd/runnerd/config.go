@@ -47,6 +47,7 @@ type ExecutorConfig struct {
 	Profile string  `aliases:"profiles" placeholder:"LIST" help:"The official runner's profiles: docker, json-logging."`
 	Memory  Bytes   `name:"executor-memory" default:"512MiB" help:"Memory of an executor. Half of it may be files in /tmp."`
 	CPUs    float64 `name:"executor-cpus" default:"1" help:"Cores of an executor."`
+	Disk    Bytes   `name:"executor-disk" default:"2GiB" help:"What an executor may write to disk; a job that writes more is failed. 0: no limit."`
 	Pids    int64   `name:"executor-pids" default:"200" help:"Processes and threads in an executor."`
 
 	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"Driver process: the executable that stands for an image."`

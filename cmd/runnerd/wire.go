@@ -125,6 +125,7 @@ func (d *daemon) plant(context.Context) error {
 			NewID:     newExecutorID,
 			Limits: msg.ExecutorLimits{Pull: limits.Pull, Start: limits.Start, PickUp: limits.PickUp, Run: limits.Run,
 				Settle: limits.Settle, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},
+			DiskLimit: int64(d.config.Executor.Disk),
 			LogLimit:  int64(d.config.Executor.MaxLog),
 			FilesOnly: d.engine.FilesOnly(),
 		},

@@ -36,4 +36,6 @@ type Driver interface {
 type Census interface {
 	// Processes counts those that run in the executor; none in one that has ended. It may be slow.
 	Processes(context.Context, msg.ExecutorID) (int, error)
+	// Disk is how many bytes it takes of the machine's disks, its image left out. It may be slow.
+	Disk(context.Context, msg.ExecutorID) (int64, error)
 }

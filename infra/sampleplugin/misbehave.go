@@ -22,7 +22,7 @@ import (
 // default HTTP client, by which the SDK calls back.
 type misbehave struct {
 	How  string `json:"how"`
-	Size int    `json:"size"` // MiB, for flood and memory
+	Size int    `json:"size"` // MiB, for flood, memory and fill-disk
 }
 
 const mib = 1 << 20
@@ -41,6 +41,7 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 		"leave-process":         leaveProcess,
 		"leave-directory":       leaveDirectory,
 		"fork":                  forkWithoutEnd,
+		"fill-disk":             m.fillDisk,
 	}
 	way, ok := ways[m.How]
 	if !ok {
@@ -125,6 +126,16 @@ func leaveProcess() error {
 	}
 	klog.Infof("left process %d behind", child.Process.Pid)
 	return nil
+}
+
+// fillDisk writes Size MiB in each of the two places where it can, and then hangs.
+func (m *misbehave) fillDisk() error {
+	for _, dir := range []string{"/", filepath.Dir(os.Getenv("OUTPUT_LOCATION"))} {
+		if err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, m.Size*mib), 0o600); err != nil {
+			klog.Infof("%s: %v", dir, err)
+		}
+	}
+	return hang()
 }
 
 // forkWithoutEnd starts processes until it is not let, or there are more than anybody should have.

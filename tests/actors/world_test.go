@@ -178,7 +178,7 @@ func (w *world) start() {
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
-			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit,
+			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
 			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
 			NewID: func() msg.ExecutorID {
 				w.ids++

@@ -229,3 +229,13 @@ func TestAPluginThatForksWithoutEndIsStoppedByItsLimitAndHarmsNobody(t *testing.
 	w.WholeLog(w.ExecutorOf(other), log, steps)
 	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 }
+
+func TestAPluginThatFillsTheDiskIsStopped(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-disk", "20MiB"}})
+	view, _ := w.Done(w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "fill-disk", "size": 30}))
+	if view.State != devserver.Failed || !strings.Contains(view.Message, "bytes to disk and was stopped: an executor may write 20971520") {
+		t.Errorf("it is %s: %s", view.State, view.Message)
+	}
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+}

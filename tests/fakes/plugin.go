@@ -94,6 +94,9 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 		v.site.add("contract: %s cannot be read by the plugin: %v", in.execution, err)
 		return 2, true
 	}
+	if errand.Fills > 0 {
+		v.Fill(errand.Fills)
+	}
 	if errand.Forks {
 		v.Fork()
 	}

@@ -32,6 +32,7 @@ type Errand struct {
 	Trails   []string      // lines, after the result
 	Dies     int           // not zero: in the end it exits with this code instead of having a result
 	Hangs    bool          // it never comes to an end
+	Fills    int64         // bytes of disk
 	Forks    bool          // it leaves a process behind
 	FileOnly bool          // the result goes into the file, and nobody is called back
 	TooLarge bool          // the result is larger than the gateway takes

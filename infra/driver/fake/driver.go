@@ -119,6 +119,12 @@ func (d *Driver) Processes(ctx context.Context, id msg.ExecutorID) (n int, err e
 	return n, err
 }
 
+// Disk is what the program has filled.
+func (d *Driver) Disk(ctx context.Context, id msg.ExecutorID) (bytes int64, err error) {
+	err = d.with(ctx, Disk, id, func(e *executor) { bytes = e.filled() })
+	return bytes, err
+}
+
 // Remove kills the program, and forgets the executor.
 func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	return d.Do(ctx, Remove, func() error { d.forget(id); return nil })

@@ -24,6 +24,7 @@ type executor struct {
 	exit    msg.Exit
 	log     []msg.LogEntry
 	signals []msg.Signal
+	disk    int64
 	left    int           // processes that the program has left behind
 	changed chan struct{} // closed and replaced with every change of the above
 	kill    context.CancelCauseFunc
@@ -267,4 +268,10 @@ func (e *executor) processes() int {
 		return 0
 	}
 	return 1 + e.left
+}
+
+func (e *executor) filled() int64 {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	return e.disk
 }

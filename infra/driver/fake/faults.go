@@ -18,6 +18,7 @@ const (
 	Logs   = "logs"
 	Signal = "signal"
 	Census = "census"
+	Disk   = "disk"
 	Remove = "remove"
 	List   = "list"
 )

@@ -35,6 +35,15 @@ func (w *World) Print(text string) (printed bool) {
 	return printed
 }
 
+// Fill writes to the disk.
+func (w *World) Fill(bytes int64) {
+	w.executor.engine.stage.Do("fill", func() {
+		w.executor.engine.mu.Lock()
+		defer w.executor.engine.mu.Unlock()
+		w.executor.disk += bytes
+	})
+}
+
 // Fork leaves a process behind.
 func (w *World) Fork() {
 	w.executor.engine.stage.Do("fork", func() {
