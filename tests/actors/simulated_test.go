@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,5 +103,18 @@ func TestALossOfPowerMixesUpNoLogsAndShowsNoSecrets(t *testing.T) {
 		if log, _ := w.logOf(second); log != "the second knows ********\n" {
 			t.Errorf("the log of the second is %q", log)
 		}
+	})
+}
+
+func TestAJobThatIsGivenUpBeforeItIsConfirmedIsConfirmedBeforeItsFinish(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		s.poison = crashesOn[msg.Taken](3) // as many as a job bears
+		w.scheduler = s
+		w.start()
+		w.passes(time.Second)
+		w.server.Script(fakes.Confirm, slices.Repeat([]fakes.Call{{Fails: errNoAnswer}}, 5)...)
+		w.fails(w.server.Submit(fakes.Task{Image: "plugin"}), msg.Failed, "gave this job up")
+		w.nothingIsLeft()
 	})
 }
