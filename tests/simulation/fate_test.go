@@ -163,7 +163,7 @@ func (w *world) task() fakes.Task {
 	case 0:
 		t.Errand.Dies = 3
 	case 1:
-		t.Errand.Hangs, t.Timeout = true, w.between(10*time.Second, time.Minute)
+		t.Errand.Hangs, t.Timeout = true, w.between(10*time.Second, 6*time.Minute)
 	case 2, 3:
 		t.Errand.FileOnly = true
 	case 4:

@@ -66,6 +66,7 @@ func (w *world) fateOfEngine(op string) fake.Call {
 		return call
 	}
 	waits := op == fake.Wait || op == fake.Logs // nothing bounds these, and nothing needs to
+	w.oracle.troubleFor(100 * time.Second)      // a call may hang as long
 	switch w.rng.IntN(4) {
 	case 0:
 		call.Fails = errNoAnswer
@@ -88,6 +89,7 @@ func (w *world) fateOfOthers(op string) fake.Call {
 		call.Fails = errNoAnswer
 	} else if op == fakes.HandOut && w.strikes(w.mood.disk) {
 		call.Takes = w.between(time.Second, 40*time.Second)
+		w.oracle.troubleFor(call.Takes)
 	}
 	return call
 }

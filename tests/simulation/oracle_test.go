@@ -28,7 +28,9 @@ type oracle struct {
 	capacity []capacity                   // as the runner knew it
 	since    map[msg.ExecutorID]time.Time // that an executor was decided on
 	waits    map[msg.ExecutorID]time.Time // first hold after its last job
-	lost     map[msg.ExecutorID]string    // why its output need not be whole
+	held     map[msg.ExecutorID]bool
+	unsure   map[msg.ExecutorID]bool   // whether its first hold came into its record
+	lost     map[msg.ExecutorID]string // why its output need not be whole
 	runs     map[msg.ExecutionID]msg.ExecutorID
 	printed  map[msg.ExecutionID]string
 	stored   map[msg.ExecutionID]bool // its result is announced
@@ -46,7 +48,7 @@ var _ fakes.Witness = (*oracle)(nil)
 func newOracle(w *world) *oracle {
 	return &oracle{w: w, hits: map[string]int{}, alive: map[msg.ExecutorID]bool{}, since: map[msg.ExecutorID]time.Time{}, waits: map[msg.ExecutorID]time.Time{},
 		lost: map[msg.ExecutorID]string{}, runs: map[msg.ExecutionID]msg.ExecutorID{}, printed: map[msg.ExecutionID]string{}, stored: map[msg.ExecutionID]bool{},
-		scripts: map[msg.JobID]string{}}
+		held: map[msg.ExecutorID]bool{}, unsure: map[msg.ExecutorID]bool{}, scripts: map[msg.JobID]string{}}
 }
 
 func (o *oracle) breach(format string, args ...any) {
@@ -61,10 +63,16 @@ func (o *oracle) hit(what string) { o.hits[what]++ }
 
 func (o *oracle) nextTask() int { o.tasks++; return o.tasks }
 
+// noted is how long it may take until a first hold is in its record, in bad times.
+const noted = 15 * time.Second
+
 // trouble: something goes wrong now. What depends on time does not hold then, nor for a while after it.
 func (o *oracle) trouble() { o.troubleFor(0) }
 
 func (o *oracle) troubleFor(d time.Duration) {
+	for id, since := range o.waits {
+		o.unsure[id] = o.unsure[id] || time.Since(since) < noted
+	}
 	if until := time.Now().Add(d); until.After(o.troubled) {
 		o.troubled = until
 	}
@@ -144,9 +152,13 @@ func (o *oracle) Visited(id msg.ExecutorID, v msg.Visit) {
 	o.w.trace.message("door of "+string(id), v)
 	switch v := v.(type) {
 	case msg.Held:
+		o.held[id] = true
 		if o.waits[id].IsZero() {
 			o.waits[id] = time.Now()
+			o.unsure[id] = !o.calm(noted)
 		}
+	case msg.HoldLost:
+		o.held[id] = false
 	case msg.Delivered:
 		delete(o.waits, id)
 	case msg.ResultStored:
@@ -175,19 +187,23 @@ func (o *oracle) opened(s *spool.Spool) {
 // watchTime looks at what must happen in time, again and again.
 func (o *oracle) watchTime() {
 	o.w.in(5*time.Second, "oracle", func() {
-		if o.calm(2 * time.Minute) {
+		if o.w.sys != nil {
 			o.idleInTime()
+		}
+		if o.calm(2 * time.Minute) {
 			o.abortedInTime()
 		}
 		o.watchTime()
 	})
 }
 
-// idleInTime is the one half of I5.
+// idleInTime is the one half of I5: whoever waits goes when its time is over. What was wrong just before may have delayed that.
 func (o *oracle) idleInTime() {
 	for _, id := range slices.Sorted(maps.Keys(o.waits)) {
-		if age := time.Since(o.waits[id]); age > o.eviction+6*time.Second {
-			o.breach("I5: %s waits for %v, and the eviction time is %v", id, age, o.eviction)
+		due := o.waits[id].Add(o.eviction)
+		late, undisturbed := time.Since(due), due.Sub(o.troubled) > 10*time.Second
+		if o.held[id] && (late > 2*time.Second && undisturbed && !o.unsure[id] || late > 2*time.Minute && o.calm(2*time.Minute)) {
+			o.breach("I5: %s waits for %v, and the eviction time is %v", id, time.Since(o.waits[id]), o.eviction)
 		}
 	}
 }
@@ -221,6 +237,8 @@ func (o *oracle) hears(line []byte) {
 	switch claim, idle := strings.CutPrefix(s.Reason, "it has been idle for "); {
 	case idle && s.Message == "executor is evicted":
 		o.evicted(executor, claim)
+	case s.Message == "a restart will not know this of the executor":
+		o.unsure[executor] = true
 	case s.Message == "the engine does not hand on the rest of the output":
 		o.lossy(executor, "the engine keeps it")
 	case s.Message == "registered" || s.Message == "the server configures this runner":

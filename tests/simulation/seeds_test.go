@@ -21,6 +21,7 @@ var (
 	worker = flag.Bool("worker", false, "print outcomes for the process that has started this one")
 	step   = flag.Uint64("step", 1, "every so manieth seed only")
 	traced = flag.Bool("traced", false, "make the hashes of the traces")
+	once   = flag.Bool("once", false, "stop at the first breach")
 
 	asMany = 1000
 	pairs  = 20
@@ -75,7 +76,7 @@ func TestOneSeedIsOneHistory(t *testing.T) {
 	var hashes [2]map[uint64]uint64
 	for n := range hashes {
 		hashes[n] = map[uint64]uint64{}
-		for o := range run(t, fmt.Sprint("GOMAXPROCS=", n+1), "-traced", fmt.Sprint("-seeds=", pairs), "-from=5001") {
+		for o := range run(t, os.Args[0], fmt.Sprint("GOMAXPROCS=", n+1), "-traced", fmt.Sprint("-seeds=", pairs), "-from=5001") {
 			hashes[n][o.Seed] = o.Hash
 		}
 	}
@@ -105,6 +106,9 @@ func work(t *testing.T) {
 		if err := out.Encode(o); err != nil {
 			t.Fatal(err)
 		}
+		if *once && len(o.Breaches) > 0 {
+			return
+		}
 	}
 }
 
@@ -116,7 +120,7 @@ func crew(t *testing.T, processes uint64, seeds int, first uint64) <-chan outcom
 		share := (seeds + int(processes-1-n)) / int(processes)
 		go func() {
 			defer func() { done <- struct{}{} }()
-			for o := range run(t, "GOMAXPROCS=1", fmt.Sprint("-seeds=", share), fmt.Sprint("-from=", first+n), fmt.Sprint("-step=", processes)) {
+			for o := range run(t, os.Args[0], "GOMAXPROCS=1", fmt.Sprint("-seeds=", share), fmt.Sprint("-from=", first+n), fmt.Sprint("-step=", processes)) {
 				all <- o
 			}
 		}()
@@ -130,10 +134,10 @@ func crew(t *testing.T, processes uint64, seeds int, first uint64) <-chan outcom
 	return all
 }
 
-// run is a process that works.
-func run(t *testing.T, env string, args ...string) <-chan outcome {
+// run is a process of the program that works.
+func run(t *testing.T, program, env string, args ...string) <-chan outcome {
 	all := make(chan outcome)
-	command := exec.Command(os.Args[0], append([]string{"-test.run=^TestEverySeedKeepsTheInvariants$", "-test.timeout=1h", "-worker", fmt.Sprint("-lines=", *lines)}, args...)...)
+	command := exec.Command(program, append([]string{"-test.run=^TestEverySeedKeepsTheInvariants$", "-test.timeout=1h", "-worker", fmt.Sprint("-lines=", *lines)}, args...)...)
 	command.Env = append(os.Environ(), env)
 	var errors, rest bytes.Buffer
 	command.Stderr = &errors

@@ -193,10 +193,10 @@ func (w *world) beforeDisk(op memfs.Op) error {
 			return errDead
 		}
 	}
-	if w.mood.diskFull && op.Verb != "remove" && op.Verb != "rename" && op.Verb != "truncate" && op.Verb != "sync" && op.Verb != "syncdir" && w.chance(0.7) {
+	if w.mood.diskFull && op.Verb != "remove" && op.Verb != "rename" && op.Verb != "truncate" && op.Verb != "sync" && op.Verb != "syncdir" && w.strikes(0.7) {
 		return syscall.ENOSPC
 	}
-	if w.mood.disk > 0 && w.chance(w.mood.disk) {
+	if w.strikes(w.mood.disk) {
 		w.trace.note("disk %s %s fails", op.Verb, op.Name)
 		return syscall.EIO
 	}
@@ -230,7 +230,7 @@ func (w *world) lasts(until time.Time) {
 	}
 }
 
-func (w *world) crashed(c *shell.Crash) { w.oracle.trouble() }
+func (w *world) crashed(*shell.Crash) { w.oracle.trouble() }
 
 func (w *world) chance(p float64) bool { return w.rng.Float64() < p }
 

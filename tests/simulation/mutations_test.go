@@ -1,0 +1,140 @@
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutation is a bug on purpose, and what the simulation must say of it.
+type mutation struct {
+	bug   string
+	edits []edit
+	says  []string // a breach begins with one of these
+}
+
+// edit is a change of the source. A snippet that is not there any more fails the test.
+type edit struct{ file, from, to string }
+
+var mutations = []mutation{
+	{"a result is not synced", []edit{{"spool/result.go", "err = f.Sync()", "err = nil"}}, []string{"I1", "durability"}},
+	{"an offer is not synced", []edit{{"spool/job.go", "append(line, input...), 0, true)", "append(line, input...), 0, false)"}}, []string{"I1", "I11", "durability"}},
+	{"a step is not synced", []edit{{"spool/verbs.go", "line, st.durable())", "line, false)"}}, []string{"I1", "I2", "I7"}},
+	{"a job is handed out twice", []edit{
+		{"actors/poller.go", "case msg.Confirmed:\n\t\t\tp", "case msg.Confirmed, msg.HandedOut:\n\t\t\tp"},
+		{"actors/poller.go", "case msg.HandedOut, msg.Ended,", "case msg.Ended,"},
+		{"actors/dispatcher.go", "if !there || rec.Stage >= msg.HandedOut || waits", "if !there || waits"},
+		{"spool/verbs.go", "if rec.Stage == msg.HandedOut && rec.Executor != to {", "if false {"},
+	}, []string{"I2"}},
+	{"a reserved job is not confirmed again", []edit{{"actors/poller.go", "p.goOn(c, rec.Job)", "_ = rec"}}, []string{"I1", "I10", "I11"}},
+	{"an unconfirmed job is run", []edit{{"actors/poller.go", "if m.Err != nil && m.Stored && !isFinal(m.Err) {", "if m.Stored && !isFinal(m.Err) {\n\t\tm.Err = nil\n\t}\n\tif false {"}}, []string{"I3"}},
+	{"executors are evicted early", []edit{{"actors/pool.go", "left := min(d.config.Eviction-", "left := min(d.config.Eviction/2-"}}, []string{"I5"}},
+	{"idle time is not recorded", []edit{{"actors/executor_job.go", "r.IdleSince = rec.IdleSince", "_ = r"}}, []string{"I5"}},
+	{"the capacity is exceeded by one", []edit{{"actors/slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
+	{"an executor of another key is reused", []edit{{"actors/slots.go", "if idle[i].key == key {", "if key == key {"}}, []string{"I6"}},
+	{"a job is removed instead of finished", []edit{{"actors/report.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11"}},
+	{"a byte of every piece of a log is dropped", []edit{{"actors/logbook.go", "return ch.filter.Write(text)", "return ch.filter.Write(text[1:])"}}, []string{"I7"}},
+	{"secrets are not learned", []edit{{"actors/logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
+	{"a result of another job is accepted", []edit{{"tests/fakes/door.go", "text, err := seal.Decrypt(d.open.key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
+	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
+	{"executors are not removed from the engine", []edit{{"actors/executor_end.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I10"}},
+}
+
+// enough seeds to find any of them.
+const enough = 150
+
+func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
+	if raced || *seed > 0 || *worker {
+		t.Skip("without the race detector only")
+	}
+	for _, m := range mutations {
+		t.Run(m.bug, func(t *testing.T) {
+			t.Parallel()
+			program := m.build(t)
+			seeds := 0
+			for o := range run(t, program, "GOMAXPROCS=1", fmt.Sprint("-seeds=", enough), "-once") {
+				seeds++
+				for _, breach := range o.Breaches {
+					if m.isSaidBy(breach) {
+						t.Logf("found by seed %d: %s", o.Seed, breach)
+						return
+					}
+					t.Errorf("seed %d says something else: %s", o.Seed, breach)
+				}
+			}
+			t.Errorf("%d seeds have not found it", seeds)
+		})
+	}
+}
+
+// isSaidBy: breaches of the fakes bear the time.
+func (m mutation) isSaidBy(breach string) bool {
+	for _, says := range m.says {
+		if strings.HasPrefix(breach, says+":") || strings.Contains(breach, " "+says+":") {
+			return true
+		}
+	}
+	return false
+}
+
+// build compiles the simulation with the bug in it.
+func (m mutation) build(t *testing.T) string {
+	t.Helper()
+	dir, root := t.TempDir(), moduleRoot(t)
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for n, e := range m.edits {
+		file := filepath.Join(root, e.file)
+		mutant := overlay.Replace[file]
+		if mutant == "" {
+			mutant = filepath.Join(dir, fmt.Sprintf("%d-%s", n, filepath.Base(file)))
+			overlay.Replace[file] = mutant
+			write(t, mutant, read(t, file))
+		}
+		source := string(read(t, mutant))
+		if n := strings.Count(source, e.from); n != 1 {
+			t.Fatalf("%s has %q %d times: write this bug anew", e.file, e.from, n)
+		}
+		write(t, mutant, []byte(strings.Replace(source, e.from, e.to, 1)))
+	}
+	text, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "overlay.json"), text)
+	program := filepath.Join(dir, "simulation.test")
+	build := exec.Command("go", "test", "-c", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
