@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -21,6 +22,7 @@ type Engine struct {
 
 	t          *testing.T
 	dir        string
+	bridge     string
 	containerd *exec.Cmd
 	daemon     *exec.Cmd
 	shops      *Shop // the machine's
@@ -32,16 +34,23 @@ func (s *Shop) OwnEngine(t *testing.T, liveRestore bool) *Engine {
 	if s == nil {
 		t.Skip("no Docker Engine answers")
 	}
-	for _, program := range []string{"containerd", "dockerd", "fuse-overlayfs"} {
+	for _, program := range []string{"containerd", "dockerd", "fuse-overlayfs", "ip"} {
 		if _, err := exec.LookPath(program); err != nil || os.Geteuid() != 0 {
-			t.Skip("an engine of one's own needs root, containerd, dockerd and fuse-overlayfs")
+			t.Skip("an engine of one's own needs root, containerd, dockerd, fuse-overlayfs and ip")
 		}
 	}
 	dir, err := os.MkdirTemp("", "engine") // short: a socket's path has 108 bytes
 	Must(t, err)
 	own := *s
-	e := &Engine{Shop: &own, t: t, dir: dir, shops: s}
+	e := &Engine{Shop: &own, t: t, dir: dir, bridge: "rig" + dir[len(dir)-8:], shops: s}
 	t.Cleanup(e.end)
+	before := defaultBridge()
+	t.Cleanup(func() {
+		if before && !defaultBridge() {
+			t.Error("the machine's engine has lost its bridge docker0")
+		}
+	})
+	e.makeBridge()
 	e.configure(liveRestore)
 	e.containerd = e.run("containerd", "-c", e.path("containerd.toml"))
 	Until(t, "containerd listens", func() bool { _, err := os.Stat(e.path("containerd.sock")); return err == nil })
@@ -70,11 +79,34 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 `, e.path("root"), e.path("state"), e.path("containerd.sock")), 0o600))
 	text, err := json.Marshal(map[string]any{
 		"data-root": e.path("data"), "storage-driver": "fuse-overlayfs", "live-restore": liveRestore,
-		"bridge": "none", "iptables": false, "ip6tables": false,
+		"bridge": e.bridge, "iptables": false, "ip6tables": false,
 		"default-address-pools": []map[string]any{{"base": "10.213.0.0/16", "size": 24}},
 	})
 	Must(e.t, err)
 	Must(e.t, os.WriteFile(e.path("daemon.json"), text, 0o600))
+}
+
+// engines counts those that there have been: each has a network of addresses for its bridge.
+var engines atomic.Int32
+
+func defaultBridge() bool {
+	_, err := os.Stat("/sys/class/net/docker0")
+	return err == nil
+}
+
+// makeBridge: an engine that is told to have none takes away docker0, which is the machine's.
+func (e *Engine) makeBridge() {
+	e.t.Helper()
+	e.ip("link", "add", e.bridge, "type", "bridge")
+	e.ip("address", "add", fmt.Sprintf("10.214.%d.1/24", engines.Add(1)), "dev", e.bridge)
+	e.ip("link", "set", e.bridge, "up")
+}
+
+func (e *Engine) ip(args ...string) {
+	e.t.Helper()
+	if said, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		e.t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, said)
+	}
 }
 
 func (e *Engine) run(program string, args ...string) *exec.Cmd {
@@ -132,6 +164,7 @@ func (e *Engine) end() {
 	if e.Shop.Engine != nil {
 		_ = e.Shop.Engine.Close()
 	}
+	e.ip("link", "delete", e.bridge)
 	e.unmount()
 	Must(e.t, os.RemoveAll(e.dir))
 }
