@@ -19,7 +19,7 @@ type Registration struct {
 type Phase struct {
 	ID        JobID
 	Execution ExecutionID
-	Phase     string // a Stage's or an executor state's word
+	Phase     string // a Stage's word
 }
 
 // StopOrder asks for the end of a job that the server no longer wants or knows.

@@ -4,6 +4,7 @@
 //	status    how the runner on this machine fares
 //	drain     let it finish what it has, and end it
 //	spool     look at what it keeps, and mend it
+//	exec      run one task of a plugin image, and end
 //	dev       a server, a runner and a sample plugin in one terminal, to try and to develop plugins with
 //	server    the development server alone
 //	version   which build this is

@@ -78,7 +78,7 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	return nil
 }
 
-// Delete asks a runner to finish what it has and to unregister.
+// Delete tells a runner that it is no more: it aborts its jobs and unregisters.
 func (s *Server) Delete(runnerID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

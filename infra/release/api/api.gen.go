@@ -84,7 +84,7 @@ func (e PullPolicy) Valid() bool {
 
 // AbortJobEvent defines model for AbortJobEvent.
 type AbortJobEvent struct {
-	// ExecutionID May be empty when the job was never offered.
+	// ExecutionID Of the offer that is to stop; the runner goes by it.
 	ExecutionID string `json:"executionId"`
 	JobID       string `json:"jobId"`
 
@@ -94,6 +94,7 @@ type AbortJobEvent struct {
 
 // Config defines model for Config.
 type Config struct {
+	// Capabilities What the runner may run. Without any, what it has registered with counts.
 	Capabilities []string `json:"capabilities,omitempty,omitzero"`
 
 	// Capacity How many executors may be alive, idle and running together.
@@ -129,7 +130,7 @@ type Confirmation struct {
 type Ending struct {
 	ExecutionID string `json:"executionId"`
 
-	// ExitCode Of the result; without a result, of the process.
+	// ExitCode Of the result; without one, of the process if it ended by itself, else 0.
 	ExitCode int `json:"exitCode"`
 
 	// Message Why there is no result; for people.
@@ -180,7 +181,7 @@ type Job struct {
 	TaskID     string `json:"taskId"`
 	TaskType   string `json:"taskType"`
 
-	// TimeoutSeconds Of the run. Without it or with 0 the runner's own limit counts.
+	// TimeoutSeconds Of the run; the runner has a limit of its own, and the shorter counts. 0 is none.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty,omitzero"`
 }
 
@@ -189,7 +190,7 @@ type JobPhase struct {
 	ExecutionID string `json:"executionId"`
 	JobID       string `json:"jobId"`
 
-	// Phase How far it is, for people: confirmed, pulling, starting, running, …
+	// Phase How far it is, for people: confirmed, handed out, ended.
 	Phase string `json:"phase"`
 }
 
@@ -260,7 +261,8 @@ type Registration struct {
 	AccessToken string `json:"accessToken"`
 	Config      Config `json:"config"`
 
-	// LastEventID The newest event that `config` already takes into account; may be empty.
+	// LastEventID After it the runner reads its events. `config` takes into account what comes before; scripts that are not confirmed
+	// come after. May be empty.
 	LastEventID string `json:"lastEventId"`
 	RunnerID    string `json:"runnerId"`
 }
@@ -429,8 +431,8 @@ type ClientInterface interface {
 
 	// ConfirmWithBody Take a reserved job, or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-	// sends it again for as long as it takes.
+	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+	// forgets the job; else it sends it again for as long as it takes.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -439,8 +441,8 @@ type ClientInterface interface {
 
 	// Confirm Take a reserved job, or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-	// sends it again for as long as it takes.
+	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+	// forgets the job; else it sends it again for as long as it takes.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -519,8 +521,8 @@ type ClientInterface interface {
 
 	// Unregister Leave for good.
 	//
-	// Its access tokens end. A runner unregisters when it has no job left; jobs that it still has are the server's to deal
-	// with. A runner that only restarts does not unregister.
+	// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
+	// server's to deal with. A runner that only stops does not unregister.
 	//
 	// Corresponds with DELETE /api/v1/runners/{runnerId} (the `Unregister` operationId).
 	Unregister(ctx context.Context, runnerID RunnerID, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -529,15 +531,16 @@ type ClientInterface interface {
 	//
 	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-	// the two. An id that the server no longer knows: it replays all that it has. A command that arrives twice does no harm.
+	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
+	// twice does no harm. A kind that the runner does not know is left out.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and then registers again |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
 	// | `Enable` | `{}` | take jobs |
 	// | `Disable` | `{}` | take no more jobs; those that run go on |
 	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-	// | `Delete` | `{}` | the runner is to finish what it has and unregister |
+	// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
 	// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
 	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
 	//
@@ -593,8 +596,8 @@ type ClientInterface interface {
 
 // ConfirmWithBody Take a reserved job, or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-// sends it again for as long as it takes.
+// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+// forgets the job; else it sends it again for as long as it takes.
 //
 // Takes any type of body and a specified content type.
 //
@@ -613,8 +616,8 @@ func (c *Client) ConfirmWithBody(ctx context.Context, jobID JobID, contentType s
 
 // Confirm Take a reserved job, or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-// sends it again for as long as it takes.
+// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+// forgets the job; else it sends it again for as long as it takes.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -773,8 +776,8 @@ func (c *Client) Register(ctx context.Context, body RegisterJSONRequestBody, req
 
 // Unregister Leave for good.
 //
-// Its access tokens end. A runner unregisters when it has no job left; jobs that it still has are the server's to deal
-// with. A runner that only restarts does not unregister.
+// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
+// server's to deal with. A runner that only stops does not unregister.
 //
 // Corresponds with DELETE /api/v1/runners/{runnerId} (the `Unregister` operationId).
 func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -793,15 +796,16 @@ func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors .
 //
 // Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 // after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-// the two. An id that the server no longer knows: it replays all that it has. A command that arrives twice does no harm.
+// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
+// twice does no harm. A kind that the runner does not know is left out.
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and then registers again |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
 // | `Enable` | `{}` | take jobs |
 // | `Disable` | `{}` | take no more jobs; those that run go on |
 // | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-// | `Delete` | `{}` | the runner is to finish what it has and unregister |
+// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
 // | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
 // | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
 //
@@ -1428,8 +1432,8 @@ type ClientWithResponsesInterface interface {
 
 	// ConfirmWithBodyWithResponse Take a reserved job, or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-	// sends it again for as long as it takes.
+	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+	// forgets the job; else it sends it again for as long as it takes.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1438,8 +1442,8 @@ type ClientWithResponsesInterface interface {
 
 	// ConfirmWithResponse Take a reserved job, or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-	// sends it again for as long as it takes.
+	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+	// forgets the job; else it sends it again for as long as it takes.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1520,8 +1524,8 @@ type ClientWithResponsesInterface interface {
 
 	// UnregisterWithResponse Leave for good.
 	//
-	// Its access tokens end. A runner unregisters when it has no job left; jobs that it still has are the server's to deal
-	// with. A runner that only restarts does not unregister.
+	// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
+	// server's to deal with. A runner that only stops does not unregister.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1532,15 +1536,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-	// the two. An id that the server no longer knows: it replays all that it has. A command that arrives twice does no harm.
+	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
+	// twice does no harm. A kind that the runner does not know is left out.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and then registers again |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
 	// | `Enable` | `{}` | take jobs |
 	// | `Disable` | `{}` | take no more jobs; those that run go on |
 	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-	// | `Delete` | `{}` | the runner is to finish what it has and unregister |
+	// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
 	// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
 	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
 	//
@@ -2381,8 +2386,8 @@ func (r FinishScriptResponse) ContentType() string {
 
 // ConfirmWithBodyWithResponse Take a reserved job, or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-// sends it again for as long as it takes.
+// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+// forgets the job; else it sends it again for as long as it takes.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2397,8 +2402,8 @@ func (c *ClientWithResponses) ConfirmWithBodyWithResponse(ctx context.Context, j
 
 // ConfirmWithResponse Take a reserved job, or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. Without an answer it
-// sends it again for as long as it takes.
+// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
+// forgets the job; else it sends it again for as long as it takes.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2527,8 +2532,8 @@ func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, body Reg
 
 // UnregisterWithResponse Leave for good.
 //
-// Its access tokens end. A runner unregisters when it has no job left; jobs that it still has are the server's to deal
-// with. A runner that only restarts does not unregister.
+// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
+// server's to deal with. A runner that only stops does not unregister.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2545,15 +2550,16 @@ func (c *ClientWithResponses) UnregisterWithResponse(ctx context.Context, runner
 //
 // Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 // after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-// the two. An id that the server no longer knows: it replays all that it has. A command that arrives twice does no harm.
+// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
+// twice does no harm. A kind that the runner does not know is left out.
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and then registers again |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
 // | `Enable` | `{}` | take jobs |
 // | `Disable` | `{}` | take no more jobs; those that run go on |
 // | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-// | `Delete` | `{}` | the runner is to finish what it has and unregister |
+// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
 // | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
 // | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
 //
