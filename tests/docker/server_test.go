@@ -141,9 +141,12 @@ func TestAServerThatMisbehavesCostsNoJobAndNeedsNoRestart(t *testing.T) {
 			jobs := []string{bell.Ring(w, shop.Blue, names[0], 20, stepTime)}
 			w.Says(jobs[0], "step 2 of ")
 			sky.turns(row.does(over))
-			for _, name := range names[1:] { // the first of them by a poll that waits already
-				jobs = append(jobs, bell.Ring(w, shop.Blue, name, 10, stepTime))
-			}
+			jobs = append(jobs, bell.Ring(w, shop.Blue, names[1], 10, stepTime))
+			rig.Until(t, "a poll that waits already has taken it", func() bool {
+				view, err := w.Server.Task(jobs[1])
+				return err == nil && view.State != devserver.Queued
+			})
+			jobs = append(jobs, bell.Ring(w, shop.Blue, names[2], 10, stepTime)) // so this one is for a poll that the server spoils
 			rig.Until(t, "the job that runs has its result", func() bool { return len(w.Lines("result is stored")) > stored })
 			rig.Until(t, "the runner has met it", func() bool { return sky.spoiled.Load() > 0 })
 			close(over)
