@@ -2,7 +2,7 @@
 //
 // It answers as the Kubernetes API for exactly one Secret per executor, which is all that the official SDKs need of a
 // cluster, and takes results by callback or from the result file. How plugins behave there, and the eighteen rules that
-// follow from it, is the executor contract.
+// follow from it, is docs/executor-contract.md.
 //
 // # Model
 //
