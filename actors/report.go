@@ -23,7 +23,7 @@ const (
 
 const (
 	logChunk = 256 << 10
-	// finishWaitsForLog bounds how long a finish waits until the log read up to it is acknowledged (runner-api.md, "Order").
+	// finishWaitsForLog bounds how long a finish waits until the log read up to it is acknowledged (openapi.yaml, "Order").
 	finishWaitsForLog = 30 * time.Second
 )
 
