@@ -61,7 +61,7 @@ type TimeConfig struct {
 	Pull      time.Duration `name:"pull-timeout" default:"10m" help:"For the pull of an image."`
 	Start     time.Duration `name:"start-timeout" default:"60s" help:"For the create and start of an executor."`
 	PickUp    time.Duration `name:"pickup-timeout" default:"60s" help:"For the program in an executor to ask for its job."`
-	Run       time.Duration `name:"run-timeout" default:"24h" help:"For a job that has no limit of its own."`
+	Run       time.Duration `name:"run-timeout" default:"24h" help:"For a job to have a result; a shorter limit of its own counts."`
 	Settle    time.Duration `name:"settle-timeout" default:"30s" help:"For an executor to ask for the next job after a result."`
 	AbortWait time.Duration `default:"30s" help:"After SIGABRT, before SIGTERM."`
 	TermWait  time.Duration `default:"10s" help:"After SIGTERM, before SIGKILL."`
