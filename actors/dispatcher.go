@@ -235,11 +235,7 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 	if !d.adopted || d.closed {
 		return
 	}
-	queue := make([]waitingJob, 0, len(d.waiting))
-	for _, w := range d.waiting {
-		queue = append(queue, w.waitingJob)
-	}
-	for _, todo := range decide(d.config.Capacity, d.slots(), queue) {
+	for _, todo := range d.decide() {
 		switch {
 		case todo.evict != "":
 			d.evict(c, d.members[todo.evict], todo.why)
@@ -251,6 +247,17 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 	}
 	d.answerRoom()
 	d.drain(c)
+}
+
+func (d *dispatcher) decide() []decision {
+	if len(d.waiting) == 0 && len(d.members) <= d.config.Capacity { // as after most messages
+		return nil
+	}
+	queue := make([]waitingJob, 0, len(d.waiting))
+	for _, w := range d.waiting {
+		queue = append(queue, w.waitingJob)
+	}
+	return decide(d.config.Capacity, d.slots(), queue)
 }
 
 func (d *dispatcher) take(id msg.ExecutionID) waiting {

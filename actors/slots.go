@@ -62,17 +62,25 @@ func room(capacity int, slots []slot, waiting int) int {
 // A job that must wait blocks none behind it.
 func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 	var todo []decision
-	idle, alive, leaving := slices.Clone(slots), len(slots), 0
+	var idle []slot
+	alive, leaving := len(slots), 0
 	for _, s := range slots {
-		if s.state == slotStopping {
+		switch s.state {
+		case slotStopping:
 			leaving++
+		case slotIdle:
+			idle = append(idle, s)
+		case slotBusy:
 		}
 	}
-	idle = slices.DeleteFunc(idle, func(s slot) bool { return s.state != slotIdle })
-	slices.SortFunc(idle, func(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) })
+	take := func(at int) msg.ExecutorID {
+		id := idle[at].id
+		idle = slices.Delete(idle, at, at+1)
+		return id
+	}
 	evict := func(why string) {
-		todo = append(todo, decision{evict: idle[0].id, why: why})
-		idle, leaving = idle[1:], leaving+1
+		todo = append(todo, decision{evict: take(longestIdle(idle)), why: why})
+		leaving++
 	}
 
 	for alive-leaving > capacity && len(idle) > 0 {
@@ -81,11 +89,10 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 	// Places that become free and are not yet meant for a job of this round.
 	coming := max(0, capacity-(alive-leaving)) - max(0, capacity-alive)
 	for _, w := range inTurn(waiting) {
-		mine := lastIndex(idle, w.key)
+		mine := lastIdle(idle, w.key)
 		switch {
 		case mine >= 0: // the one that was idle last: the others may reach their eviction time
-			todo = append(todo, decision{job: w.id, reuse: idle[mine].id})
-			idle = slices.Delete(idle, mine, mine+1)
+			todo = append(todo, decision{job: w.id, reuse: take(mine)})
 		case alive < capacity:
 			todo = append(todo, decision{job: w.id})
 			alive++
@@ -108,13 +115,27 @@ func inTurn(waiting []waitingJob) []waitingJob {
 	})
 }
 
-func lastIndex(idle []slot, key msg.Key) int {
-	for i := len(idle) - 1; i >= 0; i-- {
-		if idle[i].key == key {
-			return i
+func compareIdle(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) }
+
+// lastIdle is the place of the one of that key that was idle last; -1: none is.
+func lastIdle(idle []slot, key msg.Key) int {
+	last := -1
+	for i, s := range idle {
+		if s.key == key && (last < 0 || compareIdle(s, idle[last]) > 0) {
+			last = i
 		}
 	}
-	return -1
+	return last
+}
+
+func longestIdle(idle []slot) int {
+	longest := 0
+	for i, s := range idle {
+		if compareIdle(s, idle[longest]) < 0 {
+			longest = i
+		}
+	}
+	return longest
 }
 
 func boolCompare(a, b bool) int {
