@@ -31,6 +31,8 @@
 // dispatcher for a job without one; recovery for a job whose executor is no more.
 //
 //	dispatcher  eviction timer                                         → executor   Retire: killed, removed, Gone
+//	executor    waits: counts what runs in it, more than usual         → dispatcher ProcessesCounted → Retire
+//	executor    runs: measures what it has written, too much           (the job has failed)
 //
 // # What the server says
 //

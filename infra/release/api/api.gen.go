@@ -269,10 +269,10 @@ type Registration struct {
 
 // Runner defines model for Runner.
 type Runner struct {
-	// Capabilities What the runner can run; a task may ask for some of them.
+	// Capabilities What the runner can run; a task may ask for some of them, a script asks for `remote-script`.
 	Capabilities []string `json:"capabilities,omitempty,omitzero"`
 
-	// Metadata For people, such as the host and the driver.
+	// Metadata For people, such as the cluster and the data center.
 	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
 
 	// Name For people.
