@@ -7,6 +7,18 @@
 // task is offered again under a fresh execution id, and the older one opens nothing any more. A script takes the same way
 // but is pushed to one runner as an event and has no lease. Every offer has a session key of its own.
 //
+// # For people
+//
+//	POST   /api/tasks              a TaskRequest; the answer is a TaskView, at its Location too
+//	GET    /api/tasks              all of them, newest first; /api/tasks/ID: one
+//	GET    /api/tasks/ID/log       its log so far; with Accept: text/event-stream as it comes
+//	POST   /api/tasks/ID/abort     {"reason"}
+//	GET    /api/runners            those that are registered
+//	PUT    /api/runners/ID/config  a configuration, but for its revision
+//	DELETE /api/runners/ID         tells it that it is no more
+//	GET    /api/ledger?job=ID      what was said, and what was wrong with it
+//	GET    /api/v1/openapi.yaml    the Runner API
+//
 // # Oracle
 //
 // The server believes no runner. Everything that one says goes into the Ledger, and whatever breaks an invariant of the
