@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -42,7 +43,8 @@ type dispatcher struct {
 	waiting  map[msg.ExecutionID]waiting
 	arrivals uint64
 	usual    map[msg.ImageID]int            // the fewest processes that an executor of the image has had while it waited
-	ends     map[msg.ExecutionID]msg.Ending // of jobs that must not run: aborted before they came, or being ended
+	early    map[msg.ExecutionID]msg.Ending // of jobs that were aborted before they came
+	ending   map[msg.ExecutionID]msg.Ending // of jobs that must not run, until the spool has it
 	wanted   msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
 	drained  func()                         // not nil: draining
 	abortAll string                         // why no job may go on; empty: they may
@@ -59,7 +61,8 @@ func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
 	d.members = map[msg.ExecutorID]*member{}
 	d.waiting = map[msg.ExecutionID]waiting{}
 	d.usual = map[msg.ImageID]int{}
-	d.ends = map[msg.ExecutionID]msg.Ending{}
+	d.early = map[msg.ExecutionID]msg.Ending{}
+	d.ending = map[msg.ExecutionID]msg.Ending{}
 }
 
 func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
@@ -83,7 +86,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		c.About(string(m.Execution))
 		d.abort(c, m)
 	case msg.AbortForgotten:
-		delete(d.ends, m.Execution)
+		delete(d.early, m.Execution)
 	case msg.EndWaiting:
 		c.About(string(m.Job.Execution))
 		d.endWaiting(c, m)
@@ -148,9 +151,9 @@ func (d *dispatcher) arrival(job msg.Job) waiting {
 
 // endingOf is the ending of a job that must not run.
 func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
-	switch early := d.ends[rec.Execution]; {
-	case early.Outcome != "":
-		return early
+	switch known := cmp.Or(d.ending[rec.Execution], d.early[rec.Execution]); {
+	case known.Outcome != "":
+		return known
 	case rec.Abort != "":
 		return abortedBefore(rec.Abort)
 	case d.abortAll != "":
@@ -191,8 +194,8 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 		x.job.abort = m.Reason
 		d.noteAbort(c, m)
 		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
-	} else if _, ends := d.ends[m.Execution]; !ends {
-		d.ends[m.Execution] = abortedBefore(m.Reason)
+	} else if cmp.Or(d.ending[m.Execution], d.early[m.Execution]).Outcome == "" {
+		d.early[m.Execution] = abortedBefore(m.Reason)
 		c.After("abort "+string(m.Execution), abortsKept, msg.AbortForgotten{Execution: m.Execution})
 	}
 }
@@ -201,7 +204,8 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], m msg.EndWaiting) {
 	spool, id := d.Spool, m.Job.Execution
 	c.Cancel("abort " + string(id))
-	d.ends[id] = m.Ending
+	delete(d.early, id)
+	d.ending[id] = m.Ending
 	c.Go("end "+string(id), func(context.Context) msg.ToDispatcher {
 		return msg.WaitingJobEnded{EndWaiting: m, Err: end(spool, id, m.Ending)}
 	})
@@ -215,7 +219,7 @@ func (d *dispatcher) waitingEnded(c *shell.Ctx[msg.ToDispatcher], m msg.WaitingJ
 		c.After("end "+string(m.Job.Execution), wait, m.EndWaiting)
 		return
 	}
-	delete(d.ends, m.Job.Execution)
+	delete(d.ending, m.Job.Execution)
 	d.reporter.Tell(msg.Report{Execution: m.Job.Execution})
 }
 
@@ -277,7 +281,7 @@ func (d *dispatcher) answerRoom() {
 }
 
 func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
-	if d.drained == nil || len(d.waiting) > 0 {
+	if d.drained == nil || len(d.waiting)+len(d.ending) > 0 {
 		return
 	}
 	for _, x := range d.inOrder() {

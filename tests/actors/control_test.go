@@ -3,10 +3,12 @@ package actors_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	msg "runnerd/messages"
+	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
 
@@ -235,5 +237,32 @@ func TestADeletedRunnerAbortsItsJobsTellsTheServerAndLeavesNothing(t *testing.T)
 		if n := len(w.server.Calls(fakes.Register)); n != 1 {
 			t.Errorf("it has registered %d times", n)
 		}
+	})
+}
+
+func TestADeletedRunnerTellsTheServerOfItsWaitingJobsFirstThoughTheDiskFailsForAWhile(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		var full atomic.Bool
+		w.disk.Before = func(memfs.Op) error {
+			if full.Load() {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.server.Script(fakes.Confirm, fakes.Call{Takes: 10 * time.Second})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 1 })
+		w.configure(daemonMode(0))
+		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
+		full.Store(true)
+		w.server.Say(msg.Delete{})
+		w.passes(10 * time.Second)
+		if w.deleted.Load() {
+			t.Error("it is deleted, and the server waits for its job")
+		}
+		full.Store(false)
+		w.fails(id, msg.Aborted, "the server has deleted the runner")
+		w.until("it is deleted", time.Minute, w.deleted.Load)
 	})
 }
