@@ -58,6 +58,7 @@ type runner struct {
 	recovery    msg.Recovery
 	deleted     bool   // by the server: jobs are aborted, and nobody registers again
 	stopped     func() // not nil: draining
+	ended       bool   // the drain, and that was said
 	left        func() // not nil: about to leave
 	drainEnds   time.Time
 }
@@ -165,7 +166,7 @@ func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self()})
 	case "dispatcher":
 		r.recovery = msg.Recovery{}
-		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective()})
+		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.left != nil})
 	case "recovery":
 		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
 	case "sse":

@@ -238,11 +238,16 @@ func (r *runner) checkReports(c *shell.Ctx[msg.ToRunner]) {
 	r.reporter.Tell(msg.BacklogWanted{Reply: func(n int) { self.Tell(msg.DrainChecked{Backlog: n}) }})
 }
 
+// reportsChecked ends the drain, once: a dispatcher that was told of it again has said again that its pool is drained.
 func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
+	if r.ended {
+		return
+	}
 	if backlog > 0 && time.Now().Before(r.drainEnds) {
 		c.After("reports", 100*time.Millisecond, msg.DrainDue{})
 		return
 	}
+	r.ended = true
 	c.Log().Info().Int("unreported", backlog).Msg("drained; what is unreported is in the spool and is sent by the next start")
 	if r.deleted {
 		r.unregister(c)

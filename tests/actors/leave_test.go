@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -41,5 +42,28 @@ func TestAboutToLeaveNothingIsHandedOutAndNobodyEvicted(t *testing.T) {
 		}
 		w.restart()
 		w.completes(late)
+	})
+}
+
+func TestAboutToLeaveADispatcherThatIsStartedAgainGivesOutNothingEither(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		w.scheduler = s
+		w.server.Script(fakes.Confirm, fakes.Call{Takes: 10 * time.Second})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 1 })
+		w.configure(daemonMode(0))
+		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
+		w.leave()
+		s.soon("dispatcher")
+		w.configure(daemonMode(1))
+		w.until("another dispatcher has it", time.Minute, func() bool { return strings.Contains(w.log.text(), "sabotage") && len(w.pool().Waiting) == 1 })
+		w.passes(time.Minute)
+		if w.created() > 0 {
+			t.Error("an executor is started for it")
+		}
+		w.restart()
+		w.completes(id)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +189,25 @@ func TestADrainDoesNotWaitForAServerThatIsAway(t *testing.T) {
 		w.server.Down(nil)
 		w.restart()
 		w.completes(id)
+	})
+}
+
+func TestADrainEndsOnceWhateverCrashesThen(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		w.scheduler = s
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		var ended atomic.Int32
+		w.root.Tell(msg.Drain{Done: func() { ended.Add(1) }})
+		w.until("it is drained", time.Minute, func() bool { return ended.Load() > 0 })
+		s.soon("poller")
+		w.root.Tell(msg.Recovered{}) // of which the poller hears
+		w.passes(time.Minute)
+		crashed := strings.Contains(w.log.text(), "sabotage")
+		if n := ended.Load(); n != 1 || !crashed {
+			t.Errorf("it ended %d times; crashed: %v", n, crashed)
+		}
 	})
 }
 
