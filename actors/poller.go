@@ -179,6 +179,9 @@ func (p *poller) hangUp(c *shell.Ctx[msg.ToPoller]) {
 func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	p.polling = false
 	for _, offer := range m.Offers {
+		if p.has(offer.Execution) {
+			continue
+		}
 		p.pending[offer.Execution] = &taking{job: offer.Job}
 		p.take(c, offer)
 	}
@@ -194,6 +197,12 @@ func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	wait := towardsServer.afterError(m.Err, p.failures, c.Chance())
 	c.Log().Warn().Err(m.Err).Int("attempt", p.failures).Dur("retry", wait).Msg("jobs are not reserved")
 	c.After("reserve", wait, msg.ReserveDue{})
+}
+
+// has: a job that is offered once more must not be dropped for what the server says to the second confirm.
+func (p *poller) has(id msg.ExecutionID) bool {
+	rec, _ := p.spool.Job(id)
+	return p.pending[id] != nil || rec.Stage > msg.Reserved
 }
 
 // take makes the offer durable, and only then confirms it.

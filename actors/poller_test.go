@@ -20,11 +20,12 @@ func (e ears[M]) Tell(m M) { e <- m }
 // noSpool keeps nothing: what counts here is who has heard of which job.
 type noSpool struct{ Spool }
 
-func (noSpool) Jobs() []msg.JobRecord         { return nil }
-func (noSpool) Room() error                   { return nil }
-func (noSpool) Add(msg.Offer) error           { return nil }
-func (noSpool) Remove(msg.ExecutionID) error  { return nil }
-func (noSpool) Confirm(msg.ExecutionID) error { return nil }
+func (noSpool) Jobs() []msg.JobRecord                         { return nil }
+func (noSpool) Job(msg.ExecutionID) (_ msg.JobRecord, _ bool) { return }
+func (noSpool) Room() error                                   { return nil }
+func (noSpool) Add(msg.Offer) error                           { return nil }
+func (noSpool) Remove(msg.ExecutionID) error                  { return nil }
+func (noSpool) Confirm(msg.ExecutionID) error                 { return nil }
 
 // noVault opens nothing.
 type noVault struct{ Vault }

@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -177,5 +178,22 @@ func TestALargeInputIsFetchedBeforeTheJobIsConfirmed(t *testing.T) {
 		if log := w.log.text(); !strings.Contains(log, "fetch the input") || strings.Contains(log, "cannot be stored") {
 			t.Errorf("it does not say that the input could not be fetched:\n%s", log)
 		}
+	})
+}
+
+// insistent is a server that says everything twice.
+type insistent struct{ *fakes.Server }
+
+func (s insistent) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
+	offers, err := s.Server.Reserve(ctx, most, wait)
+	return append(offers, offers...), err
+}
+
+func TestAJobThatIsOfferedTwiceIsNotDroppedWithTheSecondOffer(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.release = insistent{w.server}
+		w.server.Script(fakes.Confirm, fakes.Call{}, fakes.Call{Takes: 5 * time.Second, Fails: refusal(410, 0)})
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Second}}))
 	})
 }
