@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,15 +56,25 @@ func (c *crew) isUnharmed() {
 	c.w.NoMoreThan(3)
 }
 
-// Rules 7 and 8 with real containers: meanwhile the ports refuse.
+// Rules 7 and 8 with real containers: meanwhile the ports refuse, or the service manager keeps the sockets.
 func TestExecutorsComeThroughTheAbsenceOfAKilledRunner(t *testing.T) {
-	for _, absence := range []time.Duration{300 * time.Millisecond, 5 * time.Second, 20 * time.Second} {
-		t.Run(absence.String(), func(t *testing.T) {
+	for _, row := range []struct {
+		absence time.Duration
+		kept    bool
+	}{{absence: 300 * time.Millisecond}, {absence: 5 * time.Second}, {absence: 20 * time.Second}, {absence: 5 * time.Second, kept: true}} {
+		t.Run(fmt.Sprintf("%v, sockets kept: %v", row.absence, row.kept), func(t *testing.T) {
 			t.Parallel()
-			w := shop.World(t, rig.Plan{Capacity: 3, Eviction: time.Hour})
-			c := newCrew(w, absence)
+			var manager rig.Manager
+			if row.kept {
+				manager = rig.KeepSockets(t)
+			}
+			w := shop.World(t, rig.Plan{Capacity: 3, Eviction: time.Hour, NoRunner: true, Env: manager.Env()})
+			w.Command = manager.Run(shop.Runnerd)
+			w.Start()
+			w.Ready()
+			c := newCrew(w, row.absence)
 			w.Kill()
-			<-time.After(absence)
+			<-time.After(row.absence)
 			w.Start()
 			w.Ready()
 			c.isUnharmed()

@@ -6,10 +6,8 @@ package upgrade
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,12 +50,12 @@ func TestAnUpgradeUnderLoadIsNoticedByNoJob(t *testing.T) {
 	} {
 		t.Run(row.how, func(t *testing.T) {
 			t.Parallel()
-			s := service{}
+			s := rig.Manager{}
 			if row.kept {
-				s = keep(t)
+				s = rig.KeepSockets(t)
 			}
-			w := shop.World(t, rig.Plan{Capacity: capacity, Eviction: time.Hour, NoRunner: true, Lease: 5 * time.Second, Env: s.env(), Flags: []string{"--on-exit=detach"}})
-			w.Command = s.start(before)
+			w := shop.World(t, rig.Plan{Capacity: capacity, Eviction: time.Hour, NoRunner: true, Lease: 5 * time.Second, Env: s.Env(), Flags: []string{"--on-exit=detach"}})
+			w.Command = s.Run(before)
 			w.Start()
 			w.Ready()
 			var ids []string
@@ -70,7 +68,7 @@ func TestAnUpgradeUnderLoadIsNoticedByNoJob(t *testing.T) {
 				t.Errorf("the old runner ended with %v", state)
 			}
 			atStop := len(finished(w))
-			w.Command = s.start(after)
+			w.Command = s.Run(after)
 			w.Start("--on-exit=drain")
 			for _, id := range ids {
 				judge(w, id)
@@ -99,9 +97,9 @@ func TestAnIdleExecutorThatWaitsAtTheKeptSocketIsTakenOver(t *testing.T) {
 	} {
 		t.Run(row.how, func(t *testing.T) {
 			t.Parallel()
-			s := keep(t)
-			w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Hour, NoRunner: true, Env: s.env(), Flags: []string{"--on-exit=detach"}})
-			w.Command = s.start(before)
+			s := rig.KeepSockets(t)
+			w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Hour, NoRunner: true, Env: s.Env(), Flags: []string{"--on-exit=detach"}})
+			w.Command = s.Run(before)
 			w.Start()
 			w.Ready()
 			hello := func() string { return w.Submit(shop.Blue, "sample.Hello", map[string]any{"yourName": w.Marker}) }
@@ -109,8 +107,8 @@ func TestAnIdleExecutorThatWaitsAtTheKeptSocketIsTakenOver(t *testing.T) {
 			idle := w.Only()
 			w.Signal(row.end)
 			w.Ends()
-			rig.Until(t, "the executor waits at the socket", func() bool { return waiting(t, s.sockets["api"]) > 0 })
-			w.Command = s.start(after)
+			rig.Until(t, "the executor waits at the socket", func() bool { return waiting(t, s.Sockets["api"]) > 0 })
+			w.Command = s.Run(after)
 			w.Start("--on-exit=drain")
 			next := hello()
 			w.Completed(next)
@@ -193,44 +191,4 @@ func registered(w *rig.World) (versions []string) {
 		}
 	}
 	return slices.Compact(versions)
-}
-
-// service is what starts the runner. It may keep the sockets, as systemd does.
-type service struct{ sockets map[string]*net.TCPListener }
-
-// keep listens everywhere: which address executors are told is the runner's business.
-func keep(t *testing.T) service {
-	t.Helper()
-	s := service{sockets: map[string]*net.TCPListener{}}
-	for _, name := range []string{"api", "callback"} {
-		l, err := net.Listen("tcp4", "0.0.0.0:0")
-		rig.Must(t, err)
-		t.Cleanup(func() { rig.Must(t, l.Close()) })
-		s.sockets[name] = l.(*net.TCPListener)
-	}
-	return s
-}
-
-func (s service) names() []string { return slices.Sorted(maps.Keys(s.sockets)) }
-
-func (s service) env() []string {
-	if len(s.sockets) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprint("LISTEN_FDS=", len(s.sockets)), "LISTEN_FDNAMES=" + strings.Join(s.names(), ":")}
-}
-
-// start runs a version of the runner. Its pid, which it is told, is that of the shell that becomes it.
-func (s service) start(program string) func(args ...string) *exec.Cmd {
-	return func(args ...string) *exec.Cmd {
-		c := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
-		for _, name := range s.names() {
-			file, err := s.sockets[name].File()
-			if err != nil {
-				panic(err) // of a listener that is open
-			}
-			c.ExtraFiles = append(c.ExtraFiles, file)
-		}
-		return c
-	}
 }
