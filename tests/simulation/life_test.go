@@ -27,6 +27,13 @@ func (s *stepper) newLife(point func(string, any)) *life {
 	return l
 }
 
+// crashes may let the actor of a task panic, between what the task does and what becomes of that.
+func (l *life) crashes(task *role) {
+	if l != nil {
+		l.point(task.path, nil)
+	}
+}
+
 // kill is kill -9: nothing of the life goes on, nothing of it is delivered.
 func (l *life) kill() {
 	close(l.killed)

@@ -110,6 +110,9 @@ func (w *world) happensToPlugins(what string) bool {
 // point may crash an actor.
 func (w *world) point(path string, message any) {
 	p := w.mood.actors
+	if message == nil { // there are many such moments
+		p /= 10
+	}
 	if !strings.Contains(path, "/") {
 		p /= 20 // the end of the root is the end of the process
 	}

@@ -264,6 +264,7 @@ func (s *stepper) as(r *role, what string, fn func()) {
 		close(done)
 	}})
 	r.life.block(done)
+	r.life.crashes(r)
 }
 
 // Until is a step for every try.
