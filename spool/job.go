@@ -101,7 +101,7 @@ func (s *Spool) Add(o msg.Offer) error {
 }
 
 func (s *Spool) add(j *job, o msg.Offer) error {
-	if err := s.Room(); err != nil {
+	if err := errors.Join(s.Room(), s.clearLeftover(o.Execution)); err != nil {
 		return err
 	}
 	input := []byte(o.Input)
@@ -118,7 +118,7 @@ func (s *Spool) add(j *job, o msg.Offer) error {
 		err = s.fs.Rename(spare, j.dir)
 	}
 	if err != nil {
-		return errors.Join(err, s.fs.RemoveAll(spare))
+		return errors.Join(err, s.leaveOver(o.Execution, spare))
 	}
 	s.publish(j, head.record())
 	return nil

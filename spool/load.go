@@ -52,6 +52,9 @@ func (s *Spool) each(names []string, do func(string) error) error {
 
 func (s *Spool) loadJob(name string) error {
 	id, err := s.indexJob(name)
+	if _, failed := errors.AsType[*unrepaired](err); failed {
+		return err
+	}
 	if err != nil {
 		return s.quarantine("job", path.Join(jobsDir, name), "job-"+name, id, err)
 	}

@@ -103,8 +103,16 @@ func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	}
 	if !errors.Is(err, fs.ErrNotExist) { // it is not, when a crash came between the two that follow
 		if err := s.quarantine("result", name, "result-"+path.Base(j.dir), rec.Execution, err); err != nil {
-			return err
+			return &unrepaired{err}
 		}
 	}
-	return errors.Join(s.create(name, private), s.fs.SyncDir(j.dir))
+	if err := errors.Join(s.create(name, private), s.fs.SyncDir(j.dir)); err != nil {
+		return &unrepaired{err}
+	}
+	return nil
 }
+
+// unrepaired is the disk's failure while damage was being repaired: that says nothing against the rest of the job.
+type unrepaired struct{ error }
+
+func (u *unrepaired) Unwrap() error { return u.error }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+
+	msg "runnerd/messages"
 )
 
 // mostSpares bounds the directories in stock: as many jobs as come at once before one has gone.
@@ -46,6 +48,34 @@ func (s *Spool) fillSpare(name string) error {
 		}
 	}
 	return errors.Join(s.fs.SyncDir(name), s.fs.SyncDir(jobsDir))
+}
+
+// leaveOver takes a spare away in which a job was written that could not be added. One that stays is the job to the next Open: it
+// must not be added again beside it, or it would come back after its end.
+func (s *Spool) leaveOver(id msg.ExecutionID, spare string) error {
+	err := s.fs.RemoveAll(spare)
+	if err != nil {
+		s.mu.Lock()
+		s.leftovers[id] = spare
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *Spool) clearLeftover(id msg.ExecutionID) error {
+	s.mu.Lock()
+	spare, left := s.leftovers[id]
+	s.mu.Unlock()
+	if !left {
+		return nil
+	}
+	if err := s.fs.RemoveAll(spare); err != nil {
+		return fmt.Errorf("take away what an earlier attempt has left: %w", err)
+	}
+	s.mu.Lock()
+	delete(s.leftovers, id)
+	s.mu.Unlock()
+	return nil
 }
 
 // loadSpare gives a job that did not get its name the name, and takes any other spare away: what cannot be read in it was

@@ -73,6 +73,7 @@ type Spool struct {
 	byAge     []*job // those that are here
 	executors map[msg.ExecutorID]*executor
 	spares    []string
+	leftovers map[msg.ExecutionID]string // spares of jobs that could not be added, which could not be taken away either
 	problems  []Problem
 }
 
@@ -88,6 +89,7 @@ func Open(files FS, opts Options) (*Spool, error) {
 		opts:      opts,
 		jobs:      make(map[msg.ExecutionID]*job),
 		executors: make(map[msg.ExecutorID]*executor),
+		leftovers: make(map[msg.ExecutionID]string),
 	}
 	for _, step := range []func() error{s.lock, s.layOut, s.loadReserve, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
 		if err := step(); err != nil {
