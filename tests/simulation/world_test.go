@@ -198,7 +198,7 @@ func (w *world) beforeDisk(op memfs.Op) error {
 	}
 	if w.strikes(w.mood.disk) {
 		w.trace.note("disk %s %s fails", op.Verb, op.Name)
-		return syscall.EIO
+		return &memfs.Fault{Written: w.rng.IntN(100), Err: syscall.EIO}
 	}
 	return nil
 }
