@@ -176,8 +176,9 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 			continue
 		}
 		if job.Stage == msg.HandedOut {
-			if err := shop.Gateway.Look(id); !isRefused(err) {
+			if err := shop.Gateway.Look(id); err != nil && !isRefused(err) { // an ending would shut the result out
 				errs = append(errs, err)
+				continue
 			}
 		}
 		errs = append(errs, end(shop.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(

@@ -127,3 +127,35 @@ func TestACrashBetweenTheDoorAndTheDirectoryLeavesNoDoor(t *testing.T) {
 		w.nothingIsLeft()
 	})
 }
+
+func TestTheResultThatAnExecutorWhichIsGivenUpHasLeftCountsThoughTheDiskFailsForAWhile(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		waits, runs := crashesOn[msg.Found](4), crashesOn[msg.MeasureDue](1) // one more ends it, long after its result is there
+		s.poison = func(message any) bool { return waits(message) || runs(message) }
+		w.scheduler = s
+		var full atomic.Bool
+		w.disk.Before = func(op memfs.Op) error {
+			if full.Load() && strings.HasSuffix(op.Name, "/result") {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		w.becomesIdle(w.ranIn(first))
+		s.soon("executor")
+		w.passes(20 * time.Second)
+		full.Store(true)
+		second := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{FileOnly: true}})
+		w.until("its executor is given up", time.Minute, func() bool { return strings.Contains(w.log.text(), "executor is given up") })
+		w.passes(5 * time.Second)
+		full.Store(false)
+		w.completes(second)
+		if w.ranIn(first) != w.ranIn(second) {
+			t.Error("it ran in another executor: this proves nothing")
+		}
+		w.nothingIsLeft()
+	})
+}
