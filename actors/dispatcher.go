@@ -311,9 +311,6 @@ func (d *dispatcher) abortAllFor(c *shell.Ctx[msg.ToDispatcher], reason string) 
 }
 
 func (d *dispatcher) configure(c *shell.Ctx[msg.ToDispatcher], config msg.Config) {
-	if config.Revision < d.config.Revision {
-		return
-	}
 	d.config = config
 	for _, x := range d.inOrder() {
 		if x.state == slotIdle {

@@ -171,6 +171,20 @@ func TestACapacityThatIsLoweredKillsNoJobAndAnOldRevisionChangesNothing(t *testi
 	})
 }
 
+func TestARegistrationCountsWhateverItsRevisionIs(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.config.config = daemonMode(1)
+		w.config.config.Revision = 100 // of a server that was set up anew since
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(first)
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		if w.finished(first)() {
+			t.Error("they did not run side by side")
+		}
+	})
+}
+
 func TestAnEvictionTimeOfZeroEndsIdleExecutorsNow(t *testing.T) {
 	config := daemonMode(2)
 	inWorld(t, config, func(w *world) {
