@@ -193,7 +193,7 @@ func resumeAt(err error, job msg.JobRecord) (int64, bool) {
 func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord) (done bool, err error) {
 	if job.Executor == "" && job.Crashes > 0 { // it may have been given up before anybody knew whose it is
 		if err := release.Confirm(ctx, job.ID, job.Execution); err != nil {
-			return false, err
+			return false, fromServer(err)
 		}
 	}
 	result, err := spool.Result(job.Execution)

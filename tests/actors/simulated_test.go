@@ -116,5 +116,8 @@ func TestAJobThatIsGivenUpBeforeItIsConfirmedIsConfirmedBeforeItsFinish(t *testi
 		w.server.Script(fakes.Confirm, slices.Repeat([]fakes.Call{{Fails: errNoAnswer}}, 5)...)
 		w.fails(w.server.Submit(fakes.Task{Image: "plugin"}), msg.Failed, "gave this job up")
 		w.nothingIsLeft()
+		if !strings.Contains(w.log.text(), "the server is away") {
+			t.Error("it knocks as if only this job were not answered")
+		}
 	})
 }
