@@ -121,7 +121,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.LogsEnded:
 		e.logsRead(c, m.Err)
 	case msg.LogCloseDue:
-		e.closeLog(c, m.Execution)
+		e.closeLog(c, m)
 	case msg.LogClosed:
 		e.logClosed(c, m)
 	case msg.Counted:

@@ -292,18 +292,23 @@ func (e *executor) noted(change func(*msg.ExecutorRecord)) func(context.Context)
 }
 
 func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
-	c.After("close log "+string(job), e.Limits.Quiet, msg.LogCloseDue{Execution: job})
+	e.closeDue(c, msg.LogCloseDue{Execution: job, Since: time.Now()})
 }
 
-// closeLog: an executor that waits for its next job and has been quiet has said all about the last one. While its output is
-// not read, nobody knows whether it is quiet.
-func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
-	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
-		e.closeLater(c, job)
+func (e *executor) closeDue(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
+	c.After("close log "+string(m.Execution), e.Limits.Quiet, m)
+}
+
+// closeLog: an executor that waits for its next job has said all about the last one, once it says that it goes for the next, or
+// has been quiet for so long that it does not say such things. While its output is not read, nobody knows whether it is quiet.
+func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
+	unread := e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet
+	if unread || !e.book.parted(m.Execution) && time.Since(m.Since) < lag {
+		e.closeDue(c, m)
 		return
 	}
 	e.count(c)
-	book := e.book
+	book, job := e.book, m.Execution
 	c.Go("close log", func(context.Context) msg.ToExecutor {
 		return msg.LogClosed{Execution: job, Err: book.close(job)}
 	})

@@ -38,9 +38,9 @@ type logbook struct {
 // wrote is before it in the executor's output.
 const pickUp = "Detected input context value change"
 
-// lag bounds how long the engine may take to stamp an entry: a tenth of it has been seen. A plugin that has not printed pickUp
-// by then does not print it, and the stamps alone decide.
-const lag = 500 * time.Millisecond
+// lag bounds how long the engine may take to stamp an entry, and to hand it on: a tenth of it has been seen. A plugin that has not
+// printed pickUp by then does not print it, and the stamps alone decide.
+const lag = 10 * time.Second
 
 // chapter is the log of one job while it may still grow.
 type chapter struct {
@@ -239,6 +239,14 @@ func (b *logbook) mark(e msg.LogEntry) (said bool) {
 		b.chapters[i].begun, b.silent = true, true
 	}
 	return said
+}
+
+// parted reports whether all that the job wrote has been read, for sure: its plugin has gone for another one since.
+func (b *logbook) parted(job msg.ExecutionID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	return i < 0 || b.silent || b.marked || slices.ContainsFunc(b.chapters[i+1:], func(ch *chapter) bool { return ch.begun })
 }
 
 // isOver: a result is in the spool before its plugin hears so, and goes for the next job.

@@ -77,6 +77,12 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			one:    "a " + mark, two: "b",
 		},
 		{
+			when: "the engine is seconds behind",
+			events: []event{{open: "one"}, {at: 3, open: "two"}, {at: 5 * time.Second, says: "a"}, {at: 5 * time.Second, says: mark},
+				{at: 6 * time.Second, says: "b"}},
+			one: "a", two: mark + " b",
+		},
+		{
 			when: "a hand-out fails and is repeated",
 			events: []event{{open: "one"}, {at: 2, says: "a"}, {at: 2, says: mark}, {at: 3, open: "two"}, {withdraw: "two"},
 				{at: 4, open: "three"}, {at: 5, says: "c"}},

@@ -108,8 +108,11 @@ type (
 	LimitPassed struct{ Entered uint64 }
 	// StopStepDue: the next step of the stop sequence.
 	StopStepDue struct{ Step int }
-	// LogCloseDue: the executor waits for its next job and has been quiet.
-	LogCloseDue struct{ Execution ExecutionID }
+	// LogCloseDue: the executor waits for its next job, since Since, and has been quiet.
+	LogCloseDue struct {
+		Execution ExecutionID
+		Since     time.Time
+	}
 	// MeasureDue: it is time to look how much disk it takes.
 	MeasureDue struct{}
 	// RetryDue: a call to the engine or the spool that failed is to be repeated.
