@@ -242,13 +242,13 @@ func TestAJobThatCannotRunBlocksNoneBehindIt(t *testing.T) {
 func TestAnExecutorInWhichAJobLeftAProcessBehindIsRetired(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
-		clean := w.server.Submit(fakes.Task{Image: "plugin"})
+		clean := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
 		w.completes(clean)
 		w.passes(5 * time.Second)
 		if !w.isAlive(w.ranIn(clean)) {
 			t.Fatal("an executor in which nothing was left is gone")
 		}
-		dirty := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Forks: true}})
+		dirty := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"two"}, Forks: true}})
 		w.completes(dirty)
 		w.until("it is gone", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(dirty)) })
 		next := w.server.Submit(fakes.Task{Image: "plugin"})
