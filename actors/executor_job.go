@@ -310,17 +310,19 @@ func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
 	e.count(c)
 	book, job := e.book, m.Execution
 	c.Go("close log", func(context.Context) msg.ToExecutor {
-		return msg.LogClosed{Execution: job, Err: book.close(job)}
+		closed, err := book.closeThrough(job)
+		return msg.LogClosed{Execution: job, Closed: closed, Err: err}
 	})
 }
 
 func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
+	for _, job := range m.Closed {
+		e.reporter.Tell(msg.Report{Execution: job})
+	}
 	if m.Err != nil {
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("log is not closed yet")
 		e.closeLater(c, m.Execution)
-		return
 	}
-	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
 
 func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {

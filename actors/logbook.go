@@ -315,18 +315,29 @@ func (ch *chapter) next(last time.Time, index int) msg.Position {
 	return msg.Position{Time: last, Count: index + 1}
 }
 
-// close ends a job's log: what the filter holds goes into it, and nothing is added any more. Those of the jobs before end
-// first: whoever reads on after a crash would take for theirs what nobody else waits for. It may be repeated after an error.
+// close ends a job's log: what the filter holds goes into it, and nothing is added any more. It may be repeated after an error.
 func (b *logbook) close(job msg.ExecutionID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.end(job)
+}
+
+// closeThrough is close for the jobs before too, and first: whoever reads on after a crash would take for theirs what nobody
+// else waits for. It returns whose logs have ended.
+func (b *logbook) closeThrough(job msg.ExecutionID) (closed []msg.ExecutionID, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
 	for _, before := range slices.Clone(b.chapters[:max(0, last)]) {
 		if err := b.end(before.job); err != nil {
-			return err
+			return closed, err
 		}
+		closed = append(closed, before.job)
 	}
-	return b.end(job)
+	if err := b.end(job); err != nil {
+		return closed, err
+	}
+	return append(closed, job), nil
 }
 
 func (b *logbook) end(job msg.ExecutionID) error {

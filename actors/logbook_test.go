@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,8 +244,8 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 		}
 		book.open(id, begun.Add(time.Duration(n)), nil)
 	}
-	if err := book.close("two"); err != nil {
-		t.Fatal(err)
+	if closed, err := book.closeThrough("two"); err != nil || !slices.Equal(closed, []msg.ExecutionID{"one", "two"}) {
+		t.Fatal(closed, err)
 	}
 	for id, want := range map[msg.ExecutionID]bool{"one": true, "two": true, "three": false} {
 		if rec, _ := store.Job(id); rec.Log.Ended != want {

@@ -57,9 +57,10 @@ type (
 	LateOutput struct{ Bytes int }
 	// LogsEnded: the engine's log is read to its end; or Err.
 	LogsEnded struct{ Err error }
-	// LogClosed: the job's log is complete; or Err.
+	// LogClosed: the job's log is complete, and those of the jobs before; or Err.
 	LogClosed struct {
 		Execution ExecutionID
+		Closed    []ExecutionID // also with Err
 		Err       error
 	}
 	// Counted: how many processes run in it while it waits; or Err.
