@@ -40,12 +40,7 @@ func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
 				}
-				// A loss of power may have taken them out of the executor's record.
-				own, err := openInput(shop, job.Execution)
-				if err != nil {
-					return msg.Found{Err: err}
-				}
-				book.open(job.Execution, from, own)
+				book.open(job.Execution, from, nil)
 			}
 		}
 		if _, err := shop.Gateway.Admit(rec); err != nil {

@@ -39,6 +39,7 @@ type job struct {
 	logSize  int64  // where the log ended, if Open found that
 	arming   uint64 // of the newest hand-out that Open found
 	nth      int    // of its executor's jobs, by the same
+	mask     []byte // of its executor then, by the same
 	gone     bool   // removed while somebody waited for io
 	unmade   error  // why Add gave up, for another that waited for io
 

@@ -115,7 +115,7 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 			err = errors.Join(err, apply(rec, st))
 			switch st.Step {
 			case handedOut:
-				j.arming, j.nth = st.Arming, st.Nth
+				j.arming, j.nth, j.mask = st.Arming, st.Nth, st.Mask
 			case logEnded:
 				j.logSize = st.Size
 			}
@@ -175,6 +175,7 @@ func (s *Spool) restoreRecords() error {
 		}
 		give(&e.rec, rec.Execution, arming)
 		e.rec.Jobs = max(e.rec.Jobs, s.jobs[rec.Execution].nth) // those before it may be gone
+		e.rec.Mask = s.jobs[rec.Execution].mask
 		if err := s.writeExecutor(e, e.rec); err != nil {
 			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
 		}

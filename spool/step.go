@@ -32,6 +32,7 @@ type step struct {
 	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
 	Arming   uint64         `json:"arming,omitempty"`   // handed-out
 	Nth      int            `json:"nth,omitempty"`      // handed-out: of the executor's jobs
+	Mask     []byte         `json:"mask,omitempty"`     // handed-out: the executor's then, whose record is not synced
 	Actor    string         `json:"actor,omitempty"`    // crash
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
 	Size     int64          `json:"size,omitempty"`     // log-ended

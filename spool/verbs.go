@@ -95,7 +95,7 @@ func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at
 	defer e.io.Unlock()
 	given := s.executorRecord(e)
 	give(&given, id, arming)
-	st := step{Step: handedOut, At: at.UTC().Round(0), Executor: to, Arming: arming, Nth: given.Jobs}
+	st := step{Step: handedOut, At: at.UTC().Round(0), Executor: to, Arming: arming, Nth: given.Jobs, Mask: given.Mask}
 	if _, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
 		if open := s.openJob(to); open != "" && open != id {
 			return nil, fmt.Errorf("executor %s still has job %q", to, open)
