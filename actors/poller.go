@@ -18,6 +18,8 @@ const (
 	// answersBy is when a reserve for which there are jobs has been answered. One that is hung up before may have been answered just
 	// then, and its jobs wait until their lease has run out.
 	answersBy = time.Second
+	// mostAtOnce is how many jobs the API lets a reserve ask for.
+	mostAtOnce = 1000
 	// inputLimit bounds an input that is fetched because it was too large for its offer.
 	inputLimit = 256 << 20
 )
@@ -77,7 +79,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 			p.hangUp(c)
 		}
 	case msg.Room:
-		p.reserve(c, m.N-p.unheard)
+		p.reserve(c, min(m.N-p.unheard, mostAtOnce))
 	case msg.JobsReserved:
 		p.reserved(c, m)
 	case msg.ScriptStored:

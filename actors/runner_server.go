@@ -14,7 +14,7 @@ import (
 // The runner and the server: registration, heartbeat, intake; and how the runner ends.
 
 func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
-	if r.registering || r.registered || r.stopped != nil {
+	if r.registering || r.registered || r.deleted {
 		return
 	}
 	r.registering = true

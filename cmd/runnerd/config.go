@@ -52,8 +52,9 @@ type ExecutorConfig struct {
 
 	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"Driver process: the executable that stands for an image."`
 
-	MaxLog    Bytes `default:"64MiB" help:"How much is kept of a job's log; the rest is left out, and the log says so."`
-	MaxResult Bytes `default:"64MiB" help:"Size of the largest result that is accepted."`
+	PullSecrets string `placeholder:"FILE" help:"YAML file of registry credentials, by the names that the server's pull secret mappings give: NAME: {registry: HOST, username: NAME, password: PASSWORD}."`
+	MaxLog      Bytes  `default:"64MiB" help:"How much is kept of a job's log; the rest is left out, and the log says so."`
+	MaxResult   Bytes  `default:"64MiB" help:"Size of the largest result that is accepted."`
 }
 
 // TimeConfig bounds what an executor does. Each limit that passes has a reason of its own in the job's message.

@@ -55,8 +55,16 @@ func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
 		return besideRunner(ctx, c.runner(server.url, state), log, func(ctx context.Context) error { return runSamples(ctx, server, out) })
 	}
 	fmt.Fprintf(out, "Server   %s\nToken    %s\nState    %s, gone at the end\nPlugin   %s, as image %s\n\n%s\nEnd with Ctrl-C.\n\n",
-		server.url, cmp.Or(drawn, "as given"), state, p.program, p.image, submitHint(server.url, ""))
+		server.url, cmp.Or(drawn, "as given"), state, p.program, p.image, submitHint(server.url, c.foreignImage(p)))
 	return runDaemon(ctx, c.runner(server.url, state), log)
+}
+
+// foreignImage is the image of a plugin that is not the sample.
+func (c *devCommand) foreignImage(p plugin) string {
+	if c.Plugin == "" {
+		return ""
+	}
+	return p.image
 }
 
 // preparePlugin chooses the driver too: it decides what an image is.

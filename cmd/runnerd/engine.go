@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
 
 	"runnerd/infra/docker"
 	"runnerd/infra/driver"
@@ -26,7 +31,12 @@ type engine interface {
 func openEngine(ctx context.Context, c ExecutorConfig, runner, stateDir string) (engine, error) {
 	switch c.Driver {
 	case "docker":
-		d, err := docker.New(docker.Options{RunnerID: runner, Limits: msg.Limits{Memory: int64(c.Memory), CPUs: c.CPUs, Pids: c.Pids}})
+		credentials, err := pullSecrets(c.PullSecrets)
+		if err != nil {
+			return nil, err
+		}
+		d, err := docker.New(docker.Options{RunnerID: runner, Credentials: credentials,
+			Limits: msg.Limits{Memory: int64(c.Memory), CPUs: c.CPUs, Pids: c.Pids}})
 		if err != nil {
 			return nil, err
 		}
@@ -40,6 +50,32 @@ func openEngine(ctx context.Context, c ExecutorConfig, runner, stateDir string) 
 	default:
 		return nil, fmt.Errorf("there is no driver %q: choose docker or process", c.Driver)
 	}
+}
+
+// pullSecrets reads registry credentials by name.
+func pullSecrets(file string) (map[string]docker.Credential, error) {
+	text, err := readOptional(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the pull secrets: %w", err)
+	}
+	var found map[string]struct {
+		Registry string
+		Username string
+		Password string
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&found); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read the pull secrets in %s: %w; write them as NAME: {registry: HOST, username: NAME, password: PASSWORD}", file, err)
+	}
+	credentials := map[string]docker.Credential{}
+	for name, c := range found {
+		if c.Username == "" || c.Password == "" {
+			return nil, fmt.Errorf("read the pull secrets in %s: %s has no username or no password", file, name)
+		}
+		credentials[name] = docker.Credential{Registry: c.Registry, Username: c.Username, Password: msg.Secret(c.Password)}
+	}
+	return credentials, nil
 }
 
 type dockerEngine struct{ *docker.Driver }

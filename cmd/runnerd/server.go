@@ -46,7 +46,7 @@ func (c *serverCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "Development server at %s\n\nStart a runner:\n  RELEASE_RUNNER_RELEASE_URL=%s RELEASE_RUNNER_TOKEN=%s runnerd run\n\n%s",
-		server.url, server.url, cmp.Or(drawn, "…"), submitHint(server.url, `"image": "your/plugin:1.0", `))
+		server.url, server.url, cmp.Or(drawn, "…"), submitHint(server.url, "your/plugin:1.0"))
 	<-ctx.Done()
 	return server.close()
 }
@@ -61,13 +61,17 @@ func (c *ServerConfig) drawToken() string {
 	return drawn
 }
 
-// submitHint says how to go on by hand. image names one where the type definitions do not.
+// submitHint says how to go on by hand. image is a plugin's of somebody else; empty: it is the sample plugin's.
 func submitHint(url, image string) string {
+	task := `"taskType": "sample.Hello", "properties": {"yourName": "World"}`
+	if image != "" {
+		task = fmt.Sprintf(`"image": %q, "taskType": "your.Type", "properties": {"name": "value"}`, image)
+	}
 	return fmt.Sprintf(`Submit a task, and look at what became of it:
-  curl -s -H 'Content-Type: application/json' %[1]s/api/tasks -d '{%[2]s"taskType": "sample.Hello", "properties": {"yourName": "World"}}'
+  curl -s -H 'Content-Type: application/json' %[1]s/api/tasks -d '{%[2]s}'
   curl -s %[1]s/api/tasks
   curl -s %[1]s/api/tasks/ID/log
-`, url, image)
+`, url, task)
 }
 
 // releaseServer is a development server behind a listener.

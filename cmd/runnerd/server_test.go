@@ -80,7 +80,7 @@ func TestTheCommandThatTheServerPrintsSubmitsATask(t *testing.T) {
 	s, err := startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t"}, nil, log)
 	must(t, err)
 	defer func() { must(t, s.close()) }()
-	_, submit, _ := strings.Cut(submitHint(s.url, `"image": "your/plugin:1.0", `), "\n")
+	_, submit, _ := strings.Cut(submitHint(s.url, "your/plugin:1.0"), "\n")
 	submit, _, _ = strings.Cut(submit, "\n")
 	if said, err := exec.Command("sh", "-c", submit).CombinedOutput(); err != nil || len(s.Tasks()) != 1 {
 		t.Errorf("%s: %v: %s", submit, err, said)

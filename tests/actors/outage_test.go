@@ -236,3 +236,22 @@ func TestTenThousandResultsOutliveADayWithoutTheServerAndAreDeliveredOnceEachThe
 		})
 	}
 }
+
+func TestARunnerThatDrainsRegistersAgainToReportWhatItHas(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		server := &strict{Server: w.server}
+		w.release = server
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Minute}})
+		w.begins(id)
+		done := make(chan struct{}, 1)
+		w.root.Tell(msg.Drain{Done: func() { done <- struct{}{} }})
+		w.passes(time.Minute)
+		w.server.Down(refusal(401, 0)) // it is started again, and knows nobody
+		server.registered.Store(false)
+		w.passes(20 * time.Second)
+		w.server.Down(nil)
+		w.completes(id)
+		w.until("it is drained", time.Minute, func() bool { return len(done) == 1 })
+	})
+}
