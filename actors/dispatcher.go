@@ -46,6 +46,7 @@ type dispatcher struct {
 	early    map[msg.ExecutionID]msg.Ending // of jobs that were aborted before they came
 	ending   map[msg.ExecutionID]msg.Ending // of jobs that must not run, until the spool has it
 	wanted   msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
+	over     bool                           // drained: nothing starts any more
 	drained  func()                         // not nil: draining
 	abortAll string                         // why no job may go on; empty: they may
 }
@@ -95,7 +96,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.DispatchClosed:
 		d.closed = true
 	case msg.DrainDispatch:
-		d.drained, d.wanted = m.Done, nil
+		d.drained, d.over, d.wanted = m.Done, false, nil
 		d.abortAllFor(c, m.Abort)
 	case msg.PoolWanted:
 		m.Reply(d.picture())
@@ -239,6 +240,10 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 	if !d.adopted || d.closed {
 		return
 	}
+	if d.over { // a job whose confirm was answered late is for the next start
+		d.drain(c)
+		return
+	}
 	for _, todo := range d.decide() {
 		switch {
 		case todo.evict != "":
@@ -291,7 +296,7 @@ func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
 	}
 	if len(d.members) == 0 {
 		d.drained()
-		d.drained = func() {}
+		d.drained, d.over = func() {}, true
 	}
 }
 

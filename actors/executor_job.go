@@ -195,7 +195,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 	if e.job == nil || e.job.job.Execution != m.Execution {
 		return
 	}
-	if m.Err != nil {
+	if _, there := e.Spool.Job(m.Execution); m.Err != nil && there {
 		e.retry(c, "ending", m.Err)
 		return
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -143,7 +144,9 @@ func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo
 				sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
 			}
 		case sendFinish:
-			sent.Done, sent.Err = finish(ctx, release, spool, job)
+			if sent.Done, sent.Err = finish(ctx, release, spool, job); errors.Is(sent.Err, errNotOurs) {
+				sent.What, sent.Done, sent.Err = sendRemoval, true, spool.Remove(job.Execution)
+			}
 		case sendRemoval:
 			sent.Done, sent.Err = true, spool.Remove(job.Execution)
 		}
@@ -190,9 +193,14 @@ func resumeAt(err error, job msg.JobRecord) (int64, bool) {
 	return r.Offset, ok && r.Status == 409 && r.Offset >= 0 && r.Offset <= job.Log.Size && r.Offset != job.Log.Acked
 }
 
+// errNotOurs: nobody wants to hear how a job ended that never was the runner's.
+var errNotOurs = errors.New("the job is not ours")
+
 func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord) (done bool, err error) {
 	if job.Executor == "" && job.Crashes > 0 { // it may have been given up before anybody knew whose it is
-		if err := release.Confirm(ctx, job.ID, job.Execution); err != nil {
+		if err := release.Confirm(ctx, job.ID, job.Execution); isFinal(err) {
+			return false, errNotOurs
+		} else if err != nil {
 			return false, fromServer(err)
 		}
 	}

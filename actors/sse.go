@@ -27,6 +27,8 @@ type sse struct {
 
 	channel  shell.Task
 	last     string // id of the newest event before which nothing is missing
+	newest   string // id of the newest event
+	keeping  int    // scripts that are on their way into the spool
 	behind   bool   // a script after last could not be kept: the channel will be opened anew from there
 	checked  bool   // it was silent, and is opened anew to see whether that helps
 	failures int    // in a row
@@ -37,18 +39,22 @@ func (s *sse) Start(*shell.Ctx[msg.ToSSE]) {}
 func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
 	switch m := m.(type) {
 	case msg.OpenChannel:
-		s.last = m.After
+		s.last, s.newest = m.After, m.After
 		s.heard(c)
 		s.connect(c)
 	case msg.CloseChannel:
 		s.close(c)
 	case msg.EventCame:
-		if !s.behind {
-			s.last = m.ID
-		}
+		s.newest = m.ID
 		s.heard(c)
-		s.runner.Tell(msg.ServerSaid{Event: m.Event})
+		s.handOn(c, m.Event)
+		s.catchUp()
+	case msg.ScriptKept:
+		s.keeping--
+		s.runner.Tell(msg.ServerSaid{Event: msg.ExecuteScript{Offer: msg.Offer{Job: m.Job}}})
+		s.catchUp()
 	case msg.ScriptNotKept:
+		s.keeping--
 		s.behind = true
 		c.Log().Error().Err(m.Err).Str("id", string(m.ID)).Dur("retry", scriptAgain).Msg("script is not taken: the server is asked for it again")
 		c.After("reopen", scriptAgain, msg.ReopenDue{})
@@ -64,18 +70,39 @@ func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
 func (s *sse) connect(c *shell.Ctx[msg.ToSSE]) {
 	s.channel.Cancel()
 	c.Cancel("reopen")
-	s.behind = false
-	release, spool, after := s.release, s.spool, s.last
+	s.behind, s.newest = false, s.last
+	release, after := s.release, s.last
 	s.channel = c.Stream("channel", 16, func(ctx context.Context, emit func(msg.ToSSE) error) msg.ToSSE {
 		return msg.ChannelLost{Err: release.Events(ctx, after, func(id string, e msg.Event) error {
-			if script, is := e.(msg.ExecuteScript); is {
-				if err := store(ctx, release, spool, script.Offer); err != nil {
-					return emit(msg.ScriptNotKept{ID: script.Offer.ID, Err: err})
-				}
-			}
 			return emit(msg.EventCame{ID: id, Event: e})
 		})}
 	})
+}
+
+// handOn tells the runner, of a script once it is in the spool. What comes after it need not wait for that: an abort may overtake
+// its job.
+func (s *sse) handOn(c *shell.Ctx[msg.ToSSE], e msg.Event) {
+	script, is := e.(msg.ExecuteScript)
+	if !is {
+		s.runner.Tell(msg.ServerSaid{Event: e})
+		return
+	}
+	s.keeping++
+	release, spool, offer := s.release, s.spool, script.Offer
+	c.About(string(offer.Execution))
+	c.Go("keep "+string(offer.Execution), func(ctx context.Context) msg.ToSSE {
+		if err := store(ctx, release, spool, offer); err != nil {
+			return msg.ScriptNotKept{ID: offer.ID, Err: err}
+		}
+		return msg.ScriptKept{Job: offer.Job}
+	})
+}
+
+// catchUp: an event counts once all before it are done with.
+func (s *sse) catchUp() {
+	if s.keeping == 0 && !s.behind {
+		s.last = s.newest
+	}
 }
 
 func (s *sse) close(c *shell.Ctx[msg.ToSSE]) {

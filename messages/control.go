@@ -48,6 +48,8 @@ type (
 		ID    string
 		Event Event
 	}
+	// ScriptKept: a script that came is in the spool.
+	ScriptKept struct{ Job Job }
 	// ScriptNotKept: a script that came is not in the spool.
 	ScriptNotKept struct {
 		ID  JobID
@@ -64,6 +66,7 @@ type (
 func (OpenChannel) toSSE()   {}
 func (CloseChannel) toSSE()  {}
 func (EventCame) toSSE()     {}
+func (ScriptKept) toSSE()    {}
 func (ScriptNotKept) toSSE() {}
 func (ChannelLost) toSSE()   {}
 func (ReopenDue) toSSE()     {}

@@ -192,7 +192,7 @@ func (s *Spool) writeExecutor(e *executor, rec msg.ExecutorRecord) error {
 	if e.file.end < compactFrom {
 		return s.mustFit(func() error { return e.file.put(s, e.file.end, line, false) })
 	}
-	if err := s.replace(e.file.name, line); err != nil {
+	if err := s.mustFit(func() error { return s.replace(e.file.name, line) }); err != nil {
 		return err
 	}
 	e.file = journal{name: e.file.name, end: int64(len(line))}

@@ -23,6 +23,9 @@ func (d *daemon) refuseDeleted(context.Context) error {
 	case err != nil:
 		return fmt.Errorf("see whether the server has deleted this runner: %w", err)
 	}
+	if err := os.RemoveAll(d.spoolDir()); err != nil { // it may have been killed in between
+		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
+	}
 	return exitError{fmt.Errorf("%s; to register a new one remove %s", text, d.note()), exitUsage}
 }
 

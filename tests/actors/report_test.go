@@ -245,6 +245,22 @@ func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 	})
 }
 
+func TestAJobWhoseConfirmIsAnsweredAfterTheDrainStartsNothing(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Confirm, fakes.Call{Takes: 5 * time.Second})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.passes(time.Second)
+		w.drain(time.Minute)
+		w.passes(time.Minute)
+		if n := w.created(); n > 0 {
+			t.Errorf("%d executors were created after the drain", n)
+		}
+		w.restart()
+		w.completes(id)
+	})
+}
+
 func TestALogThatIsTooLongEndsWithAWordAboutItOverARestartToo(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.logLimit = 60

@@ -110,3 +110,22 @@ func TestAScriptThatCannotBeKeptIsAskedForAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestAScriptWhoseInputComesSlowlyHoldsUpNothingElse(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Fetch, fakes.Call{Takes: 70 * time.Second})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Fetched: true})
+		running := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(running)
+		said := time.Now()
+		w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: running, Execution: w.server.ExecutionOf(running), Reason: "enough"}})
+		if took := w.fails(running, msg.Aborted, "enough").At.Sub(said); took > 2*time.Second {
+			t.Errorf("an abort that came after it took %v", took)
+		}
+		w.completes(id)
+		if n, m := len(w.server.Calls(fakes.Register)), len(w.server.Calls(fakes.Fetch)); n != 1 || m != 1 {
+			t.Errorf("the runner has registered %d times and fetched %d times, want once each", n, m)
+		}
+	})
+}
