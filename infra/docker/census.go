@@ -2,7 +2,7 @@ package docker
 
 import (
 	"context"
-	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -38,22 +38,39 @@ func (d *Driver) Disk(ctx context.Context, id msg.ExecutorID) (int64, error) {
 	}
 	for _, m := range c.Mounts {
 		if m.RW {
-			bytes += below(m.Source)
+			bytes += below(ctx, m.Source, 0)
 		}
 	}
 	return bytes, nil
 }
 
-// below adds up what can be seen of a directory: a plugin may hide some of it, and change it meanwhile.
-func below(dir string) (bytes int64) {
-	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+// A plugin decides what is in its directories: however many files, however deep.
+const (
+	leastFile = 1 << 10 // what a file costs that holds nothing
+	deepest   = 64      // directories in one another that are looked into
+	atOnce    = 1000    // names of a directory in memory
+)
+
+// below adds up what can be seen of a directory, which may change meanwhile, until ctx ends.
+func below(ctx context.Context, dir string, depth int) (bytes int64) {
+	d, err := os.Open(dir)
+	if err != nil || depth == deepest {
+		return 0
+	}
+	defer d.Close()
+	for ctx.Err() == nil {
+		entries, err := d.ReadDir(atOnce)
+		for _, entry := range entries {
+			if info, err := entry.Info(); err == nil { // its blocks: a file may have holes
+				bytes += max(leastFile, info.Sys().(*syscall.Stat_t).Blocks*512)
+			}
+			if entry.IsDir() {
+				bytes += below(ctx, filepath.Join(dir, entry.Name()), depth+1)
+			}
+		}
 		if err != nil {
-			return nil
+			break
 		}
-		if info, err := entry.Info(); err == nil {
-			bytes += info.Sys().(*syscall.Stat_t).Blocks * 512 // a file may have holes
-		}
-		return nil
-	})
+	}
 	return bytes
 }

@@ -1,0 +1,43 @@
+package docker
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestADirectoryCostsWhatItsFilesTakeAndEachOfThemSomething(t *testing.T) {
+	for name, c := range map[string]struct {
+		put         func(dir string) error
+		least, most int64
+	}{
+		"one of a mebibyte": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<20), 0o600) }, 1 << 20, 2 << 20},
+		"one that is a hole": {func(dir string) error {
+			if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
+				return err
+			}
+			return os.Truncate(filepath.Join(dir, "f"), 1<<40)
+		}, leastFile, 1 << 20},
+		"many that are empty": {func(dir string) error {
+			for n := range 2500 {
+				if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(n)), nil, 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, 2500 * leastFile, 4000 * leastFile},
+		"too deep to look": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", 200)), 0o700) }, leastFile, 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := c.put(dir); err != nil {
+				t.Fatal(err)
+			}
+			if got := below(t.Context(), dir, 0); got < c.least || got > c.most {
+				t.Errorf("it costs %d bytes, want %d to %d", got, c.least, c.most)
+			}
+		})
+	}
+}
