@@ -35,7 +35,7 @@ var mutations = []mutation{
 	{"executors are evicted early", []edit{{"actors/pool.go", "left := min(d.config.Eviction-", "left := min(d.config.Eviction/2-"}}, []string{"I5"}},
 	{"idle time is not recorded", []edit{{"actors/executor_job.go", "r.IdleSince = rec.IdleSince", "_ = r"}}, []string{"I5"}},
 	{"the capacity is exceeded by one", []edit{{"actors/slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
-	{"an executor of another key is reused", []edit{{"actors/slots.go", "if idle[i].key == key {", "if key == key {"}}, []string{"I6"}},
+	{"an executor of another key is reused", []edit{{"actors/slots.go", "if s.key == key && (last", "if (last"}}, []string{"I6"}},
 	{"a job is removed instead of finished", []edit{{"actors/report.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11"}},
 	{"a byte of every piece of a log is dropped", []edit{{"actors/logbook.go", "return ch.filter.Write(text)", "return ch.filter.Write(text[1:])"}}, []string{"I7"}},
 	{"secrets are not learned", []edit{{"actors/logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
@@ -45,7 +45,7 @@ var mutations = []mutation{
 }
 
 // enough seeds to find any of them.
-const enough = 150
+const enough = 500
 
 func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
 	if raced || *seed > 0 || *worker {
