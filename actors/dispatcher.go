@@ -279,7 +279,7 @@ func (d *dispatcher) answerRoom() {
 	if d.wanted == nil || d.drained != nil {
 		return
 	}
-	if n := room(d.config.Capacity, d.slots(), len(d.waiting)); n > 0 {
+	if n := room(d.config.Capacity, d.states(), len(d.waiting)); n > 0 {
 		d.wanted.Tell(msg.Room{N: n})
 		d.wanted = nil
 	}

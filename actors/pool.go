@@ -3,6 +3,7 @@ package actors
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -46,6 +47,17 @@ func (d *dispatcher) slots() []slot {
 		}
 	}
 	return all
+}
+
+// states is slots where only the states count.
+func (d *dispatcher) states() iter.Seq[slotState] {
+	return func(yield func(slotState) bool) {
+		for _, x := range d.members {
+			if x.state != slotGone && !yield(x.state) {
+				return
+			}
+		}
+	}
 }
 
 func (d *dispatcher) memberOf(id msg.ExecutionID) *member {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -47,10 +48,10 @@ type decision struct {
 }
 
 // room is how many more jobs could be taken now. Idle executors do not count: they are reused or give way.
-func room(capacity int, slots []slot, waiting int) int {
+func room(capacity int, slots iter.Seq[slotState], waiting int) int {
 	n := capacity - waiting
-	for _, s := range slots {
-		if s.state != slotIdle {
+	for state := range slots {
+		if state != slotIdle {
 			n--
 		}
 	}

@@ -103,7 +103,14 @@ func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
 		{1, "a:idle", 1, 0},
 		{1, "a:busy b:busy", 1, 0},
 	} {
-		if got := room(row.capacity, poolOf(row.pool), row.waiting); got != row.want {
+		states := func(yield func(slotState) bool) {
+			for _, s := range poolOf(row.pool) {
+				if !yield(s.state) {
+					return
+				}
+			}
+		}
+		if got := room(row.capacity, states, row.waiting); got != row.want {
 			t.Errorf("capacity %d, pool [%s], %d waiting: room for %d, want %d", row.capacity, row.pool, row.waiting, got, row.want)
 		}
 	}
