@@ -77,10 +77,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = %q
 `, e.path("root"), e.path("state"), e.path("containerd.sock")), 0o600))
-	text, err := json.Marshal(map[string]any{
+	text, err := json.Marshal(map[string]any{ // without address pools: with them an engine takes docker0 away, too
 		"data-root": e.path("data"), "storage-driver": "fuse-overlayfs", "live-restore": liveRestore,
 		"bridge": e.bridge, "iptables": false, "ip6tables": false,
-		"default-address-pools": []map[string]any{{"base": "10.213.0.0/16", "size": 24}},
 	})
 	Must(e.t, err)
 	Must(e.t, os.WriteFile(e.path("daemon.json"), text, 0o600))
