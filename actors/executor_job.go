@@ -292,19 +292,22 @@ func (e *executor) noted(change func(*msg.ExecutorRecord)) func(context.Context)
 }
 
 func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
-	e.closeDue(c, msg.LogCloseDue{Execution: job, Since: time.Now()})
+	e.closeIn(c, e.Limits.Quiet, msg.LogCloseDue{Execution: job, Since: time.Now()})
 }
 
-func (e *executor) closeDue(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
-	c.After("close log "+string(m.Execution), e.Limits.Quiet, m)
+func (e *executor) closeIn(c *shell.Ctx[msg.ToExecutor], d time.Duration, m msg.LogCloseDue) {
+	c.After("close log "+string(m.Execution), d, m)
 }
 
 // closeLog: an executor that waits for its next job has said all about the last one, once it says that it goes for the next, or
 // has been quiet for so long that it does not say such things. While its output is not read, nobody knows whether it is quiet.
 func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
-	unread := e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet
-	if unread || !e.book.parted(m.Execution) && time.Since(m.Since) < lag {
-		e.closeDue(c, m)
+	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
+		e.closeIn(c, e.Limits.Quiet, m)
+		return
+	}
+	if left := lag - time.Since(m.Since); left > 0 && !e.book.parted(m.Execution) {
+		e.closeIn(c, left, m)
 		return
 	}
 	e.count(c)
