@@ -26,13 +26,14 @@ type lostJob struct {
 
 func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg.Container) []action {
 	var todo []action
-	known := map[msg.ExecutorID]bool{}
+	known, lives := map[msg.ExecutorID]bool{}, map[msg.ExecutorID]bool{}
 	for _, rec := range executors {
 		known[rec.ID] = true
 		todo = append(todo, action{adopt: &rec})
 	}
 	orphans := slices.SortedFunc(slices.Values(containers), func(a, b msg.Container) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range orphans {
+		lives[c.ID] = true
 		if !known[c.ID] {
 			todo = append(todo, action{bury: c.ID})
 		}
@@ -41,8 +42,11 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 		switch {
 		case known[job.Executor]: // its actor knows
 		case job.Stage == msg.HandedOut:
-			todo = append(todo, action{lost: &lostJob{job.Execution, "its executor " + string(job.Executor) +
-				" is gone, and with it the directory that its result would be in"}})
+			why := "its executor " + string(job.Executor) + " is gone, and with it the directory that its result would be in"
+			if lives[job.Executor] {
+				why = "the record of its executor " + string(job.Executor) + " cannot be read, and nobody can go on with it. What is left of it is in corrupt/"
+			}
+			todo = append(todo, action{lost: &lostJob{job.Execution, why}})
 		case job.Stage > msg.HandedOut && !job.Log.Ended:
 			todo = append(todo, action{mute: job.Execution})
 		}

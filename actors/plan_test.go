@@ -13,6 +13,9 @@ func (a action) String() string {
 	case a.adopt != nil:
 		return fmt.Sprintf("adopt %s", a.adopt.ID)
 	case a.lost != nil:
+		if strings.Contains(a.lost.why, "cannot be read") {
+			return fmt.Sprintf("fail %s for its executor's record", a.lost.id)
+		}
 		return fmt.Sprintf("fail %s", a.lost.id)
 	case a.mute != "":
 		return fmt.Sprintf("end the log of %s", a.mute)
@@ -36,7 +39,7 @@ func TestWhatRecoveryDoes(t *testing.T) {
 	}{
 		{"its executor is there", at(msg.HandedOut, "x"), "x", "x", "adopt x"},
 		{"its container is gone: its directory may hold a result", at(msg.HandedOut, "x"), "x", "", "adopt x"},
-		{"its executor's record is gone", at(msg.HandedOut, "x"), "", "x", "remove x, fail j"},
+		{"its executor's record is gone", at(msg.HandedOut, "x"), "", "x", "remove x, fail j for its executor's record"},
 		{"nothing is left of its executor", at(msg.HandedOut, "x"), "", "", "fail j"},
 		{"it was not handed out: the poller's", at(msg.Confirmed, ""), "", "", ""},
 		{"it is not confirmed: the poller's", at(msg.Reserved, ""), "", "", ""},
