@@ -162,20 +162,19 @@ func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
 func (s *Spool) restoreRecords() error {
 	recs := s.Jobs()
 	slices.SortStableFunc(recs, func(a, b msg.JobRecord) int {
-		return cmp.Compare(s.jobs[a.Execution].arming, s.jobs[b.Execution].arming)
+		return cmp.Compare(s.jobs[a.Execution].nth, s.jobs[b.Execution].nth)
 	})
 	for _, rec := range recs {
 		e := s.executors[rec.Executor]
 		if e == nil {
 			continue
 		}
-		arming := s.jobs[rec.Execution].arming
-		if arming < e.rec.Arming || slices.Contains([]msg.ExecutionID{e.rec.Job, e.rec.Before}, rec.Execution) {
+		j := s.jobs[rec.Execution]
+		if j.nth <= e.rec.Jobs {
 			continue
 		}
-		give(&e.rec, rec.Execution, arming)
-		e.rec.Jobs = max(e.rec.Jobs, s.jobs[rec.Execution].nth) // those before it may be gone
-		e.rec.Mask = s.jobs[rec.Execution].mask
+		give(&e.rec, rec.Execution, j.arming)
+		e.rec.Jobs, e.rec.Mask = j.nth, j.mask // those before it may be gone
 		if err := s.writeExecutor(e, e.rec); err != nil {
 			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
 		}

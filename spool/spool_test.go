@@ -190,6 +190,23 @@ func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
 	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 5, Jobs: 2, Job: "job-2", Before: execution})
 }
 
+func TestAnExecutorsRecordKnowsAfterAReturnTooWhichOfItsJobsIsTheNewest(t *testing.T) {
+	files := memfs.New()
+	s := withJob(t, open(t, files))
+	stored(t, s, "r")
+	for _, id := range []msg.ExecutionID{"job-2", "job-3"} { // its plugin asks by itself: nobody arms it
+		ok(t, s.Add(offer(id)))
+		ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.Mask = []byte("of " + id) }))
+		ok(t, s.HandOut(id, ex1, 3, noon))
+		_, err := s.End(id, msg.Ending{Outcome: msg.Failed})
+		ok(t, err)
+	}
+	before, _ := s.Executor(ex1)
+	ok(t, s.Close())
+	after, _ := open(t, files).Executor(ex1)
+	same(t, after, before)
+}
+
 func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
