@@ -75,7 +75,8 @@ var identity = sync.OnceValue(func() *seal.Identity {
 func newWorld(rng *rand.Rand, tr *trace) *world {
 	w := &world{stepper: newStepper(rng, tr), rng: rng, disk: memfs.New(), log: &logTail{keep: tr.keep, began: time.Now()}}
 	w.oracle = newOracle(w)
-	w.wanted = msg.Config{Revision: 1, Enabled: true, Capacity: 1 + rng.IntN(4), Eviction: []time.Duration{0, 20 * time.Second, time.Minute, time.Minute}[rng.IntN(4)]}
+	w.wanted = msg.Config{Revision: 1, Enabled: true, Capacity: 1 + rng.IntN(4), Eviction: []time.Duration{0, 20 * time.Second, time.Minute, time.Minute}[rng.IntN(4)],
+		Capabilities: []string{"remote-script"}}
 	w.faults = fake.On(w.stepper, w.fateOfOthers)
 	w.server = fakes.NewServerOn(fake.On(w.stepper, w.fateOfServer), identity().PublicKey(), w.wanted)
 	w.engine = fake.NewOn(fake.On(w.stepper, w.fateOfEngine))
