@@ -64,7 +64,7 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 	if x == nil {
 		return
 	}
-	d.reportAll(x.id) // what the actor had to say of them may be lost
+	d.reportAll(x.id, false) // what the actor had to say of them may be lost
 	onItsWay := x.state == slotStopping || x.state == slotGone
 	open := d.open(c, x)
 	if !open {
@@ -101,10 +101,10 @@ func (d *dispatcher) recorded(id msg.ExecutorID) bool {
 	return slices.ContainsFunc(d.Spool.Executors(), func(rec msg.ExecutorRecord) bool { return rec.ID == id })
 }
 
-func (d *dispatcher) reportAll(of msg.ExecutorID) {
+func (d *dispatcher) reportAll(of msg.ExecutorID, over bool) {
 	for _, job := range d.Spool.Jobs() {
 		if job.Executor == of {
-			d.reporter.Tell(msg.Report{Execution: job.Execution})
+			d.reporter.Tell(msg.Report{Execution: job.Execution, Over: over})
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (d *dispatcher) buried(c *shell.Ctx[msg.ToDispatcher], m msg.Buried) {
 		return
 	}
 	c.Log().Info().Str("executor", string(x.id)).Msg("executor that nobody needs is removed")
-	d.reportAll(x.id)
+	d.reportAll(x.id, true)
 	if x.job != nil {
 		d.reporter.Tell(msg.Report{Execution: x.jobID(), Over: true})
 	}

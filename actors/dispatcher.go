@@ -166,7 +166,11 @@ func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
 }
 
 func abortedBefore(reason string) msg.Ending {
-	return msg.Ending{Outcome: msg.Aborted, Message: "aborted before it was started: " + reason}
+	return abortedAs("before it was started", reason)
+}
+
+func abortedAs(when, reason string) msg.Ending {
+	return msg.Ending{Outcome: msg.Aborted, Message: "aborted " + when + ": " + reason}
 }
 
 // refuseScript is the ending of a script that is not taken; empty: it is.
@@ -190,7 +194,7 @@ func (d *dispatcher) refuseScript() msg.Ending {
 func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	if w, ok := d.waiting[m.Execution]; ok {
 		delete(d.waiting, m.Execution)
-		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(m.Reason)})
+		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedAs("while it waited for an executor", m.Reason)})
 	} else if x := d.memberOf(m.Execution); x != nil {
 		x.job.abort = m.Reason
 		d.noteAbort(c, m)

@@ -6,7 +6,7 @@
 //	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, runner_server.go
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, outage.go; report.go decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
-//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _end; life.go, logbook.go
+//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; life.go, logbook.go
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
 //	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
@@ -25,8 +25,9 @@
 //	gateway     arms the plugin; its next GET waits                    → executor   Held → dispatcher Idle
 //	reporter    log, finish, log's end; Spool.Remove
 //
-// The finish of an aborted or timed-out job waits a little for the plugin's answer to the signal: until Report.Over, with which
-// the executor says that it is done with the job. A job's log is closed, and so has a total, when its executor has been quiet
+// The finish of an aborted or timed-out job waits for the plugin's answer to the signals, or its end: until Spool.Stopped, with
+// which the executor says how that went, or for a little longer than the signals may take. The reporter says Stopped before it
+// sends such a finish, for that must be the same whenever it is repeated. A job's log is closed, and so has a total, when its executor has been quiet
 // for a while after its next GET, or has ended and its output is read. Closed by whoever is left: the executor; the
 // dispatcher for a job without one; recovery for a job whose executor is no more.
 //
@@ -54,7 +55,7 @@
 //
 //	reporter    every job that is handed out or ended: unsent log, an ending, removal
 //	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
-//	executor    its record, its job's stage, its container's state, its door: unborn → running or settling
+//	executor    its record, its job's stage, its container's state, its door: unborn → running, stopping or settling
 //	recovery    the driver's list and the spool: plan
 //	sse         nothing: the runner says after which event it goes on
 //	poller      reserved jobs are confirmed again, confirmed ones told again

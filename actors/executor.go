@@ -65,6 +65,7 @@ type assignment struct {
 	giving  bool        // being handed out
 	abort   string      // asked for while it was being handed out
 	verdict *msg.Ending // how it is to end, whatever the plugin does now
+	stop    *stop       // it has that, and its plugin is being stopped
 }
 
 func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
@@ -137,6 +138,8 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
 	case msg.JobEnded:
 		e.ended(c, m)
+	case msg.StopNoted:
+		e.stopNoted(c, m)
 	case msg.Exited:
 		e.exited(c, m)
 	case msg.Examined:

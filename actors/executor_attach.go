@@ -21,6 +21,9 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 	if job, ok := e.Spool.Job(e.record.Job); ok && job.Stage == msg.HandedOut && job.Executor == e.id {
 		c.About(string(job.Execution))
 		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}
+	} else if ok && job.Stopping() && job.Executor == e.id {
+		c.About(string(job.Execution))
+		e.job = &assignment{job: job.Job, given: true, verdict: &job.Ending, stop: &stop{}}
 	}
 	e.find(c)
 }
@@ -66,7 +69,7 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	}
 	e.dispatcher.Tell(msg.Attached{Executor: e.id})
 	switch {
-	case m.Container == nil:
+	case m.Container == nil, e.isStopping() && m.Container.State == msg.ContainerCreated:
 		e.exited(c, msg.Exited{Err: msg.ErrNoExecutor})
 		return
 	case m.Container.State == msg.ContainerCreated:
@@ -79,6 +82,10 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 		e.launch(c, nil)
 		e.obeyNoted(c)
 		return
+	case e.isStopping() && m.Container.State == msg.ContainerExited: // nobody knows by what
+		e.enter(c, stopping)
+	case e.isStopping():
+		e.resumeStop(c, *e.job.verdict)
 	case e.job != nil && e.job.given:
 		e.enter(c, running)
 	default:

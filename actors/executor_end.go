@@ -11,14 +11,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// An executor's end: how it is stopped, and what is done when its container has ended.
-
-// The stop sequence of a job that does not end by itself: the Go SDK answers to SIGABRT, the Python SDK to SIGTERM.
-const (
-	abortStep = iota + 1
-	termStep
-	killStep
-)
+// An executor's end: why it comes, and what is done when its container has ended.
 
 // killed is the exit code of a process that got SIGKILL.
 const killed = 128 + 9
@@ -94,39 +87,6 @@ func (e *executor) stop(c *shell.Ctx[msg.ToExecutor], why string) {
 	}
 }
 
-func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], step int) {
-	if e.exit != nil {
-		return
-	}
-	sig := map[int]msg.Signal{abortStep: msg.SIGABRT, termStep: msg.SIGTERM, killStep: msg.SIGKILL}[step]
-	c.Cancel("stop step")
-	drv, id := e.Driver, e.id
-	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
-		defer cancel()
-		return msg.Signalled{Step: step, Err: drv.Signal(ctx, id, sig)}
-	})
-}
-
-// signalled waits for what the signal does: a result or the exit; else the next step is due.
-func (e *executor) signalled(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
-	if m.Err == nil {
-		delete(e.failed, "kill")
-	}
-	switch {
-	case e.exit != nil:
-	case m.Err != nil && m.Step == killStep:
-		e.retry(c, "kill", m.Err)
-	case m.Err != nil:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("signal is not sent")
-		e.signal(c, m.Step+1)
-	case m.Step == abortStep:
-		c.After("stop step", e.Limits.Abort, msg.StopStepDue{Step: termStep})
-	default:
-		c.After("stop step", e.Limits.Term, msg.StopStepDue{Step: killStep})
-	}
-}
-
 // exited: the place is free from here on; clearing away is on nobody's path.
 func (e *executor) exited(c *shell.Ctx[msg.ToExecutor], m msg.Exited) {
 	absent := errors.Is(m.Err, msg.ErrNoExecutor)
@@ -142,6 +102,9 @@ func (e *executor) exited(c *shell.Ctx[msg.ToExecutor], m msg.Exited) {
 		e.enter(c, gone)
 	}
 	c.Cancel("stop step")
+	if e.isStopping() {
+		e.job.stop.took = e.stopLasts()
+	}
 	e.limit(c, afterExit)
 	e.dispatcher.Tell(msg.Gone{Executor: e.id, Reason: e.retire})
 	c.Log().Info().Str("executor", string(e.id)).Int("exit", e.exit.Code).Bool("oom", e.exit.OOM).Msg("executor has ended")
@@ -173,6 +136,11 @@ func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
 func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 	e.limit(c, 0)
 	gateway, spool, book, id, job := e.Gateway, e.Spool, e.book, e.id, e.record.Job
+	var stopped *stop
+	if e.isStopping() {
+		was := *e.job.stop
+		stopped = &was
+	}
 	c.Go("examine", func(context.Context) msg.ToExecutor {
 		err := gateway.Look(id)
 		refused, is := errors.AsType[msg.ResultRefused](err)
@@ -181,6 +149,9 @@ func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 		}
 		if err == nil {
 			err = takeBack(spool, book, id, job)
+		}
+		if rec, ok := spool.Job(job); err == nil && ok && stopped != nil {
+			_, err = spool.Stopped(job, howItEnded(stopped.signal, rec.HasResult, stopped.took))
 		}
 		if err != nil {
 			return msg.Examined{Err: err}
@@ -281,6 +252,9 @@ func (e *executor) removed(c *shell.Ctx[msg.ToExecutor], m msg.Removed) {
 	if e.state != gone {
 		e.enter(c, gone)
 		e.dispatcher.Tell(msg.Gone{Executor: e.id, Reason: e.retire})
+	}
+	if e.isStopping() { // its container never was
+		e.reporter.Tell(msg.Report{Execution: e.job.job.Execution, Over: true})
 	}
 	c.StopSelf()
 }

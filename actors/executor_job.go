@@ -170,6 +170,10 @@ func (e *executor) resultStored(c *shell.Ctx[msg.ToExecutor], v msg.ResultStored
 		e.hasJob(c)
 	}
 	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Str("via", string(v.Result.Via)).Int("exit", v.Result.ExitCode).Msg("result is stored")
+	if e.isStopping() {
+		e.noteStop(c)
+		return
+	}
 	e.jobOver(c)
 }
 
@@ -203,9 +207,7 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 	c.Log().Info().Str("executor", string(e.id)).Str("job", string(e.job.job.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job has its ending")
 	if asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; asked && e.state == running {
 		e.takeNoMore(c, "its job was "+string(m.Ending.Outcome))
-		e.enter(c, stopping)
-		e.dispatcher.Tell(msg.Retired{Executor: e.id, Reason: e.retire})
-		e.signal(c, abortStep)
+		e.stopJob(c, 0)
 		return
 	}
 	e.jobOver(c)
@@ -214,6 +216,10 @@ func (e *executor) ended(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
 // jobOver: the job has its ending in the spool. What is left is the executor's own future.
 func (e *executor) jobOver(c *shell.Ctx[msg.ToExecutor]) {
 	job := e.job.job.Execution
+	if e.isStopping() {
+		rec, _ := e.Spool.Job(job)
+		c.Log().Info().Str("executor", string(e.id)).Str("job", string(job)).Str("reason", rec.Ending.Message).Msg("job is stopped")
+	}
 	e.job = nil
 	e.reporter.Tell(msg.Report{Execution: job, Over: true})
 	e.dispatcher.Tell(msg.JobOver{Executor: e.id, Execution: job})
@@ -334,7 +340,21 @@ func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {
 	case e.job.giving, e.state == unborn: // whether it is out, or how it fares, will be known in a moment
 		e.job.abort = m.Reason
 	default:
-		e.conclude(c, msg.Ending{Outcome: msg.Aborted, Message: "aborted: " + m.Reason})
+		e.conclude(c, msg.Ending{Outcome: msg.Aborted, Message: "aborted" + e.when() + ": " + m.Reason})
+	}
+}
+
+// when says how far the executor had come with a job that no plugin has.
+func (e *executor) when() string {
+	switch {
+	case e.job.given:
+		return ""
+	case e.state == pulling:
+		return " while its image was pulled"
+	case e.state == starting && !e.observed:
+		return " while its executor was started"
+	default:
+		return " before its plugin asked for it"
 	}
 }
 

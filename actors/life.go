@@ -16,7 +16,7 @@ const (
 	gone     life = "gone" // its container has ended; what is left of it is being cleared away
 )
 
-// next says where each state may lead. Adoption enters at running or settling; idle only once its GET is held; a lost hold
+// next says where each state may lead. Adoption enters at running, stopping or settling; idle only once its GET is held; a lost hold
 // leads from idle back to settling.
 var next = map[life][]life{
 	unborn:   {pulling, starting, running, settling, stopping, gone},

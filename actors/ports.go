@@ -37,6 +37,9 @@ type Spool interface {
 	// End decides how the job ended. The first ending stands: for a job that has one it changes nothing and returns that
 	// one. A result that is stored decides too.
 	End(msg.ExecutionID, msg.Ending) (msg.Ending, error)
+	// Stopped says how a job that was aborted or timed out in its executor came to its end: the ending's message has it from then
+	// on, the ending changes no more, and a result that comes later does not count. What was said first stands.
+	Stopped(id msg.ExecutionID, how string) (msg.Ending, error)
 	// Remove takes away all that is kept of a job.
 	Remove(msg.ExecutionID) error
 	// Reject moves a job that the server will never take to where a person finds it, with the server's answer beside it.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"time"
 
 	msg "runnerd/messages"
@@ -25,14 +26,18 @@ const (
 	logChunk = 256 << 10
 	// finishWaitsForLog bounds how long a finish waits until the log read up to it is acknowledged (openapi.yaml, "Order").
 	finishWaitsForLog = 30 * time.Second
+	// afterStop is how long the finish of a job that was stopped waits, besides the waits of the stop sequence, for what came of it:
+	// the exit, and the rest of the output.
+	afterStop = afterExit + 5*time.Second
 )
 
 // progress is what the reporter remembers of a job besides its record.
 type progress struct {
-	logDone    bool      // the server has the log's total
-	endedAt    time.Time // when the ending was first seen; zero: not yet
-	finishFrom int64     // the log's size then: the finish waits for these bytes
-	over       bool      // its executor is done with it
+	patience   time.Duration // with a job that is being stopped
+	logDone    bool          // the server has the log's total
+	endedAt    time.Time     // when the ending was first seen; zero: not yet
+	finishFrom int64         // the log's size then: the finish waits for these bytes
+	over       bool          // its executor is done with it
 }
 
 // next says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
@@ -54,8 +59,15 @@ func (p progress) next(job msg.JobRecord, now time.Time) sending {
 }
 
 // beingStopped reports whether the plugin may still answer to the signal that ends its job: that result goes with the finish,
-// if it does not take too long.
+// and how the stop went, if that does not take too long.
 func (p progress) beingStopped(job msg.JobRecord, now time.Time) bool {
-	asked := job.Stage == msg.Ended && (job.Ending.Outcome == msg.Aborted || job.Ending.Outcome == msg.TimedOut)
-	return asked && job.Executor != "" && !job.HasResult && !p.over && now.Sub(p.endedAt) < finishWaitsForLog
+	return job.Stopping() && !p.over && now.Sub(p.endedAt) < p.patience
+}
+
+// lastWord is what the finish says of a stop of which it is not known how it went.
+func (p progress) lastWord(job msg.JobRecord, now time.Time) string {
+	if p.over {
+		return ""
+	}
+	return fmt.Sprintf("It had not ended after %.1fs", max(0, now.Sub(job.EndedAt)).Seconds())
 }

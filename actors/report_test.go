@@ -8,12 +8,16 @@ import (
 )
 
 func TestWhatTheServerIsOwed(t *testing.T) {
-	const aborted msg.Stage = -1 // ended by us, after it was handed out
+	const (
+		aborted msg.Stage = -1 // ended by us, after it was handed out
+		stopped msg.Stage = -2 // and how its stop went is known
+	)
 	now := time.Unix(1000, 0)
 	log := func(acked, size int64, ended bool) msg.LogState {
 		return msg.LogState{Acked: acked, Size: size, Ended: ended}
 	}
-	just, long := now.Add(-time.Second), now.Add(-finishWaitsForLog)
+	const patience = time.Minute
+	just, long, tooLong := now.Add(-time.Second), now.Add(-finishWaitsForLog), now.Add(-patience)
 	for _, row := range []struct {
 		when  string
 		stage msg.Stage
@@ -35,7 +39,9 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 		{"it is being stopped", aborted, log(0, 0, false), progress{endedAt: just}, sending{}},
 		{"it is being stopped, and talks", aborted, log(0, 5, false), progress{endedAt: just}, sending{what: sendLog}},
 		{"it was stopped, and its executor is done with it", aborted, log(0, 0, false), progress{endedAt: just, over: true}, sending{what: sendFinish}},
-		{"it is being stopped, and that takes too long", aborted, log(0, 0, false), progress{endedAt: long}, sending{what: sendFinish}},
+		{"it is being stopped, for longer than a log is waited for", aborted, log(0, 0, false), progress{endedAt: long}, sending{}},
+		{"it is being stopped, and that takes too long", aborted, log(0, 0, false), progress{endedAt: tooLong}, sending{what: sendFinish}},
+		{"it was stopped, and how that went is known", stopped, log(0, 0, false), progress{endedAt: just}, sending{what: sendFinish}},
 		{"it is finished and talks on", msg.Finished, log(10, 20, false), progress{}, sending{what: sendLog, offset: 10}},
 		{"it is finished and may talk on", msg.Finished, log(20, 20, false), progress{}, sending{}},
 		{"it is finished, and its log's end is not told", msg.Finished, log(20, 20, true), progress{}, sending{what: sendLog, offset: 20, last: true}},
@@ -46,9 +52,10 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			job := msg.JobRecord{Stage: row.stage, Log: row.log}
-			if row.stage == aborted {
-				job.Stage, job.Executor, job.Ending.Outcome = msg.Ended, "x", msg.Aborted
+			if row.stage < 0 {
+				job.Stage, job.Executor, job.Ending.Outcome, job.Stopped = msg.Ended, "x", msg.Aborted, row.stage == stopped
 			}
+			row.p.patience = patience
 			if got := row.p.next(job, now); got != row.want {
 				t.Errorf("%+v, want %+v", got, row.want)
 			}

@@ -21,9 +21,10 @@ const atOnce = 16
 // thing of a job is under way at a time, so a job's log stays in order; a job that the server fails at waits alone, and when
 // the server is away, all do (outage.go).
 type reporter struct {
-	release Release
-	spool   Spool
-	runner  msg.Receiver[msg.ToRunner]
+	release  Release
+	spool    Spool
+	runner   msg.Receiver[msg.ToRunner]
+	patience time.Duration // with a job that is being stopped
 
 	jobs  map[msg.ExecutionID]*errand
 	queue []*errand // that could send something, oldest first
@@ -95,7 +96,7 @@ func (r *reporter) look(id msg.ExecutionID) *errand {
 		return nil
 	}
 	if e == nil {
-		e = &errand{id: id, added: job.Added}
+		e = &errand{id: id, added: job.Added, progress: progress{patience: r.patience}}
 		r.jobs[id] = e
 	}
 	if job.Stage >= msg.Ended && e.endedAt.IsZero() {
@@ -126,13 +127,14 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 			r.outage.may = r.outage.may && todo.what == sendRemoval
 			r.attempt(c, job, todo)
 		case e.beingStopped(job, time.Now()):
-			c.After(sendOf(e.id), finishWaitsForLog, msg.SendDue{Execution: e.id})
+			c.After(sendOf(e.id), time.Until(e.endedAt.Add(e.patience)), msg.SendDue{Execution: e.id})
 		}
 	}
 }
 
 func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo sending) {
 	release, spool, log := r.release, r.spool, c.Log()
+	lastWord := r.jobs[job.Execution].lastWord(job, time.Now())
 	c.About(string(job.Execution))
 	c.Go(todo.what+" "+string(job.Execution), func(ctx context.Context) msg.ToReporter {
 		sent := msg.Sent{Execution: job.Execution, What: todo.what}
@@ -144,7 +146,7 @@ func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo
 				sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
 			}
 		case sendFinish:
-			if sent.Done, sent.Err = finish(ctx, release, spool, job); errors.Is(sent.Err, errNotOurs) {
+			if sent.Done, sent.Err = finish(ctx, release, spool, job, lastWord); errors.Is(sent.Err, errNotOurs) {
 				sent.What, sent.Done, sent.Err = sendRemoval, true, spool.Remove(job.Execution)
 			}
 		case sendRemoval:
@@ -196,12 +198,18 @@ func resumeAt(err error, job msg.JobRecord) (int64, bool) {
 // errNotOurs: nobody wants to hear how a job ended that never was the runner's.
 var errNotOurs = errors.New("the job is not ours")
 
-func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord) (done bool, err error) {
+// finish sends the ending; what might still have changed it counts no more from here on.
+func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord, lastWord string) (done bool, err error) {
 	if job.Executor == "" && job.Crashes > 0 { // it may have been given up before anybody knew whose it is
 		if err := release.Confirm(ctx, job.ID, job.Execution); isFinal(err) {
 			return false, errNotOurs
 		} else if err != nil {
 			return false, fromServer(err)
+		}
+	}
+	if job.Stopping() {
+		if job.Ending, err = spool.Stopped(job.Execution, lastWord); err != nil {
+			return false, err
 		}
 	}
 	result, err := spool.Result(job.Execution)

@@ -163,7 +163,7 @@ func (r *runner) startChildren(c *shell.Ctx[msg.ToRunner]) {
 func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 	switch name {
 	case "reporter":
-		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self()})
+		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self(), patience: r.Limits.Abort + r.Limits.Term + afterStop})
 	case "dispatcher":
 		r.recovery = msg.Recovery{}
 		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.left != nil})

@@ -83,6 +83,11 @@ type (
 		Ending    Ending
 		Err       error
 	}
+	// StopNoted: how the stop of its job went is in the spool; or Err.
+	StopNoted struct {
+		Execution ExecutionID
+		Err       error
+	}
 	// Exited: its container has ended; or Err.
 	Exited struct {
 		Exit Exit
@@ -140,6 +145,7 @@ func (Measured) toExecutor()    {}
 func (MeasureDue) toExecutor()  {}
 func (NotNoted) toExecutor()    {}
 func (JobEnded) toExecutor()    {}
+func (StopNoted) toExecutor()   {}
 func (Exited) toExecutor()      {}
 func (Examined) toExecutor()    {}
 func (Signalled) toExecutor()   {}

@@ -35,8 +35,17 @@ type JobRecord struct {
 	Crashes     int  // actors that panicked on it
 	HasResult   bool // then Ending.Outcome is Completed, or Aborted with the result attached
 	Ending      Ending
+	EndedAt     time.Time // zero: its result has ended it
+	Stopped     bool      // how the stop of an aborted or timed-out job went is known, or will not be: its ending changes no more
 
 	Log LogState
+}
+
+// Stopping reports whether the job was aborted or timed out while an executor had it, and how that went is not known yet: a
+// result may still be attached.
+func (r JobRecord) Stopping() bool {
+	asked := r.Ending.Outcome == Aborted || r.Ending.Outcome == TimedOut
+	return r.Stage == Ended && asked && r.Executor != "" && !r.Stopped
 }
 
 // LogState describes the log of a job in the spool. Offsets are bytes of masked text.

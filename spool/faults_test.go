@@ -44,6 +44,10 @@ var (
 		_, err := s.End(execution, msg.Ending{Outcome: msg.Failed, Message: "no image"})
 		return err
 	}
+	aborted = func(s *spool.Spool) error {
+		_, err := s.End(execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
+		return err
+	}
 	completed = func(s *spool.Spool) error {
 		_, err := s.StoreResult(execution, msg.Result{Body: []byte(strings.Repeat("r", 300)), ExitCode: 7})
 		return err
@@ -88,6 +92,7 @@ var verbs = map[string]verb{
 	"a second crash is counted":       {does: "Crash", before: after(crashed), do: crashed},
 	"a job fails":                     {does: "End", before: after(), do: failed},
 	"a job fails that was never ours": {does: "End", before: steps(bystander, added), do: failed},
+	"a job is stopped":                {does: "Stopped", before: after(aborted), do: func(s *spool.Spool) error { _, err := s.Stopped(execution, "It took SIGKILL"); return err }},
 	"a log ends":                      {does: "EndLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.EndLog(execution) }},
 	"a finish is accepted":            {does: "Finish", before: after(failed), do: func(s *spool.Spool) error { return s.Finish(execution) }, soft: true},
 	"a job is handed out":             {does: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},

@@ -178,6 +178,8 @@ func (st step) words() string {
 			return "ended"
 		}
 		return strings.TrimSuffix(fmt.Sprintf("ended as %s: %s", st.Ending.Outcome, st.Ending.Message), ": ")
+	case stopped:
+		return cmp.Or(st.Reason, "how its stop went is not known")
 	case finished:
 		return "the server accepted its ending"
 	case logEnded:

@@ -20,7 +20,7 @@ func (h *resultHead) body() body { return h.Body }
 
 // StoreResult keeps the first result of a job, and ends the job if nothing did before. The file alone decides: once it is whole
 // and synced it is the result, and until then it is none, so no step has to be journaled. False without an error: the job has
-// a result, or was given up as failed before this one came.
+// a result, or was given up as failed before this one came, or its ending was told.
 func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 	j, err := s.hold(id)
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 	}
 	defer j.io.Unlock()
 	rec := s.record(j)
-	if !takesResult(rec) || rec.Stage == msg.Finished {
+	if !takesResult(rec) || rec.Stopped || rec.Stage == msg.Finished {
 		return false, nil
 	}
 	head, err := encode(resultHead{ExitCode: r.ExitCode, Via: r.Via, Body: bodyOf(r.Body)})

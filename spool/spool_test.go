@@ -98,6 +98,8 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	same(t, ending.Outcome, msg.Aborted)
 	same(t, stored(t, s, "result"), true)
 	same(t, stored(t, s, "another"), false)
+	_, err = s.Stopped(execution, "It took SIGKILL")
+	ok(t, err)
 	ok(t, s.EndLog(execution))
 	ok(t, s.Finish(execution))
 	ok(t, s.Save(spool.Server, []byte(`{"capacity":3}`)))
@@ -105,8 +107,8 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	want := msg.JobRecord{
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
 		Executor: ex1, HandedOutAt: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
-		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 137},
-		Log:    msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
+		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 137, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
+		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
 	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}
 	for range 2 {
@@ -162,6 +164,57 @@ func TestTheFirstEndingStands(t *testing.T) {
 				same(t, rec.Ending, c.want)
 				same(t, rec.HasResult, c.result)
 				same(t, rec.Stage, msg.Ended)
+				ok(t, s.Close())
+				s = open(t, files)
+			}
+		})
+	}
+}
+
+func TestHowAStopWentIsAddedOnceAndThenNothingChangesAnyMore(t *testing.T) {
+	const asked, killed = "aborted: enough.", "aborted: enough. It took SIGKILL, after 15.2s"
+	end := func(o msg.Outcome) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) {
+			_, err := s.End(execution, msg.Ending{Outcome: o, Message: asked})
+			ok(t, err)
+		}
+	}
+	result := func(taken bool) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), taken) }
+	}
+	told := func(how, want string) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) {
+			ending, err := s.Stopped(execution, how)
+			ok(t, err)
+			same(t, ending.Message, want)
+		}
+	}
+	type deeds []func(*testing.T, *spool.Spool)
+	how := "It took SIGKILL, after 15.2s"
+	for name, c := range map[string]struct {
+		do     deeds
+		want   string
+		result bool
+	}{
+		"it is added":                          {deeds{end(msg.Aborted), told(how, killed)}, killed, false},
+		"to a job that timed out too":          {deeds{end(msg.TimedOut), told(how, killed)}, killed, false},
+		"what comes second changes nothing":    {deeds{end(msg.Aborted), told(how, killed), told("else", killed)}, killed, false},
+		"nothing is added to another ending":   {deeds{end(msg.Failed), told(how, asked)}, asked, false},
+		"nor to a job that runs":               {deeds{told(how, "")}, "", false},
+		"a result that came before counts":     {deeds{end(msg.Aborted), result(true), told(how, killed)}, killed, true},
+		"one that comes later does not":        {deeds{end(msg.Aborted), told(how, killed), result(false)}, killed, false},
+		"nor when it is not known how it went": {deeds{end(msg.Aborted), told("", asked), result(false), told(how, asked)}, asked, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := memfs.New()
+			s := withJob(t, open(t, files))
+			for _, do := range c.do {
+				do(t, s)
+			}
+			for range 2 {
+				rec, _ := s.Job(execution)
+				same(t, rec.Ending.Message, c.want)
+				same(t, rec.HasResult, c.result)
 				ok(t, s.Close())
 				s = open(t, files)
 			}

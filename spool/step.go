@@ -2,6 +2,7 @@ package spool
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	msg "runnerd/messages"
@@ -18,6 +19,7 @@ const (
 	takenBack kind = "taken-back"
 	crashed   kind = "crash"
 	ended     kind = "ended"
+	stopped   kind = "stopped"
 	finished  kind = "finished"
 	logEnded  kind = "log-ended"
 )
@@ -28,7 +30,7 @@ const (
 type step struct {
 	Step     kind           `json:"step"`
 	At       time.Time      `json:"at"`
-	Reason   string         `json:"reason,omitempty"`   // abort
+	Reason   string         `json:"reason,omitempty"`   // abort, stopped
 	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
 	Arming   uint64         `json:"arming,omitempty"`   // handed-out
 	Nth      int            `json:"nth,omitempty"`      // handed-out: of the executor's jobs
@@ -63,7 +65,12 @@ func apply(rec *msg.JobRecord, st step) error {
 		if st.Ending == nil {
 			return fmt.Errorf("%w: an ended step without an ending", ErrCorrupt)
 		}
-		rec.Stage, rec.Ending = max(rec.Stage, msg.Ended), *st.Ending
+		rec.Stage, rec.Ending, rec.EndedAt = max(rec.Stage, msg.Ended), *st.Ending, st.At
+	case stopped:
+		rec.Stopped = true
+		if st.Reason != "" {
+			rec.Ending.Message = strings.TrimPrefix(strings.TrimSuffix(rec.Ending.Message, ".")+". "+st.Reason, ". ")
+		}
 	case finished:
 		rec.Stage = msg.Finished
 	case logEnded:

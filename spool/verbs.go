@@ -59,6 +59,18 @@ func (s *Spool) End(id msg.ExecutionID, ending msg.Ending) (msg.Ending, error) {
 	return rec.Ending, err
 }
 
+// Stopped says how a job that was aborted or timed out in its executor came to its end: the message has it from then on, and the
+// ending changes no more, so that it can be told. It may be repeated: what was said first stands, and is returned.
+func (s *Spool) Stopped(id msg.ExecutionID, how string) (msg.Ending, error) {
+	rec, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
+		if !rec.Stopping() {
+			return nil, nil
+		}
+		return &step{Step: stopped, Reason: how}, nil
+	})
+	return rec.Ending, err
+}
+
 // EndLog says that nothing will be added to the log.
 func (s *Spool) EndLog(id msg.ExecutionID) error {
 	_, err := s.note(id, func(rec msg.JobRecord) (*step, error) {

@@ -62,7 +62,7 @@ func (d *door) resume(rec msg.ExecutorRecord) {
 	}
 	job, ok := d.g.Store.Job(rec.Job)
 	switch {
-	case ok && job.Stage == msg.HandedOut && job.Executor == d.id && !job.HasResult:
+	case ok && (job.Stage == msg.HandedOut || job.Stopping()) && job.Executor == d.id && !job.HasResult:
 		d.phase, d.owed = running, false
 		if job.Unstarted { // its plugin waits for an event, and what it then gets is journaled
 			d.phase, d.owed = unstarted, true

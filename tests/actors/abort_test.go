@@ -15,13 +15,17 @@ func TestRule16AnAbortedJobEndsWithinTheGraceTimesAndItsExecutorWithIt(t *testin
 	for name, c := range map[string]struct {
 		plugin fakes.Plugin
 		within time.Duration // from the order
+		says   string
 		result string
 	}{
-		"the plugin obeys at once":       {fakes.Plugin{}, time.Second, `{"exitCode":134}`},
-		"it takes its time":              {fakes.Plugin{AbortsIn: 8 * time.Second}, 9 * time.Second, `{"exitCode":134}`},
-		"it obeys SIGTERM only":          {fakes.Plugin{IgnoresAbort: true}, 11 * time.Second, ""},
-		"it obeys nothing":               {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, ""},
-		"it comes too late with SIGKILL": {fakes.Plugin{AbortsIn: time.Hour}, 16 * time.Second, ""},
+		"the plugin obeys at once": {fakes.Plugin{}, time.Second, "The plugin answered SIGABRT with its result after 0.0s", `{"exitCode":134}`},
+		"it takes its time": {fakes.Plugin{AbortsIn: 8300 * time.Millisecond}, 9 * time.Second,
+			"The plugin answered SIGABRT with its result after 8.3s", `{"exitCode":134}`},
+		"it obeys SIGTERM only": {fakes.Plugin{IgnoresAbort: true}, 11 * time.Second, "It ended on SIGTERM after 10.0s", ""},
+		"it is made with Python": {fakes.Plugin{SDK: msg.PythonSDK, AbortsIn: 1200 * time.Millisecond}, 12 * time.Second,
+			"The plugin answered SIGTERM with its result after 11.2s", `{"exitCode":1}`},
+		"it obeys nothing":               {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, "It took SIGKILL, after 15.0s", ""},
+		"it comes too late with SIGKILL": {fakes.Plugin{AbortsIn: time.Hour}, 16 * time.Second, "It took SIGKILL, after 15.0s", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
@@ -33,7 +37,7 @@ func TestRule16AnAbortedJobEndsWithinTheGraceTimesAndItsExecutorWithIt(t *testin
 				before := len(w.server.Calls(fakes.Heartbeat))
 				w.until("the server has said so", time.Minute, func() bool { return len(w.server.Calls(fakes.Heartbeat)) > before })
 				ordered := time.Now()
-				f := w.fails(id, msg.Aborted, "enough of it")
+				f := w.fails(id, msg.Aborted, "aborted: enough of it. "+c.says)
 				w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
 				if at, _ := w.event(fake.Died, x); at.Sub(ordered) > c.within {
 					t.Errorf("it ended after %v", at.Sub(ordered))
@@ -54,12 +58,12 @@ func TestAJobIsAbortedWhereverItIs(t *testing.T) {
 		plugin  fakes.Plugin
 		says    string
 	}{
-		"its image is being pulled": {says: "stop",
-			prepare: func(w *world) { w.engine.Script(fake.Pull, fake.Call{}, fake.Call{Takes: 4 * time.Minute}) }},
-		"its executor is being started": {says: "stop",
-			prepare: func(w *world) { w.engine.Script(fake.Start, fake.Call{}, fake.Call{Takes: 50 * time.Second}) }},
-		"its plugin has not asked yet": {says: "stop", plugin: fakes.Plugin{StartsIn: 25 * time.Second}},
-		"it is being handed out": {says: "stop",
+		"its image is being pulled": {says: "aborted while its image was pulled: stop",
+			prepare: func(w *world) { w.engine.Script(fake.Pull, fake.Call{Takes: 4 * time.Minute}) }},
+		"its executor is being started": {says: "aborted while its executor was started: stop",
+			prepare: func(w *world) { w.engine.Script(fake.Start, fake.Call{Takes: 50 * time.Second}) }},
+		"its plugin has not asked yet": {says: "aborted before its plugin asked for it: stop", plugin: fakes.Plugin{StartsIn: 25 * time.Second}},
+		"it is being handed out": {says: "aborted: stop. ",
 			prepare: func(w *world) { w.gateway.Script(fakes.HandOut, fakes.Call{Takes: 25 * time.Second}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,16 +72,13 @@ func TestAJobIsAbortedWhereverItIs(t *testing.T) {
 				w.start()
 				w.passes(10 * time.Second)
 				blocker := w.server.Submit(fakes.Task{Image: "plugin"})
-				if c.plugin.StartsIn > 0 || c.prepare == nil {
-					w.completes(blocker)
-				}
 				w.completes(blocker)
 				if c.prepare != nil {
 					c.prepare(w)
 				}
 				id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Hangs: true}})
 				w.until("it is ours", time.Minute, func() bool { return w.server.Confirmed(id) })
-				w.server.Abort(id, c.says)
+				w.server.Abort(id, "stop")
 				w.fails(id, msg.Aborted, c.says)
 				w.until("its executor is gone", 10*time.Minute, func() bool { return len(w.alive()) <= 1 })
 				w.nothingIsLeft()
@@ -97,7 +98,7 @@ func TestAWaitingJobThatIsAbortedNeverStarts(t *testing.T) {
 		w.configure(daemonMode(1))
 		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
 		w.server.Abort(second, "not needed")
-		w.fails(second, msg.Aborted, "aborted before it was started: not needed")
+		w.fails(second, msg.Aborted, "aborted while it waited for an executor: not needed")
 		if w.ranIn(second) != "" {
 			t.Error("it ran")
 		}
@@ -128,7 +129,7 @@ func TestAWaitingJobIsAbortedThoughTheDiskFailsForAWhile(t *testing.T) {
 		w.until("it waits no more", time.Minute, func() bool { return len(w.pool().Waiting) == 0 })
 		w.passes(10 * time.Second)
 		full.Store(false)
-		w.fails(second, msg.Aborted, "aborted before it was started: not needed")
+		w.fails(second, msg.Aborted, "aborted while it waited for an executor: not needed")
 		w.nothingIsLeft()
 	})
 }

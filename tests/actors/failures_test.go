@@ -163,7 +163,8 @@ func TestAResultInTheFileOnlyCountsToo(t *testing.T) {
 func TestAJobsOwnTimeLimitCountsWhenItIsShorter(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
-		f := w.fails(w.server.Submit(fakes.Task{Image: "plugin", Timeout: time.Minute, Errand: fakes.Errand{Hangs: true}}), msg.TimedOut, "no result after 1m0s")
+		f := w.fails(w.server.Submit(fakes.Task{Image: "plugin", Timeout: time.Minute, Errand: fakes.Errand{Hangs: true}}), msg.TimedOut,
+			"no result after 1m0s and was stopped. The plugin answered SIGABRT with its result after 0.0s")
 		if took := f.At.Sub(startOf(w)); took > 2*time.Minute {
 			t.Errorf("it took %v", took)
 		}

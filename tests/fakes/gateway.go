@@ -99,7 +99,7 @@ func (g *Gateway) restore(rec msg.ExecutorRecord) error {
 	if job.HasResult {
 		d.result = &msg.ResultStored{Execution: rec.Job, Result: msg.Result{ExitCode: job.Ending.ExitCode}}
 	}
-	if job.Stage != msg.HandedOut {
+	if job.HasResult || job.Stage != msg.HandedOut && !job.Stopping() {
 		return nil
 	}
 	in, err := g.given(rec.Job)

@@ -183,8 +183,8 @@ func (s *Server) Finish(ctx context.Context, of msg.Job, ending msg.Ending, resu
 		if (ending.Outcome == msg.Completed) != (len(result) > 0) && ending.Outcome == msg.Completed {
 			s.add("I1: %s is completed without a result", of.ID)
 		}
-		if j.finish != nil && (j.finish.Outcome != now.Outcome || j.finish.Result != now.Result) {
-			s.add("I1: %s is finished twice: %s and %s", of.ID, j.finish.Outcome, now.Outcome)
+		if j.finish != nil && (j.finish.Ending != now.Ending || j.finish.Result != now.Result) {
+			s.add("I1: %s is finished twice: %+v and %+v", of.ID, *j.finish, now)
 		}
 		if j.finish == nil {
 			j.finish = &now

@@ -64,6 +64,10 @@ func (d deeds) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, er
 	err = d.verb("end", id, func() (err error) { stands, err = d.Spool.End(id, ending); return err })
 	return stands, err
 }
+func (d deeds) Stopped(id msg.ExecutionID, how string) (stands msg.Ending, err error) {
+	err = d.verb("stopped", id, func() (err error) { stands, err = d.Spool.Stopped(id, how); return err })
+	return stands, err
+}
 func (d deeds) Input(id msg.ExecutionID) (input string, err error) {
 	err = d.verb("input", id, func() (err error) { input, err = d.Spool.Input(id); return err })
 	return input, err

@@ -133,7 +133,7 @@ type Ending struct {
 	// ExitCode Of the result; without one, of the process if it ended by itself, else 0.
 	ExitCode int `json:"exitCode"`
 
-	// Message Why there is no result; for people.
+	// Message For people. Why there is no result; of a job that was stopped, also what ended it, and after how long.
 	Message string `json:"message,omitempty,omitzero"`
 
 	// Outcome * `completed`: the plugin delivered a result, whatever its exit code.
