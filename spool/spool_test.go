@@ -107,7 +107,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	want := msg.JobRecord{
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
 		Executor: ex1, HandedOutAt: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
-		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 137, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
+		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
 	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}
@@ -136,6 +136,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 func TestTheFirstEndingStands(t *testing.T) {
 	failed := msg.Ending{Outcome: msg.Failed, Message: "no executor"}
 	stopped := msg.Ending{Outcome: msg.TimedOut}
+	answered := msg.Ending{Outcome: msg.TimedOut, ExitCode: 7}
 	completed := msg.Ending{Outcome: msg.Completed, ExitCode: 7}
 	end := func(e msg.Ending) func(*testing.T, *spool.Spool) {
 		return func(t *testing.T, s *spool.Spool) { _, err := s.End(execution, e); ok(t, err) }
@@ -150,7 +151,7 @@ func TestTheFirstEndingStands(t *testing.T) {
 	}{
 		"a result completes, whatever is said later":   {result(true), end(failed), completed, true},
 		"a failed job takes no result":                 {end(failed), result(false), failed, false},
-		"to a stopped job the result is attached":      {end(stopped), result(true), stopped, true},
+		"to a stopped job the result is attached":      {end(stopped), result(true), answered, true},
 		"a second ending changes nothing":              {end(stopped), end(failed), stopped, false},
 		"a second result is not taken, and no failure": {result(true), result(false), completed, true},
 	} {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -91,7 +92,6 @@ func takesResult(rec msg.JobRecord) bool {
 func attach(rec *msg.JobRecord, exitCode int) {
 	rec.HasResult = true
 	rec.Stage = max(rec.Stage, msg.Ended)
-	if rec.Ending.Outcome == "" {
-		rec.Ending = msg.Ending{Outcome: msg.Completed, ExitCode: exitCode}
-	}
+	rec.Ending.Outcome = cmp.Or(rec.Ending.Outcome, msg.Completed)
+	rec.Ending.ExitCode = exitCode
 }

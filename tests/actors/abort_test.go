@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,8 +43,8 @@ func TestRule16AnAbortedJobEndsWithinTheGraceTimesAndItsExecutorWithIt(t *testin
 				if at, _ := w.event(fake.Died, x); at.Sub(ordered) > c.within {
 					t.Errorf("it ended after %v", at.Sub(ordered))
 				}
-				if f.Result != c.result {
-					t.Errorf("its result is %q, want %q", f.Result, c.result)
+				if want := fmt.Sprintf(`{"exitCode":%d}`, f.ExitCode); f.Result != c.result || c.result != "" && c.result != want {
+					t.Errorf("its result is %q, want %q, and its exit code %d", f.Result, c.result, f.ExitCode)
 				}
 				w.nothingIsLeft()
 				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
