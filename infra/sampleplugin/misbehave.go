@@ -31,6 +31,7 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 	ways := map[string]func() error{
 		"exit-without-result":   func() error { os.Exit(3); return nil },
 		"hang":                  hang,
+		"hang-ignoring-abort":   hangIgnoringAbort,
 		"hang-ignoring-signals": hangIgnoringSignals,
 		"exit-after-result":     m.afterCallback(func() { os.Exit(255) }),
 		"hang-after-result":     m.afterCallback(func() { _ = hang() }),
@@ -61,7 +62,13 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 
 func hang() error { select {} }
 
-// hangIgnoringSignals leaves nothing but SIGKILL. Ignore takes the SDK's handler of SIGABRT away too.
+// hangIgnoringAbort leaves SIGTERM, on which the program ends without a result. Ignore takes the SDK's handler away.
+func hangIgnoringAbort() error {
+	signal.Ignore(syscall.SIGABRT)
+	return hang()
+}
+
+// hangIgnoringSignals leaves nothing but SIGKILL.
 func hangIgnoringSignals() error {
 	signal.Ignore(syscall.SIGABRT, syscall.SIGTERM, syscall.SIGINT)
 	return hang()

@@ -13,11 +13,12 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// slow takes its time, a log line per step. It can be aborted. Where it is asked to, it tells somebody first that it is there:
+// slow takes its time, a log line per step. It can be aborted, which may take its time too. Where it is asked to, it tells somebody first that it is there:
 // so others can count how often it has been.
 type slow struct {
 	Steps       int    `json:"steps"`
 	DelayMillis int    `json:"delayMillis"` // per step
+	AbortMillis int    `json:"abortMillis"`
 	Name        string `json:"name"`
 	Tell        string `json:"tell"` // host and port; empty: nobody
 
@@ -70,6 +71,8 @@ type abortSlow struct{ of *slow }
 func (a *abortSlow) FetchResult(context.Context) (*task.Result, error) {
 	close(a.of.stop)
 	done := int(a.of.done.Load())
+	klog.Info("cleaning up")
+	time.Sleep(time.Duration(a.of.AbortMillis) * time.Millisecond)
 	klog.Infof("aborted after %d steps", done)
 	return task.NewResult().Int("stepsDone", done), nil
 }

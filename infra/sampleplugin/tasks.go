@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/digital-ai/release-integration-sdk-go/task"
 	"k8s.io/klog/v2"
@@ -87,10 +88,12 @@ func (s *secret) FetchResult(context.Context) (*task.Result, error) {
 
 // lookup is a script: a person waits for the choices it offers.
 type lookup struct {
-	Prefix string `json:"prefix"`
+	Prefix      string `json:"prefix"`
+	DelayMillis int    `json:"delayMillis"`
 }
 
 func (l *lookup) FetchResult(context.Context) (*task.Result, error) {
+	time.Sleep(time.Duration(l.DelayMillis) * time.Millisecond)
 	var choices []task.LookupResultElement
 	for _, name := range []string{"Ada", "Alan", "Barbara", "Edsger", "Grace"} {
 		if strings.HasPrefix(name, l.Prefix) {
