@@ -392,14 +392,19 @@ func (b *logbook) drop(job msg.ExecutionID) {
 	}
 }
 
-// closeAll ends all logs, and returns whose.
+// closeAll ends all logs, and returns whose. A job that was not handed out may still go elsewhere: its ending comes first.
 func (b *logbook) closeAll() ([]msg.ExecutionID, error) {
 	b.mu.Lock()
-	open := slices.Clone(b.chapters)
-	b.mu.Unlock()
+	defer b.mu.Unlock()
 	var closed []msg.ExecutionID
-	for _, ch := range open {
-		if err := b.close(ch.job); err != nil {
+	for _, ch := range slices.Clone(b.chapters) {
+		if rec, ok := b.spool.Job(ch.job); ok && rec.Stage < msg.HandedOut {
+			if err := b.flush(ch.job); err != nil {
+				return closed, err
+			}
+			continue
+		}
+		if err := b.end(ch.job); err != nil {
 			return closed, err
 		}
 		closed = append(closed, ch.job)

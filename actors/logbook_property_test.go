@@ -96,6 +96,9 @@ func TestALogHasEveryByteOnceMaskedWhateverFailsOnTheWay(t *testing.T) {
 		}
 		a.failIn = 0
 		a.read(len(a.entries))
+		if _, err := a.spool.End("two", msg.Ending{Outcome: msg.Failed}); err != nil {
+			t.Fatal(err)
+		}
 		a.failIn = rapid.IntRange(0, 6).Draw(t, "closing fails in")
 		for range 3 {
 			if _, err := a.book.closeAll(); err == nil {

@@ -121,3 +121,27 @@ func TestAJobThatIsGivenUpBeforeItIsConfirmedIsConfirmedBeforeItsFinish(t *testi
 		}
 	})
 }
+
+func TestAJobWhoseExecutorDidNotStartHasItsEndingBeforeItsLogEnds(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("odd", fakes.Plugin{DiesAtStart: 3})
+		var steps atomic.Int32
+		w.disk.Before = func(op memfs.Op) error {
+			if op.Verb != "write" || !strings.HasSuffix(op.Name, "journal") {
+				return nil
+			}
+			if rec, _ := w.spool.Job("job1-1"); rec.Stage >= msg.Confirmed && steps.Add(1) > 1 {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "odd"})
+		w.until("its end has begun", time.Minute, func() bool { return steps.Load() > 1 })
+		w.stop()
+		w.image("odd", fakes.Plugin{})
+		w.start()
+		w.fails(id, msg.Failed, "exited with code 3")
+		w.nothingIsLeft()
+	})
+}
