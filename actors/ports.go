@@ -17,7 +17,7 @@ import (
 type Spool interface {
 	// Room is an error while there is too little space for another job.
 	Room() error
-	// Add stores an offer. It may be repeated.
+	// Add stores an offer. It may be repeated; messages.ErrOver: the job has been here, and was removed.
 	Add(msg.Offer) error
 	// Jobs lists all jobs, oldest first.
 	Jobs() []msg.JobRecord

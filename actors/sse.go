@@ -91,7 +91,7 @@ func (s *sse) handOn(c *shell.Ctx[msg.ToSSE], e msg.Event) {
 	release, spool, offer := s.release, s.spool, script.Offer
 	c.About(string(offer.Execution))
 	c.Go("keep "+string(offer.Execution), func(ctx context.Context) msg.ToSSE {
-		if err := store(ctx, release, spool, offer); err != nil {
+		if err := store(ctx, release, spool, offer); err != nil && !errors.Is(err, msg.ErrOver) {
 			return msg.ScriptNotKept{ID: offer.ID, Err: err}
 		}
 		return msg.ScriptKept{Job: offer.Job}

@@ -1,8 +1,14 @@
 package messages
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // The words for what the spool keeps. The spool is the truth: an actor that starts reads these and goes on.
+
+// ErrOver is what the spool answers to an offer of a job that it has had: that is done with, and must not begin again.
+var ErrOver = errors.New("it is over already")
 
 // Stage is how far a job has come, by its journal.
 type Stage int

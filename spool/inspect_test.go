@@ -203,6 +203,8 @@ func TestOnlyWhatTheServerRefusedIsSentAgain(t *testing.T) {
 			t.Errorf("%q: %v", place, err)
 		}
 	}
+	ok(t, s.Close())
+	s = openDir(t, dir)
 	ok(t, s.Add(offer(execution)))
 	if _, err := s.Resend("rejected/job-1"); err == nil || !strings.Contains(err.Error(), "is in the spool") {
 		t.Errorf("of a job that is there: %v", err)

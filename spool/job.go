@@ -83,6 +83,7 @@ type jobHead struct {
 func (h *jobHead) body() body { return h.Input }
 
 // Add stores an offer. It may be repeated: the first one stands. With less space than the low-water mark: ErrLowSpace.
+// One that has left the spool a while ago, and not before it was opened: messages.ErrOver.
 func (s *Spool) Add(o msg.Offer) error {
 	if !utf8.ValidString(string(o.Execution)) {
 		return fmt.Errorf("add job %q: its id is not text", o.Execution)
@@ -90,8 +91,12 @@ func (s *Spool) Add(o msg.Offer) error {
 	j := s.claim(o.Execution)
 	j.io.Lock()
 	defer j.io.Unlock()
-	if j.gone || s.isHere(j) {
+	switch {
+	case j.gone || s.isHere(j):
 		return j.unmade
+	case s.over.has(o.Execution):
+		s.forget(j, o.Execution)
+		return fmt.Errorf("add job %q: %w", o.Execution, msg.ErrOver)
 	}
 	if err := s.add(j, o); err != nil {
 		j.unmade = fmt.Errorf("add job %q: %w", o.Execution, err)
@@ -202,6 +207,7 @@ func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) (gone bool,
 		gone, err = true, nil
 	}
 	if gone {
+		s.over.add(id)
 		s.forget(j, id)
 	}
 	if err != nil {

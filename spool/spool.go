@@ -65,6 +65,8 @@ type Spool struct {
 
 	shelving sync.Mutex // held while something is moved to where a person finds it
 
+	over over
+
 	reserve  sync.Mutex // guards reserved
 	reserved bool       // there is a reserve
 

@@ -340,6 +340,15 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 	}
 }
 
+func TestAJobThatIsDoneWithDoesNotComeBack(t *testing.T) {
+	s := withJob(t, open(t, memfs.New()))
+	ok(t, s.Remove(execution))
+	if err := s.Add(offer(execution)); !errors.Is(err, msg.ErrOver) {
+		t.Errorf("it is added again: %v", err)
+	}
+	same(t, len(s.Jobs()), 0)
+}
+
 func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
@@ -347,6 +356,8 @@ func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
 	for range 2 {
 		ok(t, s.Add(offer(execution)))
 		ok(t, s.Reject(execution, "409: no"))
+		ok(t, s.Close())
+		s = openDir(t, dir)
 	}
 	same(t, len(s.Jobs()), 0)
 	for _, name := range []string{"job-1", "job-1.2"} {

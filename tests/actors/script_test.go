@@ -129,3 +129,18 @@ func TestAScriptWhoseInputComesSlowlyHoldsUpNothingElse(t *testing.T) {
 		}
 	})
 }
+
+func TestAScriptWhoseOfferComesAgainAfterItsFinishRunsOnce(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		w.completes(id)
+		w.nothingIsLeft()
+		w.server.SayAgain(id)
+		later := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		w.completes(later)
+		if n := len(w.site.Runs()); n != 2 || strings.Contains(w.log.text(), "is not taken") {
+			t.Errorf("%d runs of two scripts, or it is asked for again", n)
+		}
+	})
+}

@@ -17,25 +17,49 @@ type channel struct {
 	said   []said
 	last   int
 	silent bool
+	opened int // channels
+	dead   int // so many of them, the first ones
 }
 
 type said struct {
 	id     int
 	event  msg.Event
 	script *job // that the event offers
+	heeded bool // a Delete: the runner has left since
 }
 
-// Say puts an event on the channel.
+// Say puts an event on the channel. The next registration takes it into account.
 func (s *Server) Say(e msg.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch e.(type) {
+	case msg.Enable:
+		s.config.Enabled = true
+	case msg.Disable:
+		s.config.Enabled = false
+	default:
+	}
 	s.say(e, nil)
+}
+
+// SayAgain repeats the offer of a script, whatever has become of it.
+func (s *Server) SayAgain(id msg.JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.say(msg.ExecuteScript{Offer: s.jobs[id].offer()}, nil)
+}
+
+// Deafen lets nothing more come over the channels that stand.
+func (s *Server) Deafen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.channel.dead = s.channel.opened
 }
 
 // say is Say. mu is held.
 func (s *Server) say(e msg.Event, script *job) {
 	s.channel.last++
-	s.channel.said = append(s.channel.said, said{s.channel.last, e, script})
+	s.channel.said = append(s.channel.said, said{id: s.channel.last, event: e, script: script})
 	s.change()
 }
 
@@ -59,11 +83,15 @@ func (s *Server) Reconfigure(c msg.Config) {
 func (s *Server) push(j *job) {
 	j.offers++
 	j.execution = msg.ExecutionID(fmt.Sprintf("%s-%d", j.id, j.offers))
+	j.offered = time.Now()
 	s.say(msg.ExecuteScript{Offer: j.offer()}, j)
 }
 
 // settled: the event need not be said again. mu is held.
 func (e said) settled() bool {
+	if _, is := e.event.(msg.Delete); is {
+		return e.heeded
+	}
 	return e.script == nil || e.script.confirmed || e.script.abort != "" || e.script.gone
 }
 
@@ -83,8 +111,9 @@ func (s *Server) Events(ctx context.Context, after string, emit func(string, msg
 	if err != nil {
 		return refuse(Events, 404)
 	}
+	nth := 0
 	for {
-		next, err := s.listen(ctx, seen)
+		next, err := s.listen(ctx, seen, &nth)
 		if err != nil {
 			return err
 		}
@@ -97,7 +126,7 @@ func (s *Server) Events(ctx context.Context, after string, emit func(string, msg
 	}
 }
 
-func (s *Server) listen(ctx context.Context, seen int) (next said, err error) {
+func (s *Server) listen(ctx context.Context, seen int, nth *int) (next said, err error) {
 	var ping time.Time
 	err = s.Until(ctx, Events, func() (bool, <-chan struct{}, time.Time, error) {
 		s.mu.Lock()
@@ -105,11 +134,19 @@ func (s *Server) listen(ctx context.Context, seen int) (next said, err error) {
 		if ping.IsZero() {
 			ping = time.Now().Add(pingEvery)
 		}
-		if s.channel.silent {
+		if s.left {
+			return true, nil, time.Time{}, refuse(Events, 401)
+		}
+		if *nth == 0 {
+			s.channel.opened++
+			*nth = s.channel.opened
+		}
+		if s.channel.silent || *nth <= s.channel.dead {
 			return false, s.changed, time.Time{}, nil
 		}
 		for _, e := range s.channel.said {
-			if e.id > seen && (e.script == nil || !e.settled()) {
+			_, lasts := e.event.(msg.Delete)
+			if e.id > seen && (e.script == nil && !lasts || !e.settled()) {
 				next = e
 				return true, nil, time.Time{}, nil
 			}
@@ -120,7 +157,44 @@ func (s *Server) listen(ctx context.Context, seen int) (next said, err error) {
 	return next, err
 }
 
-// Unregister ends the server's interest in the runner.
+// Unregister ends the session of a runner that leaves for good. What it had confirmed has failed, what it was offered is free.
 func (s *Server) Unregister(ctx context.Context) error {
-	return s.Do(ctx, Unregister, func() error { return nil })
+	return s.Do(ctx, Unregister, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.left {
+			return refuse(Unregister, 401)
+		}
+		s.leave()
+		return nil
+	})
+}
+
+// Abandon is what somebody does on the server about a runner that left without a word.
+func (s *Server) Abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave()
+}
+
+// leave is the end of a runner. mu is held.
+func (s *Server) leave() {
+	s.left = true
+	for _, j := range s.order {
+		if j.leaseEnds = (time.Time{}); j.confirmed && j.finish == nil {
+			j.abandoned = true
+			j.finish = &Finished{Ending: msg.Ending{Outcome: msg.Failed, Message: "the runner has left"}, At: time.Now()}
+		}
+	}
+	for i := range s.channel.said {
+		s.channel.said[i].heeded = true
+	}
+	s.change()
+}
+
+// HasLeft reports whether the runner has unregistered, and not come again.
+func (s *Server) HasLeft() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left
 }

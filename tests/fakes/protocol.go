@@ -20,6 +20,9 @@ func (s *Server) Reserve(ctx context.Context, most int, wait time.Duration) (off
 	err = s.Until(ctx, Reserve, func() (done bool, changed <-chan struct{}, again time.Time, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.left {
+			return true, nil, again, refuse(Reserve, 401)
+		}
 		if poll == 0 {
 			poll, over = s.reserves(ctx), time.Now().Add(wait)
 		}
@@ -62,7 +65,7 @@ func (s *Server) offer(most int) (offers []msg.Offer, next time.Time) {
 		case len(offers) < most:
 			j.offers++
 			j.execution = msg.ExecutionID(fmt.Sprintf("%s-%d", j.id, j.offers))
-			j.leaseEnds = time.Now().Add(lease)
+			j.offered, j.leaseEnds = time.Now(), time.Now().Add(lease)
 			offers = append(offers, j.offer())
 		}
 	}
@@ -88,7 +91,9 @@ func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.Execut
 		defer s.mu.Unlock()
 		j := s.jobs[id]
 		switch {
-		case j == nil || j.gone:
+		case s.left:
+			return refuse(Confirm, 401)
+		case j == nil || j.gone || j.abandoned:
 			return refuse(Confirm, 404)
 		case j.execution != execution:
 			return refuse(Confirm, 409)
@@ -97,7 +102,7 @@ func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.Execut
 		case j.abort != "":
 			return refuse(Confirm, 410)
 		}
-		j.confirmed = true
+		j.confirmed, j.taken = true, time.Now()
 		return nil
 	})
 }
@@ -107,6 +112,9 @@ func (s *Server) Heartbeat(ctx context.Context, phases []msg.Phase) (orders []ms
 	err = s.Do(ctx, Heartbeat, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.left {
+			return refuse(Heartbeat, 401)
+		}
 		orders, s.once = s.once, nil
 		for _, j := range s.order {
 			if j.abort != "" && j.execution != "" && j.finish == nil {
@@ -129,7 +137,10 @@ func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[id]
-		if j == nil || j.gone {
+		switch {
+		case s.left:
+			return refuse(Log, 401)
+		case j == nil || j.gone || j.abandoned:
 			return refuse(Log, 404)
 		}
 		size = int64(len(j.log))
@@ -164,7 +175,9 @@ func (s *Server) Finish(ctx context.Context, of msg.Job, ending msg.Ending, resu
 		defer s.mu.Unlock()
 		j := s.jobs[of.ID]
 		switch {
-		case j == nil || j.gone:
+		case s.left:
+			return refuse(Finish, 401)
+		case j == nil || j.gone || j.abandoned:
 			return refuse(Finish, 404)
 		case !j.confirmed:
 			s.add("I3: finish of %s, which is not confirmed", of.ID)

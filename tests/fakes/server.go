@@ -43,6 +43,7 @@ type Server struct {
 	reserving map[int]context.Context // by number
 	once      []msg.StopOrder
 	channel   channel
+	left      bool // the runner has unregistered
 	changed   chan struct{}
 }
 
@@ -57,11 +58,14 @@ type job struct {
 	execution msg.ExecutionID // of the newest offer
 	leaseEnds time.Time       // zero: not offered
 	confirmed bool
+	offered   time.Time // the newest offer
+	taken     time.Time // when it was confirmed
 	abort     string
 	log       []byte
 	total     int64
 	finish    *Finished
 	gone      bool // the server has forgotten it
+	abandoned bool // its runner has left for good
 }
 
 // Finished is a job's finish in effect.
@@ -186,8 +190,11 @@ type Account struct {
 	ID        msg.JobID
 	Execution msg.ExecutionID // of the newest offer
 	Confirmed bool
-	Aborted   bool // somebody asked for its end
+	Offered   time.Time // the newest offer
+	Taken     time.Time // when it was confirmed
+	Aborted   bool      // somebody asked for its end
 	Forgotten bool
+	Abandoned bool // its runner has left for good
 	Finish    *Finished
 	Log       string
 	LogEnded  bool
@@ -198,9 +205,25 @@ func (s *Server) Accounts() (all []Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
-		all = append(all, Account{j.Task, j.id, j.execution, j.confirmed, j.abort != "", j.gone, j.finish, string(j.log), j.total >= 0})
+		all = append(all, j.account())
 	}
 	return all
+}
+
+// AccountOf returns one, by any of its offers.
+func (s *Server) AccountOf(id msg.ExecutionID) Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, _, _ := strings.Cut(string(id), "-")
+	if j := s.jobs[msg.JobID(name)]; j != nil {
+		return j.account()
+	}
+	return Account{}
+}
+
+func (j *job) account() Account {
+	return Account{Task: j.Task, ID: j.id, Execution: j.execution, Confirmed: j.confirmed, Offered: j.offered, Taken: j.taken,
+		Aborted: j.abort != "", Forgotten: j.gone, Abandoned: j.abandoned, Finish: j.finish, Log: string(j.log), LogEnded: j.total >= 0}
 }
 
 // LogOf returns a job's log, and whether its total is known.
@@ -218,17 +241,6 @@ func (s *Server) ExecutionOf(id msg.JobID) msg.ExecutionID {
 	return s.jobs[id].execution
 }
 
-// ImageOf returns the image that a job wants, by any of its offers.
-func (s *Server) ImageOf(id msg.ExecutionID) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name, _, _ := strings.Cut(string(id), "-")
-	if j := s.jobs[msg.JobID(name)]; j != nil {
-		return j.Image
-	}
-	return ""
-}
-
 // Confirmed reports whether the runner has a job.
 func (s *Server) Confirmed(id msg.JobID) bool {
 	s.mu.Lock()
@@ -241,6 +253,7 @@ func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error)
 	err = s.Do(ctx, Register, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.left = false
 		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEvent(), Config: s.config}
 		return nil
 	})
@@ -252,6 +265,9 @@ func (s *Server) FetchInput(ctx context.Context, url string) (body io.ReadCloser
 	err = s.Do(ctx, Fetch, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.left {
+			return refuse(Fetch, 401)
+		}
 		body = io.NopCloser(strings.NewReader(s.jobs[msg.JobID(url)].input))
 		return nil
 	})

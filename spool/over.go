@@ -1,0 +1,44 @@
+package spool
+
+import (
+	"sync"
+
+	msg "runnerd/messages"
+)
+
+// remembered is how many jobs that are over are still known not to be new.
+const remembered = 10_000
+
+// over are the executions that have left the spool, the newest of them: an offer that comes once more must not begin again. It is
+// not kept over a return: the server then says what is not confirmed, and nothing else.
+type over struct {
+	mu   sync.Mutex // guards what follows
+	ids  map[msg.ExecutionID]bool
+	ring []msg.ExecutionID
+	next int
+}
+
+func (o *over) add(id msg.ExecutionID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.ids[id]:
+		return
+	case o.ids == nil:
+		o.ids = map[msg.ExecutionID]bool{}
+	}
+	if len(o.ring) < remembered {
+		o.ring = append(o.ring, id)
+	} else {
+		delete(o.ids, o.ring[o.next])
+		o.ring[o.next] = id
+		o.next = (o.next + 1) % remembered
+	}
+	o.ids[id] = true
+}
+
+func (o *over) has(id msg.ExecutionID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ids[id]
+}
