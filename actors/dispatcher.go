@@ -74,6 +74,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.orphan(c, m.Executor)
 	case msg.AdoptionEnded:
 		d.adopted = true
+		d.abortAllFor(c, d.abortAll)
 	case msg.Attached:
 		d.attached(d.members[m.Executor])
 	case msg.Configured:
@@ -308,6 +309,11 @@ func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
 func (d *dispatcher) abortAllFor(c *shell.Ctx[msg.ToDispatcher], reason string) {
 	if d.abortAll = reason; reason == "" {
 		return
+	}
+	for _, rec := range d.Spool.Jobs() {
+		if rec.Stage == msg.Confirmed { // the poller's word may come too late
+			d.admit(c, rec.Job)
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.waiting)) {
 		d.abort(c, msg.Abort{Execution: id, Reason: reason})

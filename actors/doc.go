@@ -57,6 +57,7 @@
 //	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
 //	executor    its record, its job's stage, its container's state, its door: unborn → running, stopping or settling
 //	recovery    the driver's list and the spool: plan
+//	runner      that the server has deleted it
 //	sse         nothing: the runner says after which event it goes on
 //	poller      reserved jobs are confirmed again, confirmed ones told again
 //

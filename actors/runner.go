@@ -19,6 +19,8 @@ const (
 type Settings interface {
 	// SaveConfig keeps the server's configuration for the next start.
 	SaveConfig(msg.Config) error
+	// NoteDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
+	NoteDeletion() error
 }
 
 // Program is everything the tree is built from.
@@ -28,6 +30,7 @@ type Program struct {
 	Settings     Settings
 	Config       msg.Config // the last one from the server; its zero value before the first
 	Capabilities []string   // what the runner has registered with; they count while the server configures none
+	IsDeleted    bool       // by the server, before this start, which goes on with it
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 }
 
@@ -56,7 +59,9 @@ type runner struct {
 	unanswered  bool      // the last attempt to register was
 	said        time.Time // when the log was last told that we are not registered
 	recovery    msg.Recovery
-	deleted     bool   // by the server: jobs are aborted, and nobody registers again
+	deleted     bool   // by the server: jobs are aborted, and then nobody registers again
+	noted       bool   // and the next start knows it
+	unnoted     int    // attempts to note it
 	stopped     func() // not nil: draining
 	ended       bool   // the drain, and that was said
 	left        func() // not nil: about to leave
@@ -73,6 +78,9 @@ func (r *runner) Start(c *shell.Ctx[msg.ToRunner]) {
 		r.children = append(r.children, &upkept{upkeep: child})
 	}
 	r.startChildren(c)
+	if r.noted = r.IsDeleted; r.noted {
+		r.delete(c)
+	}
 	r.register(c)
 	c.After("heartbeat", heartbeatEvery, msg.HeartbeatDue{})
 }
@@ -99,6 +107,10 @@ func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.obey(c, m.Event)
 	case msg.ConfigKept:
 		r.configKept(c, m)
+	case msg.DeletionNoted:
+		r.deletionNoted(c, m)
+	case msg.NoteDeletionDue:
+		r.noteDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
 	case msg.HeartbeatDue:

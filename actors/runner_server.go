@@ -14,7 +14,7 @@ import (
 // The runner and the server: registration, heartbeat, intake; and how the runner ends.
 
 func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
-	if r.registering || r.registered || r.deleted {
+	if r.registering || r.registered || r.ended && r.deleted {
 		return
 	}
 	r.registering = true
@@ -68,7 +68,7 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 	}
 	r.registered, r.failures, r.serverSays, r.silence = true, 0, "", ""
 	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
-	c.Log().Info().Str("runner", r.runnerID).Int("capacity", m.Registration.Config.Capacity).Dur("eviction", m.Registration.Config.Eviction).Int64("revision", m.Registration.Config.Revision).Msg("registered")
+	tell(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
 	r.configure(c, m.Registration.Config)
 	r.sse.Tell(msg.OpenChannel{After: r.lastEvent})
 	r.reporter.Tell(msg.SessionRenewed{})
@@ -139,35 +139,13 @@ func (r *runner) enable(c *shell.Ctx[msg.ToRunner], enabled bool) {
 }
 
 func (r *runner) reconfigure(c *shell.Ctx[msg.ToRunner], config msg.Config) {
-	c.Log().Info().Bool("enabled", config.Enabled).Int("capacity", config.Capacity).Dur("eviction", config.Eviction).Int64("revision", config.Revision).Msg("the server configures this runner")
+	tell(c.Log().Info(), config).Msg("the server configures this runner")
 	r.configure(c, config)
 }
 
-// delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept.
-func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
-	if r.deleted {
-		return
-	}
-	r.deleted = true
-	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
-	if r.stopped == nil {
-		r.stopped = func() {}
-	}
-	r.intake()
-	r.drainDispatcher(c)
-}
-
-func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
-	release := r.Release
-	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
-}
-
-func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
-	if m.Err != nil {
-		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
-	}
-	r.Deleted()
-	r.stopped()
+func tell(line *zerolog.Event, config msg.Config) *zerolog.Event {
+	return line.Bool("enabled", config.Enabled).Int("capacity", config.Capacity).Dur("eviction", config.Eviction).
+		Strs("capabilities", config.Capabilities).Int64("revision", config.Revision)
 }
 
 // intake opens the poller while jobs are welcome.
@@ -243,7 +221,7 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 	if r.ended {
 		return
 	}
-	if backlog > 0 && time.Now().Before(r.drainEnds) {
+	if r.registering || (backlog > 0 || r.deleted && !r.registered) && time.Now().Before(r.drainEnds) {
 		c.After("reports", 100*time.Millisecond, msg.DrainDue{})
 		return
 	}

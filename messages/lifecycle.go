@@ -25,6 +25,10 @@ type (
 	ChannelGone struct{ Err error }
 	// ConfigKept: the server's configuration is kept for the next start; or Err.
 	ConfigKept struct{ Err error }
+	// DeletionNoted: the next start knows that the server has deleted this runner; or Err.
+	DeletionNoted struct{ Err error }
+	// NoteDeletionDue: it is tried again.
+	NoteDeletionDue struct{}
 	// Unregistered: the server was told that this runner is no more; or Err.
 	Unregistered struct{ Err error }
 	// HeartbeatDue is the timer.
@@ -66,6 +70,8 @@ func (SessionLost) toRunner()       {}
 func (ServerSaid) toRunner()        {}
 func (ChannelGone) toRunner()       {}
 func (ConfigKept) toRunner()        {}
+func (DeletionNoted) toRunner()     {}
+func (NoteDeletionDue) toRunner()   {}
 func (Unregistered) toRunner()      {}
 func (HeartbeatDue) toRunner()      {}
 func (HeartbeatAnswered) toRunner() {}

@@ -10,12 +10,19 @@ import (
 	"time"
 )
 
-// What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew.
+// What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew. It
+// is there from the first moment of the deletion, and the spool until the last: a start that finds both goes on with it.
 
 func (d *daemon) note() string { return filepath.Join(d.config.Self.StateDir, "deleted") }
 
-// refuseDeleted is the first step of a start.
-func (d *daemon) refuseDeleted(context.Context) error {
+// remains is where the spool goes first, which must never be found half.
+func (d *daemon) remains() string { return filepath.Join(d.config.Self.StateDir, "spool.deleted") }
+
+// meetDeleted is the first step of a start.
+func (d *daemon) meetDeleted(context.Context) error {
+	if err := os.RemoveAll(d.remains()); err != nil {
+		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
+	}
 	text, err := os.ReadFile(d.note())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -23,8 +30,9 @@ func (d *daemon) refuseDeleted(context.Context) error {
 	case err != nil:
 		return fmt.Errorf("see whether the server has deleted this runner: %w", err)
 	}
-	if err := os.RemoveAll(d.spoolDir()); err != nil { // it may have been killed in between
-		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
+	if _, err := os.Stat(d.spoolDir()); !errors.Is(err, fs.ErrNotExist) {
+		d.condemned = true
+		return nil
 	}
 	return exitError{fmt.Errorf("%s; to register a new one remove %s", text, d.note()), exitUsage}
 }
@@ -40,13 +48,33 @@ func (d *daemon) isDeleted() bool {
 
 // forget removes what the runner has kept: keys, jobs, configuration.
 func (d *daemon) forget() error {
-	text := fmt.Sprintf("the server deleted this runner at %s, and all that it had on this machine is removed", time.Now().UTC().Format(time.RFC3339))
-	if err := os.WriteFile(d.note(), []byte(text), 0o600); err != nil {
-		return fmt.Errorf("note that the server has deleted this runner: %w", err)
+	err := os.Rename(d.spoolDir(), d.remains())
+	if err == nil {
+		err = os.RemoveAll(d.remains())
 	}
-	if err := os.RemoveAll(d.spoolDir()); err != nil {
+	if err != nil {
 		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
 	}
-	d.log.Warn().Str("note", d.note()).Msg(text)
-	return nil
+	text, err := os.ReadFile(d.note())
+	d.log.Warn().Str("note", d.note()).Msg(string(text))
+	return err
+}
+
+// NoteDeletion is durable on return.
+func (k configKeeper) NoteDeletion() error {
+	text := fmt.Sprintf("the server deleted this runner at %s, and all that it had on this machine is removed", time.Now().UTC().Format(time.RFC3339))
+	f, err := os.OpenFile(k.note, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(k.note)))
+}
+
+func syncDir(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -29,18 +29,19 @@ import (
 
 // daemon is everything a runner is made of.
 type daemon struct {
-	config   RunConfig
-	log      zerolog.Logger
-	spool    *spool.Spool
-	identity *seal.Identity
-	engine   engine
-	gateway  *gateway.Gateway
-	started  time.Time
-	deleted  chan struct{}           // closed when the server has deleted this runner
-	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
-	health   healthDoor
-	commands commandDoor
-	tree     atomic.Pointer[planted] // nil: not yet
+	config    RunConfig
+	log       zerolog.Logger
+	spool     *spool.Spool
+	identity  *seal.Identity
+	engine    engine
+	gateway   *gateway.Gateway
+	started   time.Time
+	deleted   chan struct{}           // closed when the server has deleted this runner
+	condemned bool                    // it has begun to, before this start
+	sockets   map[string]net.Listener // of the service manager; nil: it keeps none
+	health    healthDoor
+	commands  commandDoor
+	tree      atomic.Pointer[planted] // nil: not yet
 }
 
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
@@ -48,7 +49,7 @@ type daemon struct {
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.refuseDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
@@ -130,9 +131,10 @@ func (d *daemon) plant(context.Context) error {
 			FilesOnly: d.engine.FilesOnly(),
 		},
 		Release:      client,
-		Settings:     configKeeper{d.spool},
-		Config:       configKeeper{d.spool}.load(d.log),
+		Settings:     configKeeper{d.spool, d.note()},
+		Config:       configKeeper{spool: d.spool}.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
+		IsDeleted:    d.condemned,
 		Deleted:      func() { close(d.deleted) },
 	}))
 	if err != nil {
@@ -288,8 +290,11 @@ func (d *daemon) close() error {
 	return errors.Join(errs...)
 }
 
-// configKeeper keeps the server's configuration in the spool.
-type configKeeper struct{ spool *spool.Spool }
+// configKeeper keeps the server's configuration in the spool, and beside it the note of a deletion.
+type configKeeper struct {
+	spool *spool.Spool
+	note  string
+}
 
 func (k configKeeper) SaveConfig(c msg.Config) error {
 	text, err := json.Marshal(c)

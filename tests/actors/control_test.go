@@ -280,3 +280,57 @@ func TestADeletedRunnerTellsTheServerOfItsWaitingJobsFirstThoughTheDiskFailsForA
 		w.until("it is deleted", time.Minute, w.deleted.Load)
 	})
 }
+
+func TestADeletionGoesOnAfterARestartAndEndsAllThatRuns(t *testing.T) {
+	inWorld(t, daemonMode(2), func(w *world) {
+		w.image("stubborn", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		w.start()
+		job, idle := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}}), w.server.Submit(fakes.Task{Image: "plugin"})
+		w.begins(job)
+		w.completes(idle)
+		w.server.Say(msg.Delete{})
+		w.until("the next start will know", time.Second, w.config.isDeleted)
+		w.stop()
+		w.start()
+		w.fails(job, msg.Aborted, "the server has deleted the runner")
+		w.until("it is deleted", time.Minute, w.deleted.Load)
+		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 || len(w.spool.Jobs()) > 0 {
+			t.Errorf("left are %v", w.alive())
+		}
+		if !w.server.HasLeft() {
+			t.Error("the server was not told")
+		}
+	})
+}
+
+func TestADeletionAbortsWhatIsFoundAfterIt(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		w.stop()
+		w.engine.Down(errNoAnswer)
+		w.start()
+		w.passes(time.Second)
+		w.server.Say(msg.Delete{})
+		w.passes(time.Second)
+		w.engine.Down(nil)
+		w.fails(id, msg.Aborted, "the server has deleted the runner")
+		w.until("it is deleted", time.Minute, w.deleted.Load)
+	})
+}
+
+func TestTheServerIsNotToldBeforeTheNextStartKnowsOfTheDeletion(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.passes(time.Second)
+		w.config.fail(true)
+		w.server.Say(msg.Delete{})
+		w.passes(5 * time.Minute)
+		if w.deleted.Load() || w.server.HasLeft() {
+			t.Error("it has left, and a restart would bring it back")
+		}
+		w.config.fail(false)
+		w.until("it is deleted", time.Minute, w.deleted.Load)
+	})
+}

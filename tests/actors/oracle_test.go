@@ -15,7 +15,7 @@ func (w *world) checkInvariants() {
 	}
 	w.checkCapacity()
 	for _, r := range w.site.Runs() {
-		if want := w.server.ImageOf(r.Execution); want != "" && want != r.Image {
+		if want := w.server.AccountOf(r.Execution).Image; want != "" && want != r.Image {
 			w.t.Errorf("breach of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
 		}
 	}

@@ -74,25 +74,6 @@ type capacityFrom struct {
 	n  int
 }
 
-// settings are the server's last configuration, as the disk keeps it.
-type settings struct {
-	mu     sync.Mutex
-	config msg.Config
-}
-
-func (s *settings) SaveConfig(c msg.Config) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.config = c
-	return nil
-}
-
-func (s *settings) load() msg.Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.config
-}
-
 type lockedBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -186,7 +167,8 @@ func (w *world) start() {
 			},
 		},
 		Release: w.release, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
-		Deleted: func() { w.deleted.Store(true) },
+		IsDeleted: w.config.isDeleted(),
+		Deleted:   func() { w.deleted.Store(true) },
 	}))
 	if err != nil {
 		w.t.Fatal(err)

@@ -115,3 +115,4 @@ func (p *player) stop() {
 type forgetful struct{}
 
 func (forgetful) SaveConfig(msg.Config) error { return nil }
+func (forgetful) NoteDeletion() error         { return nil }

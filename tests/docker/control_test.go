@@ -89,3 +89,31 @@ func TestARunnerThatTheServerDeletesLeavesNothingAndDoesNotComeBackByItself(t *t
 	w.Ready()
 	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 }
+
+func TestADeletionThatIsKilledGoesOnWithTheNextStart(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Hour})
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	job := w.Submit(shop.Blue, "sample.Misbehave", map[string]any{"how": "hang-ignoring-signals"})
+	w.Says(job, "misbehaving: ")
+	rig.Must(t, w.Server.Delete(w.Server.Runners()[0].ID))
+	w.Hears("the server deletes this runner")
+	rig.Until(t, "that is noted", func() bool { _, err := os.Stat(filepath.Join(w.State, "deleted")); return err == nil })
+	w.Kill()
+	w.Start()
+	if state := w.Ends(); !state.Success() {
+		t.Errorf("it ended with %v", state)
+	}
+	if view, _ := w.Done(job); view.State != devserver.Aborted {
+		t.Errorf("its job is %s: %s", view.State, view.Message)
+	}
+	if n := len(w.Server.Runners()); n != 0 {
+		t.Errorf("the server still has %d runners", n)
+	}
+	w.CheckEngine()
+	left, err := os.ReadDir(w.State)
+	rig.Must(t, err)
+	if len(left) != 1 || left[0].Name() != "deleted" {
+		t.Errorf("left are %v", left)
+	}
+}

@@ -1,0 +1,62 @@
+package actors
+
+import (
+	"context"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// How the server deletes the runner.
+
+// delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept. Whenever the process ends
+// meanwhile, the next start goes on with it.
+func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
+	if r.deleted {
+		return
+	}
+	r.deleted = true
+	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
+	if r.stopped == nil {
+		r.stopped = func() {}
+	}
+	if !r.noted {
+		r.noteDeletion(c)
+	}
+	r.intake()
+	r.drainDispatcher(c)
+}
+
+func (r *runner) noteDeletion(c *shell.Ctx[msg.ToRunner]) {
+	settings := r.Settings
+	c.Go("note deletion", func(context.Context) msg.ToRunner { return msg.DeletionNoted{Err: settings.NoteDeletion()} })
+}
+
+func (r *runner) deletionNoted(c *shell.Ctx[msg.ToRunner], m msg.DeletionNoted) {
+	if m.Err != nil {
+		r.unnoted++
+		wait := towardsServer.after(r.unnoted, c.Chance())
+		c.Log().Error().Err(m.Err).Int("attempt", r.unnoted).Dur("retry", wait).Msg("a restart will not know that the server has deleted this runner")
+		c.After("note deletion", wait, msg.NoteDeletionDue{})
+		return
+	}
+	r.noted = true
+	r.unregister(c)
+}
+
+// unregister is the last word to the server. It comes when all is done, and when no restart would register again.
+func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
+	if !r.noted || !r.ended {
+		return
+	}
+	release := r.Release
+	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
+}
+
+func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
+	if m.Err != nil {
+		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
+	}
+	r.Deleted()
+	r.stopped()
+}
