@@ -74,19 +74,52 @@ var blows = []blow{
 		w.strike(func(id msg.ExecutorID) { w.oracle.lossy(id, "removed"); w.engine.Vanish(id) })
 	}},
 	{"a job is aborted", 4 * time.Minute, func(w *world) {
-		w.pick(func(a fakes.Account) { w.server.Abort(a.ID, "unwanted") })
+		w.pick(func(a fakes.Account) { w.oracle.trouble(); w.server.Abort(a.ID, "unwanted") })
 	}},
 	{"a job is aborted once", 12 * time.Minute, func(w *world) {
-		w.pick(func(a fakes.Account) { w.server.AbortOnce(a.ID, "unwanted") })
+		w.pick(func(a fakes.Account) { w.oracle.trouble(); w.server.AbortOnce(a.ID, "unwanted") })
 	}},
 	{"a job is stopped by an event", 8 * time.Minute, func(w *world) {
-		w.pick(func(a fakes.Account) {
-			w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: a.ID, Execution: a.Execution, Reason: "enough"}})
-		})
+		w.pick(func(a fakes.Account) { w.sayStop(a.ID) })
+	}},
+	{"a script is stopped before it is there", 8 * time.Minute, func(w *world) {
+		t := w.task()
+		t.Kind, t.Image, t.Errand.Works = msg.Script, "go", w.between(time.Second, time.Minute)
+		id := w.server.Submit(t)
+		w.in(w.between(0, 20*time.Millisecond), "it is stopped", func() { w.sayStop(id) })
 	}},
 	{"the intake is closed", 20 * time.Minute, func(w *world) {
+		w.wanted.Enabled, w.said = false, time.Now()
 		w.server.Say(msg.Disable{})
-		w.in(w.between(time.Second, 3*time.Minute), "the intake is open", func() { w.server.Say(msg.Enable{}) })
+		w.in(w.between(time.Second, 5*time.Minute), "the intake is open", func() {
+			w.wanted.Enabled, w.said = true, time.Now()
+			w.server.Say(msg.Enable{})
+		})
+	}},
+	{"a script comes again", 8 * time.Minute, func(w *world) {
+		w.pick(func(a fakes.Account) {
+			life := w.life // the next one has registered since, and the server says again only what is not confirmed
+			w.in(w.between(0, time.Minute), "the script comes again", func() {
+				if a.Kind == msg.Script && a.Confirmed && w.life == life {
+					w.server.SayAgain(a.ID)
+				}
+			})
+		})
+	}},
+	{"an old configuration comes late", 15 * time.Minute, func(w *world) {
+		old := w.wanted
+		old.Revision--
+		old.Enabled, old.Capacity, old.Eviction = !old.Enabled, old.Capacity+1, time.Hour
+		w.server.Say(msg.Configure{Config: old})
+	}},
+	{"the server deletes the runner", 40 * time.Minute, func(w *world) {
+		if !w.wiped && !w.server.HasLeft() {
+			w.server.Say(msg.Delete{})
+		}
+	}},
+	{"the channel is dead", 30 * time.Minute, func(w *world) {
+		w.server.Deafen()
+		w.oracle.troubleFor(time.Minute) // until it is given up, and opened anew
 	}},
 	{"the channel is silent", 20 * time.Minute, func(w *world) {
 		d := w.between(time.Second, 5*time.Minute)
@@ -94,14 +127,13 @@ var blows = []blow{
 		w.oracle.troubleFor(d)
 		w.in(d, "the channel speaks", func() { w.server.FallSilent(false) })
 	}},
-	{"a job is forgotten", 30 * time.Minute, func(w *world) { w.pick(func(a fakes.Account) { w.server.Forget(a.ID) }) }},
+	{"a job is forgotten", 30 * time.Minute, func(w *world) { w.pick(func(a fakes.Account) { w.oracle.trouble(); w.server.Forget(a.ID) }) }},
 	{"settings change", 8 * time.Minute, func(w *world) {
-		w.wanted.Revision++
 		w.wanted.Capacity = 1 + w.rng.IntN(4)
 		w.wanted.Eviction = []time.Duration{0, 5 * time.Second, 20 * time.Second, time.Minute}[w.rng.IntN(4)]
-		w.trace.note("capacity %d, eviction %v", w.wanted.Capacity, w.wanted.Eviction)
-		w.server.Reconfigure(w.wanted)
-		w.oracle.trouble()
+		w.wanted.Capabilities = []string{[]string{"remote", "remote-script", "remote-script"}[w.rng.IntN(3)]}
+		w.trace.note("capacity %d, eviction %v, %v", w.wanted.Capacity, w.wanted.Eviction, w.wanted.Capabilities)
+		w.reconfigures()
 	}},
 	{"an image moves", 20 * time.Minute, func(w *world) { w.load("go"); w.oracle.trouble() }},
 	{"the runner is stopped in order", 15 * time.Minute, (*world).stop},
@@ -224,6 +256,7 @@ func (w *world) strike(how func(msg.ExecutorID)) {
 		id := alive[w.rng.IntN(len(alive))]
 		w.trace.note("it is %s", id)
 		w.oracle.trouble()
+		w.oracle.struck[id] = true
 		how(id)
 	}
 }
@@ -239,9 +272,21 @@ func (w *world) pick(do func(fakes.Account)) {
 	if len(open) > 0 {
 		a := open[w.rng.IntN(len(open))]
 		w.trace.note("it is %s", a.Execution)
-		w.oracle.trouble()
 		do(a)
 	}
+}
+
+// reconfigures says what is wanted.
+func (w *world) reconfigures() {
+	w.wanted.Revision++
+	w.said = time.Now()
+	w.server.Reconfigure(w.wanted)
+}
+
+func (w *world) sayStop(id msg.JobID) {
+	execution := w.server.ExecutionOf(id)
+	w.oracle.stops(execution)
+	w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: execution, Reason: "enough"}})
 }
 
 // freeze stops the process: none of its deeds is done for a while, and the world goes on.
@@ -260,13 +305,25 @@ func (w *world) stop() {
 	if w.sys == nil || w.end != nil {
 		return
 	}
-	life, sys := w.life, w.sys
 	w.oracle.troubleFor(time.Minute)
-	w.root.Tell(msg.Drain{Done: func() {
+	w.root.Tell(msg.Drain{Done: w.exits(func() {})})
+}
+
+// exits is what ends the process in order, once.
+func (w *world) exits(last func()) func() {
+	life, sys := w.life, w.sys
+	return func() {
+		if life.exits {
+			return
+		}
+		life.exits = true
 		life.Task("main", 1, func() {
 			if err := sys.Stop(life.ctx); err == nil {
-				w.Do("exit 0", func() { w.dies("exit 0", false, 0) })
+				w.Do("exit 0", func() {
+					last()
+					w.dies("exit 0", false, 0)
+				})
 			}
 		})
-	}})
+	}
 }

@@ -12,8 +12,6 @@ import (
 	"testing/cryptotest"
 	"testing/synctest"
 	"time"
-
-	msg "runnerd/messages"
 )
 
 // outcome is what became of a seed.
@@ -86,7 +84,8 @@ func (w *world) peace() {
 	w.engine.Down(nil)
 	w.disk.Space = math.MaxUint64
 	w.server.FallSilent(false)
-	w.server.Say(msg.Enable{})
+	w.wanted.Enabled, w.wanted.Capabilities = true, []string{"remote-script"}
+	w.reconfigures()
 	w.oracle.trouble()
 	w.submits, w.peaceful = false, true
 }
@@ -110,6 +109,9 @@ func (w *world) retire() {
 
 // disks is what the spool still has; empty: nothing.
 func (w *world) disks() (left string) {
+	if w.wiped {
+		return ""
+	}
 	for _, dir := range []string{"jobs", "executors"} {
 		entries, err := w.disk.ReadDir(dir)
 		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".spare-") })

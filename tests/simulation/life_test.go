@@ -16,6 +16,7 @@ type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	killed chan struct{}
+	exits  bool                           // asked to end in order
 	point  func(path string, message any) // may panic
 }
 

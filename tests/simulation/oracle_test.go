@@ -29,13 +29,22 @@ type oracle struct {
 	since    map[msg.ExecutorID]time.Time // that an executor was decided on
 	waits    map[msg.ExecutorID]time.Time // first hold after its last job
 	held     map[msg.ExecutorID]bool
+	struck   map[msg.ExecutorID]bool   // somebody outside has ended it
 	unsure   map[msg.ExecutorID]bool   // whether its first hold came into its record
 	lost     map[msg.ExecutorID]string // why its output need not be whole
 	runs     map[msg.ExecutionID]msg.ExecutorID
 	printed  map[msg.ExecutionID]string
-	stored   map[msg.ExecutionID]bool // its result is announced
-	scripts  map[msg.JobID]string     // what they said, in the runner's own log
-	eviction time.Duration
+	stored   map[msg.ExecutionID]time.Time // its result is announced
+	scripts  map[msg.JobID]string          // what they said, in the runner's own log
+
+	// the control channel
+	now      msg.Config // that the runner goes by
+	nowFrom  time.Time
+	changes  []change                      // of it
+	stopping map[msg.ExecutionID]time.Time // in good times, since an event says so
+	waiting  map[msg.ExecutionID]waiting   // for an executor
+	deletion deletion
+	untold   map[msg.ExecutionID]bool // what was left of them when the runner was deleted
 }
 
 type capacity struct {
@@ -47,8 +56,9 @@ var _ fakes.Witness = (*oracle)(nil)
 
 func newOracle(w *world) *oracle {
 	return &oracle{w: w, hits: map[string]int{}, alive: map[msg.ExecutorID]bool{}, since: map[msg.ExecutorID]time.Time{}, waits: map[msg.ExecutorID]time.Time{},
-		lost: map[msg.ExecutorID]string{}, runs: map[msg.ExecutionID]msg.ExecutorID{}, printed: map[msg.ExecutionID]string{}, stored: map[msg.ExecutionID]bool{},
-		held: map[msg.ExecutorID]bool{}, unsure: map[msg.ExecutorID]bool{}, scripts: map[msg.JobID]string{}}
+		lost: map[msg.ExecutorID]string{}, runs: map[msg.ExecutionID]msg.ExecutorID{}, printed: map[msg.ExecutionID]string{}, stored: map[msg.ExecutionID]time.Time{},
+		held: map[msg.ExecutorID]bool{}, unsure: map[msg.ExecutorID]bool{}, scripts: map[msg.JobID]string{},
+		stopping: map[msg.ExecutionID]time.Time{}, waiting: map[msg.ExecutionID]waiting{}, untold: map[msg.ExecutionID]bool{}, struck: map[msg.ExecutorID]bool{}}
 }
 
 func (o *oracle) breach(format string, args ...any) {
@@ -73,6 +83,8 @@ func (o *oracle) troubleFor(d time.Duration) {
 	for id, since := range o.waits {
 		o.unsure[id] = o.unsure[id] || time.Since(since) < noted
 	}
+	clear(o.stopping)
+	clear(o.waiting)
 	if until := time.Now().Add(d); until.After(o.troubled) {
 		o.troubled = until
 	}
@@ -112,13 +124,6 @@ func (o *oracle) event(e fake.Event) {
 	}
 }
 
-// configured: the runner goes by this from now on.
-func (o *oracle) configured(capacityNow int, eviction time.Duration) {
-	o.capacity = append(o.capacity, capacity{time.Now(), capacityNow})
-	o.eviction = eviction
-	o.trouble()
-}
-
 // capacitySince is the highest that the runner may have gone by since then.
 func (o *oracle) capacitySince(t time.Time) (n int) {
 	for i, c := range o.capacity {
@@ -138,10 +143,12 @@ func (o *oracle) Began(r fakes.Run) {
 	o.w.trace.note("%s begins %s", r.Executor, r.Execution)
 	o.runs[r.Execution] = r.Executor
 	delete(o.waits, r.Executor)
+	delete(o.waiting, r.Execution)
+	o.mayBegin(r.Execution)
 	if !o.w.server.IsConfirmed(r.Execution) {
 		o.breach("I3: %s runs and is not confirmed", r.Execution)
 	}
-	if want := o.w.server.ImageOf(r.Execution); want != r.Image {
+	if want := o.w.server.AccountOf(r.Execution).Image; want != r.Image {
 		o.breach("I6: %s wants image %s and runs in %s of %s", r.Execution, want, r.Executor, r.Image)
 	}
 }
@@ -162,7 +169,7 @@ func (o *oracle) Visited(id msg.ExecutorID, v msg.Visit) {
 	case msg.Delivered:
 		delete(o.waits, id)
 	case msg.ResultStored:
-		o.stored[v.Execution] = true
+		o.stored[v.Execution] = time.Now()
 	}
 }
 
@@ -178,7 +185,7 @@ func (o *oracle) powerLost() {
 // opened: a spool was read again. What it could not read was lost by the disk; a result that was never announced may be.
 func (o *oracle) opened(s *spool.Spool) {
 	for _, p := range s.Problems() {
-		if p.What != "leftover" && p.What != "journal" && (p.What != "result" || o.stored[p.Job]) {
+		if p.What != "leftover" && p.What != "journal" && (p.What != "result" || !o.stored[p.Job].IsZero()) {
 			o.breach("durability: the spool cannot read a %s (%s): %v", p.What, p.Name, p.Err)
 		}
 	}
@@ -189,6 +196,8 @@ func (o *oracle) watchTime() {
 	o.w.in(5*time.Second, "oracle", func() {
 		if o.w.sys != nil {
 			o.idleInTime()
+			o.controlled()
+			o.deletedInTime()
 		}
 		if o.calm(2 * time.Minute) {
 			o.abortedInTime()
@@ -200,10 +209,13 @@ func (o *oracle) watchTime() {
 // idleInTime is the one half of I5: whoever waits goes when its time is over. What was wrong just before may have delayed that.
 func (o *oracle) idleInTime() {
 	for _, id := range slices.Sorted(maps.Keys(o.waits)) {
-		due := o.waits[id].Add(o.eviction)
+		due := o.waits[id].Add(o.now.Eviction)
+		if due.Before(o.nowFrom) {
+			due = o.nowFrom
+		}
 		late, undisturbed := time.Since(due), due.Sub(o.troubled) > 10*time.Second
 		if o.held[id] && (late > 2*time.Second && undisturbed && !o.unsure[id] || late > 2*time.Minute && o.calm(2*time.Minute)) {
-			o.breach("I5: %s waits for %v, and the eviction time is %v", id, time.Since(o.waits[id]), o.eviction)
+			o.breach("I5: %s waits for %v, and the eviction time is %v", id, time.Since(o.waits[id]), o.now.Eviction)
 		}
 	}
 }
@@ -219,9 +231,11 @@ func (o *oracle) abortedInTime() {
 
 // said is a line of the runner's own log.
 type said struct {
-	Message, Executor, Reason, Script string
-	Capacity                          int
-	Eviction                          int64 // ms
+	Message, Executor, Reason, Script, Job string
+	Enabled                                bool
+	Capacity                               int
+	Eviction                               int64 // ms
+	Capabilities                           []string
 }
 
 // hears is what the runner says in its log.
@@ -242,7 +256,13 @@ func (o *oracle) hears(line []byte) {
 	case s.Message == "the engine does not hand on the rest of the output":
 		o.lossy(executor, "the engine keeps it")
 	case s.Message == "registered" || s.Message == "the server configures this runner":
-		o.configured(s.Capacity, time.Duration(s.Eviction)*time.Millisecond)
+		o.configured(msg.Config{Enabled: s.Enabled, Capacity: s.Capacity, Eviction: time.Duration(s.Eviction) * time.Millisecond, Capabilities: s.Capabilities})
+	case s.Message == "job is ours":
+		o.waiting[msg.ExecutionID(s.Job)] = waiting{time.Now(), o.w.server.AccountOf(msg.ExecutionID(s.Job)).Kind == msg.Script}
+	case s.Message == "starting an executor":
+		o.starts(msg.ExecutionID(s.Job))
+	case s.Message == deletionHeard:
+		o.deletionBegins()
 	case s.Script != "":
 		o.scripts[msg.JobID(s.Script)] += s.Message + "\n"
 	}
@@ -267,16 +287,20 @@ func (o *oracle) account() {
 func (o *oracle) finished(a fakes.Account) {
 	id := a.Execution
 	switch {
-	case a.Forgotten:
+	case a.Forgotten || a.Abandoned:
 	case a.Confirmed && a.Finish == nil:
 		o.breach("I1: %s is confirmed and has no finish", a.ID)
 	case a.Finish == nil && !a.Aborted:
 		o.breach("I1: %s was never taken", a.ID)
 	case a.Finish == nil:
-	case o.stored[id] && a.Finish.Outcome == msg.Failed:
+	case !o.stored[id].IsZero() && a.Finish.Outcome == msg.Failed:
 		o.breach("I1: the result of %s was stored, and it is failed: %s", a.ID, a.Finish.Message)
+	case o.isRefused(a):
+		o.breach("capability: script %s was refused: %s", a.ID, a.Finish.Message)
 	case o.runs[id] == "" && a.Finish.Result != "":
 		o.breach("I9: %s has a result and never ran", a.ID)
+	case strings.Contains(a.Finish.Message, "the plugin was killed (signal 9)") && o.runs[id] != "" && !o.struck[o.runs[id]] && o.lost[o.runs[id]] == "":
+		o.breach("I4: the executor of %s was killed, and by nobody outside", a.ID)
 	case strings.Contains(a.Finish.Message, "hunter2"):
 		o.breach("I8: the message of %s says %q", a.ID, a.Finish.Message)
 	}
@@ -284,8 +308,11 @@ func (o *oracle) finished(a fakes.Account) {
 
 // logged is I7 and I8: what a job printed is there, in order, to the last byte, and not its secret.
 func (o *oracle) logged(a fakes.Account) {
-	if a.Finish == nil || a.Forgotten {
+	if a.Finish == nil || a.Forgotten || a.Abandoned {
 		return
+	}
+	if o.untold[a.Execution] {
+		o.lost[o.runs[a.Execution]] = "the runner was deleted"
 	}
 	want := strings.ReplaceAll(o.printed[a.Execution], a.Secret, "********")
 	got := strings.ReplaceAll(a.Log, fakes.PickUp+"\n", "")
@@ -298,7 +325,7 @@ func (o *oracle) logged(a fakes.Account) {
 		o.scriptLogged(a.ID, want, executor)
 	case strings.Contains(a.Log, "hunter2"):
 		o.breach("I8: the log of %s says %q", a.ID, a.Log)
-	case !a.LogEnded:
+	case !a.LogEnded && !o.untold[a.Execution]:
 		o.breach("I7: the log of %s has no end", a.ID)
 	case !strings.HasPrefix(want, got):
 		o.breach("I7: %s printed %q, and its log is %q", a.ID, want, got)

@@ -89,3 +89,7 @@ type settings struct{ *world }
 func (s settings) SaveConfig(c msg.Config) error {
 	return s.faults.Do(context.Background(), "save config", func() error { s.config = c; return nil })
 }
+
+func (s settings) NoteDeletion() error {
+	return s.faults.Do(context.Background(), "note deletion", func() error { s.note = true; return nil })
+}

@@ -34,7 +34,10 @@ type world struct {
 	site   *fakes.Site
 	disk   *memfs.FS
 	config msg.Config // the last one from the server, as the disk keeps it
+	note   bool       // on the disk too: the server has deleted the runner
+	wiped  bool       // and nothing else of it is there
 	wanted msg.Config // as the server has it
+	said   time.Time  // when that changed
 	ids    int
 	log    *logTail
 
@@ -88,6 +91,10 @@ func newWorld(rng *rand.Rand, tr *trace) *world {
 
 // boot starts the runner on what is on its disk; what refuses to start is started again by the service manager.
 func (w *world) boot() {
+	if w.wiped {
+		w.refuses()
+		return
+	}
 	w.trace.note("boot")
 	w.end = nil
 	w.disk.Before = w.beforeDisk
@@ -106,7 +113,7 @@ func (w *world) boot() {
 		w.in(w.between(time.Second, 5*time.Second), "boot", w.boot)
 		return
 	}
-	w.oracle.configured(w.config.Capacity, w.config.Eviction)
+	w.oracle.boots()
 	w.life = w.newLife(w.point)
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.life, Context: w.life.ctx, OnCrash: w.crashed})
 	store := deeds{opened, w.stepper}
@@ -121,7 +128,7 @@ func (w *world) boot() {
 				return id
 			},
 		},
-		Release: w.server, Settings: settings{w}, Config: w.config,
+		Release: w.server, Settings: settings{w}, Config: w.config, IsDeleted: w.note, Deleted: w.deleted,
 	}))
 	if err != nil {
 		panic(err)
@@ -168,8 +175,7 @@ func (w *world) retreat(power bool) {
 		w.gateway.Close()
 		w.gateway = nil
 	}
-	w.disk.Before = nil
-	if !power {
+	if w.disk.Before = nil; !power {
 		_ = w.disk.Close()
 		return
 	}
