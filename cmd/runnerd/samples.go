@@ -19,6 +19,7 @@ import (
 type sample struct {
 	taskType   string
 	properties map[string]any
+	abortAt    string // what its log says when a person aborts it; empty: nobody does
 	want       devserver.State
 	check      func(view devserver.TaskView, log string) error // nil: the state is enough
 }
@@ -28,15 +29,16 @@ const samplePassword = `pa55"word-of-the-sample`
 func samples() []sample {
 	large := strings.Repeat("all work and no play ", 1<<16) // 1.3 MiB, more than fits in a Kubernetes Secret
 	return []sample{
-		{"sample.Hello", map[string]any{"yourName": "World"}, devserver.Completed, func(v devserver.TaskView, _ string) error {
+		{"sample.Hello", map[string]any{"yourName": "World"}, "", devserver.Completed, func(v devserver.TaskView, _ string) error {
 			return expect(v, "greeting", "Hello World")
 		}},
-		{"sample.Secret", map[string]any{"password": samplePassword}, devserver.Completed, passwordIsMasked},
-		{"sample.Slow", map[string]any{"steps": 5, "delayMillis": 200}, devserver.Completed, nil},
-		{"sample.Large", map[string]any{"text": large}, devserver.Completed, func(v devserver.TaskView, _ string) error {
+		{"sample.Secret", map[string]any{"password": samplePassword}, "", devserver.Completed, passwordIsMasked},
+		{"sample.Slow", map[string]any{"steps": 5, "delayMillis": 200}, "", devserver.Completed, nil},
+		{"sample.Slow", map[string]any{"steps": 500, "delayMillis": 200}, "step 2 of ", devserver.Aborted, abortCommandRan},
+		{"sample.Large", map[string]any{"text": large}, "", devserver.Completed, func(v devserver.TaskView, _ string) error {
 			return expect(v, "text", large)
 		}},
-		{"sample.Fail", map[string]any{"message": "as it should"}, devserver.Failed, func(v devserver.TaskView, _ string) error {
+		{"sample.Fail", map[string]any{"message": "as it should"}, "", devserver.Failed, func(v devserver.TaskView, _ string) error {
 			if !strings.Contains(v.Message, "as it should") {
 				return errors.New("the plugin's message is missing")
 			}
@@ -48,6 +50,13 @@ func samples() []sample {
 func expect(v devserver.TaskView, property, want string) error {
 	if got := v.OutputProperties[property]; got != want {
 		return fmt.Errorf("%s is not what it should be, but %s", property, short(got))
+	}
+	return nil
+}
+
+func abortCommandRan(v devserver.TaskView, log string) error {
+	if !strings.Contains(log, "aborted after ") || !strings.Contains(v.Message, "The plugin answered SIGABRT with its result") {
+		return errors.New("the plugin's abort command has not run")
 	}
 	return nil
 }
@@ -100,12 +109,34 @@ func (s sample) run(ctx context.Context, server *releaseServer) (devserver.TaskV
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not done after two minutes"))
 	defer cancel()
+	if err := s.abort(limited, server, id); err != nil {
+		return devserver.TaskView{}, "", err
+	}
 	view, err := server.WaitLog(limited, id)
 	if err != nil {
 		return view, "", err
 	}
 	log, err := fetch(limited, server.url+"/api/tasks/"+id+"/log")
 	return view, log, err
+}
+
+// abort does as a person would who reads the log.
+func (s sample) abort(ctx context.Context, server *releaseServer, id string) error {
+	for s.abortAt != "" {
+		log, err := fetch(ctx, server.url+"/api/tasks/"+id+"/log")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(log, s.abortAt) {
+			return server.Abort(id, "we have seen enough")
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the log never said %q: %w", s.abortAt, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 func (s sample) judge(view devserver.TaskView, log string) error {

@@ -133,27 +133,25 @@ func aborted(ctx context.Context, s *stack) error {
 	if err != nil {
 		return err
 	}
-	lines := 0
 	err = s.server.follow(ctx, t.ID, func(line string) error {
-		if strings.Contains(line, "] step ") {
-			lines++
-		} else if lines > 3 {
-			say("%s", line)
-		}
-		if lines == 3 {
-			lines++
+		_, text, _ := strings.Cut(line, "] ")
+		switch {
+		case strings.HasPrefix(text, "step 3 "):
+			say("%s", text)
 			return s.server.abort(ctx, t.ID, "we have seen enough")
+		case text == "cleaning up", strings.HasPrefix(text, "aborted after "):
+			say("%s", text)
 		}
 		return nil
 	})
 	if err == nil {
 		t, err = s.server.done(ctx, t.ID)
 	}
-	if err == nil && t.State != "aborted" {
+	if err == nil && (t.State != "aborted" || !strings.Contains(t.Message, "The plugin answered SIGABRT")) {
 		err = fmt.Errorf("it is %s: %s", t.State, t.Message)
 	}
 	if err == nil {
-		say("%s: %s", t.State, t.Message)
+		say("%s", t.Message)
 	}
 	return err
 }
