@@ -8,6 +8,7 @@ import (
 	"runnerd/infra/contract"
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
+	"runnerd/infra/seal"
 )
 
 func TestEveryBreachIsNamed(t *testing.T) {
@@ -98,6 +99,28 @@ func TestAResultThatDoesNotOpenFailsTheTaskAndIsRefusedAgain(t *testing.T) {
 	}
 	if v := view(t, s, job.JobID); v.State != devserver.Failed {
 		t.Errorf("the task is %s", v.State)
+	}
+}
+
+func TestAResultThatOpensAndCannotBeReadFailsTheTaskAndIsTaken(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	for text, want := range map[string]devserver.State{
+		`{"exitCode":0}`: devserver.Completed, // the control
+		`no JSON`:        devserver.Failed,
+		``:               devserver.Failed,
+		`{"exitCode":0,"outputProperties":{"deep":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + `}}`: devserver.Failed,
+	} {
+		job := r.running(s, devserver.TaskRequest{})
+		if status := r.finish(job, api.Ending{Outcome: api.OutcomeCompleted, Result: seal.Encrypt(r.key(job), []byte(text))}); status != http.StatusNoContent {
+			t.Errorf("the finish with %.40q is answered %d, want 204", text, status)
+		}
+		if v := view(t, s, job.JobID); v.State != want {
+			t.Errorf("with %.40q the task is %s: %s", text, v.State, v.Message)
+		}
+	}
+	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
+		t.Error(breaches) // a plugin's nonsense is not the runner's fault
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Server) conclude(t *task, sealed string, said Entry) {
 			s.ledger.breach("I8", said)
 		}
 	}
-	result, err := openResult(t.key, sealed)
+	text, err := openResult(t.key, sealed)
 	if err != nil {
 		said.Detail = err.Error()
 		s.ledger.breach("I9", said)
@@ -94,6 +94,12 @@ func (s *Server) conclude(t *task, sealed string, said Entry) {
 	}
 	code := ending.ExitCode
 	t.view.Outcome, t.view.ExitCode = ending.Outcome, &code
+	var result contract.Result
+	if sealed != "" {
+		if result, err = contract.ParseResult(text); err != nil { // the plugin has made it so
+			result = contract.Result{ExitCode: -1, JobErrorMessage: err.Error()}
+		}
+	}
 	t.view.OutputProperties = s.shown(t, result.OutputProperties)
 	cause := cmp.Or(ending.Message, result.JobErrorMessage)
 	switch {
@@ -131,15 +137,15 @@ func abortion(cause string) string {
 func failure(cause string) string { return "Execution failed.\nCause: " + cause }
 
 // openResult decrypts the result, if there is one.
-func openResult(key seal.Key, sealed string) (contract.Result, error) {
+func openResult(key seal.Key, sealed string) ([]byte, error) {
 	if sealed == "" {
-		return contract.Result{}, nil
+		return nil, nil
 	}
 	text, err := seal.Decrypt(key, []byte(sealed))
 	if err != nil {
-		return contract.Result{}, fmt.Errorf("open the result with the job's session key: %w", err)
+		return nil, fmt.Errorf("open the result with the job's session key: %w", err)
 	}
-	return contract.ParseResult(text)
+	return text, nil
 }
 
 // shown hides the values of outputs that are passwords.
