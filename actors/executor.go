@@ -54,6 +54,7 @@ type executor struct {
 	observed   bool      // the container's output and end are followed
 	pullTask   shell.Task
 	attached   bool           // it has lived before this actor
+	measuring  bool           // its disk is looked at, or will be
 	failed     map[string]int // times in a row, by call
 }
 
@@ -171,8 +172,8 @@ func (e *executor) enter(c *shell.Ctx[msg.ToExecutor], to life) {
 	line.Msg("executor changes")
 	e.state = to
 	e.limit(c, e.limitOf(to))
-	if to == running && e.DiskLimit > 0 {
-		c.After("measure", measureEvery, msg.MeasureDue{})
+	if to.works() {
+		e.measureLater(c)
 	}
 }
 

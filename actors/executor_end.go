@@ -165,7 +165,7 @@ func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 // goes on there.
 func takeBack(spool Spool, book *logbook, id msg.ExecutorID, job msg.ExecutionID) error {
 	rec, ok := spool.Job(job)
-	if !ok || !rec.Unstarted || rec.Executor != id {
+	if !ok || rec.Stage != msg.HandedOut || !rec.Unstarted || rec.Executor != id {
 		return nil
 	}
 	return errors.Join(book.leave(job), spool.TakeBack(job))

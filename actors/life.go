@@ -30,3 +30,6 @@ var next = map[life][]life{
 }
 
 func (l life) mayBecome(to life) bool { return slices.Contains(next[l], to) }
+
+// works reports whether it may have a job, or get one.
+func (l life) works() bool { return l == running || l == settling || l == idle }

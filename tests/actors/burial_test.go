@@ -132,9 +132,9 @@ func TestTheResultThatAnExecutorWhichIsGivenUpHasLeftCountsThoughTheDiskFailsFor
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
 		waits, runs := crashesOn[msg.Found](4), crashesOn[msg.MeasureDue](1) // one more ends it, long after its result is there
-		s.poison = func(message any) bool { return waits(message) || runs(message) }
-		w.scheduler = s
 		var full atomic.Bool
+		s.poison = func(message any) bool { return waits(message) || full.Load() && runs(message) }
+		w.scheduler = s
 		w.disk.Before = func(op memfs.Op) error {
 			if full.Load() && strings.HasSuffix(op.Name, "/result") {
 				return errNoSpace

@@ -103,6 +103,45 @@ func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
 	}
 }
 
+func TestAnExecutorThatHasFilledTheDiskIsEndedWhetherItHasAJobOrNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		every  time.Duration // so often a job comes that lasts a moment
+		within time.Duration
+	}{
+		"no job comes":      {time.Hour, 30 * time.Second},
+		"jobs come, and go": {2 * time.Second, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.start()
+				modest := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 1 << 19}}) // the control
+				w.completes(modest)
+				w.passes(12 * time.Second)
+				w.engine.Script(fake.Disk, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer})
+				w.passes(35 * time.Second)
+				if said := strings.Count(w.log.text(), "cannot measure"); said != 1 {
+					t.Errorf("that it cannot be measured is said %d times", said)
+				}
+				fills := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 2 << 20}})
+				w.completes(fills)
+				if w.ranIn(modest) != w.ranIn(fills) {
+					t.Error("an executor that writes what it may is gone")
+				}
+				for passed := time.Duration(0); passed < c.within; passed += min(c.every, c.within) {
+					w.passes(min(c.every, c.within))
+					if c.every < c.within {
+						w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+					}
+				}
+				if w.isAlive(w.ranIn(fills)) {
+					t.Error("it is still there")
+				}
+				w.nothingIsLeft()
+			})
+		})
+	}
+}
+
 func TestAHandOutThatCrossesTheLossOfItsGETIsRepeated(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
