@@ -2,14 +2,13 @@
 // and in `runnerd dev`. What holds for it holds for a plugin of anyone's.
 //
 // The types are in type-definitions.yaml: four that do what plugins do, one that tries to give its password away, one script,
-// and Misbehave and Knock, which do what plugins should not. It logs to stderr, as the SDK does.
+// and Misbehave, which does what plugins should not. It logs to stderr, as the SDK does.
 //
 // It is a module of its own, so that the SDK's dependencies are not the runner's.
 package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/digital-ai/release-integration-sdk-go/runner"
 	"github.com/digital-ai/release-integration-sdk-go/task"
@@ -22,10 +21,6 @@ const (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "linger" {
-		linger()
-		return
-	}
 	runner.Execute(version, buildDate, runner.NewCommandRunner(func(task.InputContext) (command.CommandFactory, error) {
 		return newCommands(), nil
 	}))
@@ -45,7 +40,6 @@ func newCommands() commands {
 		"sample.Secret":                     &secret{},
 		"sample.Lookup":                     &lookup{},
 		"sample.Misbehave":                  &misbehave{},
-		"sample.Knock":                      &knock{},
 	}
 }
 

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,7 +19,7 @@ import (
 // default HTTP client, by which the SDK calls back.
 type misbehave struct {
 	How  string `json:"how"`
-	Size int    `json:"size"` // MiB, for flood, memory and fill-disk
+	Size int    `json:"size"` // MiB, for memory
 }
 
 const mib = 1 << 20
@@ -37,12 +34,7 @@ func (m *misbehave) FetchResult(context.Context) (*task.Result, error) {
 		"hang-after-result":     m.afterCallback(func() { _ = hang() }),
 		"log-after-result":      m.afterCallback(func() { klog.Info("said after the result") }),
 		"lose-callback":         m.loseCallback,
-		"flood":                 m.flood,
 		"memory":                m.memory,
-		"leave-process":         leaveProcess,
-		"leave-directory":       leaveDirectory,
-		"fork":                  forkWithoutEnd,
-		"fill-disk":             m.fillDisk,
 	}
 	way, ok := ways[m.How]
 	if !ok {
@@ -103,17 +95,6 @@ func (m *misbehave) loseCallback() error {
 	return nil
 }
 
-// flood writes Size MiB without one newline, with bytes that are no text.
-func (m *misbehave) flood() error {
-	chunk := bytes.Repeat([]byte("flood \x00\xff "), mib/9)
-	for range m.Size {
-		if _, err := os.Stderr.Write(chunk); err != nil {
-			return fmt.Errorf("write the flood: %w", err)
-		}
-	}
-	return nil
-}
-
 // memory takes Size MiB and touches every page of them.
 func (m *misbehave) memory() error {
 	held := make([]byte, m.Size*mib)
@@ -122,52 +103,4 @@ func (m *misbehave) memory() error {
 	}
 	klog.Infof("holding %d MiB", len(held)/mib)
 	return nil
-}
-
-// leaveProcess starts a process that outlives the job: this program, which then lingers and holds the log open.
-func leaveProcess() error {
-	child := exec.Command(os.Args[0], "linger")
-	child.Stderr = os.Stderr
-	if err := child.Start(); err != nil {
-		return fmt.Errorf("start a process: %w", err)
-	}
-	klog.Infof("left process %d behind", child.Process.Pid)
-	return nil
-}
-
-// fillDisk writes Size MiB in each of the two places where it can, and then hangs.
-func (m *misbehave) fillDisk() error {
-	for _, dir := range []string{"/", filepath.Dir(os.Getenv("OUTPUT_LOCATION"))} {
-		if err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, m.Size*mib), 0o600); err != nil {
-			klog.Infof("%s: %v", dir, err)
-		}
-	}
-	return hang()
-}
-
-// forkWithoutEnd starts processes until it is not let, or there are more than anybody should have.
-func forkWithoutEnd() error {
-	const most = 2000
-	for n := range most {
-		if err := exec.Command(os.Args[0], "linger").Start(); err != nil {
-			klog.Infof("after %d processes: %v", n, err)
-			return nil
-		}
-	}
-	return fmt.Errorf("%d processes could be started", most)
-}
-
-// leaveDirectory makes one beside the result that nobody but this user may look into.
-func leaveDirectory() error {
-	dir := filepath.Join(filepath.Dir(os.Getenv("OUTPUT_LOCATION")), "private")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("leave a directory: %w", err)
-	}
-	return os.WriteFile(filepath.Join(dir, "file"), []byte("mine"), 0o600)
-}
-
-func linger() {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
-	<-stop
 }

@@ -42,20 +42,6 @@ func TestInputsAndResultsAboveOneMebibyteTravelBothWays(t *testing.T) {
 	}
 }
 
-func TestAFloodOfOutputIsCutAndHarmsNoOtherJob(t *testing.T) {
-	t.Parallel()
-	const kept = 1 << 20
-	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Minute, Flags: []string{"--max-log", "1MiB"}})
-	flood := w.Submit(shop.Blue, "sample.Misbehave", map[string]any{"how": "flood", "size": 100})
-	other := w.Slow(shop.Green, 20)
-	_, log := w.Completed(flood)
-	if !strings.Contains(log, "the log ends here: of a job's log this runner keeps 1048576 bytes") || len(log) > kept+200 {
-		t.Errorf("its log has %d bytes, and ends with %q", len(log), log[max(0, len(log)-200):])
-	}
-	_, log = w.Completed(other)
-	w.WholeLog(w.ExecutorOf(other), log, 20)
-}
-
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])

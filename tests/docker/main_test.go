@@ -16,16 +16,15 @@ var shop *rig.Shop
 
 // Images that are no plugins.
 var (
-	deaf     string // it never asks for a job
-	quitter  string // it ends before it asks for one
-	listener string // it never asks, and listens at port 8080
+	deaf    string // it never asks for a job
+	quitter string // it ends before it asks for one
 )
 
 func TestMain(m *testing.M) { os.Exit(rig.Main(m, stock)) }
 
 func stock(ctx context.Context, s *rig.Shop) (err error) {
 	shop = s
-	for ref, how := range map[*string]string{&deaf: "deaf", &quitter: "quitter", &listener: "listener"} {
+	for ref, how := range map[*string]string{&deaf: "deaf", &quitter: "quitter"} {
 		if *ref, err = s.Build(ctx, how, "./testdata/raw", "-X main.how="+how); err != nil {
 			return err
 		}

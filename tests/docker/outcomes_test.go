@@ -1,10 +1,8 @@
 package docker
 
 import (
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,8 +70,6 @@ func fates() []fate {
 		{job: "whose plugin talks after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
 			state: completed, outcome: api.OutcomeCompleted, prints: []string{"said after the result"}},
 		{job: "whose plugin only writes its result file", image: image, taskType: misbehave, set: misbehaving("lose-callback"),
-			state: completed, outcome: api.OutcomeCompleted},
-		{job: "whose plugin leaves a process behind", image: image, taskType: misbehave, set: misbehaving("leave-process"),
 			state: completed, outcome: api.OutcomeCompleted},
 		{job: "whose plugin takes too much memory", image: image, taskType: misbehave, set: map[string]any{"how": "memory", "size": 400},
 			state: failed, outcome: api.OutcomeFailed, code: 137, says: []string{"lack of memory", "memory limit"}},
@@ -162,67 +158,4 @@ func stopSequences(w *rig.World) {
 	if patient == 0 {
 		w.T.Error("no executor was sent SIGABRT, SIGTERM and SIGKILL")
 	}
-}
-
-func TestAPasswordIsNowhereOnDiskWhileItsJobIs(t *testing.T) {
-	t.Parallel()
-	release := make(chan struct{})
-	w := shop.World(t, rig.Plan{Eviction: time.Second, Front: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if op == "finish" {
-			<-release
-		}
-		next(out, r)
-	}})
-	letGo := sync.OnceFunc(func() { close(release) })
-	t.Cleanup(letGo)
-	job := w.Submit(shop.Blue, "sample.Secret", map[string]any{"password": password})
-	rig.Until(t, "its result is stored", func() bool { return len(w.Lines("result is stored")) == 1 })
-	rig.Until(t, "its log is on disk", func() bool { return len(w.OnDisk("in JSON: {")) == 1 })
-	noPassword(w, nil)
-	letGo()
-	noPassword(w, []string{job})
-}
-
-func TestAnExecutorInWhichAJobLeftAProcessBehindTakesNoMoreJobs(t *testing.T) {
-	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Hour})
-	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
-	executor := w.Only()
-	w.Hears(`"processes":1`) // what is usual for the image is known now
-	w.Completed(w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "leave-process"}))
-	rig.Until(t, "it is gone", func() bool { return len(shop.Containers(t, w.UUID)) == 0 })
-	if w.Heard("a job has left a process behind: 2 run in it, and 1 are usual for its image") == "" {
-		t.Error("it does not say why")
-	}
-	next := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker})
-	w.Completed(next)
-	if got := w.ExecutorOf(next); got == executor {
-		t.Error("the next job met the process")
-	}
-}
-
-func TestAPluginThatForksWithoutEndIsStoppedByItsLimitAndHarmsNobody(t *testing.T) {
-	t.Parallel()
-	const steps = 30
-	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Minute, Flags: []string{"--executor-pids", "60"}})
-	other := w.Slow(shop.Blue, steps)
-	w.Says(other, "step 1 of ")
-	bomb := w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "fork"})
-	view, log := w.Done(bomb)
-	if view.State != devserver.Completed && view.State != devserver.Failed || !strings.Contains(log+view.Message, "resource temporarily unavailable") {
-		t.Errorf("the bomb is %s (%s), and its log:\n%s", view.State, view.Message, log)
-	}
-	_, log = w.Completed(other)
-	w.WholeLog(w.ExecutorOf(other), log, steps)
-	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
-}
-
-func TestAPluginThatFillsTheDiskIsStopped(t *testing.T) {
-	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-disk", "20MiB"}})
-	view, _ := w.Done(w.Submit(shop.Green, "sample.Misbehave", map[string]any{"how": "fill-disk", "size": 30}))
-	if view.State != devserver.Failed || !strings.Contains(view.Message, "bytes to disk and was stopped: an executor may write 20971520") {
-		t.Errorf("it is %s: %s", view.State, view.Message)
-	}
-	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 }

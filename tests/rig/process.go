@@ -194,15 +194,17 @@ func (w *World) ExecutionOf(task string) string {
 	return view.Execution
 }
 
-// ExecutorOf is where a task ran, by the runner's log.
-func (w *World) ExecutorOf(task string) string {
+// ExecutorOf is where a task that is done ran, by the runner's log.
+func (w *World) ExecutorOf(task string) (executor string) {
 	w.T.Helper()
 	execution := w.ExecutionOf(task)
-	for _, l := range w.Lines("result is stored") {
-		if l.Job == execution {
-			return l.Executor
+	Until(w.T, "the runner says where "+task+" ran", func() bool {
+		for _, l := range w.Lines("result is stored") {
+			if l.Job == execution {
+				executor = l.Executor
+			}
 		}
-	}
-	w.T.Fatalf("no executor has stored a result of %s", task)
-	return ""
+		return executor != ""
+	})
+	return executor
 }

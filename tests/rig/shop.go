@@ -28,7 +28,7 @@ import (
 type Shop struct {
 	Runnerd string         // with the race detector where that can be built
 	Plugin  string         // the sample plugin
-	Types   []byte         // its type definitions
+	Types   [][]byte       // the plugins' type definitions
 	Engine  *client.Client // to look and meddle from outside
 
 	Blue, Green string // two images of the sample plugin
@@ -82,9 +82,6 @@ func openShop(ctx context.Context) (*Shop, error) {
 	if err := s.builder.Check(ctx); err != nil {
 		return s, fmt.Errorf("%w: %w", errNoEngine, err)
 	}
-	if s.Types, err = os.ReadFile("../../infra/sampleplugin/type-definitions.yaml"); err != nil {
-		return s, err
-	}
 	if err := s.buildPrograms(ctx); err != nil {
 		return s, err
 	}
@@ -99,8 +96,26 @@ func (s *Shop) buildPrograms(ctx context.Context) error {
 			return err
 		}
 	}
-	static := []string{"CGO_ENABLED=0", "GOWORK=off"}
-	return goBuild(ctx, "../../infra/sampleplugin", static, "-ldflags", "-s -w", "-o", s.Plugin, ".")
+	return s.buildPlugin(ctx, "../../infra/sampleplugin", s.Plugin)
+}
+
+// buildPlugin builds the one in dir, a module of its own, and makes its types known.
+func (s *Shop) buildPlugin(ctx context.Context, dir, program string) error {
+	types, err := os.ReadFile(filepath.Join(dir, "type-definitions.yaml"))
+	if err != nil {
+		return err
+	}
+	s.Types = append(s.Types, types)
+	return goBuild(ctx, dir, []string{"CGO_ENABLED=0", "GOWORK=off"}, "-ldflags", "-s -w", "-o", program, ".")
+}
+
+// BuildPlugin makes an image of the plugin in dir, which has its type-definitions.yaml there.
+func (s *Shop) BuildPlugin(ctx context.Context, name, dir string) (ref string, err error) {
+	program := filepath.Join(s.dir, name)
+	if err := s.buildPlugin(ctx, dir, program); err != nil {
+		return "", err
+	}
+	return s.image(ctx, name, program)
 }
 
 // Release builds the runner as a release of this version, and returns where it is.

@@ -99,7 +99,7 @@ func (w *World) StartServer(token string) {
 	w.T.Helper()
 	var err error
 	w.Server, err = devserver.New(devserver.Options{
-		Token: token, PublicURL: w.URL(), TypeDefinitions: [][]byte{w.shop.Types}, Log: zerolog.Nop(),
+		Token: token, PublicURL: w.URL(), TypeDefinitions: w.shop.Types, Log: zerolog.Nop(),
 		Config: api.Config{Enabled: true, Capacity: cmp.Or(w.plan.Capacity, 4), EvictionSeconds: int64(w.plan.Eviction / time.Second)},
 		Lease:  w.plan.Lease, Intercept: w.plan.Front,
 	})

@@ -1,4 +1,4 @@
-package docker
+package hostile
 
 import (
 	"os"
@@ -26,14 +26,20 @@ func TestTheRightsThatTheServicesUnitLeavesAreEnough(t *testing.T) {
 	}
 	w.Start()
 	w.Ready()
-	hello := map[string]any{"yourName": w.Marker}
-	w.Completed(w.Submit(shop.Blue, "sample.Hello", hello))
+	out := attempt{what: "read", target: "/runnerd/out"}
+	private := attempt{what: "litter", size: 1} // a directory into which nobody else may look
+	out.got(w)
 	first := w.Only()
-	w.Completed(w.Submit(shop.Blue, "sample.Misbehave", map[string]any{"how": "leave-directory"}))
-	w.Completed(w.Submit(shop.Blue, "sample.Hello", hello)) // out/ is emptied before
-	w.Completed(w.Submit(shop.Blue, "sample.Misbehave", map[string]any{"how": "leave-directory"}))
-	if got := w.Only(); got != first {
-		t.Errorf("the last job ran in executor %s, the first in %s", got, first)
+	for range 2 {
+		if said := private.got(w); said != "1 directories" {
+			t.Errorf("it left %s", said)
+		}
+		if said := out.got(w); said != "0 entries" {
+			t.Errorf("after the job there are %s", said)
+		}
+	}
+	if now := w.Only(); now != first {
+		t.Errorf("the last job ran in executor %s, the first in %s", now, first)
 	}
 }
 
