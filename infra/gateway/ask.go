@@ -43,25 +43,41 @@ func (d *door) ask(ctx context.Context) (answer, error) {
 	return <-h.answer, nil // the job crossed the loss: it is handed out
 }
 
-// reply answers at once, or begins a hold.
+// reply answers at once, or begins a hold. What a job has left is removed before the next one can come. A plugin may have left
+// so much that this takes long: it keeps nobody waiting but the plugin, which is ended when it takes too long to settle.
 func (d *door) reply() (*hold, answer) {
+	d.clearing.Lock()
+	defer d.clearing.Unlock()
+	h, a, ok := d.replyOver(false)
+	if !ok {
+		d.emptyOut()
+		h, a, _ = d.replyOver(true)
+	}
+	return h, a
+}
+
+// replyOver is reply; not ok: the directory is to be cleared first. Nobody but a GET begins a hold or hands out again, so while
+// clearing is held no job comes in between.
+func (d *door) replyOver(cleared bool) (h *hold, a answer, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.closed:
-		return nil, d.g.comeAgain("the runner is being restarted")
-	case d.phase == waiting:
-		return d.beginHold(), answer{}
+		return nil, d.g.comeAgain("the runner is being restarted"), true
 	case d.phase == settled:
-		return nil, answer{status: http.StatusOK, body: d.secret(d.emptied(d.job))}
+		return nil, answer{status: http.StatusOK, body: d.secret(d.emptied(d.job))}, true
+	case !cleared && (d.phase == unstarted || d.phase == waiting && d.hold == nil):
+		return nil, answer{}, false
+	case d.phase == waiting:
+		return d.beginHold(), answer{}, true
 	}
 	a, err := d.repeat()
 	if err != nil {
 		// Only the spool can cause it. The client asks again, as long as it can.
 		d.log.Error().Err(err).Str("job", string(d.job.execution)).Msg("cannot give out the job again")
-		return nil, d.g.comeAgain("the job cannot be read")
+		return nil, d.g.comeAgain("the job cannot be read"), true
 	}
-	return nil, a
+	return nil, a, true
 }
 
 // repeat answers with the open job again, and journals that when the job did not start the first time. mu is held.
@@ -71,7 +87,6 @@ func (d *door) repeat() (answer, error) {
 		return answer{}, err
 	}
 	if d.phase == unstarted {
-		d.emptyOut()
 		if _, err := d.journal(d.job); err != nil {
 			return answer{}, err
 		}
@@ -84,7 +99,6 @@ func (d *door) beginHold() *hold {
 	if d.hold != nil {
 		d.hold.answer <- tooMany("a newer request waits")
 	} else {
-		d.emptyOut()
 		d.news.add(msg.Held{})
 	}
 	d.hold = &hold{answer: make(chan answer, 1)}

@@ -58,6 +58,8 @@ type door struct {
 	bodies chan struct{} // callback bodies in memory
 	poke   chan struct{} // the result file may have changed
 
+	clearing sync.Mutex // one GET clears the result directory and is answered at a time; before mu
+
 	taking sync.Mutex // one result is read, checked and stored at a time; before mu
 
 	mu         sync.Mutex // guards what follows

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,4 +160,51 @@ func TestAResultThatIsNestedWithoutEndIsTakenAndNotRead(t *testing.T) {
 	}
 	p.armed()
 	p.finish(e.hello(), p.ask()) // and the executor goes on
+}
+
+func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
+	dir := t.TempDir()
+	for n := range 2*atOnce + 10 {
+		name := filepath.Join(dir, strconv.Itoa(n))
+		if n%100 != 0 {
+			must(t, os.WriteFile(name, nil, 0o600))
+			continue
+		}
+		must(t, os.MkdirAll(filepath.Join(name, "in", "it"), 0o700))
+	}
+	outside := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(outside, nil, 0o600))
+	must(t, os.Symlink(filepath.Dir(outside), filepath.Join(dir, "link")))
+	must(t, empty(dir))
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("%d are left", len(left))
+	}
+	_, err = os.Stat(outside)
+	must(t, err)
+}
+
+func TestAPluginWhoseLitterIsBeingRemovedKeepsOnlyItsOwnGETWaiting(t *testing.T) {
+	w := newWorld(t, nil)
+	e, other := w.executor("litters", msg.Daemon), w.executor("other", msg.Daemon)
+	d, err := w.find(e.id)
+	must(t, err)
+	d.clearing.Lock() // as while there is much to remove
+	p, q := newPython(e), newPython(other)
+	asked := p.get(context.Background())
+	r, err := p.request(context.Background(), http.MethodGet, collection+"?fieldSelector="+p.selector())
+	must(t, err)
+	must(t, r.Body.Close())
+	if r.StatusCode != http.StatusOK {
+		t.Errorf("its LIST is answered %s", r.Status)
+	}
+	q.finish(other.hello(), q.ask())
+	must(t, os.WriteFile(e.out("litter"), nil, 0o644))
+	d.clearing.Unlock()
+	expectHeld(e)
+	p.finish(e.hello(), asked) // the control: it is held then, and gets its job
+	if _, err := os.Stat(e.out("litter")); !os.IsNotExist(err) {
+		t.Errorf("the next job finds what was left: %v", err)
+	}
 }

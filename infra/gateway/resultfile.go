@@ -68,23 +68,43 @@ func readResult(out string, max int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, max))
 }
 
-// empty removes all that is in a directory that belongs to a plugin.
+// empty removes all that is in a directory that belongs to a plugin, however much it is. What cannot be removed is left.
 func empty(out string) error {
 	root, err := os.OpenRoot(out)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
+	for {
+		removed, err := emptySome(root)
+		if removed == 0 {
+			return err
+		}
+	}
+}
+
+// atOnce is how many names of a directory are in memory.
+const atOnce = 1000
+
+// emptySome removes what it finds first. The error is that of one that cannot be removed.
+func emptySome(root *os.Root) (removed int, err error) {
 	dir, err := root.Open(".")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = dir.Close() }()
-	names, err := dir.Readdirnames(-1)
-	for _, name := range names {
-		err = errors.Join(err, root.RemoveAll(name))
+	names, err := dir.Readdirnames(atOnce)
+	if errors.Is(err, io.EOF) {
+		err = nil
 	}
-	return err
+	for _, name := range names {
+		if failed := root.RemoveAll(name); failed != nil {
+			err = failed
+			continue
+		}
+		removed++
+	}
+	return removed, err
 }
 
 // watchFiles hears which result directory has changed. The doors look for themselves: one that is slow keeps nobody
