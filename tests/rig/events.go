@@ -98,13 +98,26 @@ type Lives struct {
 // Lives tells what the engine has told so far.
 func (w *World) Lives() Lives {
 	w.T.Helper()
+	return w.livesSince(time.Time{})
+}
+
+// MostSince is how many executors there were at the same time when one was created, not counting creations before.
+func (w *World) MostSince(began time.Time) int {
+	w.T.Helper()
+	return w.livesSince(began).Most
+}
+
+func (w *World) livesSince(began time.Time) Lives {
+	w.T.Helper()
 	l := Lives{Alive: map[string]bool{}, Died: map[string]time.Time{}}
 	for _, e := range w.events.of(w.T, w.UUID) {
 		switch e.action {
 		case events.ActionCreate:
 			l.Created = append(l.Created, e.executor)
 			l.Alive[e.executor] = true
-			l.Most = max(l.Most, len(l.Alive))
+			if e.at.After(began) {
+				l.Most = max(l.Most, len(l.Alive))
+			}
 		case events.ActionDie:
 			l.Died[e.executor] = e.at
 			delete(l.Alive, e.executor)
