@@ -42,7 +42,7 @@ func (c *execCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return exitError{err, exitUsage}
 	}
-	log, err := logging.New(os.Stderr, "auto", c.LogLevel)
+	log, err := logging.NewWithScripts(os.Stderr, "auto", c.LogLevel, out) // a script's log is its runner's
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,10 @@ func (c *execCommand) Run(ctx context.Context, out io.Writer) (err error) {
 		Release: ownRelease("exec", server.url, token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
 		Self: SelfConfig{StateDir: state, Health: "127.0.0.1:0"},
 	}
-	return besideRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) })
+	if err := besideRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) }); err != nil {
+		return err
+	}
+	return tell(server, id, out)
 }
 
 func (c *execCommand) request() (devserver.TaskRequest, error) {
@@ -116,7 +119,7 @@ func (t terminal) IsTerminal() bool { return isatty.IsTerminal(t.Fd()) }
 // afterAbort is how long an aborted task may take to end, above the waits of its stop sequence.
 const afterAbort = 30 * time.Second
 
-// follow shows the log and the outcome. When asked ends the task is aborted, and its end is waited for.
+// follow shows a task's log. When asked ends the task is aborted, and its end is waited for.
 func (c *execCommand) follow(asked, waiting context.Context, server *releaseServer, id string, out io.Writer) error {
 	err := server.CopyLog(waiting, id, out)
 	if asked.Err() != nil {
@@ -126,8 +129,13 @@ func (c *execCommand) follow(asked, waiting context.Context, server *releaseServ
 			_, err = server.Wait(limited, id)
 		}
 	}
-	view, findErr := server.Task(id)
-	if err = errors.Join(err, findErr); err != nil {
+	return err
+}
+
+// tell says what became of the task. The runner has ended: what a script has printed is shown.
+func tell(server *releaseServer, id string, out io.Writer) error {
+	view, err := server.Task(id)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
 )
 
 // sample is a task of the sample plugin and what should become of it.
@@ -44,11 +45,22 @@ func samples() []sample {
 			}
 			return nil
 		}},
+		{"sample.Lookup", map[string]any{"prefix": "A", "_parameters": map[string]any{}}, "", devserver.Completed, func(v devserver.TaskView, _ string) error {
+			return expect(v, "commandResponse", `[{"label":"Ada","value":"ada"},{"label":"Alan","value":"alan"}]`)
+		}},
+		{"sample.TestConnection", map[string]any{"server": map[string]any{
+			"url": "http://127.0.0.1:9", "username": "admin", "password": samplePassword, // where nobody answers
+		}}, "", devserver.Completed, func(v devserver.TaskView, _ string) error {
+			if answer := whole(v.OutputProperties["commandResponse"]); !strings.Contains(answer, `"success":false`) {
+				return fmt.Errorf("it answers %s where nobody does", answer)
+			}
+			return nil
+		}},
 	}
 }
 
 func expect(v devserver.TaskView, property, want string) error {
-	if got := v.OutputProperties[property]; got != want {
+	if got := whole(v.OutputProperties[property]); got != want {
 		return fmt.Errorf("%s is not what it should be, but %s", property, short(got))
 	}
 	return nil
@@ -150,7 +162,11 @@ func (s sample) judge(view devserver.TaskView, log string) error {
 }
 
 func show(out io.Writer, view devserver.TaskView, log string) {
-	fmt.Fprintf(out, "\n%s  %s after %v\n", view.TaskType, view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))
+	kind := ""
+	if view.Kind == api.KindScript {
+		kind = ", a script: its log is in the runner's own"
+	}
+	fmt.Fprintf(out, "\n%s  %s after %v%s\n", view.TaskType, view.State, view.Finished.Sub(view.Created).Round(time.Millisecond), kind)
 	for line := range strings.Lines(log) {
 		fmt.Fprintln(out, "  |", short(strings.TrimRight(line, "\n")))
 	}
@@ -176,7 +192,7 @@ func showOutcome(out io.Writer, view devserver.TaskView, as func(any) string) {
 // short keeps a large value from filling the terminal.
 func short(value any) string {
 	const most = 160
-	text := fmt.Sprint(value)
+	text := whole(value)
 	if len(text) <= most {
 		return text
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"runnerd/infra/contract"
+	"runnerd/infra/release/api"
 	msg "runnerd/messages"
 )
 
@@ -126,7 +127,7 @@ func (t typeDefinitions) item(p property, where string, v any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return contract.Task{ID: cmp.Or(id, "Configuration/Custom/"+newID("item")), Type: typeName, Properties: properties}, nil
+	return contract.Task{ID: id, Type: typeName, Properties: properties}, nil
 }
 
 func (t typeDefinitions) items(p property, where string, v any) (any, error) {
@@ -145,11 +146,56 @@ func (t typeDefinitions) items(p property, where string, v any) (any, error) {
 	return items, nil
 }
 
+// withID gives an item, and those in it, the id that a server has for each.
+func withID(v any) any {
+	switch v := v.(type) {
+	case contract.Task:
+		v.ID = cmp.Or(v.ID, "Configuration/Custom/"+newID("item"))
+		for i := range v.Properties {
+			v.Properties[i].Value = withID(v.Properties[i].Value)
+		}
+		return v
+	case []any:
+		for i := range v {
+			v[i] = withID(v[i])
+		}
+	}
+	return v
+}
+
+// bare is an item as scripts get it: one that a person is about to make has no id yet, and perhaps no properties either.
+func bare(v any) any {
+	switch v := v.(type) {
+	case contract.Task:
+		item := map[string]any{"type": v.Type}
+		if v.ID != "" {
+			item["id"] = v.ID
+		}
+		for i := range v.Properties {
+			v.Properties[i].Value = bare(v.Properties[i].Value)
+			item["properties"] = v.Properties
+		}
+		return item
+	case []any:
+		for i := range v {
+			v[i] = bare(v[i])
+		}
+	}
+	return v
+}
+
 // input is the input context of a task, as JSON, and every value in it that must never be shown.
 func (s *Server) input(id string, request TaskRequest) ([]byte, []msg.Secret, error) {
 	properties, err := s.types.properties(request.TaskType, "properties", request.Properties)
 	if err != nil {
 		return nil, nil, err
+	}
+	dress := withID
+	if request.Kind == api.KindScript {
+		dress = bare
+	}
+	for i := range properties {
+		properties[i].Value = dress(properties[i].Value)
 	}
 	text, err := json.Marshal(contract.InputContext{
 		Release: contract.Release{ID: "Applications/Release1", AutomatedTaskAsUser: request.RunAs, URL: s.options.PublicURL},

@@ -66,6 +66,28 @@ func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
 	}
 }
 
+func TestAScriptsItemsHaveNoMoreThanTheirPersonHasGiven(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	stream := r.listen(s, r.LastEventID)
+	submit(t, s, devserver.TaskRequest{TaskType: "test.Check", Properties: map[string]any{
+		"parameters": map[string]any{}, "server": map[string]any{"id": "Configuration/7", "password": "hidden"},
+	}})
+	var script api.ExecuteScriptEvent
+	hear(t, stream, "ExecuteScript", &script)
+	input := r.input(script.Job)
+	if diff := cmp.Diff(map[string]any{"type": "test.Parameters"}, property(input, "parameters").Value); diff != "" {
+		t.Error(diff)
+	}
+	server, _ := property(input, "server").Value.(map[string]any)
+	if server["id"] != "Configuration/7" || server["properties"] == nil {
+		t.Errorf("the server is %v", server)
+	}
+	if secrets := input.Secrets(); len(secrets) != 1 || string(secrets[0]) != "hidden" {
+		t.Errorf("%d secrets are found", len(secrets))
+	}
+}
+
 func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 	tests := map[string]struct{ body, detail string }{
 		"no type":                   {`{}`, "taskType is missing"},

@@ -51,6 +51,12 @@ types:
   test.Lookup:
     extends: xlrelease.RemoteScriptExecution
     hidden-properties: {image: "test/plugin:2"}
+  test.Check:
+    extends: xlrelease.RemoteScriptExecution
+    hidden-properties: {image: "test/plugin:2"}
+    input-properties:
+      server: {kind: ci, referenced-type: test.Server}
+      parameters: {kind: ci, referenced-type: test.Parameters}
 `
 
 // inProcess answers requests without a network, so that a test may run in virtual time.

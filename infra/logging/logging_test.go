@@ -29,6 +29,25 @@ func TestTheFormatIsWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+func TestWhatScriptsPrintIsKeptApart(t *testing.T) {
+	for _, format := range []string{"json", "console"} {
+		var out, scripts bytes.Buffer
+		log, err := NewWithScripts(&out, format, "error", &scripts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info().Str("script", "script-1").Msg("looking \"up\"")
+		log.Info().Msg("not asked for")
+		log.Error().Msg("asked for")
+		if got := scripts.String(); got != "looking \"up\"\n" {
+			t.Errorf("%s: apart is %q", format, got)
+		}
+		if got := out.String(); !strings.Contains(got, "asked for") || strings.Contains(got, "not asked for") || strings.Contains(got, "looking") {
+			t.Errorf("%s: the log is %q", format, got)
+		}
+	}
+}
+
 func TestAnUnknownFormatOrLevelIsRefusedWithWhatToUse(t *testing.T) {
 	for _, c := range []struct{ format, level, want string }{
 		{"xml", "info", "auto, console or json"},

@@ -1,7 +1,7 @@
 // Command sampleplugin is a plugin image's program, built with the official Go SDK, unmodified: what runnerd runs in its tests
 // and in `runnerd dev`. What holds for it holds for a plugin of anyone's.
 //
-// The types are in type-definitions.yaml: four that do what plugins do, one that tries to give its password away, one script,
+// The types are in type-definitions.yaml: four that do what plugins do, one that tries to give its password away, two scripts,
 // and Misbehave, which does what plugins should not. It logs to stderr, as the SDK does.
 //
 // It is a module of its own, so that the SDK's dependencies are not the runner's.
@@ -39,6 +39,7 @@ func newCommands() commands {
 		"sample.Large":                      &large{},
 		"sample.Secret":                     &secret{},
 		"sample.Lookup":                     &lookup{},
+		"sample.TestConnection":             &testConnection{},
 		"sample.Misbehave":                  &misbehave{},
 	}
 }

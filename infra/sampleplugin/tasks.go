@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/digital-ai/release-integration-sdk-go/task"
 	"k8s.io/klog/v2"
@@ -84,21 +83,4 @@ func (s *secret) FetchResult(context.Context) (*task.Result, error) {
 	fmt.Fprintf(os.Stderr, "in JSON: %s\n", body)
 	task.Comment("in a comment: " + s.Password)
 	return task.NewResult().Int("length", len(s.Password)), nil
-}
-
-// lookup is a script: a person waits for the choices it offers.
-type lookup struct {
-	Prefix      string `json:"prefix"`
-	DelayMillis int    `json:"delayMillis"`
-}
-
-func (l *lookup) FetchResult(context.Context) (*task.Result, error) {
-	time.Sleep(time.Duration(l.DelayMillis) * time.Millisecond)
-	var choices []task.LookupResultElement
-	for _, name := range []string{"Ada", "Alan", "Barbara", "Edsger", "Grace"} {
-		if strings.HasPrefix(name, l.Prefix) {
-			choices = append(choices, task.LookupResultElement{Label: name, Value: strings.ToLower(name)})
-		}
-	}
-	return task.NewResult().LookupResultElements(task.DefaultResponseResultField, choices), nil
 }

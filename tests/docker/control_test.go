@@ -2,6 +2,8 @@ package docker
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +29,51 @@ func TestAScriptOfTheSamplePluginAnswersFromTheExecutorOfItsTasks(t *testing.T) 
 	if got := w.ExecutorOf(script); got != warm {
 		t.Errorf("it ran in executor %s, and %s was idle", got, warm)
 	}
-	rig.Until(t, "its log is in the runner's", func() bool { return strings.Contains(w.Heard(`"script":"`+script+`"`), "Successfully") })
+	w.LoggedByScript(script, "Successfully")
 	w.NoMoreThan(1)
+}
+
+func TestAnItemThatHasNoIDAndNoPropertiesYetReachesAScript(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
+	script := w.Submit(shop.Green, "sample.Lookup", map[string]any{"prefix": "Gr", "_parameters": map[string]any{}})
+	view, _ := w.Completed(script)
+	if got := fmt.Sprint(view.OutputProperties["commandResponse"]); got != "[map[label:Grace value:grace]]" {
+		t.Errorf("it answers %s", got)
+	}
+	w.LoggedByScript(script, `looking up with parameters {\"type\":\"udm.Parameters\"}`)
+}
+
+func TestAConnectionTestAnswersWhetherTheServerDoesAndItsPasswordIsInNoLog(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
+	const password = "correct horse"
+	listener, err := net.Listen("tcp", net.JoinHostPort(w.Bridge(), "0"))
+	rig.Must(t, err)
+	server := &http.Server{ReadHeaderTimeout: rig.Patience, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if user, given, _ := r.BasicAuth(); user != "admin" || given != password {
+			out.WriteHeader(http.StatusUnauthorized)
+		}
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { rig.Must(t, server.Close()) })
+	url := "http://" + listener.Addr().String()
+	for _, row := range []struct{ url, password, want string }{
+		{url, password, "map[output:" + url + " answers success:true]"},
+		{url, "battery staple", "map[output:" + url + " answers 401 Unauthorized success:false]"},
+		{"http://127.0.0.1:9", password, "connection refused success:false]"},
+	} {
+		script := w.Submit(shop.Green, "sample.TestConnection", map[string]any{
+			"server": map[string]any{"url": row.url, "username": "admin", "password": row.password}})
+		view, _ := w.Completed(script)
+		if got := fmt.Sprint(view.OutputProperties["commandResponse"]); !strings.HasSuffix(got, row.want) {
+			t.Errorf("%s with password %q: it answers %s, want %s", row.url, row.password, got, row.want)
+		}
+		w.LoggedByScript(script, "as admin with ********")
+		if w.Heard(row.password) != "" {
+			t.Error("the password is in the runner's log")
+		}
+	}
 }
 
 func TestTheServerPausesAndReconfiguresARunnerThatIsAtWork(t *testing.T) {

@@ -146,6 +146,12 @@ func (w *World) Drain() {
 	}
 }
 
+// LoggedByScript waits until a script has printed a text, which the runner has in its own log.
+func (w *World) LoggedByScript(id, text string) {
+	w.T.Helper()
+	Until(w.T, "the script prints "+text, func() bool { return strings.Contains(w.Heard(`"script":"`+id+`"`), text) })
+}
+
 // Line is one of the runner's log.
 type Line struct {
 	Time     time.Time `json:"time"`
