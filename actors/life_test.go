@@ -11,16 +11,18 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the picture of an executor's life anew")
+var update = flag.Bool("update", false, "write the pictures of lives anew")
 
-const lifePicture = "../docs/executor-life.md"
+const (
+	executorPicture = "../docs/executor-life.md"
+	runnerPicture   = "../docs/runner-life.md"
+)
 
-// drawLife is the table as a picture that code hosts draw.
-func drawLife() []byte {
+// draw is a table as a picture that code hosts draw.
+func draw[S ~string](title string, next map[S][]S) []byte {
 	var b bytes.Buffer
-	b.WriteString("# The life of an executor\n\nDrawn from the table in `actors/life.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n" +
-		"enters where the spool and the engine see it.\n\n```mermaid\nstateDiagram-v2\n")
-	name := func(l life) string { return cmp.Or(string(l), "[*]") }
+	b.WriteString(title + "\n\n```mermaid\nstateDiagram-v2\n")
+	name := func(s S) string { return cmp.Or(string(s), "[*]") }
 	for _, from := range slices.Sorted(maps.Keys(next)) {
 		for _, to := range next[from] {
 			fmt.Fprintf(&b, "    %s --> %s\n", name(from), name(to))
@@ -33,25 +35,33 @@ func drawLife() []byte {
 	return b.Bytes()
 }
 
-func TestThePictureOfALifeIsTheTable(t *testing.T) {
-	if *update {
-		if err := os.WriteFile(lifePicture, drawLife(), 0o644); err != nil {
-			t.Fatal(err)
+func TestThePicturesOfLivesAreTheTables(t *testing.T) {
+	for picture, want := range map[string][]byte{
+		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/life.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
+			"enters where the spool and the engine see it.", next),
+		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/phase.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
+			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextPhase),
+	} {
+		if *update {
+			if err := os.WriteFile(picture, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	drawn, err := os.ReadFile(lifePicture)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(drawn, drawLife()) {
-		t.Errorf("%s is not what the table says: run go test ./actors -update", lifePicture)
+		if drawn, err := os.ReadFile(picture); err != nil || !bytes.Equal(drawn, want) {
+			t.Errorf("%s is not what the table says: run go test ./actors -update (%v)", picture, err)
+		}
 	}
 }
 
 func TestEveryStateIsReachedAndLeadsToTheEnd(t *testing.T) {
-	reach := func(from life) map[life]bool {
-		seen := map[life]bool{from: true}
-		for queue := []life{from}; len(queue) > 0; queue = queue[1:] {
+	reachesAll(t, next, unborn, gone)
+	reachesAll(t, nextPhase, unstarted, deleting)
+}
+
+func reachesAll[S ~string](t *testing.T, next map[S][]S, first, last S) {
+	reach := func(from S) map[S]bool {
+		seen := map[S]bool{from: true}
+		for queue := []S{from}; len(queue) > 0; queue = queue[1:] {
 			for _, to := range next[queue[0]] {
 				if !seen[to] {
 					seen[to] = true
@@ -61,16 +71,16 @@ func TestEveryStateIsReachedAndLeadsToTheEnd(t *testing.T) {
 		}
 		return seen
 	}
-	born := reach(unborn)
+	born := reach(first)
 	for state := range next {
 		if !born[state] {
 			t.Errorf("%q is never reached", state)
 		}
-		if !reach(state)[gone] {
+		if !reach(state)[last] {
 			t.Errorf("%q never ends", state)
 		}
 	}
-	if len(next[gone]) > 0 {
+	if len(next[last]) > 0 {
 		t.Error("there is a life after the end")
 	}
 }

@@ -45,6 +45,7 @@ type runner struct {
 	sse        shell.Ref[msg.ToSSE]
 	poller     shell.Ref[msg.ToPoller]
 
+	phase       phase // as it was after the last message
 	registering bool
 	registered  bool
 	lost        int // sessions since the server last answered a heartbeat
@@ -83,9 +84,15 @@ func (r *runner) Start(c *shell.Ctx[msg.ToRunner]) {
 	}
 	r.register(c)
 	c.After("heartbeat", heartbeatEvery, msg.HeartbeatDue{})
+	r.moved(c)
 }
 
 func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
+	r.receive(c, m)
+	r.moved(c)
+}
+
+func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	switch m := m.(type) {
 	case msg.Registered:
 		r.answered(c, m)
@@ -207,6 +214,7 @@ func (r *runner) ChildDown(c *shell.Ctx[msg.ToRunner], down shell.Down) {
 	case r.restart:
 		r.startChildren(c)
 	}
+	r.moved(c)
 }
 
 func (r *runner) childCrashed(c *shell.Ctx[msg.ToRunner], i int, crash *shell.Crash) {

@@ -235,19 +235,9 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 }
 
 func (r *runner) status() msg.Status {
-	s := msg.Status{RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
-	switch {
-	case r.stopped != nil:
-		s.Phase = "draining"
-		s.NotReady = append(s.NotReady, "the runner is draining")
-	case !r.recovery.Done:
-		s.Phase = "recovering"
-	case r.registered:
-		s.Phase = "online"
-	case r.runnerID != "":
-		s.Phase = "offline"
-	default:
-		s.Phase = "registering"
+	s := msg.Status{Phase: string(r.phase), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
+	if r.deleted || r.left != nil || r.stopped != nil {
+		s.NotReady = append(s.NotReady, "the runner is "+string(r.phase))
 	}
 	if !r.recovery.Done {
 		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))

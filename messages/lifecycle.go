@@ -2,7 +2,7 @@ package messages
 
 import "time"
 
-// Lifecycle: recovering → registering → online | offline → draining → stopped.
+// Lifecycle: recovering → registering → online ⇄ offline; its end is draining, leaving or deleting (actors/phase.go).
 
 // ToRunner is what the runner understands.
 //
@@ -90,7 +90,7 @@ func (StatusWanted) toRunner()      {}
 
 // Status is how the runner fares.
 type Status struct {
-	Phase       string    `json:"phase"`              // recovering, registering, online, offline, draining
+	Phase       string    `json:"phase"`              // recovering, registering, online, offline, draining, leaving, deleting
 	NotReady    []string  `json:"notReady,omitempty"` // why; empty: ready
 	RunnerID    string    `json:"runnerId,omitempty"`
 	LastContact time.Time `json:"lastContact,omitzero"` // the server's last answer

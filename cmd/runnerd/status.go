@@ -19,7 +19,7 @@ type statusDocument struct {
 	Started  time.Time `json:"started,omitzero"`
 	StateDir string    `json:"stateDir"`
 
-	Phase    string   `json:"phase,omitempty"` // starting, recovering, registering, online, offline, draining, no answer
+	Phase    string   `json:"phase,omitempty"` // starting, recovering, registering, online, offline, draining, leaving, deleting, no answer
 	NotReady []string `json:"notReady"`        // why; empty: ready
 
 	Server    *serverStatus    `json:"server,omitempty"`
