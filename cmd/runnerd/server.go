@@ -71,6 +71,7 @@ func submitHint(url, image string) string {
   curl -s -H 'Content-Type: application/json' %[1]s/api/tasks -d '{%[2]s}'
   curl -s %[1]s/api/tasks
   curl -s %[1]s/api/tasks/ID/log
+docs/devserver.md has more: scripts, aborts, and what a server says to its runners.
 `, url, task)
 }
 

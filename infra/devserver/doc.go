@@ -15,9 +15,12 @@
 //	POST   /api/tasks/ID/abort     {"reason"}
 //	GET    /api/runners            those that are registered
 //	PUT    /api/runners/ID/config  a configuration, but for its revision
+//	POST   /api/runners/ID/enable  also disable and ping
 //	DELETE /api/runners/ID         tells it that it is no more
 //	GET    /api/ledger?job=ID      what was said, and what was wrong with it
 //	GET    /api/v1/openapi.yaml    the Runner API
+//
+// docs/devserver.md has a line to paste for each of them.
 //
 // # Oracle
 //

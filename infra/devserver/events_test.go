@@ -55,13 +55,16 @@ func hear(t *testing.T, stream *eventsource.Decoder, name string, into any) (id 
 }
 
 func TestARunnerHearsWhatTheServerWants(t *testing.T) {
-	s := serve(t, devserver.Options{PingEvery: time.Millisecond})
+	s := serve(t, devserver.Options{PingEvery: time.Hour})
 	r := newRunner(t, s)
 	stream := r.listen(s, r.LastEventID)
 	job := r.running(s, devserver.TaskRequest{})
 	for _, step := range []struct{ method, path, body string }{
 		{"PUT", "/config", `{"enabled":false,"capacity":9,"evictionSeconds":0}`},
 		{"PUT", "/config", `{"enabled":true,"capacity":9,"evictionSeconds":0}`},
+		{"POST", "/disable", ""},
+		{"POST", "/enable", ""},
+		{"POST", "/ping", ""},
 	} {
 		if status, text := ask(t, s, step.method, "/api/runners/"+r.RunnerID+step.path, step.body); status != 204 {
 			t.Fatal(status, text)
@@ -83,12 +86,26 @@ func TestARunnerHearsWhatTheServerWants(t *testing.T) {
 	hear(t, stream, "Disable", &nothing)
 	hear(t, stream, "Configure", &configure)
 	hear(t, stream, "Enable", &nothing)
+	hear(t, stream, "Configure", &configure)
+	hear(t, stream, "Disable", &nothing)
+	hear(t, stream, "Configure", &configure)
+	if configure.Config.Capacity != 9 || !configure.Config.Enabled {
+		t.Errorf("enabled with %+v", configure.Config)
+	}
+	hear(t, stream, "Enable", &nothing)
+	hear(t, stream, "Ping", &nothing)
 	hear(t, stream, "AbortJob", &abort)
 	if want := (api.AbortJobEvent{JobID: job.JobID, ExecutionID: job.ExecutionID, Reason: "no more"}); abort != want {
 		t.Errorf("aborted %+v, want %+v", abort, want)
 	}
 	hear(t, stream, "Delete", &nothing)
-	hear(t, stream, "Ping", &nothing)
+}
+
+func TestARunnerIsPingedWhileNothingIsSaid(t *testing.T) {
+	s := serve(t, devserver.Options{PingEvery: time.Millisecond})
+	r := newRunner(t, s)
+	var nothing struct{}
+	hear(t, r.listen(s, r.LastEventID), "Ping", &nothing)
 }
 
 func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {

@@ -19,6 +19,9 @@ func (s *Server) forPeople() http.Handler {
 	mux.HandleFunc("POST /api/tasks/{id}/abort", s.postAbort)
 	mux.HandleFunc("GET /api/runners", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 200, s.Runners()) })
 	mux.HandleFunc("PUT /api/runners/{id}/config", s.putConfig)
+	mux.HandleFunc("POST /api/runners/{id}/enable", func(w http.ResponseWriter, r *http.Request) { answer(w, s.enable(r.PathValue("id"), true)) })
+	mux.HandleFunc("POST /api/runners/{id}/disable", func(w http.ResponseWriter, r *http.Request) { answer(w, s.enable(r.PathValue("id"), false)) })
+	mux.HandleFunc("POST /api/runners/{id}/ping", func(w http.ResponseWriter, r *http.Request) { answer(w, s.pingNow(r.PathValue("id"))) })
 	mux.HandleFunc("DELETE /api/runners/{id}", func(w http.ResponseWriter, r *http.Request) { answer(w, s.Delete(r.PathValue("id"))) })
 	mux.HandleFunc("GET /api/ledger", func(w http.ResponseWriter, r *http.Request) {
 		entries := s.ledger.Entries()

@@ -78,6 +78,20 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	return nil
 }
 
+func (s *Server) enable(runnerID string, enabled bool) error {
+	return s.Configure(runnerID, func(c *api.Config) { c.Enabled = enabled })
+}
+
+func (s *Server) pingNow(runnerID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.runner(runnerID)
+	if err == nil {
+		s.events.send(r.id, "Ping", "", struct{}{})
+	}
+	return err
+}
+
 // Delete tells a runner that it is no more: it aborts its jobs and unregisters.
 func (s *Server) Delete(runnerID string) error {
 	s.mu.Lock()
