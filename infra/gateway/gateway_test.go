@@ -128,6 +128,18 @@ func TestAWatchEndsWithTheCauseOfItsContext(t *testing.T) {
 	}
 }
 
+func TestADoorThatIsClosedHandsOutNoJobByFiles(t *testing.T) {
+	e := newWorld(t, nil).executor("child", msg.Files)
+	j := e.hello()
+	e.stop()
+	if _, err := e.HandOut(t.Context(), e.id, j.id); err == nil {
+		t.Error("it was handed out")
+	}
+	if rec, _ := e.spool.Job(j.id); rec.Stage >= msg.HandedOut {
+		t.Errorf("it is %s", rec.Stage)
+	}
+}
+
 func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
 	e := newWorld(t, nil).executor("child", msg.Files)
 	binary, err := samplePlugin()

@@ -82,6 +82,9 @@ func (d *door) give(j *job, input string) (msg.HandedOver, error) {
 func (d *door) giveFile(j *job, input string) (msg.HandedOver, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return msg.HandedOver{}, errors.New("its door is closed")
+	}
 	if d.phase != waiting {
 		return msg.HandedOver{}, errors.New("it has had its job")
 	}
