@@ -110,6 +110,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		delete(e.failed, "door")
 		e.atDoor(c, m.Visit)
 	case msg.DoorLost:
+		e.holdLost(c)
 		e.retry(c, "door", m.Err)
 	case msg.GivenJob:
 		e.given(c, m)

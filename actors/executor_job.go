@@ -21,6 +21,9 @@ func (e *executor) assign(c *shell.Ctx[msg.ToExecutor], m msg.Assign) {
 	e.seq = m.Seq
 	if e.retire != "" || e.state == stopping || e.state == gone {
 		e.dispatcher.Tell(msg.JobReturned{Executor: e.id, Execution: m.Job.Execution, Reason: e.retire})
+		if e.state != unborn { // else it is not known yet what there is to stop
+			e.stop(c, e.retire)
+		}
 		return
 	}
 	e.job = &assignment{job: m.Job}
@@ -134,11 +137,7 @@ func (e *executor) atDoor(c *shell.Ctx[msg.ToExecutor], v msg.Visit) {
 			e.give(c)
 		}
 	case msg.HoldLost:
-		e.held = false
-		if e.state == idle && (e.job == nil || !e.job.giving) {
-			e.enter(c, settling)
-			e.dispatcher.Tell(msg.Unsettled{Executor: e.id, Seq: e.seq})
-		}
+		e.holdLost(c)
 	case msg.Delivered:
 		c.Log().Debug().Str("executor", string(e.id)).Str("job", string(v.Execution)).Msg("input delivered")
 	case msg.NotStarted:
@@ -152,6 +151,15 @@ func (e *executor) atDoor(c *shell.Ctx[msg.ToExecutor], v msg.Visit) {
 		}
 	case msg.Introduced:
 		e.sdk = v.SDK
+	}
+}
+
+// holdLost: its GET does not wait any more, or nobody would tell.
+func (e *executor) holdLost(c *shell.Ctx[msg.ToExecutor]) {
+	e.held = false
+	if e.state == idle && (e.job == nil || !e.job.giving) {
+		e.enter(c, settling)
+		e.dispatcher.Tell(msg.Unsettled{Executor: e.id, Seq: e.seq})
 	}
 }
 

@@ -273,3 +273,21 @@ func TestAnImageWhoseExecutorsHaveSeveralProcessesIsKeptWarmAllTheSame(t *testin
 		}
 	})
 }
+
+func TestAnExecutorWhoseDoorNobodyWatchesIsNotIdle(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		x := w.begins(first)
+		w.becomesIdle(x)
+		w.gateway.Break(x, errNoAnswer)
+		w.gateway.Cut(x) // nobody hears of that
+		w.until("it is not idle", 50*time.Millisecond, func() bool { return w.state(x) == "busy" })
+		w.becomesIdle(x)
+		second := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(second)
+		if got := w.ranIn(second); got != x {
+			t.Errorf("it ran in %s, want %s", got, x)
+		}
+	})
+}

@@ -51,6 +51,7 @@ type door struct {
 	refused   msg.ExecutionID // its result was, once
 	late      msg.ExecutionID // its result came by file, and its callback may follow
 	result    *msg.ResultStored
+	broken    error // ends the watch
 	visits    []msg.Visit
 	changed   chan struct{}
 	gone      bool
@@ -136,6 +137,16 @@ func (g *Gateway) Cut(id msg.ExecutorID) {
 	}
 }
 
+// Break ends the watch of a door. What happens there is told to nobody, until somebody watches again.
+func (g *Gateway) Break(id msg.ExecutorID, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := g.doors[id]; d != nil {
+		d.broken = err
+		d.change()
+	}
+}
+
 func (g *Gateway) door(rec msg.ExecutorRecord) *door {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -217,6 +228,8 @@ func (g *Gateway) Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Vi
 			switch {
 			case d == nil || d.gone:
 				err = errNoDoor
+			case d.broken != nil:
+				err, d.broken = d.broken, nil
 			case ctx.Err() != nil:
 				return false, nil, again
 			case len(d.visits) == 0:
