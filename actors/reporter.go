@@ -126,6 +126,8 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 			r.busy++
 			r.outage.may = r.outage.may && todo.what == sendRemoval
 			r.attempt(c, job, todo)
+		case job.Stage < msg.HandedOut: // what it says is not the last that is heard of it
+			delete(r.jobs, e.id)
 		case e.beingStopped(job, time.Now()):
 			c.After(sendOf(e.id), time.Until(e.endedAt.Add(e.patience)), msg.SendDue{Execution: e.id})
 		}

@@ -47,9 +47,17 @@ func (r *Refusal) Error() string {
 	return s
 }
 
-// Final reports whether the server will never take it, however often it is repeated.
+// Final reports whether the server will never take it, however often it is repeated. What a job said and how it ended is the
+// same however often it is sent: a server that cannot read it, or finds it too large, does so for ever.
 func (r *Refusal) Final() bool {
-	return r.Status == 404 || r.Status == 409 || r.Status == 410
+	switch r.Status {
+	case 404, 409, 410:
+		return true
+	case 400, 413:
+		return r.Op == "log" || r.Op == "finish"
+	default:
+		return false
+	}
 }
 
 // Away reports whether it is about the server, or what stands before it, and not about what was sent.

@@ -242,10 +242,12 @@ func TestTheServerSaysWhereALogGoesOn(t *testing.T) {
 		answer http.HandlerFunc
 		want   *msg.Refusal
 	}{
-		"elsewhere":       {says(409, problem, conflict, "Log-Offset", "5"), &msg.Refusal{Op: "log", Status: 409, Detail: "Conflict", Offset: 5}},
-		"nowhere":         {says(409, problem, conflict), nil},
-		"nowhere on 204":  {says(204, "", ""), nil},
-		"before it began": {says(204, "", "", "Log-Offset", "-1"), nil},
+		"elsewhere":                      {says(409, problem, conflict, "Log-Offset", "5"), &msg.Refusal{Op: "log", Status: 409, Detail: "Conflict", Offset: 5}},
+		"too long for it":                {says(413, problem, `{"title":"Too large","status":413}`), &msg.Refusal{Op: "log", Status: 413, Detail: "Too large"}},
+		"too long for what is before it": {says(413, html, page), nil},
+		"nowhere":                        {says(409, problem, conflict), nil},
+		"nowhere on 204":                 {says(204, "", ""), nil},
+		"before it began":                {says(204, "", "", "Log-Offset", "-1"), nil},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := registeredClient(t, server(t, test.answer).URL).AppendLog(t.Context(), "j", 0, []byte("x"), -1)

@@ -101,9 +101,9 @@ func TestAFinishIsRepeatedUntilTheServerTakesIt(t *testing.T) {
 }
 
 func TestAFinishThatIsNeverWantedIsKeptForAPersonAndTheOthersGoOn(t *testing.T) {
-	for _, status := range []int{404, 409, 410} {
+	for _, status := range []int{400, 404, 409, 410, 413} {
 		inWorld(t, daemonMode(1), func(w *world) {
-			w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(status, 0)})
+			w.server.Script(fakes.Finish, fakes.Call{Fails: &msg.Refusal{Op: "finish", Status: status}})
 			w.start()
 			refused := w.server.Submit(fakes.Task{Image: "plugin"})
 			w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
@@ -113,6 +113,17 @@ func TestAFinishThatIsNeverWantedIsKeptForAPersonAndTheOthersGoOn(t *testing.T) 
 			if _, finished := w.server.FinishOf(refused); finished {
 				t.Error("it is finished")
 			}
+			w.until("the spool is empty", time.Minute, func() bool { return len(w.spool.Jobs()) == 0 })
+		})
+	}
+}
+
+func TestALogThatIsNeverWantedKeepsNoFinishBack(t *testing.T) {
+	for _, status := range []int{400, 404, 410, 413} {
+		inWorld(t, daemonMode(1), func(w *world) {
+			w.server.Script(fakes.Log, fakes.Call{Fails: &msg.Refusal{Op: "log", Status: status}})
+			w.start()
+			w.completes(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}}))
 			w.until("the spool is empty", time.Minute, func() bool { return len(w.spool.Jobs()) == 0 })
 		})
 	}
@@ -189,6 +200,24 @@ func TestADrainDoesNotWaitForAServerThatIsAway(t *testing.T) {
 		w.server.Down(nil)
 		w.restart()
 		w.completes(id)
+	})
+}
+
+func TestADrainDoesNotWaitForAJobOfWhichThereIsNothingToReport(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		s.poison = crashesOn[msg.Taken](1)
+		w.scheduler = s
+		for range 100 {
+			w.server.Script(fakes.Confirm, fakes.Call{Fails: errNoAnswer})
+		}
+		w.start()
+		w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("an actor has crashed on it", time.Minute, func() bool {
+			jobs := w.spool.Jobs()
+			return len(jobs) == 1 && jobs[0].Crashes == 1
+		})
+		w.drain(5 * time.Second)
 	})
 }
 

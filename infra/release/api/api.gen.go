@@ -452,7 +452,7 @@ type ClientInterface interface {
 	// FinishWithBody Say how a task ended.
 	//
 	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -462,7 +462,7 @@ type ClientInterface interface {
 	// Finish Say how a task ended.
 	//
 	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -637,7 +637,7 @@ func (c *Client) Confirm(ctx context.Context, jobID JobID, body ConfirmJSONReque
 // FinishWithBody Say how a task ended.
 //
 // The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 //
 // Takes any type of body and a specified content type.
 //
@@ -657,7 +657,7 @@ func (c *Client) FinishWithBody(ctx context.Context, jobID JobID, contentType st
 // Finish Say how a task ended.
 //
 // The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1453,7 +1453,7 @@ type ClientWithResponsesInterface interface {
 	// FinishWithBodyWithResponse Say how a task ended.
 	//
 	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1463,7 +1463,7 @@ type ClientWithResponsesInterface interface {
 	// FinishWithResponse Say how a task ended.
 	//
 	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2419,7 +2419,7 @@ func (c *ClientWithResponses) ConfirmWithResponse(ctx context.Context, jobID Job
 // FinishWithBodyWithResponse Say how a task ended.
 //
 // The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2435,7 +2435,7 @@ func (c *ClientWithResponses) FinishWithBodyWithResponse(ctx context.Context, jo
 // FinishWithResponse Say how a task ended.
 //
 // The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 404, 409 and 410 the server will never want it; a runner keeps the result for a person then, and tells the operator.
+// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
