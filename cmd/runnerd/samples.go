@@ -202,19 +202,19 @@ func short(value any) string {
 func fetch(ctx context.Context, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", fmt.Errorf("read the log: %w", err)
+		return "", fmt.Errorf("ask the server: %w", err)
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("read the log: %w", err)
+		return "", fmt.Errorf("ask the server: %w", err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("read the log: the server answers %s", answer.Status)
+		return "", fmt.Errorf("ask the server: it answers %s", answer.Status)
 	}
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return "", fmt.Errorf("read the log: %w", err)
+		return "", fmt.Errorf("ask the server: %w", err)
 	}
 	return string(text), nil
 }

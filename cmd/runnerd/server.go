@@ -30,12 +30,17 @@ type ServerConfig struct {
 }
 
 type serverCommand struct {
+	Check bool `help:"Start none: say by the exit code whether one answers at --listen. For health checks."`
+
 	Server ServerConfig `embed:""`
 	Log    LogConfig    `embed:"" prefix:"log-"`
 }
 
 // Run serves until ctx ends.
 func (c *serverCommand) Run(ctx context.Context, out io.Writer) error {
+	if c.Check {
+		return checkServer(ctx, c.Server.Listen)
+	}
 	log, err := logging.New(os.Stderr, c.Log.Format, c.Log.Level)
 	if err != nil {
 		return err
@@ -49,6 +54,14 @@ func (c *serverCommand) Run(ctx context.Context, out io.Writer) error {
 		server.url, server.url, cmp.Or(drawn, "…"), submitHint(server.url, "your/plugin:1.0"))
 	<-ctx.Done()
 	return server.close()
+}
+
+// checkServer asks for what a server always has.
+func checkServer(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := fetch(ctx, "http://"+address+"/api/v1/openapi.yaml")
+	return err
 }
 
 // drawToken draws a token where none is given, and returns it for printing. One that is given is never printed.

@@ -53,8 +53,17 @@ func TestTheServerAnswersOnceItHasStarted(t *testing.T) {
 	if text, err := fetch(t.Context(), s.url+"/api/tasks"); err != nil || strings.TrimSpace(text) != "[]" {
 		t.Errorf("tasks: %q, %v", text, err)
 	}
+	address := strings.TrimPrefix(s.url, "http://")
+	var said bytes.Buffer
+	if code := execute(t.Context(), []string{"server", "--check", "--listen=" + address}, &said, &said); code != 0 {
+		t.Errorf("checked, it ends with code %d: %s", code, &said)
+	}
 	if err := s.close(); err != nil {
 		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if code := execute(t.Context(), []string{"server", "--check", "--listen=" + address}, &said, &said); code != 1 || !strings.Contains(said.String(), "ask the server: ") {
+		t.Errorf("checked when there is none, it ends with code %d: %s", code, &said)
 	}
 }
 

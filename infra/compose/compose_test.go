@@ -35,6 +35,9 @@ func TestTheStackIsOneThatComposeLoads(t *testing.T) {
 		if !service.ReadOnly || strings.Join(service.CapDrop, " ") != "ALL" || service.Privileged {
 			t.Errorf("%s has more than it needs: %+v", name, service)
 		}
+		if check := service.HealthCheck; check == nil || len(check.Test) < 2 || check.Test[0] != "CMD" || check.Test[1] != "/app/release-runner" {
+			t.Errorf("the health check of %s is %+v: its image has no program but ours", name, check)
+		}
 	}
 	runner := project.Services["runner"]
 	if runner.NetworkMode != "host" || runner.User != "65532:999" {
@@ -84,7 +87,7 @@ func TestTheDemoShowsWhatItSays(t *testing.T) {
 	if err := demo.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
-	for _, text := range []string{"times as fast", "none twice", "aborted after ", "Aborted: we have seen enough. The plugin answered SIGABRT", "all are gone", "no breach", "nothing is left"} {
+	for _, text := range []string{"are healthy", "times as fast", "none twice", "aborted after ", "Aborted: we have seen enough. The plugin answered SIGABRT", "all are gone", "no breach", "nothing is left"} {
 		if !strings.Contains(said.String(), text) {
 			t.Errorf("it does not say %q:\n%s", text, &said)
 		}

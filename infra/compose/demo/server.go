@@ -20,7 +20,6 @@ type task struct {
 	State            string         `json:"state"`
 	Message          string         `json:"message"`
 	OutputProperties map[string]any `json:"outputProperties"`
-	Comments         []string       `json:"comments"`
 	Created          time.Time      `json:"created"`
 	Finished         time.Time      `json:"finished"`
 }

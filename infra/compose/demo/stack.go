@@ -113,6 +113,12 @@ func (s *stack) down(ctx context.Context) error {
 	return err
 }
 
+// healthy counts the services whose health check says so.
+func healthy(ctx context.Context) (int, error) {
+	out, err := exec.CommandContext(ctx, "docker", "ps", "--quiet", "--filter", "label=com.docker.compose.project=runnerd-demo", "--filter", "health=healthy").Output()
+	return len(strings.Fields(string(out))), err
+}
+
 // executors are the containers of the runner's that run, by id, with their images.
 func executors(ctx context.Context) (map[string]string, error) {
 	out, err := exec.CommandContext(ctx, "docker", "ps", "--all", "--filter", "label=runnerd.executor", "--format", "{{.ID}} {{.Label \"runnerd.image\"}}").Output()

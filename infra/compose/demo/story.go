@@ -22,6 +22,13 @@ func tell(ctx context.Context, s *stack) error {
 	}); err != nil {
 		return err
 	}
+	if err := until(ctx, "both services are healthy", func() (bool, error) {
+		n, err := healthy(ctx)
+		return n == 2, err
+	}); err != nil {
+		return err
+	}
+	say("server and runner are healthy, as their own program says in their health checks")
 	for _, part := range []func(context.Context, *stack) error{coldAndWarm, aScript, killedInTheMiddle, aborted, evicted, theLedger} {
 		if err := part(ctx, s); err != nil {
 			return err
@@ -43,8 +50,7 @@ func coldAndWarm(ctx context.Context, s *stack) error {
 		} else if warm == 0 || t.took() < warm {
 			warm = t.took()
 		}
-		greeting, _, _ := strings.Cut(t.Comments[0], "\n")
-		say("%-20s %-10s %6v   %s", blue, t.State, t.took(), greeting)
+		say("%-20s %-10s %6v   %s", blue, t.State, t.took(), t.OutputProperties["greeting"])
 	}
 	if err := count(ctx, 1); err != nil {
 		return err
@@ -61,7 +67,7 @@ func (s *stack) greet(ctx context.Context, image string) (task, error) {
 	if err == nil {
 		t, err = s.server.done(ctx, t.ID)
 	}
-	if err == nil && (t.State != "completed" || len(t.Comments) == 0) {
+	if err == nil && t.State != "completed" {
 		err = fmt.Errorf("%s is %s: %s", t.ID, t.State, t.Message)
 	}
 	return t, err
