@@ -6,6 +6,9 @@
 // the program: the server, which is in the benchmark's process, says when requests came and answers were ready, and packets
 // on the bridge, stamped by the kernel, say when a job's input left and its result arrived. That needs root.
 //
+// BenchmarkScript asks how long a person waits for a script: of an idle runner, of one whose other executors work, and of one
+// whose executors all work while more tasks wait; each in turn, in every round.
+//
 // BenchmarkStart and BenchmarkRecovery say how long a start takes that finds much to do.
 //
 // BenchmarkExecutors runs actors and spool with the fake engine: what a job costs them must not depend on the number of

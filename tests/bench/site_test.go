@@ -53,7 +53,7 @@ type door struct {
 func open(b *testing.B, shop *workshop, config api.Config) *site {
 	b.Helper()
 	s := &site{b: b, done: make(chan stamps, 1)}
-	url := s.serve(shop.types, config)
+	url := s.serve(shop.types, config, s.stamper())
 	state := filepath.Join(b.TempDir(), "state")
 	s.run(shop.runnerd, "--release-url", url, "--state-dir", state)
 	text, err := os.ReadFile(filepath.Join(state, "spool", "gateway.json"))
@@ -64,20 +64,23 @@ func open(b *testing.B, shop *workshop, config api.Config) *site {
 	return s
 }
 
-func (s *site) serve(types []byte, config api.Config) (url string) {
+// intercept is what devserver.Options says; nil: nothing.
+type intercept = func(string, http.ResponseWriter, *http.Request, http.HandlerFunc)
+
+func (s *site) serve(types []byte, config api.Config, front intercept) (url string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(s.b, err)
 	url = "http://" + listener.Addr().String()
 	s.server, err = devserver.New(devserver.Options{
-		Token: token, PublicURL: url, Config: config, TypeDefinitions: [][]byte{types}, Log: zerolog.Nop(), Intercept: s.stamper(),
+		Token: token, PublicURL: url, Config: config, TypeDefinitions: [][]byte{types}, Log: zerolog.Nop(), Intercept: front,
 	})
 	must(s.b, err)
-	front := &http.Server{Handler: s.server.Handler(), ReadHeaderTimeout: patience}
+	served := &http.Server{Handler: s.server.Handler(), ReadHeaderTimeout: patience}
 	ended := make(chan error, 1)
-	go func() { ended <- front.Serve(listener) }()
+	go func() { ended <- served.Serve(listener) }()
 	s.b.Cleanup(func() {
 		s.server.Close()
-		must(s.b, front.Close())
+		must(s.b, served.Close())
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 			s.b.Error(err)
 		}
@@ -86,7 +89,7 @@ func (s *site) serve(types []byte, config api.Config) (url string) {
 }
 
 // stamper knows of one job at a time.
-func (s *site) stamper() func(string, http.ResponseWriter, *http.Request, http.HandlerFunc) {
+func (s *site) stamper() intercept {
 	var now stamps // never touched by two requests at a time: those of a job follow one another
 	return func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "finish" {
