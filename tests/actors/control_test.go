@@ -334,3 +334,38 @@ func TestTheServerIsNotToldBeforeTheNextStartKnowsOfTheDeletion(t *testing.T) {
 		w.until("it is deleted", time.Minute, w.deleted.Load)
 	})
 }
+
+func TestPingsAloneKeepAChannelOpen(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.passes(time.Hour)
+		if n := w.opened(); n != 1 {
+			t.Errorf("it was opened %d times", n)
+		}
+	})
+}
+
+func TestAMappingThatIsConfiguredCountsForTheNextJob(t *testing.T) {
+	config := daemonMode(2)
+	inWorld(t, config, func(w *world) {
+		w.start()
+		running := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
+		w.begins(running)
+		w.fails(w.server.Submit(fakes.Task{Image: "old/plugin"}), msg.Failed, "no such image")
+		w.mapped = map[string]string{"old/plugin": "plugin"}
+		config.ImageMappings = []msg.Mapping{{Pattern: "old/*", To: "*"}}
+		w.configure(config)
+		mapped := w.server.Submit(fakes.Task{Image: "old/plugin"})
+		w.completes(mapped)
+		w.completes(running)
+		w.becomesIdle(w.ranIn(running))
+		config.Revision++
+		config.PullSecretMappings = []msg.Mapping{{Pattern: "plug*", To: "credentials"}}
+		w.configure(config)
+		private := w.server.Submit(fakes.Task{Image: "old/plugin"})
+		w.completes(private)
+		if x := w.ranIn(private); x == w.ranIn(mapped) || x == w.ranIn(running) {
+			t.Error("it ran in an executor that was pulled without its secret")
+		}
+	})
+}

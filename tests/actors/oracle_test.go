@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"cmp"
 	"time"
 
 	"runnerd/infra/driver/fake"
@@ -15,7 +16,8 @@ func (w *world) checkInvariants() {
 	}
 	w.checkCapacity()
 	for _, r := range w.site.Runs() {
-		if want := w.server.AccountOf(r.Execution).Image; want != "" && want != r.Image {
+		want := w.server.AccountOf(r.Execution).Image
+		if want = cmp.Or(w.mapped[want], want); want != "" && want != r.Image {
 			w.t.Errorf("breach of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
 		}
 	}

@@ -41,6 +41,7 @@ type world struct {
 	files    bool
 	lowWater uint64
 	logLimit int64
+	mapped   map[string]string // images, by the server's mappings
 	deleted  atomic.Bool
 	release  actors.Release // what the runner takes for the server
 
