@@ -26,7 +26,7 @@ import (
 //
 //	server            a development server; URL is where it is
 //	finish N          jobs' ends are answered with this status; 204: accepted
-//	submit IMAGE      a task; TASK is its id
+//	submit IMAGE …    a task, for a runner with these capabilities; TASK is its id
 //	code N ARGS…      runnerd ARGS ends with this exit code
 //	until RE ARGS…    runnerd ARGS is repeated until its output is like this
 func TestScripts(t *testing.T) {
@@ -102,7 +102,7 @@ func answerFinish(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func submit(ts *testscript.TestScript, _ bool, args []string) {
-	id, err := serverOf(ts).Submit(devserver.TaskRequest{Image: args[0], TaskType: "sample." + args[0]})
+	id, err := serverOf(ts).Submit(devserver.TaskRequest{Image: args[0], TaskType: "sample." + args[0], Capabilities: args[1:]})
 	ts.Check(err)
 	ts.Setenv("TASK", id)
 }
