@@ -177,7 +177,8 @@ func (st step) words() string {
 		if st.Ending == nil {
 			return "ended"
 		}
-		return strings.TrimSuffix(fmt.Sprintf("ended as %s: %s", st.Ending.Outcome, st.Ending.Message), ": ")
+		as := string(st.Ending.Outcome) + ": "
+		return "ended as " + strings.TrimSuffix(as+strings.TrimPrefix(st.Ending.Message, as), ": ")
 	case stopped:
 		return cmp.Or(st.Reason, "how its stop went is not known")
 	case finished:

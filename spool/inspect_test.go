@@ -65,6 +65,10 @@ func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
 	ok(t, s.AppendLog(execution, []byte("one\ntwo\n"), msg.Position{Time: noon, Count: 2}))
 	ok(t, s.AckLog(execution, 4))
 	ok(t, s.Abort(execution, "enough"))
+	_, err := s.End(execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
+	ok(t, err)
+	_, err = s.Stopped(execution, "It took SIGKILL, after 40.2s")
+	ok(t, err)
 	change(t, dir, "jobs/job-1/log", add("torn"))
 	change(t, dir, "jobs/job-1/journal", add("torn"))
 	before := content(t, dir)
@@ -80,6 +84,8 @@ func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
 		{At: noon, Text: "the server said that it is ours"},
 		{At: noon, Text: "handed out to executor ex1"},
 		{At: noon, Text: "its end was asked for: enough"},
+		{At: noon, Text: "ended as aborted: enough"},
+		{At: noon, Text: "It took SIGKILL, after 40.2s"},
 		{At: noon, Text: "taken from the server"},
 	})
 	same(t, content(t, dir), before)
