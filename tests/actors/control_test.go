@@ -369,3 +369,21 @@ func TestAMappingThatIsConfiguredCountsForTheNextJob(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsSaidBetweenTheRegistrationAndTheChannelIsHeard(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Events, fakes.Call{Fails: errNoAnswer})
+		w.start()
+		w.until("the channel is lost", time.Second, func() bool { return strings.Contains(w.log.text(), "the control channel is lost") })
+		w.server.Say(msg.Disable{})
+		w.until("it is disabled", time.Minute, func() bool { return !w.config.load().Enabled })
+		w.passes(time.Second)
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.passes(time.Minute)
+		if w.server.Confirmed(id) {
+			t.Error("it takes jobs")
+		}
+		w.server.Say(msg.Enable{})
+		w.completes(id)
+	})
+}
