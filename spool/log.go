@@ -92,6 +92,9 @@ func (s *Spool) ReadLog(id msg.ExecutionID, offset int64, limit int) (text []byt
 	if offset < 0 || offset > rec.Log.Size {
 		return nil, fmt.Errorf("read the log of job %q at %d: it has %d bytes", id, offset, rec.Log.Size)
 	}
+	if offset == rec.Log.Size {
+		return nil, nil
+	}
 	err = s.edit(path.Join(j.dir, logFile), func(f File) error {
 		text = make([]byte, min(int64(limit), rec.Log.Size-offset))
 		_, err := io.ReadFull(io.NewSectionReader(f, offset, int64(len(text))), text)
@@ -113,6 +116,9 @@ func (s *Spool) AckLog(id msg.ExecutionID, offset int64) error {
 	rec := s.record(j)
 	if offset < 0 || offset > rec.Log.Size {
 		return fmt.Errorf("acknowledge %d bytes of the log of job %q: it has %d", offset, id, rec.Log.Size)
+	}
+	if rec.Log.Ended && offset == rec.Log.Acked {
+		return nil
 	}
 	// Of equal length always, so that no digit of a longer one stays.
 	if err := s.overwrite(path.Join(j.dir, ackFile), fmt.Appendf(nil, "%020d\n", offset), 0, false); err != nil {

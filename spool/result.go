@@ -23,7 +23,9 @@ func (h *resultHead) body() body { return h.Body }
 // a result, or was given up as failed before this one came, or its ending was told.
 func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
 	j, err := s.hold(id)
-	if err != nil {
+	if errors.Is(err, ErrNoJob) { // it has had its ending
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	defer j.io.Unlock()

@@ -86,6 +86,9 @@ func (s *Spool) loadSpare(name string) (string, bool, error) {
 	if err == nil {
 		err = s.isComplete(name)
 	}
+	if err == nil {
+		err = s.rewrite(path.Join(name, jobFile))
+	}
 	as := dirName(head.Job.Execution)
 	if err == nil {
 		err = s.fs.Rename(name, path.Join(jobsDir, as))
@@ -97,6 +100,15 @@ func (s *Spool) loadSpare(name string) (string, bool, error) {
 		return "", false, s.fs.RemoveAll(name)
 	}
 	return "", false, fmt.Errorf("read %s: %w", name, err)
+}
+
+// rewrite makes safe what can be read: an fsync may have failed since it was written, and none that comes later makes up for that.
+func (s *Spool) rewrite(name string) error {
+	content, err := s.read(name)
+	if err != nil {
+		return err
+	}
+	return s.overwrite(name, content, 0, true)
 }
 
 // isComplete tells a job from what is left of one that was being deleted.

@@ -145,3 +145,18 @@ func TestAJobWhoseExecutorDidNotStartHasItsEndingBeforeItsLogEnds(t *testing.T) 
 		w.nothingIsLeft()
 	})
 }
+
+func TestAResultOfAJobThatWasGivenUpAndRefusedKeepsNoExecutor(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		first, then := crashesOn[msg.LogWritten](1), crashesOn[msg.Found](2)
+		s.poison = func(m any) bool { return first(m) || then(m) }
+		w.scheduler = s
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: 10 * time.Second, FileOnly: true}})
+		w.begins(id)
+		w.server.Forget(id)
+		w.until("it is given up, and refused", 10*time.Second, func() bool { return len(w.spool.Jobs()) == 0 })
+		w.until("its executor is gone", 5*time.Minute, func() bool { return len(w.spool.Executors()) == 0 })
+	})
+}
