@@ -14,18 +14,20 @@ const pingEvery = 10 * time.Second
 
 // channel is what the server has to say. Guarded by Server.mu.
 type channel struct {
-	said   []said
-	last   int
-	silent bool
-	opened int // channels
-	dead   int // so many of them, the first ones
+	said     []said
+	last     int
+	silent   bool
+	sessions int // registrations
+	opened   int // channels
+	dead     int // so many of them, the first ones
 }
 
 type said struct {
-	id     int
-	event  msg.Event
-	script *job // that the event offers
-	heeded bool // a Delete: the runner has left since
+	id      int
+	event   msg.Event
+	script  *job // that the event offers
+	heeded  bool // a Delete: the runner has left since
+	session int  // not zero: after which registration it is to be said
 }
 
 // Say puts an event on the channel. The next registration takes it into account.
@@ -42,11 +44,12 @@ func (s *Server) Say(e msg.Event) {
 	s.say(e, nil)
 }
 
-// SayAgain repeats the offer of a script, whatever has become of it.
+// SayAgain repeats the offer of a script, whatever has become of it, until the next registration.
 func (s *Server) SayAgain(id msg.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.say(msg.ExecuteScript{Offer: s.jobs[id].offer()}, nil)
+	s.channel.said[len(s.channel.said)-1].session = s.channel.sessions
 }
 
 // Deafen lets nothing more come over the channels that stand.
@@ -146,6 +149,9 @@ func (s *Server) listen(ctx context.Context, seen int, nth *int) (next said, err
 		}
 		for _, e := range s.channel.said {
 			_, lasts := e.event.(msg.Delete)
+			if e.session != 0 && e.session != s.channel.sessions {
+				continue
+			}
 			if e.id > seen && (e.script == nil && !lasts || !e.settled()) {
 				next = e
 				return true, nil, time.Time{}, nil

@@ -254,6 +254,7 @@ func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.left = false
+		s.channel.sessions++
 		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEvent(), Config: s.config}
 		return nil
 	})

@@ -76,6 +76,9 @@ func (o *oracle) deletionEnds() {
 			if o.untold[id] {
 				o.breach("deletion: the server was not told of %s", id)
 			}
+			if f := o.w.server.AccountOf(id).Finish; f != nil && f.Outcome == msg.Completed && o.stored[id].Sub(o.deletion.heard) > time.Second {
+				o.breach("deletion: %s goes on, and completes", id)
+			}
 		}
 	}
 	o.deletion = deletion{}

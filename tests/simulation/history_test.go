@@ -84,7 +84,7 @@ func (w *world) peace() {
 	w.engine.Down(nil)
 	w.disk.Space = math.MaxUint64
 	w.server.FallSilent(false)
-	w.wanted.Enabled, w.wanted.Capabilities = true, []string{"remote-script"}
+	w.wanted.Enabled, w.wanted.Capacity, w.wanted.Capabilities = true, 4, []string{"remote-script"}
 	w.reconfigures()
 	w.oracle.trouble()
 	w.submits, w.peaceful = false, true

@@ -41,7 +41,26 @@ var mutations = []mutation{
 	{"secrets are not learned", []edit{{"actors/logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
 	{"a result of another job is accepted", []edit{{"tests/fakes/door.go", "text, err := seal.Decrypt(d.open.key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
 	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
-	{"executors are not removed from the engine", []edit{{"actors/executor_end.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I10"}},
+	{"executors are not removed from the engine", []edit{{"actors/executor_end.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I4", "I10"}},
+	{"the aborts that a heartbeat brings are passed over", []edit{{"actors/runner_server.go", "r.dispatcher.Tell(msg.Abort(order))", "_ = order"}}, []string{"I11"}},
+	{"an abort that overtakes its job is forgotten", []edit{{"actors/dispatcher.go", "d.early[m.Execution] = abortedBefore(m.Reason)", "_ = m"}}, []string{"I11"}},
+	{"a disabled runner asks for jobs", []edit{{"actors/runner_server.go", "r.recovery.Done && r.Config.Enabled &&", "r.recovery.Done &&"}}, []string{"disable"}},
+	{"a disabled runner takes scripts", []edit{{"actors/poller.go", "paused: job.Kind == msg.Script && !p.open", "paused: false"}}, []string{"disable"}},
+	{"an enable is not obeyed", []edit{{"actors/runner_server.go", "r.enable(c, true)", "r.enable(c, r.Config.Enabled)"}}, []string{"config"}},
+	{"an older configuration counts", []edit{{"actors/runner_server.go", "if said.Config.Revision >= r.Config.Revision {", "if true {"}}, []string{"config"}},
+	{"scripts run without the capability", []edit{{"actors/dispatcher.go", "!slices.Contains(d.config.Capabilities, remoteScript)", "false"}}, []string{"capability"}},
+	{"a lowered capacity kills running jobs", []edit{
+		{"actors/dispatcher.go", "\t\t\td.keepWarm(c, x)\n\t\t}", "\t\t\td.keepWarm(c, x)\n\t\t} else if len(d.members) > config.Capacity && x.state == slotBusy {\n\t\t\tx.ref.Tell(msg.Retire{Reason: \"lowered\"})\n\t\t}"},
+		{"actors/executor_job.go", "\te.takeNoMore(c, reason)\n}", "\te.takeNoMore(c, reason)\n\te.signal(c, killStep)\n}"},
+	}, []string{"I4"}},
+	{"a lowered capacity leaves idle executors", []edit{{"actors/slots.go", "for alive-leaving > capacity && len(idle) > 0 {", "for false {"}}, []string{"I4"}},
+	{"an eviction time of 0 comes late", []edit{{"actors/dispatcher.go", "if x.state == slotIdle {\n\t\t\td.keepWarm", "if x.state == slotIdle && config.Eviction > 0 {\n\t\t\td.keepWarm"}}, []string{"I5"}},
+	{"tasks go before scripts", []edit{{"actors/slots.go", "boolCompare(b.kind == msg.Script, a.kind == msg.Script)", "boolCompare(a.kind == msg.Script, b.kind == msg.Script)"}}, []string{"order"}},
+	{"a dead channel is not noticed", []edit{{"actors/sse.go", "c.After(\"silence\", silentAfter, msg.SilenceDue{})", "_ = c"}}, []string{"config", "I1"}},
+	{"a script that could not be kept is not asked for again", []edit{{"actors/sse.go", "if s.keeping == 0 && !s.behind {", "if true {"}}, []string{"I1"}},
+	{"a script that is over runs again", []edit{{"spool/job.go", "case s.over.has(o.Execution):", "case false:"}}, []string{"I1", "I2"}},
+	{"a deletion aborts nothing", []edit{{"actors/runner_server.go", "order.Abort = \"the server has deleted the runner\"", "_ = order"}}, []string{"deletion"}},
+	{"a deletion is forgotten by a restart", []edit{{"actors/runner_delete.go", "return msg.DeletionNoted{Err: settings.NoteDeletion()}", "_ = settings; return msg.DeletionNoted{}"}}, []string{"deletion"}},
 }
 
 // enough seeds to find any of them.

@@ -259,6 +259,8 @@ func (o *oracle) hears(line []byte) {
 		o.configured(msg.Config{Enabled: s.Enabled, Capacity: s.Capacity, Eviction: time.Duration(s.Eviction) * time.Millisecond, Capabilities: s.Capabilities})
 	case s.Message == "job is ours":
 		o.waiting[msg.ExecutionID(s.Job)] = waiting{time.Now(), o.w.server.AccountOf(msg.ExecutionID(s.Job)).Kind == msg.Script}
+	case s.Message == "job has its ending":
+		delete(o.waiting, msg.ExecutionID(s.Job))
 	case s.Message == "starting an executor":
 		o.starts(msg.ExecutionID(s.Job))
 	case s.Message == deletionHeard:
