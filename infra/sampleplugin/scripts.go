@@ -22,7 +22,7 @@ type lookup struct {
 }
 
 func (l *lookup) FetchResult(context.Context) (*task.Result, error) {
-	if len(l.Parameters) > 0 {
+	if text := string(l.Parameters); text != "" && text != "null" {
 		klog.Infof("looking up with parameters %s", l.Parameters)
 	}
 	time.Sleep(time.Duration(l.DelayMillis) * time.Millisecond)
