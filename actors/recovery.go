@@ -105,9 +105,13 @@ func (a action) tidy(spool Spool) error {
 }
 
 func (r *recovery) done() {
+	known := map[msg.ExecutorID]bool{}
+	for _, rec := range r.Spool.Executors() {
+		known[rec.ID] = true
+	}
 	for _, job := range r.Spool.Jobs() { // what the actors of before had to say of it may be lost
 		if job.Stage >= msg.HandedOut {
-			r.reporter.Tell(msg.Report{Execution: job.Execution})
+			r.reporter.Tell(msg.Report{Execution: job.Execution, Over: !known[job.Executor]})
 		}
 	}
 	r.dispatcher.Tell(msg.AdoptionEnded{})

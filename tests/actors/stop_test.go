@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
+	"runnerd/spool"
 	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
@@ -154,5 +156,37 @@ func TestTheStopOfAnExecutorThatIsGivenUpIsNotWaitedFor(t *testing.T) {
 			t.Errorf("it says %q", f.Message)
 		}
 		w.nothingIsLeft()
+	})
+}
+
+func TestAStopOfWhichNobodyIsLeftToTellIsNotWaitedFor(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		offers, err := w.server.Reserve(t.Context(), 1, 0)
+		if err != nil || len(offers) != 1 {
+			t.Fatal(offers, err)
+		}
+		job := offers[0].Execution
+		disk, err := spool.Open(w.disk, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{
+			disk.Add(offers[0]), w.server.Confirm(t.Context(), id, job), disk.Confirm(job),
+			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(job, "x0", 0, time.Now()),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, ended := disk.End(job, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
+		if err := errors.Join(ended, disk.RemoveExecutor("x0"), disk.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.until("it is finished", time.Second, w.finished(id))
+		if f, _ := w.server.FinishOf(id); f.Message != "aborted: enough" {
+			t.Errorf("it says %q", f.Message)
+		}
 	})
 }
