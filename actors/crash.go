@@ -76,14 +76,22 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 		return
 	}
 	d.spawn(c, x)
-	if rec, _ := d.Spool.Job(x.jobID()); open && rec.Stage < msg.HandedOut {
-		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
-		if rec.Abort != "" {
-			x.ref.Tell(msg.AbortJob{Execution: rec.Execution, Reason: rec.Abort})
-		}
+	if open {
+		d.tellAgain(x)
 	}
 	if onItsWay {
 		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
+	}
+}
+
+// tellAgain repeats to an executor's new actor what the one before was told of its job. The spool may lack the abort.
+func (d *dispatcher) tellAgain(x *member) {
+	rec, _ := d.Spool.Job(x.jobID())
+	if rec.Stage < msg.HandedOut {
+		x.ref.Tell(msg.Assign{Job: x.job.job, Seq: x.seq})
+	}
+	if reason := cmp.Or(x.job.abort, rec.Abort); reason != "" {
+		x.ref.Tell(msg.AbortJob{Execution: x.jobID(), Reason: reason})
 	}
 }
 

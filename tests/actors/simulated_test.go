@@ -146,6 +146,29 @@ func TestAJobWhoseExecutorDidNotStartHasItsEndingBeforeItsLogEnds(t *testing.T) 
 	})
 }
 
+func TestAnAbortThatIsNotNotedOutlivesACrashOfItsExecutorsActor(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		s := newSaboteur(point{})
+		s.poison = crashesOn[msg.AbortJob](1)
+		w.scheduler = s
+		var bad atomic.Bool
+		w.disk.Before = func(op memfs.Op) error {
+			if bad.Load() && strings.HasSuffix(op.Name, "journal") {
+				return errNoSpace
+			}
+			return nil
+		}
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		bad.Store(true)
+		w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: w.server.ExecutionOf(id), Reason: "enough"}})
+		w.passes(50 * time.Millisecond)
+		bad.Store(false)
+		w.fails(id, msg.Aborted, "enough")
+	})
+}
+
 func TestAResultOfAJobThatWasGivenUpAndRefusedKeepsNoExecutor(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
