@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 	"runnerd/infra/release/api"
 	msg "runnerd/messages"
 )
+
+// byteOrderMark may be before the first event, and belongs to nothing.
+const byteOrderMark = "\ufeff"
 
 // Events hands on what comes over the channel of events after the event of that id, in order, until the channel or ctx ends, or
 // emit fails. An event that cannot be read, or whose name is not known, is left out: the log says so.
@@ -39,7 +43,11 @@ func (c *Client) Events(ctx context.Context, after string, emit func(id string, 
 	res.Body.(*body).left = math.MaxInt64 // a stream has no size, only its events have
 	stream := &bounded{Reader: res.Body}
 	stream.left.Store(answerMax)
-	decoder := eventsource.NewDecoderWithOptions(stream, eventsource.DecoderOptionLastEventID(after))
+	text := bufio.NewReader(stream)
+	if mark, _ := text.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
+		_, _ = text.Discard(len(mark))
+	}
+	decoder := eventsource.NewDecoderWithOptions(text, eventsource.DecoderOptionLastEventID(after))
 	for {
 		event, err := decoder.Decode()
 		if err != nil {

@@ -86,6 +86,21 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestAStreamMayEndItsLinesInAnyWayAndBeginWithAMark(t *testing.T) {
+	text := "id: 8\nevent: Enable\ndata: {}\n\n: a comment\nretry: 5\n\nid: 9\x00\nevent: Disable\ndata:{}\n\nid\nevent:Ping\n\nid: 10\nevent: Delete\ndata: {}\n\n"
+	for name, sent := range map[string]string{
+		"LF": text, "CRLF": strings.ReplaceAll(text, "\n", "\r\n"), "CR": strings.ReplaceAll(text, "\n", "\r"), "a byte order mark": "\ufeff" + text,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _ := listen(t, registeredClient(t, server(t, stream(sent)).URL), "7", 4)
+			want := []seen{{"8", msg.Enable{}}, {"8", msg.Disable{}}, {"", msg.Ping{}}, {"10", msg.Delete{}}}
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(seen{})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestWhatIsNoChannelOfEventsIsSaidToBeNone(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
