@@ -262,7 +262,7 @@ type Registration struct {
 	Config      Config `json:"config"`
 
 	// LastEventID After it the runner reads its events. `config` takes into account what comes before; scripts that are not confirmed
-	// come after. May be empty.
+	// come after, and so does a `Delete` until the runner has unregistered. May be empty.
 	LastEventID string `json:"lastEventId"`
 	RunnerID    string `json:"runnerId"`
 }
@@ -532,7 +532,8 @@ type ClientInterface interface {
 	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
 	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-	// twice does no harm. A kind that the runner does not know is left out.
+	// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
+	// that it has finished. A kind that the runner does not know is left out.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
@@ -797,7 +798,8 @@ func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors .
 // Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 // after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
 // the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-// twice does no harm. A kind that the runner does not know is left out.
+// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
+// that it has finished. A kind that the runner does not know is left out.
 //
 // | event | data | meaning |
 // |---|---|---|
@@ -1537,7 +1539,8 @@ type ClientWithResponsesInterface interface {
 	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
 	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-	// twice does no harm. A kind that the runner does not know is left out.
+	// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
+	// that it has finished. A kind that the runner does not know is left out.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
@@ -2551,7 +2554,8 @@ func (c *ClientWithResponses) UnregisterWithResponse(ctx context.Context, runner
 // Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
 // after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
 // the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-// twice does no harm. A kind that the runner does not know is left out.
+// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
+// that it has finished. A kind that the runner does not know is left out.
 //
 // | event | data | meaning |
 // |---|---|---|
