@@ -1,0 +1,135 @@
+package actors
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"runnerd/infra/docker"
+	"runnerd/infra/masking"
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+// hydrant is an engine with one container, which has ended and whose output is the same words over and over.
+type hydrant struct {
+	words []byte
+	size  int64 // of all output
+	seen  func()
+}
+
+// ServeHTTP sends the output as an engine does: in pieces of 16 KiB, each with a header and a stamp, and once.
+func (h *hydrant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/json"):
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"State":{"Status":"exited"}}`)
+		return
+	case !strings.HasSuffix(r.URL.Path, "/logs") || r.URL.Query().Get("since") != "":
+		return
+	}
+	const piece = 16 << 10
+	text := bytes.Repeat(h.words, 2*piece/len(h.words))
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for sent := int64(0); sent < h.size; {
+		n := min(piece, h.size-sent)
+		from := sent % int64(len(h.words))
+		frame := append([]byte{2, 0, 0, 0, 0, 0, 0, 0}, at.Format("2006-01-02T15:04:05.000000000Z ")...)
+		frame = append(frame, text[from:from+n]...)
+		binary.BigEndian.PutUint32(frame[4:], uint32(len(frame)-8))
+		if _, err := w.Write(frame); err != nil {
+			return
+		}
+		at, sent = at.Add(time.Microsecond), sent+n
+		if h.seen != nil && sent%(8<<20) < n {
+			h.seen()
+		}
+	}
+}
+
+// pour lets the output of an engine run through the driver, the logbook, the filter and into a spool on disk.
+func pour(t *testing.T, h *hydrant, limit int64) (log string) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	noError(t, err)
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(listener) }() // ends with the test
+	t.Cleanup(func() { noError(t, server.Close()) })
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	drv, err := docker.New(docker.Options{RunnerID: "11111111-1111-1111-1111-111111111111"})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, drv.Close()) })
+
+	files, err := spool.Dir(t.TempDir())
+	noError(t, err)
+	kept, err := spool.Open(files, spool.Options{})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, kept.Close()) })
+	noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
+
+	book := &logbook{spool: kept, limit: limit, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
+	book.open("job", time.Time{}, []msg.Secret{"hunter2", "swordfish"})
+	from := book.rewind()
+	noError(t, drv.Logs(t.Context(), "executor", from, func(entries []msg.LogEntry) error {
+		_, _, err := book.write(entries, &from.Skip)
+		return err
+	}))
+	noError(t, book.close("job"))
+	rec, _ := kept.Job("job")
+	text, err := kept.ReadLog("job", 0, int(rec.Log.Size))
+	noError(t, err)
+	return string(text)
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// raced: with the race detector it is an eighth, as that takes ten times as long.
+var raced bool
+
+func TestAGibibyteOfOutputWithoutANewlineTakesNoMemoryAndIsCut(t *testing.T) {
+	const kept, most = 4 << 20, 24 << 20
+	words := "no line \x00 no text \xff\xfe no ##[start: comment] end "
+	size := int64(1 << 30)
+	if raced {
+		size /= 8
+	}
+
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var peak uint64
+	samples := 0
+	log := pour(t, &hydrant{words: []byte(words), size: size, seen: func() {
+		runtime.ReadMemStats(&now)
+		peak, samples = max(peak, now.HeapAlloc), samples+1
+	}}, kept)
+	if samples < int(size>>23) || peak > before.HeapAlloc+most {
+		t.Errorf("%d MiB in use at the highest of %d times, %d MiB before", peak>>20, samples, before.HeapAlloc>>20)
+	}
+	text, marker, _ := strings.Cut(log, "\n… the log ends here")
+	if len(text) < kept-1<<20 || len(text) > kept || !strings.HasPrefix(marker, fmt.Sprintf(": of a job's log this runner keeps %d bytes\n", kept)) {
+		t.Errorf("of the log there are %d bytes, and then %q", len(text), marker)
+	}
+}
+
+func TestOutputThatIsNoTextIsKeptToTheByte(t *testing.T) {
+	words := "no line \x00 no text \xff\xfe and hunter2, "
+	want := strings.ReplaceAll(strings.Repeat(words, 40_000), "hunter2", "********")
+	if got := pour(t, &hydrant{words: []byte(words), size: int64(len(words) * 40_000)}, 0); got != want {
+		t.Errorf("%d bytes are kept of %d, or others", len(got), len(want))
+	}
+}
