@@ -36,6 +36,8 @@ func toOffer(j api.Job) (msg.Offer, error) {
 		return msg.Offer{}, err
 	case j.JobID == "", j.ExecutionID == "":
 		return msg.Offer{}, fmt.Errorf("jobId, executionId: %q, %q: neither may be empty", j.JobID, j.ExecutionID)
+	case j.JobID == ".", j.JobID == "..":
+		return msg.Offer{}, fmt.Errorf("jobId: %q is another path in the URLs of its confirm and its finish", j.JobID)
 	case !j.Kind.Valid():
 		return msg.Offer{}, fmt.Errorf("kind: %q is neither task nor script", j.Kind)
 	case j.Image == "":
