@@ -42,6 +42,18 @@ func TestInputsAndResultsAboveOneMebibyteTravelBothWays(t *testing.T) {
 	}
 }
 
+func TestAnInputOfAHundredMebibytesComesWhole(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-memory", "2GiB"}})
+	for _, size := range []int{1 << 10, 100 << 20} { // the control is in its offer
+		text := strings.Repeat(w.Marker+" and so on. ", size/len(w.Marker))[:size]
+		view, _ := w.Completed(w.Submit(shop.Blue, "sample.Large", map[string]any{"text": text, "size": 1}))
+		if view.OutputProperties["inputSha256"] != digest(text) {
+			t.Errorf("of %d bytes others came to the plugin", size)
+		}
+	}
+}
+
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -18,8 +19,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "linger" {
-		time.Sleep(time.Hour)
+	if len(os.Args) == 2 { // no plugin, but what one leaves, or a container beside
+		switch os.Args[1] {
+		case "linger":
+			time.Sleep(time.Hour)
+		case "flood":
+			_, _ = (&try{Size: math.MaxInt}).flood(context.Background())
+		}
 	}
 	runner.Execute("1.0.0", "unset: builds are reproducible", runner.NewCommandRunner(func(task.InputContext) (command.CommandFactory, error) {
 		return commands{}, nil

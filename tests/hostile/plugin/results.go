@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,38 +150,4 @@ func (t *try) nest(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return send(ctx, url, body)
-}
-
-// leak tries to get what it is told out, in each way that text leaves a plugin. It has a password, and something that is none.
-type leak struct {
-	Password string `json:"password"`
-	Open     string `json:"open"`
-}
-
-func (l *leak) FetchResult(context.Context) (*task.Result, error) {
-	for what, text := range map[string]string{"password": l.Password, "open": l.Open} {
-		if err := l.print(what, text); err != nil {
-			return nil, err
-		}
-	}
-	return task.NewResult().Int("length", len(l.Password)), fmt.Errorf("cannot log in with %s at %s", l.Password, l.Open)
-}
-
-func (l *leak) print(what, text string) error {
-	quoted, err := json.Marshal(map[string]string{what: text})
-	if err != nil {
-		return err
-	}
-	half := len(text) / 2
-	fmt.Fprint(os.Stderr, what, " in two writes: ", text[:half])
-	fmt.Fprintln(os.Stderr, text[half:])
-	fmt.Fprintln(os.Stdout, what, "on the other stream:", text)
-	klog.Info(what, " by the SDK's logger: ", text)
-	fmt.Fprintf(os.Stderr, "%s in JSON: %s\n", what, quoted)
-	fmt.Fprintf(os.Stderr, "%s in a URL: http://x/?p=%s\n", what, url.QueryEscape(text))
-	fmt.Fprintf(os.Stderr, "%s in base64: %s\n", what, base64.StdEncoding.EncodeToString([]byte(text)))
-	fmt.Fprintf(os.Stderr, "%s in the base64 of a header: %s\n", what, base64.StdEncoding.EncodeToString([]byte("admin:"+text)))
-	task.Comment("a comment with the " + what + " " + text)
-	task.Status("a status with the " + what + " " + text)
-	return nil
 }
