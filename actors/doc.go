@@ -6,7 +6,7 @@
 //	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, phase.go, runner_server.go
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, outage.go; report.go decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
-//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; life.go, logbook.go
+//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; life.go, logbook.go, chapter.go
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
 //	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go

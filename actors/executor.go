@@ -18,7 +18,7 @@ type Shop struct {
 	Driver    driver.Driver
 	Gateway   Gateway
 	Vault     Vault
-	NewFilter func([]msg.Secret) Filter
+	NewFilter func(secrets []msg.Secret, midline bool) Filter
 	NewID     func() msg.ExecutorID
 	Limits    msg.ExecutorLimits
 	DiskLimit int64 // bytes that an executor may write; zero: no limit

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,7 +21,7 @@ import (
 type logbook struct {
 	spool     Spool
 	executor  msg.ExecutorID
-	newFilter func([]msg.Secret) Filter
+	newFilter func(secrets []msg.Secret, midline bool) Filter
 	limit     int64 // bytes of a job's log; zero: as many as there are
 
 	mu       sync.Mutex
@@ -41,24 +40,6 @@ const pickUp = "Detected input context value change"
 // lag bounds how long the engine may take to stamp an entry, and to hand it on: a tenth of it has been seen. A plugin that has not
 // printed pickUp by then does not print it, and the stamps alone decide.
 const lag = 10 * time.Second
-
-// chapter is the log of one job while it may still grow.
-type chapter struct {
-	job    msg.ExecutionID
-	from   time.Time    // its output begins here
-	begun  bool         // false: what comes may still be the last words of the job before
-	spoken bool         // its plugin has said something since it went for it; always of an executor's first
-	resume msg.Position // what is before it is in the spool already
-	filter Filter
-	inside []piece // of entries, whose bytes the filter may hold
-	rest   []byte  // flushed out of the filter, and not in the spool yet
-}
-
-// piece is what the filter took of one entry.
-type piece struct {
-	at  msg.Position // of its first byte
-	len int
-}
 
 // open begins a job's chapter: what is stamped from then on is its.
 func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret) {
@@ -101,12 +82,23 @@ func (b *logbook) known() []msg.Secret {
 }
 
 func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
-	ch := &chapter{job: job, from: from, begun: true, filter: b.newFilter(b.secrets)}
+	ch := &chapter{job: job, from: from, begun: true, filter: b.newFilter(b.secrets, b.isMidline(job))}
 	if rec, ok := b.spool.Job(job); ok {
-		ch.resume = rec.Log.Resume
+		ch.resume, ch.untimed = rec.Log.Resume, rec.Kind == msg.Script
 	}
 	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero()
 	return ch
+}
+
+// isMidline reports whether what is in the spool of the job does not end with a line. An error counts as no: the line that goes
+// on then looks like two.
+func (b *logbook) isMidline(job msg.ExecutionID) bool {
+	rec, _ := b.spool.Job(job)
+	if rec.Log.Size == 0 {
+		return false
+	}
+	last, err := b.spool.ReadLog(job, rec.Log.Size-1, 1)
+	return err == nil && string(last) != "\n"
 }
 
 // withdraw takes back an open: the job was not handed out.
@@ -154,18 +146,6 @@ func (b *logbook) isLeft(ch *chapter) bool {
 	text, err := b.spool.ReadLog(ch.job, from, tail)
 	i := bytes.LastIndex(text, []byte(pickUp))
 	return err == nil && b.isOver(ch.job) && i >= 0 && (ch.from.IsZero() || from > 0 || bytes.Contains(text[:i], []byte("\n")))
-}
-
-// needed is the first position that may have something for the chapter.
-func (ch *chapter) needed() msg.Position {
-	if ch.resume.Time.Before(ch.from) {
-		return msg.Position{Time: ch.from}
-	}
-	return ch.resume
-}
-
-func compare(a, b msg.Position) int {
-	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Skip, b.Skip))
 }
 
 // write takes entries and returns the jobs whose logs in the spool have grown, and how many bytes came after the end of the
@@ -273,46 +253,6 @@ func (b *logbook) owner(t time.Time) *chapter {
 		}
 	}
 	return nil
-}
-
-func (ch *chapter) take(at msg.Position, text []byte) []byte {
-	if n := ch.known(at, len(text)); n > 0 {
-		text, at.Skip = text[n:], at.Skip+n
-	}
-	if len(text) == 0 {
-		return nil
-	}
-	ch.inside = append(ch.inside, piece{at, len(text)})
-	return ch.filter.Write(text)
-}
-
-// known is how many of an entry's bytes are in the spool already.
-func (ch *chapter) known(at msg.Position, size int) int {
-	switch c := cmp.Or(at.Time.Compare(ch.resume.Time), cmp.Compare(at.Count, ch.resume.Count)); {
-	case c < 0:
-		return size
-	case c == 0:
-		return min(size, max(0, ch.resume.Skip-at.Skip))
-	default:
-		return 0
-	}
-}
-
-// next is the position of the first byte that the filter still holds, or else of what comes after the newest entry.
-func (ch *chapter) next(last time.Time, index int) msg.Position {
-	held := ch.filter.Held()
-	for i, before := len(ch.inside)-1, 0; i >= 0; i-- {
-		p := ch.inside[i]
-		if before+p.len >= held && held > 0 {
-			ch.inside = ch.inside[i:]
-			at := p.at
-			at.Skip += p.len - (held - before)
-			return at
-		}
-		before += p.len
-	}
-	ch.inside = nil
-	return msg.Position{Time: last, Count: index + 1}
 }
 
 // close ends a job's log: what the filter holds goes into it, and nothing is added any more. It may be repeated after an error.

@@ -76,7 +76,7 @@ func pour(t *testing.T, h *hydrant, limit int64) (log string) {
 	t.Cleanup(func() { noError(t, kept.Close()) })
 	noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
 
-	book := &logbook{spool: kept, limit: limit, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
+	book := &logbook{spool: kept, limit: limit, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 	book.open("job", time.Time{}, []msg.Secret{"hunter2", "swordfish"})
 	from := book.rewind()
 	noError(t, drv.Logs(t.Context(), "executor", from, func(entries []msg.LogEntry) error {
@@ -128,7 +128,7 @@ func TestAGibibyteOfOutputWithoutANewlineTakesNoMemoryAndIsCut(t *testing.T) {
 
 func TestOutputThatIsNoTextIsKeptToTheByte(t *testing.T) {
 	words := "no line \x00 no text \xff\xfe and hunter2, "
-	want := strings.ReplaceAll(strings.Repeat(words, 40_000), "hunter2", "********")
+	want := "2026-01-01T00:00:00.000Z " + strings.ReplaceAll(strings.Repeat(words, 40_000), "hunter2", "********")
 	if got := pour(t, &hydrant{words: []byte(words), size: int64(len(words) * 40_000)}, 0); got != want {
 		t.Errorf("%d bytes are kept of %d, or others", len(got), len(want))
 	}

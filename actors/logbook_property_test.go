@@ -41,7 +41,7 @@ func (a *archive) open() {
 	if a.spool, err = spool.Open(a.disk, spool.Options{}); err != nil {
 		a.t.Fatal(err)
 	}
-	a.book = &logbook{spool: a.spool, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
+	a.book = &logbook{spool: a.spool, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 }
 
 // text is what a plugin prints: secrets among other words, in pieces that part them anywhere.
@@ -156,8 +156,8 @@ func (a *archive) check() {
 				raw.Write(e.Text)
 			}
 		}
-		filter := masking.NewFilter(a.secrets)
-		want := string(slices.Concat(filter.Write([]byte(raw.String())), filter.Flush()))
+		filter := masking.NewFilter(a.secrets, false)
+		want := string(slices.Concat(filter.Write([]byte(raw.String()), a.entries[0].Time), filter.Flush()))
 		rec, _ := a.spool.Job(id)
 		got, err := a.spool.ReadLog(id, 0, 1<<20)
 		if err != nil || string(got) != want || (id == "one" || a.opened) != rec.Log.Ended {

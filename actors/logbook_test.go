@@ -35,10 +35,10 @@ func (s *shelf) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error
 // clear is a filter that masks nothing and holds nothing back.
 type clear struct{}
 
-func (clear) Write(p []byte) []byte     { return p }
-func (clear) Learn([]msg.Secret) []byte { return nil }
-func (clear) Flush() []byte             { return nil }
-func (clear) Held() int                 { return 0 }
+func (clear) Write(p []byte, _ time.Time) []byte { return p }
+func (clear) Learn([]msg.Secret) []byte          { return nil }
+func (clear) Flush() []byte                      { return nil }
+func (clear) Held() int                          { return 0 }
 
 func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing.T) {
 	const mark = "I1 watcher.go:64] " + pickUp
@@ -127,7 +127,7 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			store := &shelf{logs: map[msg.ExecutionID]string{}}
-			book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+			book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 			begun := time.Now()
 			for _, e := range row.events {
 				switch skip := 0; {
@@ -198,7 +198,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 			}
 			var said []line
 			for _, life := range [][]line{row.before, row.after} {
-				book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+				book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 				for id, from := range map[msg.ExecutionID]time.Time{"one": begun, "two": begun.Add(handedOut)} {
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
@@ -236,7 +236,7 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := &logbook{spool: store, newFilter: func([]msg.Secret) Filter { return clear{} }}
+	book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 	begun := time.Now()
 	for n, id := range []msg.ExecutionID{"one", "two", "three"} {
 		if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
@@ -256,7 +256,7 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 
 func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.T) {
 	store := &shelf{logs: map[msg.ExecutionID]string{}}
-	book := &logbook{spool: store, newFilter: func(s []msg.Secret) Filter { return masking.NewFilter(s) }}
+	book := &logbook{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 	begun := time.Now()
 	say := func(at time.Duration, text string) {
 		skip := 0
@@ -265,10 +265,10 @@ func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.
 		}
 	}
 	book.open("one", begun, []msg.Secret{"hunter2"})
-	say(1, "an old one is hunt")
+	say(1, "12:00:00 an old one is hunt")
 	book.open("two", begun.Add(2), []msg.Secret{"swordfish"})
 	say(3, "er2, a new one swordfish\n")
-	if got, want := store.logs["one"], "an old one is ********, a new one ********\n"; got != want {
+	if got, want := store.logs["one"], "12:00:00 an old one is ********, a new one ********\n"; got != want {
 		t.Errorf("the log of the job before is %q, want %q", got, want)
 	}
 }

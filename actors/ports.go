@@ -105,8 +105,8 @@ type Vault interface {
 
 // Filter masks secrets in a stream of bytes and normalises the markers of comments and status lines in it.
 type Filter interface {
-	// Write takes the next bytes and returns what is ready to leave. The slice is the caller's.
-	Write([]byte) []byte
+	// Write takes the next bytes, and when they came, and returns what is ready to leave. The slice is the caller's.
+	Write([]byte, time.Time) []byte
 	// Held is how many of the bytes taken, the newest, have not left yet.
 	Held() int
 	// Learn masks these secrets, which are all of them, from the bytes that are held on, and returns what is ready to leave.

@@ -122,7 +122,7 @@ func (d *daemon) plant(context.Context) error {
 			Driver:    d.engine,
 			Gateway:   d.gateway,
 			Vault:     d.identity,
-			NewFilter: func(secrets []msg.Secret) actors.Filter { return masking.NewFilter(secrets) },
+			NewFilter: func(secrets []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(secrets, midline) },
 			NewID:     newExecutorID,
 			Limits: msg.ExecutorLimits{Pull: limits.Pull, Start: limits.Start, PickUp: limits.PickUp, Run: limits.Run,
 				Settle: limits.Settle, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},

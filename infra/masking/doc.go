@@ -1,9 +1,11 @@
 // Package masking is what a plugin's output passes before it is kept or sent: no secret is in it afterwards, and the
-// markers of comments and status lines stand where the server looks for them.
+// markers of comments and status lines stand where the server looks for them, and every line bears a time.
 //
-//	raw bytes ──▶ mask ──▶ markers ──▶ text
+//	raw bytes ──▶ mask ──▶ markers ──▶ times ──▶ text
 //	              holds back what may become a secret
 //	                       holds back what may become a marker
+//
+// A line in which its plugin says no time begins with that of its receipt, in UTC.
 //
 // Masked is every value, also when reads or lines split it:
 //   - as it is, without the white space around it, and each line of a value that has several. So a value whose lines

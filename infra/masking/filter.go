@@ -1,19 +1,25 @@
 package masking
 
-import msg "runnerd/messages"
+import (
+	"time"
+
+	msg "runnerd/messages"
+)
 
 // Filter masks and normalises one stream. It belongs to one goroutine.
 //
 // A stream may be given up anywhere and read again by a new Filter, from the first of the Held bytes: nothing is lost, and
-// no part of a secret shows, because a boundary never lies inside a match. Two things are then not as they would have been:
-// the new one believes that it begins a line, and a mask that covers more than 64 KiB may be repeated.
+// no part of a secret shows, because a boundary never lies inside a match. One thing is then not as it would have been: a
+// mask that covers more than 64 KiB may be repeated.
 type Filter struct {
 	patterns *automaton
 	mask     masker
 	markers  marker
-	taken    int64 // raw bytes
-	left     int64 // masked bytes that have left the markers
-	lag      int64 // raw bytes behind them, minus left
+	times    stamper
+	oldest   time.Time // when the first of the held bytes came
+	taken    int64     // raw bytes
+	left     int64     // masked bytes that have left the markers
+	lag      int64     // raw bytes behind them, minus left
 	shifts   []shift
 }
 
@@ -24,14 +30,19 @@ const longWait = 1 << 20
 // further by that much.
 type shift struct{ at, by int64 }
 
-// NewFilter makes a filter for one stream.
-func NewFilter(secrets []msg.Secret) *Filter {
+// NewFilter makes a filter for one stream, or for the rest of one. Midline: what left before does not end a line.
+func NewFilter(secrets []msg.Secret, midline bool) *Filter {
 	a := newAutomaton(patternsOf(secrets))
-	return &Filter{patterns: a, mask: masker{automaton: a}}
+	return &Filter{patterns: a, mask: masker{automaton: a}, markers: marker{midline: midline}, times: stamper{midline: midline}}
 }
 
-// Write takes the next bytes and returns what is ready to leave. The slice is the caller's.
-func (f *Filter) Write(raw []byte) []byte {
+// Write takes the next bytes, and when they came, and returns what is ready to leave. The slice is the caller's. Without a time
+// no line gets one.
+func (f *Filter) Write(raw []byte, at time.Time) []byte {
+	first := at
+	if f.Held() > 0 {
+		first = f.oldest
+	}
 	f.taken += int64(len(raw))
 	masked := f.mask.push(raw)
 	out := f.markers.push(masked)
@@ -40,7 +51,11 @@ func (f *Filter) Write(raw []byte) []byte {
 		out = append(out, f.markers.giveUp()...)
 		f.account()
 	}
-	return out
+	f.oldest = first
+	if f.Held() <= len(raw) {
+		f.oldest = at
+	}
+	return f.times.stamp(out, first, at)
 }
 
 // Held is how many of the bytes taken, the newest, have not left yet: all those before them are represented in what was
@@ -54,7 +69,7 @@ func (f *Filter) Learn(secrets []msg.Secret) []byte {
 	f.mask = masker{automaton: f.patterns, base: old.base, made: old.made, shifts: old.shifts}
 	out := f.markers.push(f.mask.push(old.held))
 	f.account()
-	return out
+	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
 // Flush returns the rest. The filter is then as new.
@@ -62,7 +77,7 @@ func (f *Filter) Flush() []byte {
 	masked := f.mask.flush()
 	out := append(f.markers.push(masked), f.markers.flush()...)
 	f.account()
-	return out
+	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
 // account follows the masked bytes through the markers. The markers hold back from a line's beginning or from a #,

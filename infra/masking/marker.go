@@ -19,8 +19,8 @@ var loggerPrefix = regexp.MustCompile(`^\s*(?:` +
 	`)?$`)
 
 var (
-	starts = [][]byte{[]byte("##[start: comment]"), []byte("##[start: status]")}
-	ends   = [][]byte{[]byte("##[end: comment]"), []byte("##[end: status]")}
+	starts = [...][]byte{[]byte("##[start: comment]"), []byte("##[start: status]")}
+	ends   = [...][]byte{[]byte("##[end: comment]"), []byte("##[end: status]")}
 	anyOf  = []byte("##[start: ")
 )
 

@@ -23,10 +23,10 @@ func TestAMarkerBeginsALine(t *testing.T) {
 		"behind a line that is longer than any": {strings.Repeat("y", 500) + "##[start: status]s##[end: status]", strings.Repeat("y", 500) + "\n##[start: status]s##[end: status]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := filtered(NewFilter(nil), c.in); got != c.want {
+			if got := filtered(NewFilter(nil, false), c.in); got != c.want {
 				t.Errorf("at once: got %.200q, want %.200q", got, c.want)
 			}
-			if got := filtered(NewFilter(nil), strings.Split(c.in, "")...); got != c.want {
+			if got := filtered(NewFilter(nil, false), strings.Split(c.in, "")...); got != c.want {
 				t.Errorf("byte by byte: got %.200q, want %.200q", got, c.want)
 			}
 		})

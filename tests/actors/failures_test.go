@@ -84,7 +84,7 @@ func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
 		outcome msg.Outcome
 		says    string
 	}{
-		"the plugin dies":          {fakes.Errand{Prints: []string{"oh no"}, Dies: 3}, msg.Failed, "exited with code 3 without a result. Its last output:\noh no"},
+		"the plugin dies":          {fakes.Errand{Prints: []string{"10:00:00 oh no"}, Dies: 3}, msg.Failed, "exited with code 3 without a result. Its last output:\n10:00:00 oh no"},
 		"it fills the disk":        {fakes.Errand{Fills: 2 << 20, Hangs: true}, msg.Failed, "has written 2097152 bytes to disk and was stopped"},
 		"somebody kills it":        {fakes.Errand{Dies: 137}, msg.Failed, "killed (signal 9) without a result, most often for lack of memory"},
 		"it never comes to an end": {fakes.Errand{Hangs: true}, msg.TimedOut, "no result after 1h0m0s"},

@@ -18,9 +18,9 @@ func TestTheLogReadUpToTheResultIsThereBeforeTheFinish(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.server.Script(fakes.Log, fakes.Call{}, fakes.Call{Takes: 10 * time.Second})
 		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}, Works: time.Second}})
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"10:00:00 one", "10:00:01 two"}, Works: time.Second}})
 		f := w.completes(id)
-		if f.LogBytes != len("one\ntwo\n") {
+		if f.LogBytes != len("10:00:00 one\n10:00:01 two\n") {
 			t.Errorf("the finish came with %d bytes of log", f.LogBytes)
 		}
 	})
@@ -290,25 +290,44 @@ func TestAJobWhoseConfirmIsAnsweredAfterTheDrainStartsNothing(t *testing.T) {
 	})
 }
 
-func TestALogThatIsTooLongEndsWithAWordAboutItOverARestartToo(t *testing.T) {
+func TestALineHasTheTimeOfItsReceiptOverARestartToo(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
-		w.logLimit = 60
 		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{
-			Prints: append(slices.Repeat([]string{"0123456789"}, 6), "left out"), Works: time.Minute, Trails: []string{"left out too"}}})
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}, Works: time.Minute, Trails: []string{"three"}}})
 		w.begins(id)
 		w.passes(10 * time.Second)
 		w.restart()
 		w.completes(id)
 		w.nothingIsLeft()
-		want := strings.Repeat("0123456789\n", 6)[:60] + "\n… the log ends here: of a job's log this runner keeps 60 bytes\n"
+		log, _ := w.server.LogOf(id)
+		if said, timed := fakes.Said(log); !timed || said != "one\ntwo\nthree\n" {
+			t.Errorf("the log is %q", log)
+		}
+		if !strings.Contains(log, ":00:00.001Z one\n") || !strings.Contains(log, ":01:00.0") {
+			t.Errorf("the times in %q are not those of the lines", log)
+		}
+	})
+}
+
+func TestALogThatIsTooLongEndsWithAWordAboutItOverARestartToo(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.logLimit = 100
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{
+			Prints: append(slices.Repeat([]string{"01:23:45.6"}, 10), "left out"), Works: time.Minute, Trails: []string{"left out too"}}})
+		w.begins(id)
+		w.passes(10 * time.Second)
+		w.restart()
+		w.completes(id)
+		w.nothingIsLeft()
+		want := strings.Repeat("01:23:45.6\n", 10)[:100] + "\n… the log ends here: of a job's log this runner keeps 100 bytes\n"
 		if log, ended := w.logOf(id); log != want || !ended {
 			t.Errorf("the log is %q, want %q", log, want)
 		}
-		next := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"the next one"}}})
+		next := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"10:00:00 the next one"}}})
 		w.completes(next)
 		w.nothingIsLeft()
-		if log, _ := w.logOf(next); log != "the next one\n" {
+		if log, _ := w.logOf(next); log != "10:00:00 the next one\n" {
 			t.Errorf("the log of the next job is %q", log)
 		}
 	})

@@ -70,7 +70,7 @@ func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
 func TestAJobOfWhoseExecutorNothingIsLeftIsReportedWithItsLastLines(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}, Works: time.Hour}})
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"10:00:00 one", "10:00:01 two"}, Works: time.Hour}})
 		x := w.begins(id)
 		w.passes(time.Minute)
 		w.stop()
@@ -83,7 +83,7 @@ func TestAJobOfWhoseExecutorNothingIsLeftIsReportedWithItsLastLines(t *testing.T
 		}
 		w.start()
 		f := w.fails(id, msg.Failed, "the job is lost: its executor "+string(x)+" is gone")
-		if !strings.HasSuffix(f.Message, "Its last output:\none\ntwo") {
+		if !strings.HasSuffix(f.Message, "Its last output:\n10:00:00 one\n10:00:01 two") {
 			t.Errorf("it says %q", f.Message)
 		}
 		w.nothingIsLeft()

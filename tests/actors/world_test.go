@@ -161,7 +161,7 @@ func (w *world) start() {
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
-			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
+			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
 				return msg.ExecutorID(fmt.Sprintf("x%d", w.ids))
@@ -324,10 +324,11 @@ func (w *world) pool() (p msg.Pool) {
 	return p
 }
 
-// logOf returns what the server has of a job's log, without the SDK's own words, and whether its total is known.
+// logOf returns what the server has of a job's log, without the SDK's own words and the runner's times, and whether its total is known.
 func (w *world) logOf(id msg.JobID) (string, bool) {
 	log, ended := w.server.LogOf(id)
-	return strings.ReplaceAll(log, fakes.PickUp+"\n", ""), ended
+	said, _ := fakes.Said(log)
+	return said, ended
 }
 
 func (w *world) becomesIdle(x msg.ExecutorID) {

@@ -77,7 +77,7 @@ func (s *stage) start(release actors.Release) *player {
 	p.root, err = shell.SpawnRoot(p.system, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool: p.disk, Driver: s.engine, Gateway: p.gateway, Vault: s.identity,
-			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
+			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID:     func() msg.ExecutorID { return msg.ExecutorID(fmt.Sprintf("x%d", s.ids.Add(1))) },
 			Limits: msg.ExecutorLimits{Pull: patience, Start: patience, PickUp: patience, Run: time.Hour, Settle: patience,
 				Abort: patience, Term: patience, Quiet: time.Millisecond},

@@ -2,6 +2,8 @@ package fakes
 
 import (
 	"context"
+	"regexp"
+	"strings"
 	"time"
 
 	"runnerd/infra/driver/fake"
@@ -13,6 +15,16 @@ const ModeVariable = "EXECUTOR_EXECUTION_MODE"
 
 // PickUp is what the SDKs print when they go for a job that is not their first.
 const PickUp = "Detected input context value change"
+
+// receipt is what the runner puts before a line: no plugin here says the time.
+var receipt = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z `)
+
+// Said is what a job's plugin printed about it, by its log. timed: each line of the log begins with its time, once.
+func Said(log string) (text string, timed bool) {
+	text = receipt.ReplaceAllString(log, "")
+	timed = len(log)-len(text) == (strings.Count(strings.TrimSuffix(log, "\n"), "\n")+min(len(log), 1))*len("2006-01-02T15:04:05.000Z ")
+	return strings.ReplaceAll(text, PickUp+"\n", ""), timed
+}
 
 // Step is between two things that a plugin does: nothing takes no time at all.
 const Step = time.Millisecond

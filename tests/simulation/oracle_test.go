@@ -317,7 +317,7 @@ func (o *oracle) logged(a fakes.Account) {
 		o.lost[o.runs[a.Execution]] = "the runner was deleted"
 	}
 	want := strings.ReplaceAll(o.printed[a.Execution], a.Secret, "********")
-	got := strings.ReplaceAll(a.Log, fakes.PickUp+"\n", "")
+	got, timed := fakes.Said(a.Log)
 	for _, foreign := range []string{"good day\n", "nobody comes\n"} {
 		got = strings.ReplaceAll(got, foreign, "")
 	}
@@ -327,6 +327,8 @@ func (o *oracle) logged(a fakes.Account) {
 		o.scriptLogged(a.ID, want, executor)
 	case strings.Contains(a.Log, "hunter2"):
 		o.breach("I8: the log of %s says %q", a.ID, a.Log)
+	case !timed:
+		o.breach("the log of %s has a line without its time, or with two: %q", a.ID, a.Log)
 	case !a.LogEnded && !o.untold[a.Execution]:
 		o.breach("I7: the log of %s has no end", a.ID)
 	case !strings.HasPrefix(want, got):

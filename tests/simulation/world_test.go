@@ -120,7 +120,7 @@ func (w *world) boot() {
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool: store, Driver: w.engine, Gateway: w.gateway, Vault: identity(), Limits: limits,
-			NewFilter: func(s []msg.Secret) actors.Filter { return masking.NewFilter(s) },
+			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
 				id := msg.ExecutorID(fmt.Sprintf("x%d", w.ids))
