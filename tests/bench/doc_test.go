@@ -9,6 +9,8 @@
 // BenchmarkScript asks how long a person waits for a script: of an idle runner, of one whose other executors work, and of one
 // whose executors all work while more tasks wait; each in turn, in every round.
 //
+// BenchmarkFlood does a warm job beside an executor that floods its log.
+//
 // BenchmarkStart and BenchmarkRecovery say how long a start takes that finds much to do.
 //
 // BenchmarkExecutors runs actors and spool with the fake engine: what a job costs them must not depend on the number of

@@ -32,8 +32,9 @@ type workshop struct {
 	b       *testing.B
 	dir     string
 	runnerd string
-	types   []byte // type definitions of the sample plugin
-	image   string
+	types   [][]byte // type definitions of the plugins
+	image   string   // of the sample plugin
+	hostile string   // of the hostile one
 	engine  *client.Client
 }
 
@@ -51,18 +52,25 @@ func openShop(b *testing.B) *workshop {
 	must(b, err)
 	b.Cleanup(func() { must(b, s.engine.Close()) })
 
-	s.types, err = os.ReadFile("../../infra/sampleplugin/type-definitions.yaml")
-	must(b, err)
 	s.runnerd = s.build("runnerd", "../..", "./cmd/runnerd")
-	plugin := s.build("plugin", "../../infra/sampleplugin", ".", "GOWORK=off") // a module of its own
-	s.image = "runnerd-bench:" + uuid.NewString()[:8]
-	_, err = builder.BuildScratch(context.Background(), s.image, plugin, "65532:65532")
-	must(b, err)
-	b.Cleanup(func() {
-		_, err := s.engine.ImageRemove(context.Background(), s.image, image.RemoveOptions{Force: true})
-		must(b, err)
-	})
+	s.image = s.plugin(builder, "plugin", "../../infra/sampleplugin")
+	s.hostile = s.plugin(builder, "hostile", "../hostile/plugin")
 	return s
+}
+
+// plugin makes an image of the plugin in dir, a module of its own.
+func (s *workshop) plugin(builder *docker.Driver, name, dir string) (ref string) {
+	types, err := os.ReadFile(filepath.Join(dir, "type-definitions.yaml"))
+	must(s.b, err)
+	s.types = append(s.types, types)
+	ref = "runnerd-bench:" + uuid.NewString()[:8]
+	_, err = builder.BuildScratch(context.Background(), ref, s.build(name, dir, ".", "GOWORK=off"), "65532:65532")
+	must(s.b, err)
+	s.b.Cleanup(func() {
+		_, err := s.engine.ImageRemove(context.Background(), ref, image.RemoveOptions{Force: true})
+		must(s.b, err)
+	})
+	return ref
 }
 
 // build makes what a user has: static, and without the race detector.

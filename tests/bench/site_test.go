@@ -50,12 +50,12 @@ type door struct {
 }
 
 // open starts a server and a runner, and ends them with the benchmark.
-func open(b *testing.B, shop *workshop, config api.Config) *site {
+func open(b *testing.B, shop *workshop, config api.Config, flags ...string) *site {
 	b.Helper()
 	s := &site{b: b, done: make(chan stamps, 1)}
 	url := s.serve(shop.types, config, s.stamper())
 	state := filepath.Join(b.TempDir(), "state")
-	s.run(shop.runnerd, "--release-url", url, "--state-dir", state)
+	s.run(shop.runnerd, append(flags, "--release-url", url, "--state-dir", state)...)
 	text, err := os.ReadFile(filepath.Join(state, "spool", "gateway.json"))
 	must(b, err)
 	_, text, _ = bytes.Cut(text, []byte(" ")) // the checksum
@@ -67,12 +67,12 @@ func open(b *testing.B, shop *workshop, config api.Config) *site {
 // intercept is what devserver.Options says; nil: nothing.
 type intercept = func(string, http.ResponseWriter, *http.Request, http.HandlerFunc)
 
-func (s *site) serve(types []byte, config api.Config, front intercept) (url string) {
+func (s *site) serve(types [][]byte, config api.Config, front intercept) (url string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(s.b, err)
 	url = "http://" + listener.Addr().String()
 	s.server, err = devserver.New(devserver.Options{
-		Token: token, PublicURL: url, Config: config, TypeDefinitions: [][]byte{types}, Log: zerolog.Nop(), Intercept: front,
+		Token: token, PublicURL: url, Config: config, TypeDefinitions: types, Log: zerolog.Nop(), Intercept: front,
 	})
 	must(s.b, err)
 	served := &http.Server{Handler: s.server.Handler(), ReadHeaderTimeout: patience}
