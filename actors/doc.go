@@ -3,7 +3,7 @@
 //
 // # The tree
 //
-//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, phase.go, runner_server.go
+//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, then _server, _end, _delete, _status; phase.go
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, outage.go; report.go decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
 //	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; life.go, logbook.go, chapter.go

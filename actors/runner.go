@@ -9,11 +9,7 @@ import (
 	msg "runnerd/messages"
 )
 
-const (
-	heartbeatEvery = 15 * time.Second
-	// reportsWait bounds how long a drain waits for the server to take what is done; the next start sends the rest.
-	reportsWait = 30 * time.Second
-)
+const heartbeatEvery = 15 * time.Second
 
 // Settings are what the runner keeps besides jobs.
 type Settings interface {
@@ -45,28 +41,13 @@ type runner struct {
 	sse        shell.Ref[msg.ToSSE]
 	poller     shell.Ref[msg.ToPoller]
 
-	phase       phase // as it was after the last message
-	registering bool
-	registered  bool
-	lost        int // sessions since the server last answered a heartbeat
-	runnerID    string
-	lastEvent   string // that the registration took into account
-	lastContact time.Time
-	serverSays  string // why we are not registered
-	silence     string // why the last heartbeat was not answered
-	keeping     bool   // the configuration is being written
-	unkept      bool   // and is not the newest any more
-	failures    int
-	unanswered  bool      // the last attempt to register was
-	said        time.Time // when the log was last told that we are not registered
-	recovery    msg.Recovery
-	deleted     bool   // by the server: jobs are aborted, and then nobody registers again
-	noted       bool   // and the next start knows it
-	unnoted     int    // attempts to note it
-	stopped     func() // not nil: draining
-	ended       bool   // the drain, and that was said
-	left        func() // not nil: about to leave
-	drainEnds   time.Time
+	phase    phase // as it was after the last message
+	recovery msg.Recovery
+	keeping  bool // the configuration is being written
+	unkept   bool // and is not the newest any more
+	session
+	farewell
+	deletion
 }
 
 // Root describes the runner's tree.
@@ -141,9 +122,7 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.Drain:
 		r.drain(c, m.Done)
 	case msg.Leave:
-		r.left = m.Ready
-		r.dispatcher.Tell(msg.DispatchClosed{})
-		r.intake()
+		r.leave(m.Ready)
 	case msg.PoolDrained:
 		r.drainEnds = time.Now().Add(reportsWait)
 		r.checkReports(c)

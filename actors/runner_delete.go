@@ -9,6 +9,13 @@ import (
 
 // How the server deletes the runner.
 
+// deletion is how far that has come.
+type deletion struct {
+	deleted bool // jobs are aborted, and then nobody registers again
+	noted   bool // the next start knows it
+	unnoted int  // attempts to note it
+}
+
 // delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept. Whenever the process ends
 // meanwhile, the next start goes on with it.
 func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {

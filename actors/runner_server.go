@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -11,7 +10,22 @@ import (
 	msg "runnerd/messages"
 )
 
-// The runner and the server: registration, heartbeat, intake; and how the runner ends.
+// The runner and the server: registration, heartbeat, configuration, intake.
+
+// session is how the runner stands with the server.
+type session struct {
+	registering bool
+	registered  bool
+	lost        int // sessions since the server last answered a heartbeat
+	runnerID    string
+	lastEvent   string // that the registration took into account
+	lastContact time.Time
+	serverSays  string // why we are not registered
+	silence     string // why the last heartbeat was not answered
+	failures    int
+	unanswered  bool      // the last attempt to register was
+	said        time.Time // when the log was last told that we are not registered
+}
 
 func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
 	if r.registering || r.registered || r.ended && r.deleted {
@@ -150,7 +164,7 @@ func tell(line *zerolog.Event, config msg.Config) *zerolog.Event {
 
 // intake opens the poller while jobs are welcome.
 func (r *runner) intake() {
-	if r.registered && r.recovery.Done && r.Config.Enabled && r.stopped == nil && r.left == nil {
+	if r.registered && r.recovery.Done && r.Config.Enabled && !r.ending() {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
 		r.poller.Tell(msg.IntakeClosed{Quiet: r.left})
@@ -189,73 +203,4 @@ func (r *runner) heartbeatAnswered(c *shell.Ctx[msg.ToRunner], m msg.HeartbeatAn
 		r.silence = m.Err.Error()
 		c.Log().Warn().Err(m.Err).Msg("heartbeat is not answered")
 	}
-}
-
-// drain ends in an orderly way: nothing new, what runs is finished and reported.
-func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
-	if r.stopped != nil {
-		return
-	}
-	r.stopped = done
-	c.Log().Info().Msg("draining: no new jobs; running ones are finished first")
-	r.intake()
-	r.drainDispatcher(c)
-}
-
-func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
-	self := c.Self()
-	order := msg.DrainDispatch{Done: func() { self.Tell(msg.PoolDrained{}) }}
-	if r.deleted {
-		order.Abort = "the server has deleted the runner"
-	}
-	r.dispatcher.Tell(order)
-}
-
-func (r *runner) checkReports(c *shell.Ctx[msg.ToRunner]) {
-	self := c.Self()
-	r.reporter.Tell(msg.BacklogWanted{Reply: func(n int) { self.Tell(msg.DrainChecked{Backlog: n}) }})
-}
-
-// reportsChecked ends the drain, once: a dispatcher that was told of it again has said again that its pool is drained.
-func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
-	if r.ended {
-		return
-	}
-	if r.deleted && r.registering || (backlog > 0 || r.deleted && !r.registered) && time.Now().Before(r.drainEnds) {
-		c.After("reports", 100*time.Millisecond, msg.DrainDue{})
-		return
-	}
-	r.ended = true
-	c.Log().Info().Int("unreported", backlog).Msg("drained; what is unreported is in the spool and is sent by the next start")
-	if r.deleted {
-		r.unregister(c)
-		return
-	}
-	r.stopped()
-}
-
-func (r *runner) status() msg.Status {
-	s := msg.Status{Phase: string(r.phase), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
-	if r.deleted || r.left != nil || r.stopped != nil {
-		s.NotReady = append(s.NotReady, "the runner is "+string(r.phase))
-	}
-	if !r.recovery.Done {
-		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))
-	}
-	if left := r.recovery.Adopted - r.recovery.Attached; left > 0 {
-		s.NotReady = append(s.NotReady, fmt.Sprintf("of %d executors that outlived the restart %d are not found again yet", r.recovery.Adopted, left))
-	}
-	if !r.registered {
-		s.NotReady = append(s.NotReady, join("not registered with the server", r.serverSays))
-	} else if r.silence != "" {
-		s.NotReady = append(s.NotReady, r.silence)
-	}
-	return s
-}
-
-func join(what, why string) string {
-	if why == "" {
-		return what
-	}
-	return what + ": " + why
 }

@@ -59,7 +59,7 @@ var mutations = []mutation{
 	{"a dead channel is not noticed", []edit{{"actors/sse.go", "c.After(\"silence\", silentAfter, msg.SilenceDue{})", "_ = c"}}, []string{"config", "I1"}},
 	{"a script that could not be kept is not asked for again", []edit{{"actors/sse.go", "if s.keeping == 0 && !s.behind {", "if true {"}}, []string{"I1"}},
 	{"a script that is over runs again", []edit{{"spool/job.go", "case s.over.has(o.Execution):", "case false:"}}, []string{"I1", "I2"}},
-	{"a deletion aborts nothing", []edit{{"actors/runner_server.go", "order.Abort = \"the server has deleted the runner\"", "_ = order"}}, []string{"deletion"}},
+	{"a deletion aborts nothing", []edit{{"actors/runner_end.go", "order.Abort = \"the server has deleted the runner\"", "_ = order"}}, []string{"deletion"}},
 	{"a deletion is forgotten by a restart", []edit{{"actors/runner_delete.go", "return msg.DeletionNoted{Err: settings.NoteDeletion()}", "_ = settings; return msg.DeletionNoted{}"}}, []string{"deletion"}},
 }
 

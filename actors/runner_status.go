@@ -1,0 +1,33 @@
+package actors
+
+import (
+	"fmt"
+
+	msg "runnerd/messages"
+)
+
+func (r *runner) status() msg.Status {
+	s := msg.Status{Phase: string(r.phase), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
+	if r.ending() {
+		s.NotReady = append(s.NotReady, "the runner is "+string(r.phase))
+	}
+	if !r.recovery.Done {
+		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))
+	}
+	if left := r.recovery.Adopted - r.recovery.Attached; left > 0 {
+		s.NotReady = append(s.NotReady, fmt.Sprintf("of %d executors that outlived the restart %d are not found again yet", r.recovery.Adopted, left))
+	}
+	if !r.registered {
+		s.NotReady = append(s.NotReady, join("not registered with the server", r.serverSays))
+	} else if r.silence != "" {
+		s.NotReady = append(s.NotReady, r.silence)
+	}
+	return s
+}
+
+func join(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
