@@ -18,6 +18,7 @@ type chapter struct {
 	untimed bool    // its lines get no time: they are a script's, and go into the runner's log, which has its own
 	inside  []piece // of entries, whose bytes the filter may hold
 	rest    []byte  // flushed out of the filter, and not in the spool yet
+	full    bool    // nothing more is kept, so nothing more is filtered
 }
 
 // piece is what the filter took of one entry.
@@ -38,7 +39,7 @@ func (ch *chapter) take(at msg.Position, text []byte) []byte {
 	if n := ch.known(at, len(text)); n > 0 {
 		text, at.Skip = text[n:], at.Skip+n
 	}
-	if len(text) == 0 {
+	if len(text) == 0 || ch.full {
 		return nil
 	}
 	ch.inside = append(ch.inside, piece{at, len(text)})

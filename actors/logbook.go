@@ -191,7 +191,7 @@ func (b *logbook) append(ch *chapter, text []byte) error {
 	switch left := b.limit - rec.Log.Size; {
 	case b.limit == 0 || int64(len(text)) <= left:
 	case left < 0: // it says so already
-		ch.rest = nil
+		ch.rest, ch.full, ch.inside = nil, true, nil
 		return nil
 	default:
 		text = fmt.Appendf(text[:left:left], "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
