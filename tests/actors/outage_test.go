@@ -109,13 +109,13 @@ func (p *picky) relents() int {
 func TestAJobThatTheServerFailsAtKeepsNoOtherWaitingAndIsTriedForEver(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails  error
-		most   int           // tries in ten minutes
+		most   int           // tries in twelve minutes
 		others time.Duration // until they are there
 	}{
 		"it answers 500":             {refusal(500, 0), 40, 3 * time.Second},
 		"it answers 503":             {refusal(503, 0), 1000, 3 * time.Second}, // once a second, as when it is away: it may be
 		"it hangs up":                {errNoAnswer, 1000, 3 * time.Second},
-		"it says when to come again": {refusal(503, 2*time.Minute), 6, 2*time.Minute + 3*time.Second}, // it may mean all
+		"it says when to come again": {refusal(503, 2*time.Minute), 7, 2*time.Minute + 3*time.Second}, // it may mean all
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := daemonMode(1)
