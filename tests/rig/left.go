@@ -79,8 +79,18 @@ func (w *World) CheckEngine() {
 		w.T.Errorf("left in the engine: container %v, %s", c.Names, c.Status)
 	}
 	for _, n := range w.shop.Networks(w.T, w.UUID) {
+		if err := w.shop.Engine.NetworkRemove(context.Background(), n.ID); isEndpointLost(err) {
+			w.T.Logf("the engine has lost an endpoint: %v", err)
+			continue
+		}
 		w.T.Errorf("left in the engine: network %s", n.Name)
 	}
+}
+
+// isEndpointLost: an engine (20.10) that is busy may forget, as seen once, that a container has left its network, which
+// then stays until the engine is started anew. There is no container: that was looked at before.
+func isEndpointLost(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "has active endpoints")
 }
 
 // checkSaid looks for what must not be in the runner's log.
@@ -121,7 +131,7 @@ func (w *World) clearAway() {
 		}
 	}
 	for _, n := range w.shop.Networks(w.T, w.UUID) {
-		if err := w.shop.Engine.NetworkRemove(ctx, n.ID); err != nil {
+		if err := w.shop.Engine.NetworkRemove(ctx, n.ID); err != nil && !isEndpointLost(err) {
 			w.T.Errorf("remove network %s: %v", n.Name, err)
 		}
 	}
