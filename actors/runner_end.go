@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"sync"
 	"time"
 
 	"runnerd/actors/shell"
@@ -27,7 +28,7 @@ func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
 	if r.stopped != nil {
 		return
 	}
-	r.stopped = done
+	r.stopped = sync.OnceFunc(done) // the server may delete a runner that has drained
 	c.Log().Info().Msg("draining: no new jobs; running ones are finished first")
 	r.intake()
 	r.drainDispatcher(c)

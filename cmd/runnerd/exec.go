@@ -68,10 +68,8 @@ func (c *execCommand) Run(ctx context.Context, out io.Writer) (err error) {
 		Release: ownRelease("exec", server.url, token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
 		Self: SelfConfig{StateDir: state, Health: "127.0.0.1:0"},
 	}
-	if err := besideRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) }); err != nil {
-		return err
-	}
-	return tell(server, id, out)
+	err = besideRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) })
+	return errors.Join(tell(server, id, out, err), err)
 }
 
 func (c *execCommand) request() (devserver.TaskRequest, error) {
@@ -132,10 +130,11 @@ func (c *execCommand) follow(asked, waiting context.Context, server *releaseServ
 	return err
 }
 
-// tell says what became of the task. The runner has ended: what a script has printed is shown.
-func tell(server *releaseServer, id string, out io.Writer) error {
+// tell says what became of the task, if anything did before the runner failed. The runner has ended: what a script has printed is
+// shown.
+func tell(server *releaseServer, id string, out io.Writer, failed error) error {
 	view, err := server.Task(id)
-	if err != nil {
+	if err != nil || failed != nil && view.Finished.IsZero() {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))

@@ -240,6 +240,21 @@ func TestADrainEndsOnceWhateverCrashesThen(t *testing.T) {
 	})
 }
 
+func TestADrainEndsOnceThoughTheServerDeletesTheRunnerThen(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		var ended atomic.Int32
+		w.root.Tell(msg.Drain{Done: func() { ended.Add(1) }})
+		w.until("it is drained", time.Minute, func() bool { return ended.Load() > 0 })
+		w.server.Say(msg.Delete{})
+		w.until("the server is told that it is no more", time.Minute, func() bool { return len(w.server.Calls(fakes.Unregister)) > 0 })
+		w.passes(time.Second)
+		if n := ended.Load(); n != 1 {
+			t.Errorf("it ended %d times", n)
+		}
+	})
+}
+
 func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 	status := func(w *world) msg.Status {
 		s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
