@@ -61,12 +61,12 @@ type executor struct {
 // assignment is the executor's job until its ending is in the spool.
 type assignment struct {
 	job     msg.Job
-	given   bool        // handed out, by the journal
-	since   time.Time   // then, for an actor that came later; zero: just now
-	giving  bool        // being handed out
-	abort   string      // asked for while it was being handed out
-	verdict *msg.Ending // how it is to end, whatever the plugin does now
-	stop    *stop       // it has that, and its plugin is being stopped
+	given   bool          // handed out, by the journal
+	since   time.Time     // then, for an actor that came later; zero: just now
+	giving  bool          // being handed out
+	abort   string        // asked for while it was being handed out
+	verdict *msg.Ending   // how it is to end, whatever the plugin does now
+	stop    *stopSequence // it has that, and its plugin is being stopped
 }
 
 func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {

@@ -23,7 +23,7 @@ func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
 		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}
 	} else if ok && job.Stopping() && job.Executor == e.id {
 		c.About(string(job.Execution))
-		e.job = &assignment{job: job.Job, given: true, verdict: &job.Ending, stop: &stop{}}
+		e.job = &assignment{job: job.Job, given: true, verdict: &job.Ending, stop: &stopSequence{}}
 	}
 	e.find(c)
 }
@@ -85,7 +85,7 @@ func (e *executor) found(c *shell.Ctx[msg.ToExecutor], m msg.Found) {
 	case e.isStopping() && m.Container.State == msg.ContainerExited: // nobody knows by what
 		e.enter(c, stopping)
 	case e.isStopping():
-		e.resumeStop(c, *e.job.verdict)
+		e.resumeStop(c)
 	case e.job != nil && e.job.given:
 		e.enter(c, running)
 	default:

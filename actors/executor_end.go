@@ -136,7 +136,7 @@ func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
 func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 	e.limit(c, 0)
 	gateway, spool, book, id, job := e.Gateway, e.Spool, e.book, e.id, e.record.Job
-	var stopped *stop
+	var stopped *stopSequence
 	if e.isStopping() {
 		was := *e.job.stop
 		stopped = &was
@@ -151,7 +151,7 @@ func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 			err = takeBack(spool, book, id, job)
 		}
 		if rec, ok := spool.Job(job); err == nil && ok && stopped != nil {
-			_, err = spool.Stopped(job, howItEnded(stopped.signal, rec.HasResult, stopped.took))
+			_, err = spool.Stopped(job, howItEnded(stopped.signal(), rec.HasResult, stopped.took))
 		}
 		if err != nil {
 			return msg.Examined{Err: err}

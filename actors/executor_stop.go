@@ -19,18 +19,23 @@ const (
 	killStep
 )
 
-// stop is the stop sequence of a job.
-type stop struct {
-	lasted time.Duration // when this actor came to it
-	signal msg.Signal    // the newest that was sent; empty: none by this actor
-	took   time.Duration // until the executor had ended
+var signals = map[int]msg.Signal{abortStep: msg.SIGABRT, termStep: msg.SIGTERM, killStep: msg.SIGKILL}
+
+// stopSequence is how far it has come.
+type stopSequence struct {
+	lasted  time.Duration // when this actor came to it
+	sent    msg.Signal    // the newest that the engine has taken; empty: none from this actor
+	sending msg.Signal    // one of which it is not known yet: an executor may end before the engine answers
+	took    time.Duration // until the executor had ended
 }
+
+func (s stopSequence) signal() msg.Signal { return cmp.Or(s.sending, s.sent) }
 
 func (e *executor) isStopping() bool { return e.job != nil && e.job.stop != nil }
 
 // stopJob begins the sequence, or, after lasted of it, goes on.
 func (e *executor) stopJob(c *shell.Ctx[msg.ToExecutor], lasted time.Duration) {
-	e.job.stop = &stop{lasted: lasted}
+	e.job.stop = &stopSequence{lasted: lasted}
 	e.enter(c, stopping)
 	e.dispatcher.Tell(msg.Retired{Executor: e.id, Reason: e.retire})
 	e.reporter.Tell(msg.Report{Execution: e.job.job.Execution}) // its patience begins
@@ -47,8 +52,8 @@ func (e *executor) stopJob(c *shell.Ctx[msg.ToExecutor], lasted time.Duration) {
 }
 
 // resumeStop goes on where another actor has left off, by the time of the ending. SIGABRT may come twice: the SDKs hear the first.
-func (e *executor) resumeStop(c *shell.Ctx[msg.ToExecutor], ending msg.Ending) {
-	e.retire = cmp.Or(e.retire, "its job was "+string(ending.Outcome))
+func (e *executor) resumeStop(c *shell.Ctx[msg.ToExecutor]) {
+	e.retire = cmp.Or(e.retire, "its job was "+string(e.job.verdict.Outcome))
 	e.stopJob(c, e.stopLasts())
 }
 
@@ -56,9 +61,9 @@ func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], step int) {
 	if e.exit != nil {
 		return
 	}
-	sig := map[int]msg.Signal{abortStep: msg.SIGABRT, termStep: msg.SIGTERM, killStep: msg.SIGKILL}[step]
+	sig := signals[step]
 	if e.isStopping() {
-		e.job.stop.signal = sig
+		e.job.stop.sending = sig
 	}
 	c.Cancel("stop step")
 	drv, id := e.Driver, e.id
@@ -73,6 +78,12 @@ func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], step int) {
 func (e *executor) signalled(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
 	if m.Err == nil {
 		delete(e.failed, "kill")
+	}
+	if e.isStopping() {
+		if m.Err == nil {
+			e.job.stop.sent = signals[m.Step]
+		}
+		e.job.stop.sending = ""
 	}
 	switch {
 	case e.exit != nil:
@@ -92,10 +103,14 @@ func (e *executor) stopWait(step int) time.Duration {
 	if e.isStopping() {
 		lasted = e.job.stop.lasted
 	}
-	if step == abortStep {
+	switch step {
+	case abortStep:
 		return e.Limits.Abort - lasted
+	case termStep:
+		return min(e.Limits.Term, max(0, e.Limits.Abort+e.Limits.Term-lasted))
+	default: // it has no more, and is killed again
+		return e.Limits.Term
 	}
-	return min(e.Limits.Term, max(0, e.Limits.Abort+e.Limits.Term-lasted))
 }
 
 // stopLasts is how long ago the job's ending was decided.
@@ -107,7 +122,7 @@ func (e *executor) stopLasts() time.Duration {
 // noteStop keeps how the stop went, before anybody is told that the job is over: its plugin has answered.
 func (e *executor) noteStop(c *shell.Ctx[msg.ToExecutor]) {
 	c.Cancel("stop step")
-	spool, job, how := e.Spool, e.job.job.Execution, howItEnded(e.job.stop.signal, true, e.stopLasts())
+	spool, job, how := e.Spool, e.job.job.Execution, howItEnded(e.job.stop.signal(), true, e.stopLasts())
 	c.Go("note stop", func(context.Context) msg.ToExecutor {
 		_, err := spool.Stopped(job, how)
 		return msg.StopNoted{Execution: job, Err: err}
@@ -132,6 +147,8 @@ func howItEnded(last msg.Signal, answered bool, after time.Duration) string {
 		return "The plugin had its result within " + took
 	case last == "":
 		return "It ended within " + took
+	case last == msg.SIGKILL && answered:
+		return "It took SIGKILL, after " + took + ", and the plugin had its result"
 	case last == msg.SIGKILL:
 		return "It took SIGKILL, after " + took
 	case answered:

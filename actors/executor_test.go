@@ -34,6 +34,25 @@ func TestAJobThatRanBeforeARestartHasTheRestOfItsTime(t *testing.T) {
 	}
 }
 
+func TestAMessageSaysWhichSignalEndedAJob(t *testing.T) {
+	for _, row := range []struct {
+		last     msg.Signal
+		answered bool
+		want     string
+	}{
+		{"", true, "The plugin had its result within 40.2s"},
+		{"", false, "It ended within 40.2s"},
+		{msg.SIGTERM, true, "The plugin answered SIGTERM with its result after 40.2s"},
+		{msg.SIGTERM, false, "It ended on SIGTERM after 40.2s"},
+		{msg.SIGKILL, true, "It took SIGKILL, after 40.2s, and the plugin had its result"},
+		{msg.SIGKILL, false, "It took SIGKILL, after 40.2s"},
+	} {
+		if got := howItEnded(row.last, row.answered, 40200*time.Millisecond); got != row.want {
+			t.Errorf("%q, answered %v: %q, want %q", row.last, row.answered, got, row.want)
+		}
+	}
+}
+
 // ear hears what is said to the dispatcher.
 type ear chan msg.ToDispatcher
 

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -121,6 +122,34 @@ func TestAFinishThatCouldWaitNoLongerIsTheSameWheneverItIsRepeated(t *testing.T)
 			t.Errorf("its result is %q", f.Result)
 		}
 		w.until("its executor is gone", 10*time.Minute, func() bool { return !w.isAlive(x) })
+		w.nothingIsLeft()
+	})
+}
+
+func TestAnExecutorWhoseStopIsOverdueAfterARestartIsNotKilledInABusyLoop(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		_, x := w.ordered(fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		w.stop()
+		time.Sleep(time.Minute)
+		w.engine.Script(fake.Wait, fake.Call{Takes: 20 * time.Second}) // the engine is slow to say that it has ended
+		w.engine.Script(fake.Signal, slices.Repeat([]fake.Call{{Takes: 100 * time.Millisecond}}, 300)...)
+		before := len(w.engine.Calls(fake.Signal))
+		w.start()
+		w.until("its end is seen", time.Minute, func() bool { return w.state(x) != "stopping" && !w.isAlive(x) && len(w.spool.Executors()) == 0 })
+		if sent := len(w.engine.Calls(fake.Signal)) - before; sent < 1 || sent > 5 {
+			t.Errorf("%d signals are sent in 20 s", sent)
+		}
+	})
+}
+
+func TestASignalThatTheEngineDoesNotTakeIsNotSaidToHaveEndedAJob(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		gone := fake.Call{Fails: errNoAnswer}
+		w.engine.Script(fake.Signal, fake.Call{}, gone, gone, gone, gone, gone)
+		id, x := w.ordered(fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		w.until("SIGTERM and SIGKILL have failed", time.Minute, func() bool { return len(w.engine.Calls(fake.Signal)) == 3 })
+		w.engine.Fell(x, msg.Exit{Code: 1})
+		w.fails(id, msg.Aborted, "aborted: enough. It ended on SIGABRT after 10.0s")
 		w.nothingIsLeft()
 	})
 }
