@@ -220,10 +220,12 @@ func (d *dispatcher) takeBack(c *shell.Ctx[msg.ToDispatcher], m msg.JobReturned)
 	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
 }
 
-// waitAgain lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return.
+// waitAgain lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return;
+// of one before a restart only the spool knows.
 func (d *dispatcher) waitAgain(c *shell.Ctx[msg.ToDispatcher], w waiting) {
-	if w.abort != "" {
-		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(w.abort)})
+	rec, _ := d.Spool.Job(w.job.Execution)
+	if reason := cmp.Or(w.abort, rec.Abort); reason != "" {
+		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(reason)})
 		return
 	}
 	d.waiting[w.job.Execution] = w

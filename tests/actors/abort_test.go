@@ -8,6 +8,7 @@ import (
 
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
+	"runnerd/spool"
 	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
@@ -157,6 +158,36 @@ func TestAnAbortThatIsSaidOnceIsNotLostWithTheActorThatHeardIt(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAJobThatIsToEndDoesNotStartAgainAfterARestart(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		offers, err := w.server.Reserve(t.Context(), 1, 0)
+		if err != nil || len(offers) != 1 {
+			t.Fatal(offers, err)
+		}
+		job := offers[0].Execution
+		disk, err := spool.Open(w.disk, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{ // its container is gone, as after a loss of power
+			disk.Add(offers[0]), w.server.Confirm(t.Context(), id, job), disk.Confirm(job),
+			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(job, "x0", 0, time.Now()),
+			disk.NotStarted(job), disk.Abort(job, "enough"), disk.Close(),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start()
+		w.fails(id, msg.Aborted, "aborted before it was started: enough")
+		if w.ranIn(id) != "" || w.created() > 0 {
+			t.Error("it has started again")
+		}
+		w.nothingIsLeft()
+	})
 }
 
 func TestAnAbortThatCrossesTheReturnOfAnExecutorsActorLeavesNothing(t *testing.T) {
