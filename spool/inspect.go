@@ -116,14 +116,14 @@ func (s *Spool) look(place string, check func(File, bodied) error) Found {
 	f.Job = head.record()
 	f.Steps = append(s.steps(j.journal.name), Step{At: f.Job.Added, Text: "taken from the server"})
 	slices.SortStableFunc(f.Steps, func(a, b Step) int { return a.At.Compare(b.At) })
-	f.Damage = errors.Join(s.replay(j, &f.Job), s.lookAtResult(&f, check), s.loadLog(j, &f.Job))
+	f.Damage = errors.Join(s.replay(j, &f.Job), s.lookAtResult(j, &f, check), s.loadLog(j, &f.Job))
 	if answer, err := s.read(path.Join(place, answerFile)); err == nil {
 		f.Answer = strings.TrimSpace(string(answer))
 	}
 	return f
 }
 
-func (s *Spool) lookAtResult(f *Found, check func(File, bodied) error) error {
+func (s *Spool) lookAtResult(j *job, f *Found, check func(File, bodied) error) error {
 	var head resultHead
 	err := s.edit(path.Join(f.Place, resultFile), func(file File) error { return check(file, &head) })
 	if errors.Is(err, errIncomplete) { // there is none, or it is being written
@@ -132,7 +132,7 @@ func (s *Spool) lookAtResult(f *Found, check func(File, bodied) error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", resultFile, err)
 	}
-	if takesResult(f.Job) {
+	if takesResult(f.Job) && !j.noResult {
 		attach(&f.Job, head.ExitCode)
 	}
 	f.Result = head.Body.Size

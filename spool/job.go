@@ -40,6 +40,7 @@ type job struct {
 	arming   uint64 // of the newest hand-out that Open found
 	nth      int    // of its executor's jobs, by the same
 	mask     []byte // of its executor then, by the same
+	noResult bool   // its ending was told without one, by the journal that Open has read
 	gone     bool   // removed while somebody waited for io
 	unmade   error  // why Add gave up, for another that waited for io
 

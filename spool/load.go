@@ -116,6 +116,8 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 			switch st.Step {
 			case handedOut:
 				j.arming, j.nth, j.mask = st.Arming, st.Nth, st.Mask
+			case stopped:
+				j.noResult = st.NoResult
 			case logEnded:
 				j.logSize = st.Size
 			}

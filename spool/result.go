@@ -82,7 +82,8 @@ func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
 }
 
 // loadResult attaches a result that is whole. Another that is not empty is damaged, or the end of the process or a loss of power
-// cut the write of it short: that cannot be told apart, so a person is told and the job goes on without.
+// cut the write of it short: that cannot be told apart, so a person is told and the job goes on without. One that could neither be
+// synced nor taken back may be whole, though StoreResult gave an error: it counts, unless the ending was told without it.
 func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	name := path.Join(j.dir, resultFile)
 	var head resultHead
@@ -97,7 +98,7 @@ func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	switch {
 	case empty:
 		return nil
-	case err == nil && takesResult(*rec):
+	case err == nil && takesResult(*rec) && !j.noResult:
 		attach(rec, head.ExitCode)
 		return nil
 	case err == nil:

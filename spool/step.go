@@ -39,6 +39,7 @@ type step struct {
 	Actor    string         `json:"actor,omitempty"`    // crash
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
 	Size     int64          `json:"size,omitempty"`     // log-ended
+	NoResult bool           `json:"noResult,omitempty"` // stopped; one that says nothing, of an older runnerd, takes what is there
 }
 
 // durable: all but those that the server repeats to us, or takes from us once more.

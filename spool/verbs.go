@@ -66,7 +66,7 @@ func (s *Spool) Stopped(id msg.ExecutionID, how string) (msg.Ending, error) {
 		if !rec.Stopping() {
 			return nil, nil
 		}
-		return &step{Step: stopped, Reason: how}, nil
+		return &step{Step: stopped, Reason: how, NoResult: !rec.HasResult}, nil
 	})
 	return rec.Ending, err
 }
