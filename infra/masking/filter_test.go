@@ -183,12 +183,18 @@ func BenchmarkTwentySecrets(b *testing.B) {
 	for i := range 20 {
 		secrets = append(secrets, msg.Secret(strings.Repeat(string(rune('a'+i)), 3)+"-secret-value-of-some-length"))
 	}
-	line := "I1123 12:00:00.000000       1 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n"
-	block := bytes.Repeat([]byte(line), 300)
-	f := NewFilter(secrets, false)
-	b.SetBytes(int64(len(block)))
-	for b.Loop() {
-		f.Write(block, time.Unix(100, 0))
+	for name, line := range map[string]string{
+		"lines that bear a time": "I1123 12:00:00.000000       1 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
+		"lines that bear none":   "INFO                                 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
+	} {
+		b.Run(name, func(b *testing.B) {
+			block := bytes.Repeat([]byte(line), 300)
+			f := NewFilter(secrets, false)
+			b.SetBytes(int64(len(block)))
+			for b.Loop() {
+				f.Write(block, time.Unix(100, 0))
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package masking
 
 import (
 	"bytes"
+	"slices"
 	"time"
 )
 
@@ -19,28 +20,36 @@ func (s *stamper) stamp(text []byte, first, then time.Time) []byte {
 	if then.IsZero() || len(text) == 0 {
 		return text
 	}
-	out := make([]byte, 0, len(text)+len(text)/4+len(stampLayout))
+	var out []byte
+	var kept int // of text, in out
 	var endless [len(starts)]bool
-	for at := first; len(text) > 0; at = then {
-		n := endOfMarker(text, &endless)
-		if !s.midline && n == 0 && !bearsTime(text) {
+	for at, n := first, 0; n < len(text); at = then {
+		line := text[n:]
+		marker := endOfMarker(line, &endless)
+		if !s.midline && marker == 0 && !bearsTime(line) {
+			out = append(slices.Grow(out, len(line)+len(line)/4), text[kept:n]...)
 			out = at.UTC().AppendFormat(out, stampLayout)
+			kept = n
 		}
-		if nl := bytes.IndexByte(text[n:], '\n'); nl >= 0 {
-			n += nl + 1
+		if nl := bytes.IndexByte(line[marker:], '\n'); nl >= 0 {
+			n += marker + nl + 1
 		} else {
 			n = len(text)
 		}
-		out = append(out, text[:n]...)
 		s.midline = text[n-1] != '\n'
-		text = text[n:]
 	}
-	return out
+	if out == nil {
+		return text
+	}
+	return append(out, text[kept:]...)
 }
 
 // endOfMarker is where the marker ends that text begins with, or its start, if there is no end; 0: it begins with none. Endless
 // are the kinds of which no end is in the text any more.
 func endOfMarker(text []byte, endless *[len(starts)]bool) int {
+	if text[0] != '#' {
+		return 0
+	}
 	for k, start := range starts {
 		if !bytes.HasPrefix(text, start) {
 			continue
