@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"runnerd/litter"
 )
 
 // dir is the FS of a real directory. Every access goes through root, so no name and no link leads out of it.
@@ -107,7 +109,7 @@ func (d *dir) ReadDir(name string) ([]fs.DirEntry, error) {
 
 func (d *dir) Rename(from, to string) error { return d.root.Rename(from, to) }
 
-func (d *dir) RemoveAll(name string) error { return d.root.RemoveAll(name) }
+func (d *dir) RemoveAll(name string) error { return litter.Remove(d.root, name) }
 
 func (d *dir) SyncDir(name string) error {
 	return d.with(name, (*os.File).Sync)

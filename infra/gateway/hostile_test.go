@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -164,7 +165,7 @@ func TestAResultThatIsNestedWithoutEndIsTakenAndNotRead(t *testing.T) {
 
 func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
 	dir := t.TempDir()
-	for n := range 2*atOnce + 10 {
+	for n := range 2010 {
 		name := filepath.Join(dir, strconv.Itoa(n))
 		if n%100 != 0 {
 			must(t, os.WriteFile(name, nil, 0o600))
@@ -183,6 +184,29 @@ func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
 	}
 	_, err = os.Stat(outside)
 	must(t, err)
+}
+
+func TestDirectoriesInOneAnotherTakeFewDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	at, err := os.OpenRoot(dir)
+	must(t, err)
+	for range 2000 {
+		must(t, at.Mkdir("deeper", 0o700))
+		next, err := at.OpenRoot("deeper")
+		must(t, errors.Join(err, at.Close()))
+		at = next
+	}
+	must(t, at.Close())
+	var before syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: before.Max}))
+	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)) }()
+	must(t, empty(dir))
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("%d are left", len(left))
+	}
 }
 
 func TestAPluginWhoseLitterIsBeingRemovedKeepsOnlyItsOwnGETWaiting(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"runnerd/litter"
 )
 
 // errNoResult: what stands in the place of the result file is none, whatever the plugin means by it.
@@ -75,36 +77,7 @@ func empty(out string) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	for {
-		removed, err := emptySome(root)
-		if removed == 0 {
-			return err
-		}
-	}
-}
-
-// atOnce is how many names of a directory are in memory.
-const atOnce = 1000
-
-// emptySome removes what it finds first. The error is that of one that cannot be removed.
-func emptySome(root *os.Root) (removed int, err error) {
-	dir, err := root.Open(".")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = dir.Close() }()
-	names, err := dir.Readdirnames(atOnce)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	for _, name := range names {
-		if failed := root.RemoveAll(name); failed != nil {
-			err = failed
-			continue
-		}
-		removed++
-	}
-	return removed, err
+	return litter.Empty(root)
 }
 
 // watchFiles hears which result directory has changed. The doors look for themselves: one that is slow keeps nobody

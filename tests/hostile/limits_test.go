@@ -1,6 +1,11 @@
 package hostile
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +72,13 @@ func TestAPluginThatFillsTheDiskIsStopped(t *testing.T) {
 	gate := newGate(w)
 	modest := attempt{what: "fill", size: 8, gate: gate}.submit(w) // the control
 	rig.Until(t, "the files are seen", func() bool {
-		return strings.Contains(w.Heard("disk measured"), `"bytes":8`) // 8 MiB and something
+		for line := range strings.Lines(w.Heard("disk measured")) {
+			var measured struct{ Bytes int }
+			if json.Unmarshal([]byte(line), &measured) == nil && measured.Bytes >= 8<<20 {
+				return true
+			}
+		}
+		return false
 	})
 	gate.open()
 	if said := got(w, modest); said != "filled" {
@@ -91,6 +102,48 @@ func TestAPluginThatFillsTheDiskIsStopped(t *testing.T) {
 	if said := (attempt{what: "fill", size: 1}).got(w); said != "filled" {
 		t.Errorf("the next job is told %q", said)
 	}
+}
+
+func TestDirectoriesInOneAnotherTakeNoDescriptorsFromTheRunner(t *testing.T) {
+	t.Parallel()
+	for mode, eviction := range map[string]time.Duration{"that is emptied": time.Hour, "that is removed": 0} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			w := shop.World(t, rig.Plan{Capacity: 1, Eviction: eviction, NoRunner: true})
+			runnerd := w.Command
+			w.Command = func(args ...string) *exec.Cmd {
+				c := runnerd(args...)
+				return exec.Command("sh", append([]string{"-c", `ulimit -n 500 && exec "$@"`, "sh", c.Path}, args...)...)
+			}
+			w.Start()
+			w.Ready()
+			for _, size := range []int{10, 5000, 10} { // the first is the control
+				if said, want := (attempt{what: "deep", size: size}).got(w), fmt.Sprintf("%d directories", size); said != want {
+					t.Errorf("it made %s, and should have made %s", said, want)
+				}
+				if said := (attempt{what: "read", target: "/runnerd/out"}).got(w); said != "0 entries" {
+					t.Errorf("after the job there are %s", said)
+				}
+			}
+			if eviction == 0 {
+				rig.Until(t, "all is removed", func() bool {
+					return len(entries(t, w.State, "executors"))+len(entries(t, w.State, "tmp")) == 0
+				})
+			} else {
+				w.Only()
+			}
+			if strings.Contains(w.Runner.Said(), "too many open files") {
+				t.Error("it had no more descriptors")
+			}
+		})
+	}
+}
+
+func entries(t *testing.T, state, name string) []os.DirEntry {
+	t.Helper()
+	found, err := os.ReadDir(filepath.Join(state, "spool", name))
+	rig.Must(t, err)
+	return found
 }
 
 func TestAFloodOfOutputIsCutAndHarmsNoOtherJob(t *testing.T) {

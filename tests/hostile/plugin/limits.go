@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,6 +97,25 @@ func (t *try) litter(context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d directories", t.Size), nil
+}
+
+// deep makes so many directories in one another where the result file is.
+func (t *try) deep(context.Context) (string, error) {
+	at, err := os.OpenRoot(filepath.Dir(os.Getenv("OUTPUT_LOCATION")))
+	if err != nil {
+		return "", err
+	}
+	for range t.Size {
+		if err := at.Mkdir("deeper", 0o700); err != nil {
+			return "", err
+		}
+		next, err := at.OpenRoot("deeper")
+		if err := errors.Join(err, at.Close()); err != nil {
+			return "", err
+		}
+		at = next
+	}
+	return fmt.Sprintf("%d directories", t.Size), at.Close()
 }
 
 // flood writes so many MiB without one newline, with bytes that are no text.

@@ -68,6 +68,7 @@ var attempts = map[string]func(*try, context.Context) (string, error){
 	"fill":       (*try).fill,
 	"fill-later": (*try).fillLater,
 	"litter":     (*try).litter,
+	"deep":       (*try).deep,
 	"flood":      (*try).flood,
 }
 
