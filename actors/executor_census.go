@@ -45,9 +45,10 @@ func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
 		return
 	}
 	id, job := e.id, msg.ExecutionID("")
-	if e.job != nil {
+	if e.job != nil && !e.others {
 		job = e.job.job.Execution
 	}
+	e.others = false
 	c.Go("measure", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
 		defer cancel()
@@ -63,18 +64,23 @@ func (e *executor) measured(c *shell.Ctx[msg.ToExecutor], m msg.Measured) {
 		return
 	}
 	e.sayMeasured(c, m)
-	switch {
-	case m.Err != nil || m.Bytes <= e.DiskLimit:
+	switch wrote := m.Bytes - e.foreign; {
+	case m.Err != nil:
+		e.others = e.others || m.Execution == ""
+	case wrote <= e.DiskLimit:
 	case e.job == nil:
 		e.stop(c, fmt.Sprintf("it filled the disk while it had no job: %d bytes, and it may write %d", m.Bytes, e.DiskLimit))
 		return
 	case e.state == running && e.job.job.Execution == m.Execution && e.job.verdict == nil:
 		e.takeNoMore(c, "it filled the disk")
 		e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("the plugin has written %d bytes to disk and was stopped: "+
-			"an executor may write %d. Let it write less, or raise the limit", m.Bytes, e.DiskLimit)})
+			"an executor may write %d. Let it write less, or raise the limit", wrote, e.DiskLimit)})
 		return
-	case e.retire == "": // this job came meanwhile, and may not be the one that did it
-		e.takeNoMore(c, "it filled the disk")
+	default: // this job came meanwhile, and may not be the one that did it
+		e.foreign = m.Bytes
+		if e.retire == "" {
+			e.takeNoMore(c, "it filled the disk")
+		}
 	}
 	e.measureLater(c)
 }

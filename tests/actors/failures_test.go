@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,54 @@ func TestAnExecutorThatHasFilledTheDiskIsEndedWhetherItHasAJobOrNot(t *testing.T
 			})
 		})
 	}
+}
+
+func TestAJobIsNotFailedForWhatOthersHaveWrittenBeforeIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		census time.Duration // takes so long
+		after  time.Duration // comes the job that fills
+	}{
+		"both come between two looks": {0, 2 * time.Second},
+		"they change during a look":   {time.Second, 9500 * time.Millisecond},
+	} {
+		for what, disturb := range map[string]func(*world){"": func(*world) {}, ", and the runner is restarted": (*world).restart} {
+			t.Run(name+what, func(t *testing.T) {
+				inWorld(t, daemonMode(1), func(w *world) {
+					w.engine.Script(fake.Disk, slices.Repeat([]fake.Call{{Takes: c.census}}, 10)...)
+					w.start()
+					w.completes(w.server.Submit(fakes.Task{Image: "plugin"})) // it is looked at every 10 s from here on
+					w.passes(c.after)
+					fills := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 2 << 20, Works: time.Second}})
+					next := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 1 << 19, Works: time.Minute}})
+					w.completes(fills)
+					x := w.begins(next)
+					w.passes(15 * time.Second)
+					disturb(w)
+					w.completes(next)
+					w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
+					if x != w.ranIn(fills) {
+						t.Error("they ran in two executors")
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAJobAfterOneThatFilledTheDiskIsFailedForItsOwn(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		program := fakes.Plugin{}.Program(w.site)
+		run := program.Run
+		program.Run = func(ctx context.Context, c *fake.World) int {
+			defer time.AfterFunc(25*time.Second, func() { c.Fill(3 << 20) }).Stop()
+			return run(ctx, c)
+		}
+		w.engine.Load("late", fake.Image{Program: program})
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Fills: 2 << 20}}))
+		next := w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Works: time.Minute}})
+		w.fails(next, msg.Failed, "has written 3145728 bytes to disk and was stopped")
+	})
 }
 
 func TestAHandOutThatCrossesTheLossOfItsGETIsRepeated(t *testing.T) {
