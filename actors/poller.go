@@ -267,6 +267,8 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 		p.dispatcher.Tell(msg.JobConfirmed{Job: m.Job})
 	case m.Stored:
 		log.Info().Err(m.Err).Msg("job is not ours: dropped")
+	case errors.Is(m.Err, msg.ErrOver):
+		log.Debug().Msg("offer of a job that is over: passed over")
 	default: // its lease runs out, and the server offers it again
 		log.Error().Err(m.Err).Msg("job is not taken")
 	}

@@ -197,3 +197,35 @@ func TestAJobThatIsOfferedTwiceIsNotDroppedWithTheSecondOffer(t *testing.T) {
 		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Second}}))
 	})
 }
+
+func TestAnOfferOfATaskThatIsOverIsNoErrorOfTheRunners(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		late := &belated{Server: w.server}
+		w.release = late
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		w.nothingIsLeft()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		if log := w.log.text(); !strings.Contains(log, "offer of a job that is over") || strings.Contains(log, "is not taken") {
+			t.Error("it is not passed over")
+		}
+		if n := len(w.site.Runs()); n != 2 {
+			t.Errorf("%d runs of two tasks", n)
+		}
+	})
+}
+
+// belated is a server that offers with each job those before it once more.
+type belated struct {
+	*fakes.Server
+	before []msg.Offer
+}
+
+func (s *belated) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
+	offers, err := s.Server.Reserve(ctx, most, wait)
+	if len(offers) > 0 {
+		s.before = append(s.before, offers...)
+		offers = s.before
+	}
+	return offers, err
+}
