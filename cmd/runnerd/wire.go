@@ -206,7 +206,8 @@ func (d *daemon) await(ctx, serving context.Context) error {
 	case <-serving.Done():
 		return context.Cause(serving)
 	case <-d.deleted:
-		return d.engine.TearDown(serving)
+		d.tearDown(serving)
+		return nil
 	case <-ctx.Done():
 	case <-d.commands.wanted:
 	}
@@ -228,15 +229,24 @@ func (d *daemon) drain(serving context.Context, leave <-chan struct{}) error {
 	case <-drained:
 		close(d.commands.drained)
 		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
-		return d.engine.TearDown(serving)
+		d.tearDown(serving)
+		return nil
 	case <-d.deleted:
-		return d.engine.TearDown(serving)
+		d.tearDown(serving)
+		return nil
 	case err := <-tree.system.Fatal():
 		return fmt.Errorf("the runner gives up: %w", err)
 	case <-serving.Done():
 		return context.Cause(serving)
 	case <-leave:
 		return d.detach()
+	}
+}
+
+// tearDown is the last thing, and its failure none of the runner's: who is started anew for it would do no better.
+func (d *daemon) tearDown(ctx context.Context) {
+	if err := d.engine.TearDown(ctx); err != nil {
+		d.log.Warn().Err(err).Msg("something of this runner is left in the engine")
 	}
 }
 

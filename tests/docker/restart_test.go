@@ -1,11 +1,15 @@
 package docker
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/docker/docker/api/types/container"
 
 	"runnerd/tests/rig"
 )
@@ -90,6 +94,32 @@ func TestTheFirstSIGTERMLetsRunningJobsEnd(t *testing.T) {
 	w.Start() // for the late one
 	w.Ready()
 	w.Completed(late)
+}
+
+func TestADrainIsDoneThoughSomebodyElseUsesTheNetwork(t *testing.T) {
+	t.Parallel()
+	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
+	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+	ctx := context.Background()
+	guest, err := shop.Engine.ContainerCreate(ctx, &container.Config{
+		Image: shop.Green, Env: []string{"INPUT_LOCATION=/dev/stdin"}, OpenStdin: true}, // where no word comes
+		&container.HostConfig{NetworkMode: container.NetworkMode(shop.Networks(t, w.UUID)[0].Name)}, nil, nil, "")
+	rig.Must(t, err)
+	leaves := sync.OnceFunc(func() {
+		rig.Must(t, shop.Engine.ContainerRemove(ctx, guest.ID, container.RemoveOptions{Force: true}))
+	})
+	t.Cleanup(leaves)
+	rig.Must(t, shop.Engine.ContainerStart(ctx, guest.ID, container.StartOptions{}))
+	w.Signal(syscall.SIGTERM)
+	if state := w.Ends(); !state.Success() {
+		t.Errorf("the runner ended with %v", state)
+	}
+	if w.Heard("something of this runner is left in the engine") == "" {
+		t.Error("it does not say what is left")
+	}
+	leaves()
+	w.Start() // uses the network again, and takes it away
+	w.Ready()
 }
 
 func TestTheSecondSIGTERMLeavesTheExecutorsToTheNextStart(t *testing.T) {
