@@ -55,8 +55,7 @@ type executor struct {
 	pullTask   shell.Task
 	attached   bool           // it has lived before this actor
 	measuring  bool           // its disk is looked at, or will be
-	others     bool           // jobs have run since that was done, besides the newest
-	foreign    int64          // bytes, too many, that its newest job need not have written
+	foreign    int64          // bytes, too many, that its last job need not have written
 	failed     map[string]int // times in a row, by call
 }
 

@@ -17,7 +17,7 @@ const returnsWithin = 30 * time.Second
 
 // attach goes on with an executor that has lived before.
 func (e *executor) attach(c *shell.Ctx[msg.ToExecutor]) {
-	e.attached, e.retire, e.others = true, e.record.Retired, e.record.Jobs > 1
+	e.attached, e.retire = true, e.record.Retired
 	if job, ok := e.Spool.Job(e.record.Job); ok && job.Stage == msg.HandedOut && job.Executor == e.id {
 		c.About(string(job.Execution))
 		e.job = &assignment{job: job.Job, given: true, since: job.HandedOutAt}

@@ -45,10 +45,9 @@ func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
 		return
 	}
 	id, job := e.id, msg.ExecutionID("")
-	if e.job != nil && !e.others {
+	if e.job != nil {
 		job = e.job.job.Execution
 	}
-	e.others = false
 	c.Go("measure", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
 		defer cancel()
@@ -56,6 +55,9 @@ func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
 		return msg.Measured{Execution: job, Bytes: bytes, Err: err}
 	})
 }
+
+// diskFull is why an executor takes no more jobs. Its last one came meanwhile, and is not failed for it, also after a restart.
+const diskFull = "it filled the disk"
 
 // measured ends an executor that fills the disk, and fails its job: the others and the runner need the disk too.
 func (e *executor) measured(c *shell.Ctx[msg.ToExecutor], m msg.Measured) {
@@ -65,21 +67,19 @@ func (e *executor) measured(c *shell.Ctx[msg.ToExecutor], m msg.Measured) {
 	}
 	e.sayMeasured(c, m)
 	switch wrote := m.Bytes - e.foreign; {
-	case m.Err != nil:
-		e.others = e.others || m.Execution == ""
-	case wrote <= e.DiskLimit:
+	case m.Err != nil || wrote <= e.DiskLimit:
 	case e.job == nil:
 		e.stop(c, fmt.Sprintf("it filled the disk while it had no job: %d bytes, and it may write %d", m.Bytes, e.DiskLimit))
 		return
-	case e.state == running && e.job.job.Execution == m.Execution && e.job.verdict == nil:
-		e.takeNoMore(c, "it filled the disk")
+	case e.state == running && e.job.job.Execution == m.Execution && e.job.verdict == nil && (e.retire != diskFull || e.foreign > 0):
+		e.takeNoMore(c, diskFull)
 		e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("the plugin has written %d bytes to disk and was stopped: "+
 			"an executor may write %d. Let it write less, or raise the limit", wrote, e.DiskLimit)})
 		return
 	default: // this job came meanwhile, and may not be the one that did it
 		e.foreign = m.Bytes
 		if e.retire == "" {
-			e.takeNoMore(c, "it filled the disk")
+			e.takeNoMore(c, diskFull)
 		}
 	}
 	e.measureLater(c)

@@ -228,7 +228,7 @@ func (e *executor) jobOver(c *shell.Ctx[msg.ToExecutor]) {
 		rec, _ := e.Spool.Job(job)
 		c.Log().Info().Str("executor", string(e.id)).Str("job", string(job)).Str("reason", rec.Ending.Message).Msg("job is stopped")
 	}
-	e.job, e.others = nil, true
+	e.job = nil
 	e.reporter.Tell(msg.Report{Execution: job, Over: true})
 	e.dispatcher.Tell(msg.JobOver{Executor: e.id, Execution: job})
 	switch e.state {

@@ -69,7 +69,7 @@ type (
 		Processes int
 		Err       error
 	}
-	// Measured: how many bytes of disk it takes, with its job, if no other has run since the last time; or Err.
+	// Measured: how many bytes of disk it takes, with the job that it had when that was asked; or Err.
 	Measured struct {
 		Execution ExecutionID
 		Bytes     int64

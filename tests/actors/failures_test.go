@@ -2,7 +2,6 @@ package actors_test
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,52 +142,44 @@ func TestAnExecutorThatHasFilledTheDiskIsEndedWhetherItHasAJobOrNot(t *testing.T
 	}
 }
 
-func TestAJobIsNotFailedForWhatOthersHaveWrittenBeforeIt(t *testing.T) {
+func TestAJobThatComesWhileAFullDiskIsLookedAtIsFailedForItsOwnOnly(t *testing.T) {
 	for name, c := range map[string]struct {
-		census time.Duration // takes so long
-		after  time.Duration // comes the job that fills
+		disturb func(*world)
+		fills   int64 // by the next job, later
+		outcome msg.Outcome
 	}{
-		"both come between two looks": {0, 2 * time.Second},
-		"they change during a look":   {time.Second, 9500 * time.Millisecond},
+		"it writes little": {func(*world) {}, 1 << 19, msg.Completed},
+		"it writes little, and the runner is restarted": {(*world).restart, 1 << 19, msg.Completed},
+		"it writes too much as well":                    {func(*world) {}, 3 << 20, msg.Failed},
 	} {
-		for what, disturb := range map[string]func(*world){"": func(*world) {}, ", and the runner is restarted": (*world).restart} {
-			t.Run(name+what, func(t *testing.T) {
-				inWorld(t, daemonMode(1), func(w *world) {
-					w.engine.Script(fake.Disk, slices.Repeat([]fake.Call{{Takes: c.census}}, 10)...)
-					w.start()
-					w.completes(w.server.Submit(fakes.Task{Image: "plugin"})) // it is looked at every 10 s from here on
-					w.passes(c.after)
-					fills := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 2 << 20, Works: time.Second}})
-					next := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 1 << 19, Works: time.Minute}})
-					w.completes(fills)
-					x := w.begins(next)
-					w.passes(15 * time.Second)
-					disturb(w)
-					w.completes(next)
-					w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
-					if x != w.ranIn(fills) {
-						t.Error("they ran in two executors")
-					}
-				})
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				program := fakes.Plugin{}.Program(w.site)
+				run := program.Run
+				program.Run = func(ctx context.Context, v *fake.World) int {
+					defer time.AfterFunc(25*time.Second, func() { v.Fill(c.fills) }).Stop()
+					return run(ctx, v)
+				}
+				w.engine.Load("late", fake.Image{Program: program})
+				w.engine.Script(fake.Disk, fake.Call{Takes: 2 * time.Second}) // the jobs change meanwhile
+				w.start()
+				fills := w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Fills: 2 << 20, Works: 11 * time.Second}})
+				next := w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Works: time.Minute}})
+				w.completes(fills)
+				x := w.begins(next)
+				w.passes(4 * time.Second)
+				c.disturb(w)
+				f := w.fails(next, c.outcome, "")
+				if c.outcome == msg.Failed && !strings.Contains(f.Message, "has written 3145728 bytes to disk and was stopped") {
+					t.Errorf("it says %q", f.Message)
+				}
+				w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
+				if x != w.ranIn(fills) {
+					t.Error("they ran in two executors")
+				}
 			})
-		}
+		})
 	}
-}
-
-func TestAJobAfterOneThatFilledTheDiskIsFailedForItsOwn(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		program := fakes.Plugin{}.Program(w.site)
-		run := program.Run
-		program.Run = func(ctx context.Context, c *fake.World) int {
-			defer time.AfterFunc(25*time.Second, func() { c.Fill(3 << 20) }).Stop()
-			return run(ctx, c)
-		}
-		w.engine.Load("late", fake.Image{Program: program})
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Fills: 2 << 20}}))
-		next := w.server.Submit(fakes.Task{Image: "late", Errand: fakes.Errand{Works: time.Minute}})
-		w.fails(next, msg.Failed, "has written 3145728 bytes to disk and was stopped")
-	})
 }
 
 func TestAHandOutThatCrossesTheLossOfItsGETIsRepeated(t *testing.T) {
