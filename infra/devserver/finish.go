@@ -104,7 +104,7 @@ func (s *Server) conclude(t *task, sealed string, said Entry) {
 	cause := cmp.Or(ending.Message, result.JobErrorMessage)
 	switch {
 	case ending.Outcome == api.OutcomeAborted:
-		s.done(t, Aborted, abortion(cmp.Or(cause, t.view.AbortReason, "the runner does not say why")))
+		s.done(t, Aborted, abortedBecause(cmp.Or(cause, t.view.AbortReason, "the runner does not say why")))
 	case ending.Outcome == api.OutcomeTimedOut:
 		s.done(t, Failed, failure(cmp.Or(ending.Message, "it ran longer than it may")))
 	case ending.Outcome == api.OutcomeFailed:
@@ -127,7 +127,7 @@ func digest(result string) string {
 	return string(sum[:])
 }
 
-func abortion(cause string) string {
+func abortedBecause(cause string) string {
 	if rest, is := strings.CutPrefix(cause, "aborted"); is {
 		return "Aborted" + rest
 	}

@@ -2,6 +2,9 @@ package bench
 
 import (
 	"context"
+	"errors"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,10 +60,24 @@ func (s *workshop) floods(do func()) {
 		Resources: container.Resources{CPUPeriod: 100_000, CPUQuota: 100_000},
 	}, nil, nil, "")
 	must(s.b, err)
+	remove := sync.OnceValue(func() error {
+		return s.engine.ContainerRemove(context.Background(), made.ID, container.RemoveOptions{Force: true})
+	})
+	s.b.Cleanup(func() { must(s.b, remove()) })
 	must(s.b, s.engine.ContainerStart(ctx, made.ID, container.StartOptions{}))
-	time.Sleep(time.Second) // it is at it
+	s.waitForFlood(ctx, made.ID)
 	do()
-	must(s.b, s.engine.ContainerRemove(ctx, made.ID, container.RemoveOptions{Force: true}))
+	must(s.b, remove())
+}
+
+// waitForFlood returns once a container has written a MiB to its log.
+func (s *workshop) waitForFlood(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	log, err := s.engine.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
+	must(s.b, err)
+	_, err = io.CopyN(io.Discard, log, 1<<20)
+	must(s.b, errors.Join(err, log.Close()))
 }
 
 // floods lets a job flood its log meanwhile.

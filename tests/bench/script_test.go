@@ -69,8 +69,13 @@ func (s *site) load(image string, tasks int) (stop func()) {
 	}
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
-	for deadline := time.Now().Add(patience); s.running() < min(tasks, executorsOfScripts) && time.Now().Before(deadline); {
-		<-look.C
+	for deadline := time.Now().Add(patience); s.running() < min(tasks, executorsOfScripts); <-look.C {
+		if time.Now().After(deadline) {
+			n := s.running()
+			cancel()
+			under.Wait()
+			s.b.Fatalf("only %d tasks ran at once", n)
+		}
 	}
 	return func() { cancel(); under.Wait() }
 }

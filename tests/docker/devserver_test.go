@@ -2,11 +2,14 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"runnerd/tests/rig"
 )
@@ -19,15 +22,26 @@ func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
 	text, err := os.ReadFile("../../docs/devserver.md")
 	rig.Must(t, err)
 	address := rig.FreeAddress(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*rig.Patience)
+	t.Cleanup(cancel)
 	var said bytes.Buffer
 	dev := exec.Command(shop.Runnerd, "dev", "--listen", address)
 	dev.Dir, dev.Stdout, dev.Stderr = "../..", &said, &said
 	rig.Must(t, dev.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- dev.Wait() }()
-	t.Cleanup(func() { _ = dev.Process.Kill() }) // where the last line has not ended it
+	var failed error
+	ended := make(chan struct{})
+	go func() { failed = dev.Wait(); close(ended) }()
+	t.Cleanup(func() { // where the last line has not ended it
+		_ = dev.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(rig.Patience):
+			_ = dev.Process.Kill()
+			<-ended
+		}
+	})
 	rig.Until(t, "a runner has registered", func() bool {
-		out, err := exec.Command("curl", "-sS", "http://"+address+"/api/runners").Output()
+		out, err := exec.CommandContext(ctx, "curl", "-sS", "http://"+address+"/api/runners").Output()
 		return err == nil && strings.Contains(string(out), "runner-")
 	})
 
@@ -36,7 +50,8 @@ func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		script.WriteString(strings.ReplaceAll(block[1], "127.0.0.1:5516", address))
 	}
-	paste := exec.Command("sh", "-c", script.String())
+	paste := exec.CommandContext(ctx, "sh", "-c", script.String())
+	paste.WaitDelay = time.Second // for what the shell has started
 	out, err := paste.CombinedOutput()
 	answers := string(out)
 	if err != nil {
@@ -50,7 +65,12 @@ func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
 			t.Errorf("no answer has %s:\n%.8000s", want, answers)
 		}
 	}
-	if err := <-ended; err != nil {
-		t.Errorf("the runner was deleted, and dev ends with %v:\n%s", err, &said)
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		t.Fatal("the runner was deleted, and dev does not end")
+	}
+	if failed != nil {
+		t.Errorf("the runner was deleted, and dev ends with %v:\n%s", failed, &said)
 	}
 }
