@@ -72,7 +72,7 @@ func (f *Filter) Learn(secrets []msg.Secret) []byte {
 	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
-// Flush returns the rest. The filter is then as new.
+// Flush returns the rest, after which nothing is held. It is for the end of a stream.
 func (f *Filter) Flush() []byte {
 	masked := f.mask.flush()
 	out := append(f.markers.push(masked), f.markers.flush()...)
