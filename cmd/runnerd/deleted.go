@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"runnerd/litter"
 )
 
 // What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew. It
@@ -20,7 +22,7 @@ func (d *daemon) remains() string { return filepath.Join(d.config.Self.StateDir,
 
 // meetDeleted is the first step of a start.
 func (d *daemon) meetDeleted(context.Context) error {
-	if err := os.RemoveAll(d.remains()); err != nil {
+	if err := removeAll(d.remains()); err != nil {
 		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
 	}
 	text, err := os.ReadFile(d.note())
@@ -50,7 +52,7 @@ func (d *daemon) isDeleted() bool {
 func (d *daemon) forget() error {
 	err := os.Rename(d.spoolDir(), d.remains())
 	if err == nil {
-		err = os.RemoveAll(d.remains())
+		err = removeAll(d.remains())
 	}
 	if err != nil {
 		return fmt.Errorf("remove what the deleted runner has kept: %w", err)
@@ -60,15 +62,30 @@ func (d *daemon) forget() error {
 	return err
 }
 
-// NoteDeletion is durable on return.
+// removeAll is os.RemoveAll, whatever plugins have left there.
+func removeAll(name string) error {
+	root, err := os.OpenRoot(filepath.Dir(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return errors.Join(litter.Remove(root, filepath.Base(name)), root.Close())
+}
+
+// NoteDeletion is durable on return. No crash leaves half of the note.
 func (k configKeeper) NoteDeletion() error {
-	text := fmt.Sprintf("the server deleted this runner at %s, and all that it had on this machine is removed", time.Now().UTC().Format(time.RFC3339))
-	f, err := os.OpenFile(k.note, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	text := fmt.Sprintf("the server deleted this runner at %s, and all that it has on this machine is being removed", time.Now().UTC().Format(time.RFC3339))
+	temp := k.note + ".new"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(k.note)))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(temp, k.note), syncDir(filepath.Dir(k.note)))
 }
 
 func syncDir(name string) error {
