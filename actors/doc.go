@@ -41,7 +41,7 @@
 //	runner      configuration: kept, → dispatcher Configured, opens or closes the poller
 //	            script: sse has stored it, → poller ScriptStored, confirmed and handed over like a task, and run before tasks
 //	            abort: → dispatcher Abort; the heartbeat's answer brings it too, should the channel be silent
-//	            delete: → dispatcher DrainDispatch with the reason, then Unregister, then Program.Deleted
+//	            delete: Settings.NoteDeletion, and → dispatcher DrainDispatch with the reason; after both Unregister, then Program.Deleted
 //
 // An event counts once what it brings is in the spool; after a crash the server says again what it has said since the
 // registration. A channel that is silent for 30 s is opened anew; if that does not help the runner is offline: no new jobs, those

@@ -101,6 +101,8 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.noteDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
+	case msg.UnregisterDue:
+		r.unregister(c)
 	case msg.HeartbeatDue:
 		r.heartbeat(c)
 	case msg.HeartbeatAnswered:

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"time"
 
 	"runnerd/actors/shell"
 	msg "runnerd/messages"
@@ -14,6 +15,7 @@ type deletion struct {
 	deleted bool // jobs are aborted, and then nobody registers again
 	noted   bool // the next start knows it
 	unnoted int  // attempts to note it
+	untold  int  // attempts to unregister
 }
 
 // delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept. Whenever the process ends
@@ -61,6 +63,11 @@ func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
 }
 
 func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
+	if m.Err != nil && !isFinal(m.Err) && !isUnregistered(m.Err) && time.Now().Before(r.drainEnds) {
+		r.untold++
+		c.After("unregister", towardsServer.afterError(m.Err, r.untold, c.Chance()), msg.UnregisterDue{})
+		return
+	}
 	if m.Err != nil {
 		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
 	}

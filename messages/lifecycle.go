@@ -31,6 +31,8 @@ type (
 	NoteDeletionDue struct{}
 	// Unregistered: the server was told that this runner is no more; or Err.
 	Unregistered struct{ Err error }
+	// UnregisterDue: it is told again.
+	UnregisterDue struct{}
 	// HeartbeatDue is the timer.
 	HeartbeatDue struct{}
 	// HeartbeatAnswered brings what the server wants stopped.
@@ -73,6 +75,7 @@ func (ConfigKept) toRunner()        {}
 func (DeletionNoted) toRunner()     {}
 func (NoteDeletionDue) toRunner()   {}
 func (Unregistered) toRunner()      {}
+func (UnregisterDue) toRunner()     {}
 func (HeartbeatDue) toRunner()      {}
 func (HeartbeatAnswered) toRunner() {}
 func (Recovered) toRunner()         {}

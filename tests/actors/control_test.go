@@ -3,12 +3,10 @@ package actors_test
 import (
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	msg "runnerd/messages"
-	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
 
@@ -223,115 +221,6 @@ func TestAnEventThatComesAgainAfterACrashDoesNothingTwice(t *testing.T) {
 			t.Errorf("it ran %d times", n)
 		}
 		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-	})
-}
-
-func TestADeletedRunnerAbortsItsJobsTellsTheServerAndLeavesNothing(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		jobs := []msg.JobID{
-			w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}}),
-			w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}}),
-		}
-		for _, id := range jobs {
-			w.begins(id)
-		}
-		w.server.Say(msg.Delete{})
-		for _, id := range jobs {
-			w.fails(id, msg.Aborted, "the server has deleted the runner")
-		}
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-		if n := len(w.server.Calls(fakes.Unregister)); n != 1 {
-			t.Errorf("the server was told %d times", n)
-		}
-		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 {
-			t.Errorf("left are %v", w.alive())
-		}
-		w.passes(time.Hour)
-		if n := len(w.server.Calls(fakes.Register)); n != 1 {
-			t.Errorf("it has registered %d times", n)
-		}
-	})
-}
-
-func TestADeletedRunnerTellsTheServerOfItsWaitingJobsFirstThoughTheDiskFailsForAWhile(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		var full atomic.Bool
-		w.disk.Before = func(memfs.Op) error {
-			if full.Load() {
-				return errNoSpace
-			}
-			return nil
-		}
-		w.server.Script(fakes.Confirm, fakes.Call{Takes: 10 * time.Second})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 1 })
-		w.configure(daemonMode(0))
-		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
-		full.Store(true)
-		w.server.Say(msg.Delete{})
-		w.passes(10 * time.Second)
-		if w.deleted.Load() {
-			t.Error("it is deleted, and the server waits for its job")
-		}
-		full.Store(false)
-		w.fails(id, msg.Aborted, "the server has deleted the runner")
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-	})
-}
-
-func TestADeletionGoesOnAfterARestartAndEndsAllThatRuns(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.image("stubborn", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
-		w.start()
-		job, idle := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}}), w.server.Submit(fakes.Task{Image: "plugin"})
-		w.begins(job)
-		w.completes(idle)
-		w.server.Say(msg.Delete{})
-		w.until("the next start will know", time.Second, w.config.isDeleted)
-		w.stop()
-		w.start()
-		w.fails(job, msg.Aborted, "the server has deleted the runner")
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 || len(w.spool.Jobs()) > 0 {
-			t.Errorf("left are %v", w.alive())
-		}
-		if !w.server.HasLeft() {
-			t.Error("the server was not told")
-		}
-	})
-}
-
-func TestADeletionAbortsWhatIsFoundAfterIt(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
-		w.stop()
-		w.engine.Down(errNoAnswer)
-		w.start()
-		w.passes(time.Second)
-		w.server.Say(msg.Delete{})
-		w.passes(time.Second)
-		w.engine.Down(nil)
-		w.fails(id, msg.Aborted, "the server has deleted the runner")
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-	})
-}
-
-func TestTheServerIsNotToldBeforeTheNextStartKnowsOfTheDeletion(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
-		w.config.fail(true)
-		w.server.Say(msg.Delete{})
-		w.passes(5 * time.Minute)
-		if w.deleted.Load() || w.server.HasLeft() {
-			t.Error("it has left, and a restart would bring it back")
-		}
-		w.config.fail(false)
-		w.until("it is deleted", time.Minute, w.deleted.Load)
 	})
 }
 
