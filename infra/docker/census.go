@@ -53,8 +53,11 @@ const (
 
 // below adds up what can be seen of a directory, which may change meanwhile, until ctx ends.
 func below(ctx context.Context, dir string, depth int) (bytes int64) {
+	if depth == deepest {
+		return 0
+	}
 	d, err := os.Open(dir)
-	if err != nil || depth == deepest {
+	if err != nil {
 		return 0
 	}
 	defer d.Close()

@@ -3,6 +3,7 @@ package docker
 import (
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,5 +40,28 @@ func TestADirectoryCostsWhatItsFilesTakeAndEachOfThemSomething(t *testing.T) {
 				t.Errorf("it costs %d bytes, want %d to %d", got, c.least, c.most)
 			}
 		})
+	}
+}
+
+func TestDirectoriesThatAreTooDeepToLookIntoTakeNoDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	at := filepath.Join(dir, strings.Repeat("d/", deepest-1))
+	for n := range 100 {
+		if err := os.MkdirAll(filepath.Join(at, strconv.Itoa(n)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which closes what is forgotten
+	open := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	before := open()
+	below(t.Context(), dir, 0)
+	if after := open(); after > before+10 {
+		t.Errorf("%d descriptors are open, and %d were", after, before)
 	}
 }
