@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runnerd/litter"
+	"runnerd/infra/litter"
 )
 
 // dir is the FS of a real directory. Every access goes through root, so no name and no link leads out of it.

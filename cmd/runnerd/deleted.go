@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"runnerd/litter"
+	"runnerd/infra/litter"
 )
 
 // What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew. It

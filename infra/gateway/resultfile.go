@@ -13,7 +13,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"runnerd/litter"
+	"runnerd/infra/litter"
 )
 
 // errNoResult: what stands in the place of the result file is none, whatever the plugin means by it.

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"runnerd/litter"
+	"runnerd/infra/litter"
 )
 
 func must(t *testing.T, err error) {
