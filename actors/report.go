@@ -33,18 +33,18 @@ const (
 
 // progress is what the reporter remembers of a job besides its record.
 type progress struct {
-	patience   time.Duration // with a job that is being stopped
-	logDone    bool          // the server has the log's total
-	endedAt    time.Time     // when the ending was first seen; zero: not yet
-	finishFrom int64         // the log's size then: the finish waits for these bytes
-	over       bool          // its executor is done with it
+	logDone    bool      // the server has the log's total
+	endedAt    time.Time // when the ending was first seen; zero: not yet
+	finishFrom int64     // the log's size then: the finish waits for these bytes
+	over       bool      // its executor is done with it
 }
 
 // next says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
 // before them when they take too long, or when somebody waits for a script; the job is removed after the final word on both.
-func (p progress) next(job msg.JobRecord, now time.Time) sending {
+// patience is with a job that is being stopped.
+func (p progress) next(job msg.JobRecord, now time.Time, patience time.Duration) sending {
 	waited := now.Sub(p.endedAt)
-	owesFinish := job.Stage == msg.Ended && !p.beingStopped(job, now)
+	owesFinish := job.Stage == msg.Ended && !p.beingStopped(job, now, patience)
 	switch {
 	case owesFinish && (job.Kind == msg.Script || p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
 		return sending{what: sendFinish}
@@ -60,8 +60,8 @@ func (p progress) next(job msg.JobRecord, now time.Time) sending {
 
 // beingStopped reports whether the plugin may still answer to the signal that ends its job: that result goes with the finish,
 // and how the stop went, if that does not take too long.
-func (p progress) beingStopped(job msg.JobRecord, now time.Time) bool {
-	return job.Stopping() && !p.over && now.Sub(p.endedAt) < p.patience
+func (p progress) beingStopped(job msg.JobRecord, now time.Time, patience time.Duration) bool {
+	return job.Stopping() && !p.over && now.Sub(p.endedAt) < patience
 }
 
 // lastWord is what the finish says of a stop of which it is not known how it went.

@@ -55,8 +55,7 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 			if row.stage < 0 {
 				job.Stage, job.Executor, job.Ending.Outcome, job.Stopped = msg.Ended, "x", msg.Aborted, row.stage == stopped
 			}
-			row.p.patience = patience
-			if got := row.p.next(job, now); got != row.want {
+			if got := row.p.next(job, now, patience); got != row.want {
 				t.Errorf("%+v, want %+v", got, row.want)
 			}
 		})

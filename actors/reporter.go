@@ -96,7 +96,7 @@ func (r *reporter) look(id msg.ExecutionID) *errand {
 		return nil
 	}
 	if e == nil {
-		e = &errand{id: id, added: job.Added, progress: progress{patience: r.patience}}
+		e = &errand{id: id, added: job.Added}
 		r.jobs[id] = e
 	}
 	if job.Stage >= msg.Ended && e.endedAt.IsZero() {
@@ -120,7 +120,7 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 			delete(r.jobs, e.id)
 			continue
 		}
-		switch todo := e.next(job, time.Now()); {
+		switch todo := e.next(job, time.Now(), r.patience); {
 		case todo.what != "":
 			e.busy, e.began = true, time.Now()
 			r.busy++
@@ -128,8 +128,8 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 			r.attempt(c, job, todo)
 		case job.Stage < msg.HandedOut: // what it says is not the last that is heard of it
 			delete(r.jobs, e.id)
-		case e.beingStopped(job, time.Now()):
-			c.After(sendOf(e.id), time.Until(e.endedAt.Add(e.patience)), msg.SendDue{Execution: e.id})
+		case e.beingStopped(job, time.Now(), r.patience):
+			c.After(sendOf(e.id), time.Until(e.endedAt.Add(r.patience)), msg.SendDue{Execution: e.id})
 		}
 	}
 }
