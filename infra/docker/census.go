@@ -56,7 +56,7 @@ func below(ctx context.Context, dir string, depth int) (bytes int64) {
 	if depth == deepest {
 		return 0
 	}
-	d, err := os.Open(dir)
+	d, err := os.OpenFile(dir, syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0) // the plugin may have put something else in its place
 	if err != nil {
 		return 0
 	}

@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -63,5 +65,19 @@ func TestDirectoriesThatAreTooDeepToLookIntoTakeNoDescriptors(t *testing.T) {
 	below(t.Context(), dir, 0)
 	if after := open(); after > before+10 {
 		t.Errorf("%d descriptors are open, and %d were", after, before)
+	}
+}
+
+// What was a directory when it was listed may be a pipe now, whose opening would wait for a writer, or lead somewhere else.
+func TestWhatIsNoDirectoryAnyMoreIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.Symlink(dir, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{pipe, link} {
+		if got := below(t.Context(), name, 0); got != 0 {
+			t.Errorf("in %s there are %d bytes", name, got)
+		}
 	}
 }
