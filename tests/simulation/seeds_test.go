@@ -23,7 +23,7 @@ var (
 	traced = flag.Bool("traced", false, "make the hashes of the traces")
 	once   = flag.Bool("once", false, "stop at the first breach")
 
-	asMany = 700
+	asMany = 1000
 	pairs  = 20
 	raced  bool // the race detector is on: it costs ten times as much
 )
