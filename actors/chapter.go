@@ -14,10 +14,11 @@ type chapter struct {
 	begun   bool         // false: what comes may still be the last words of the job before
 	spoken  bool         // its plugin has said something since it went for it; always of an executor's first
 	resume  msg.Position // what is before it is in the spool already
+	behind  msg.Position // after the newest entry that it has taken
 	filter  Filter
 	untimed bool    // its lines get no time: they are a script's, and go into the runner's log, which has its own
 	inside  []piece // of entries, whose bytes the filter may hold
-	rest    []byte  // flushed out of the filter, and not in the spool yet
+	rest    []byte  // out of the filter, and not in the spool yet
 	full    bool    // nothing more is kept, so nothing more is filtered
 }
 
@@ -35,19 +36,21 @@ func (ch *chapter) needed() msg.Position {
 	return ch.resume
 }
 
-func (ch *chapter) take(at msg.Position, text []byte) []byte {
+// take filters an entry, but for what is in the spool already.
+func (ch *chapter) take(at msg.Position, text []byte) {
 	if n := ch.known(at, len(text)); n > 0 {
 		text, at.Skip = text[n:], at.Skip+n
 	}
 	if len(text) == 0 || ch.full {
-		return nil
+		return
 	}
+	ch.behind = msg.Position{Time: at.Time, Count: at.Count + 1}
 	ch.inside = append(ch.inside, piece{at, len(text)})
 	came := at.Time
 	if ch.untimed {
 		came = time.Time{}
 	}
-	return ch.filter.Write(text, came)
+	ch.rest = append(ch.rest, ch.filter.Write(text, came)...)
 }
 
 // known is how many of an entry's bytes are in the spool already.
@@ -63,7 +66,7 @@ func (ch *chapter) known(at msg.Position, size int) int {
 }
 
 // next is the position of the first byte that the filter still holds, or else of what comes after the newest entry.
-func (ch *chapter) next(last time.Time, index int) msg.Position {
+func (ch *chapter) next() msg.Position {
 	held := ch.filter.Held()
 	for i, before := len(ch.inside)-1, 0; i >= 0; i-- {
 		p := ch.inside[i]
@@ -76,7 +79,7 @@ func (ch *chapter) next(last time.Time, index int) msg.Position {
 		before += p.len
 	}
 	ch.inside = nil
-	return msg.Position{Time: last, Count: index + 1}
+	return ch.behind
 }
 
 func compare(a, b msg.Position) int {

@@ -45,24 +45,25 @@ func (e *executor) give(c *shell.Ctx[msg.ToExecutor]) {
 		if err != nil {
 			return msg.GivenJob{Execution: job, Unreadable: true, Err: err}
 		}
-		book.open(job, time.Now(), secrets)
-		over, err := handOut(ctx, shop, book, id, job)
+		from := time.Now()
+		book.open(job, from, secrets)
+		env, err := handOut(ctx, shop, book, id, job, from)
 		if err != nil {
 			book.withdraw(job)
 		}
-		return msg.GivenJob{Execution: job, Over: over, Err: err}
+		return msg.GivenJob{Execution: job, Env: env, Err: err}
 	})
 }
 
-func handOut(ctx context.Context, shop Shop, book *logbook, id msg.ExecutorID, job msg.ExecutionID) (msg.HandedOver, error) {
+func handOut(ctx context.Context, shop Shop, book *logbook, id msg.ExecutorID, job msg.ExecutionID, from time.Time) (env map[string]string, err error) {
 	mask, err := shop.Vault.Seal(book.known())
 	if err != nil {
-		return msg.HandedOver{}, err
+		return nil, err
 	}
 	if err := shop.Spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Mask = mask }); err != nil {
-		return msg.HandedOver{}, err
+		return nil, err
 	}
-	return shop.Gateway.HandOut(ctx, id, job)
+	return shop.Gateway.HandOut(ctx, id, job, from)
 }
 
 // openInput checks that the plugin will be able to read its input, and returns what must not be shown of it.
@@ -89,7 +90,7 @@ func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
 	case m.Err == nil:
 		e.hasJob(c)
 		if e.record.Mode == msg.Files {
-			e.launch(c, m.Over.Env)
+			e.launch(c, m.Env)
 		}
 		if e.job.abort != "" {
 			e.abort(c, msg.AbortJob{Execution: m.Execution, Reason: e.job.abort})

@@ -27,6 +27,7 @@ type logbook struct {
 	mu       sync.Mutex
 	secrets  []msg.Secret // of all its jobs: a later one may print what an earlier one left behind
 	chapters []*chapter   // that may still grow, in order
+	read     msg.Position // what is before it had its place before the reading began anew
 	marked   bool         // pickUp was read, and its job has no chapter yet
 	silent   bool         // the plugin does not print pickUp
 	last     time.Time    // stamp of the newest entry
@@ -84,7 +85,7 @@ func (b *logbook) known() []msg.Secret {
 func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 	ch := &chapter{job: job, from: from, begun: true, filter: b.newFilter(b.secrets, b.isMidline(job))}
 	if rec, ok := b.spool.Job(job); ok {
-		ch.resume, ch.untimed = rec.Log.Resume, rec.Kind == msg.Script
+		ch.resume, ch.behind, ch.untimed = rec.Log.Resume, rec.Log.Resume, rec.Kind == msg.Script
 	}
 	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero()
 	return ch
@@ -127,12 +128,8 @@ func (b *logbook) rewind() msg.Position {
 	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
 		return msg.Position{Time: time.Now()}
 	}
-	from := b.chapters[0].needed()
-	for _, ch := range b.chapters[1:] { // the first may have come further: nothing of its own is held back
-		if p := ch.needed(); compare(p, from) < 0 {
-			from = p
-		}
-	}
+	from := slices.MinFunc(b.chapters, func(x, y *chapter) int { return compare(x.needed(), y.needed()) }).needed()
+	b.read = slices.MaxFunc(b.chapters, func(x, y *chapter) int { return compare(x.resume, y.resume) }).resume
 	b.last, b.index = from.Time, from.Count-1
 	return from
 }
@@ -153,7 +150,6 @@ func (b *logbook) isLeft(ch *chapter) bool {
 func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.ExecutionID, late int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ready := map[*chapter][]byte{}
 	for _, e := range entries {
 		if e.Time.Equal(b.last) {
 			b.index++
@@ -162,31 +158,33 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		}
 		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
 		*skip = 0
-		said := b.mark(e)
+		said := compare(at, b.read) >= 0 && b.mark(e)
 		if ch := b.owner(e.Time); ch != nil {
 			ch.spoken = ch.spoken || !said
-			ready[ch] = append(ready[ch], ch.take(at, e.Text)...)
+			ch.take(at, e.Text)
 		} else {
 			late += len(e.Text)
 		}
 	}
 	for _, ch := range slices.Clone(b.chapters) {
-		if text := append(ch.rest, ready[ch]...); len(text) > 0 {
-			if err := b.append(ch, text); err != nil {
-				if b.forgotten(ch.job) {
-					continue
-				}
-				return grown, late, err
-			}
-			grown = append(grown, ch.job)
+		if len(ch.rest) == 0 {
+			continue
 		}
+		if err := b.append(ch); err != nil {
+			if b.forgotten(ch.job) {
+				continue
+			}
+			return grown, late, err
+		}
+		grown = append(grown, ch.job)
 	}
 	return grown, late, nil
 }
 
-// append adds text to a chapter's log, as much of it as fits. A plugin that floods its log costs no disk for what is left out.
-func (b *logbook) append(ch *chapter, text []byte) error {
-	next := ch.next(b.last, b.index)
+// append adds to a chapter's log what is ready for it, as much as fits. A plugin that floods its log costs no disk for what is
+// left out.
+func (b *logbook) append(ch *chapter) error {
+	next, text := ch.next(), ch.rest
 	rec, _ := b.spool.Job(ch.job)
 	switch left := b.limit - rec.Log.Size; {
 	case b.limit == 0 || int64(len(text)) <= left:
@@ -214,11 +212,21 @@ func (b *logbook) mark(e msg.LogEntry) (said bool) {
 	case i < 0:
 		b.marked = b.marked || said
 	case said:
-		b.chapters[i].begun = true
+		b.begins(i)
 	case e.Time.Sub(b.chapters[i].from) > lag:
-		b.chapters[i].begun, b.silent = true, true
+		b.begins(i)
+		b.silent = true
 	}
 	return said
+}
+
+// begins lets a chapter begin: those before it have all their words, and what their filters hold must not be looked for behind the
+// first of its own.
+func (b *logbook) begins(i int) {
+	b.chapters[i].begun = true
+	for _, before := range b.chapters[:i] {
+		before.rest = append(before.rest, before.filter.Flush()...)
+	}
 }
 
 // parted reports whether all that the job wrote has been read, for sure: its plugin has gone for another one since.
@@ -310,7 +318,7 @@ func (b *logbook) flush(job msg.ExecutionID) error {
 	}
 	ch := b.chapters[i]
 	if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
-		return b.append(ch, ch.rest)
+		return b.append(ch)
 	}
 	return nil
 }

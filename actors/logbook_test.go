@@ -163,11 +163,11 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 		at   time.Duration
 		says string
 	}
-	const handedOut = 3 // job two
+	handedOut := map[msg.ExecutionID]time.Duration{"one": 0, "two": 3, "three": 6}
 	for _, row := range []struct {
-		when          string
-		before, after []line
-		one, two      string
+		when            string
+		before, after   []line
+		one, two, three string
 	}{
 		{
 			when:   "the engine is behind",
@@ -189,6 +189,11 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 			before: []line{{1, mark}, {1, "a"}}, after: []line{{4, "last words of a"}, {4, mark}, {5, "b"}},
 			one: mark + " a last words of a", two: mark + " b",
 		},
+		{
+			when:   "the log of the one before the last is still open",
+			before: []line{{1, "a"}, {4, mark}, {4, "b"}}, after: []line{{7, "last words of b"}, {7, mark}, {8, "c"}},
+			one: "a", two: mark + " b last words of b", three: mark + " c",
+		},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			begun := time.Now()
@@ -197,16 +202,18 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 				t.Fatal(err)
 			}
 			var said []line
-			for _, life := range [][]line{row.before, row.after} {
+			for n, life := range [][]line{row.before, row.after} {
 				book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
-				for id, from := range map[msg.ExecutionID]time.Time{"one": begun, "two": begun.Add(handedOut)} {
+				for i, id := range []msg.ExecutionID{"one", "two", "three"}[:2+n] { // all but the newest are over
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
 					}
-					if _, err := store.End("one", msg.Ending{Outcome: msg.Failed}); id == "one" && err != nil {
-						t.Fatal(err)
+					if i <= n {
+						if _, err := store.End(id, msg.Ending{Outcome: msg.Failed}); err != nil {
+							t.Fatal(err)
+						}
 					}
-					book.open(id, from, nil)
+					book.open(id, begun.Add(handedOut[id]), nil)
 				}
 				position := book.rewind()
 				cursor, skip := driver.From(position), position.Skip
@@ -221,7 +228,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 					}
 				}
 			}
-			for job, want := range map[msg.ExecutionID]string{"one": row.one, "two": row.two} {
+			for job, want := range map[msg.ExecutionID]string{"one": row.one, "two": row.two, "three": row.three} {
 				text, err := store.ReadLog(job, 0, 1<<10)
 				if got := strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), " "); err != nil || got != want {
 					t.Errorf("the log of job %s is %q, want %q (%v)", job, got, want, err)

@@ -82,10 +82,11 @@ type Gateway interface {
 	// Watch reports what happens at the executor's door until ctx ends: first what is so now (an open job's result that is
 	// stored, a GET that is held), then every change. One watch at a time: a newer one ends the older.
 	Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error
-	// HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
-	// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
+	// HandOut gives the job to the executor: it is journaled, with the time from which on the executor's output is the job's, and
+	// then the GET that is held is answered with it. For messages.Files the input is put beside the executor's result file
+	// instead, and its environment is returned: SESSION_KEY and CALLBACK_URL. An error before the journal: not handed out.
 	// messages.ErrNotHeld: no GET waits, for now.
-	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (msg.HandedOver, error)
+	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID, from time.Time) (env map[string]string, err error)
 	// Look reads the result file of the open job of an executor that has ended; a result that it finds is stored before it
 	// returns. One that can never be stored: messages.ResultRefused.
 	Look(msg.ExecutorID) error

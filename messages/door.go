@@ -1,9 +1,6 @@
 package messages
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // The words between an executor and the gateway, its door to us: what happens at the door of one executor.
 
@@ -67,11 +64,4 @@ type Access struct {
 	Env    map[string]string
 	Files  map[string][]byte // to be put below the executor's directory, by name
 	Mounts []Mount           // of parts of that directory
-}
-
-// HandedOver is the moment at which a job became an executor's.
-type HandedOver struct {
-	Execution ExecutionID
-	At        time.Time         // the job's output begins here
-	Env       map[string]string // mode Files only: SESSION_KEY and CALLBACK_URL
 }

@@ -45,7 +45,7 @@ type (
 	// GivenJob: the hand-out is done; or Err, and nothing was handed out. Unreadable: the job can never be run.
 	GivenJob struct {
 		Execution  ExecutionID
-		Over       HandedOver
+		Env        map[string]string // mode Files only
 		Unreadable bool
 		Err        error
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"time"
 
 	msg "runnerd/messages"
 )
@@ -87,7 +88,7 @@ func (d *door) repeat() (answer, error) {
 		return answer{}, err
 	}
 	if d.phase == unstarted {
-		if _, err := d.journal(d.job); err != nil {
+		if err := d.journal(d.job, time.Now()); err != nil {
 			return answer{}, err
 		}
 	}

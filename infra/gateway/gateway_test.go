@@ -51,7 +51,7 @@ func TestWhatCannotBeJournaledIsNotHandedOutAndTheGETStaysHeld(t *testing.T) {
 	asked := p.ask()
 	j := e.hello()
 	store.handOuts.Store(1)
-	if _, err := e.HandOut(context.Background(), e.id, j.id); !errors.Is(err, errDisk) {
+	if _, err := e.HandOut(context.Background(), e.id, j.id, time.Now()); !errors.Is(err, errDisk) {
 		t.Fatalf("handed out: %v", err)
 	}
 	select {
@@ -132,7 +132,7 @@ func TestADoorThatIsClosedHandsOutNoJobByFiles(t *testing.T) {
 	e := newWorld(t, nil).executor("child", msg.Files)
 	j := e.hello()
 	e.stop()
-	if _, err := e.HandOut(t.Context(), e.id, j.id); err == nil {
+	if _, err := e.HandOut(t.Context(), e.id, j.id, time.Now()); err == nil {
 		t.Error("it was handed out")
 	}
 	if rec, _ := e.spool.Job(j.id); rec.Stage >= msg.HandedOut {
@@ -145,11 +145,11 @@ func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
 	binary, err := samplePlugin()
 	must(t, err)
 	j := e.hello()
-	over := e.give(j)
+	env := e.give(j)
 	expect[msg.Delivered](e)
 	command := exec.Command(binary)
-	for _, env := range []map[string]string{e.access.Env, over.Env} {
-		for k, v := range env {
+	for _, part := range []map[string]string{e.access.Env, env} {
+		for k, v := range part {
 			command.Env = append(command.Env, k+"="+v)
 		}
 	}

@@ -15,28 +15,28 @@ import (
 )
 
 // HandOut gives the job to the executor: it is journaled, and then the GET that is held is answered with it. For
-// messages.Files the input is put beside the executor's result file instead. An error before the journal: not handed out.
-func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, execution msg.ExecutionID) (msg.HandedOver, error) {
+// messages.Files the input is put beside the executor's result file instead, and its environment is returned. An error before the
+// journal: not handed out.
+func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, execution msg.ExecutionID, from time.Time) (env map[string]string, err error) {
 	if ctx.Err() != nil {
-		return msg.HandedOver{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	d, err := g.find(id)
 	if err != nil {
-		return msg.HandedOver{}, fmt.Errorf("hand out: %w", err)
+		return nil, fmt.Errorf("hand out: %w", err)
 	}
 	j, input, err := g.prepare(execution)
 	if err != nil {
-		return msg.HandedOver{}, fmt.Errorf("hand out to executor %s: %w", id, err)
+		return nil, fmt.Errorf("hand out to executor %s: %w", id, err)
 	}
 	give := d.give
 	if d.mode == msg.Files {
 		give = d.giveFile
 	}
-	over, err := give(j, input)
-	if err != nil {
-		return msg.HandedOver{}, fmt.Errorf("hand out to executor %s: %w", id, err)
+	if env, err = give(j, input, from); err != nil {
+		return nil, fmt.Errorf("hand out to executor %s: %w", id, err)
 	}
-	return over, nil
+	return env, nil
 }
 
 // prepare opens what is needed of a job. An input that is no base64 would make the Go SDK panic (rule 15).
@@ -61,59 +61,55 @@ func (g *Gateway) prepare(execution msg.ExecutionID) (*job, string, error) {
 }
 
 // give answers the GET that is held.
-func (d *door) give(j *job, input string) (msg.HandedOver, error) {
+func (d *door) give(j *job, input string, from time.Time) (env map[string]string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.hold == nil {
-		return msg.HandedOver{}, msg.ErrNotHeld
+		return nil, msg.ErrNotHeld
 	}
 	body := d.secret(d.filled(j, input))
-	over, err := d.journal(j)
-	if err != nil {
-		return msg.HandedOver{}, err
+	if err := d.journal(j, from); err != nil {
+		return nil, err
 	}
 	h := d.hold
 	d.hold = nil
 	h.answer <- answer{status: 200, body: body, job: j}
-	return over, nil
+	return nil, nil
 }
 
 // giveFile leaves the input where a child process will look for it.
-func (d *door) giveFile(j *job, input string) (msg.HandedOver, error) {
+func (d *door) giveFile(j *job, input string, from time.Time) (env map[string]string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return msg.HandedOver{}, errors.New("its door is closed")
+		return nil, errors.New("its door is closed")
 	}
 	if d.phase != waiting {
-		return msg.HandedOver{}, errors.New("it has had its job")
+		return nil, errors.New("it has had its job")
 	}
 	out, err := os.OpenRoot(d.out())
 	if err != nil {
-		return msg.HandedOver{}, fmt.Errorf("open result directory: %w", err)
+		return nil, fmt.Errorf("open result directory: %w", err)
 	}
 	defer func() { _ = out.Close() }()
 	if err := out.WriteFile(inputFile, []byte(input), 0o644); err != nil {
-		return msg.HandedOver{}, fmt.Errorf("write input: %w", err)
+		return nil, fmt.Errorf("write input: %w", err)
 	}
-	over, err := d.journal(j)
-	if err != nil {
-		return msg.HandedOver{}, err
+	if err := d.journal(j, from); err != nil {
+		return nil, err
 	}
 	d.delivering(j)
-	over.Env = map[string]string{
+	return map[string]string{
 		contract.SessionKey:  base64.StdEncoding.EncodeToString(j.key[:]),
 		contract.CallbackURL: d.g.url(callbackPath, j.execution),
-	}
-	return over, nil
+	}, nil
 }
 
 // journal makes the job the executor's, before its first byte leaves. mu is held.
-func (d *door) journal(j *job) (msg.HandedOver, error) {
-	at := time.Now()
-	if err := d.g.Store.HandOut(j.execution, d.id, d.arming, at); err != nil {
-		return msg.HandedOver{}, fmt.Errorf("journal: %w", err)
+func (d *door) journal(j *job, from time.Time) error {
+	if err := d.g.Store.HandOut(j.execution, d.id, d.arming, from); err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
 	d.begin(j)
-	return msg.HandedOver{Execution: j.execution, At: at}, nil
+	return nil
 }

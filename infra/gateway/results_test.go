@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	msg "runnerd/messages"
 )
@@ -118,7 +119,7 @@ func TestRule15AnInputThatIsNoBase64IsNotHandedOut(t *testing.T) {
 	good := e.hello()
 	rec, _ := e.spool.Job(good.id)
 	must(t, e.spool.Add(msg.Offer{Job: msg.Job{ID: "bad", Execution: "bad"}, Input: "no base64!", SessionKey: rec.SealedKey}))
-	if _, err := e.HandOut(context.Background(), e.id, "bad"); err == nil {
+	if _, err := e.HandOut(context.Background(), e.id, "bad", time.Now()); err == nil {
 		t.Error("handed out")
 	}
 	if rec, _ := e.spool.Job("bad"); rec.Stage == msg.HandedOut {

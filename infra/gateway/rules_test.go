@@ -257,7 +257,7 @@ func TestRule5ALostHoldIsToldAndTheNextGETIsHeldAgain(t *testing.T) {
 	lose()
 	await(t, asked)
 	expect[msg.HoldLost](e)
-	if _, err := e.HandOut(context.Background(), e.id, e.hello().id); err == nil {
+	if _, err := e.HandOut(context.Background(), e.id, e.hello().id, time.Now()); err == nil {
 		t.Error("a job is handed out to nobody")
 	}
 	p.finish(e.hello(), p.ask())

@@ -214,11 +214,11 @@ func (w *world) task(kind string, properties map[string]any) task {
 
 func (w *world) hello() task { return w.task("sample.Hello", map[string]any{"yourName": "World"}) }
 
-func (e *executor) give(j task) msg.HandedOver {
+func (e *executor) give(j task) (env map[string]string) {
 	e.t.Helper()
-	over, err := e.HandOut(context.Background(), e.id, j.id)
+	env, err := e.HandOut(context.Background(), e.id, j.id, time.Now())
 	must(e.t, err)
-	return over
+	return env
 }
 
 func (e *executor) out(name string) string {

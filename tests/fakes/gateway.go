@@ -283,7 +283,7 @@ func (g *Gateway) given(id msg.ExecutionID) (given, error) {
 }
 
 // HandOut answers the GET that is held.
-func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID) (over msg.HandedOver, err error) {
+func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID, from time.Time) (env map[string]string, err error) {
 	err = g.Do(ctx, HandOut, func() error {
 		in, err := g.given(job)
 		if err != nil {
@@ -301,8 +301,7 @@ func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.Execut
 		if rec, _ := g.spool.Job(job); rec.Stage < msg.Confirmed {
 			g.site.add("I3: %s is handed out and not confirmed", job)
 		}
-		over = msg.HandedOver{Execution: job, At: time.Now()}
-		if err := g.spool.HandOut(job, id, d.rec.Arming, over.At); err != nil {
+		if err := g.spool.HandOut(job, id, d.rec.Arming, from); err != nil {
 			return err
 		}
 		if rec, ok := g.spool.Executor(id); ok {
@@ -316,5 +315,5 @@ func (g *Gateway) HandOut(ctx context.Context, id msg.ExecutorID, job msg.Execut
 		d.tell(msg.Delivered{Execution: job})
 		return nil
 	})
-	return over, err
+	return nil, err
 }
