@@ -50,6 +50,11 @@ var blows = []blow{
 		w.oracle.troubleFor(5 * time.Minute)
 		w.in(5*time.Minute, "the engine is quick", func() { w.mood.slow = 0 })
 	}},
+	{"the engine is late with what is printed", 10 * time.Minute, func(w *world) {
+		w.mood.late = w.between(10*time.Millisecond, 4*time.Second)
+		w.oracle.troubleFor(5 * time.Minute)
+		w.in(5*time.Minute, "the engine keeps up", func() { w.mood.late = 0 })
+	}},
 	{"the disk is bad", 10 * time.Minute, func(w *world) {
 		w.forAWhile(time.Minute, &w.mood.disk, []float64{0.01, 0.1, 0.5}[w.rng.IntN(3)])
 	}},

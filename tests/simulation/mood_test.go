@@ -16,6 +16,7 @@ type mood struct {
 	diskFull                              bool
 	session                               bool          // the server has forgotten the runner, until it registers
 	slow                                  time.Duration // the engine is, by up to so much
+	late                                  time.Duration // it is with what a program prints, by up to so much
 }
 
 var (
@@ -81,6 +82,14 @@ func (w *world) fateOfEngine(op string) fake.Call {
 		}
 	}
 	return call
+}
+
+// lag is how long the engine leaves an entry unread.
+func (w *world) lag() time.Duration {
+	if w.mood.late == 0 || w.chance(0.5) {
+		return 0
+	}
+	return w.between(0, w.mood.late)
 }
 
 // fateOfOthers is that of the gateway and of the settings.

@@ -83,6 +83,7 @@ func newWorld(rng *rand.Rand, tr *trace) *world {
 	w.faults = fake.On(w.stepper, w.fateOfOthers)
 	w.server = fakes.NewServerOn(fake.On(w.stepper, w.fateOfServer), identity().PublicKey(), w.wanted)
 	w.engine = fake.NewOn(fake.On(w.stepper, w.fateOfEngine))
+	w.engine.Lag = w.lag
 	w.site = fakes.NewSiteOn(w.stepper)
 	w.site.Fate, w.site.Chance, w.site.Witness = w.fateOfOthers, w.happensToPlugins, w.oracle
 	w.stepper.after = w.check

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"runnerd/infra/driver"
 	msg "runnerd/messages"
@@ -15,6 +16,7 @@ import (
 // Driver is an engine and the driver for it in one.
 type Driver struct {
 	*Faults
+	Lag      func() time.Duration // until an entry that is printed now is read, and stamped; nil: none
 	programs sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows

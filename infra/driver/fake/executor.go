@@ -3,6 +3,7 @@ package fake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"runnerd/infra/driver"
@@ -106,6 +107,9 @@ func (e *executor) endLocked(exit msg.Exit) {
 		return
 	}
 	exit.At = time.Now()
+	for i := range e.log[e.read(exit.At):] { // the engine tells of an end when it has read the rest
+		e.log[len(e.log)-1-i].Time = exit.At.Round(0)
+	}
 	e.state, e.exit = msg.ContainerExited, exit
 	e.engine.note(Died, e.spec.ID)
 	e.kill(fmt.Errorf("executor %s has ended", e.spec.ID))
@@ -130,12 +134,24 @@ func (e *executor) print(text string) bool {
 		return false
 	}
 	stamp := time.Now()
+	if e.engine.Lag != nil {
+		stamp = stamp.Add(e.engine.Lag())
+	}
 	if n := len(e.log); n > 0 && stamp.Before(e.log[n-1].Time) {
 		stamp = e.log[n-1].Time
 	}
 	e.log = append(e.log, msg.LogEntry{Time: stamp.Round(0), Text: []byte(text)})
 	e.change()
 	return true
+}
+
+// read is how many entries the engine has read at that time, and stamped. Its lock is held.
+func (e *executor) read(now time.Time) int {
+	n := len(e.log)
+	for n > 0 && e.log[n-1].Time.After(now) {
+		n--
+	}
+	return n
 }
 
 func (e *executor) signal(s msg.Signal) {
@@ -220,7 +236,7 @@ func (e *executor) more(ctx context.Context, read int) (log []msg.LogEntry, err 
 		if !over {
 			err = e.lost(now)
 		}
-		return over || err != nil, now.changed, time.Time{}
+		return over || err != nil, now.changed, now.more
 	})
 	if err == nil {
 		err = ended
@@ -243,14 +259,21 @@ type view struct {
 	gone    bool
 	exit    msg.Exit
 	log     []msg.LogEntry // a batch of it
+	more    time.Time      // when the engine reads the next entry; zero: there is none yet
 	changed <-chan struct{}
 }
 
 func (e *executor) look(read int) view {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	end := min(len(e.log), read+batchMax)
-	return view{e.state, e.gone, e.exit, e.log[read:end:end], e.changed}
+	there := e.read(time.Now())
+	end := min(there, read+batchMax)
+	now := view{e.state, e.gone, e.exit, nil, time.Time{}, e.changed}
+	now.log = slices.Clone(e.log[min(read, end):end])
+	if there < len(e.log) {
+		now.more = e.log[there].Time
+	}
+	return now
 }
 
 // lost says why it makes no sense to wait any longer.
