@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"runnerd/infra/devserver"
 )
@@ -25,7 +26,7 @@ func (s *siege) judge() {
 		wrong = append(wrong, faults(log, j, s.Marker)...)
 		if len(wrong) > 0 {
 			s.T.Errorf("job %s:\n%s\nits log:\n%s\nthe ledger:\n%v\nthe runner:\n%s",
-				j.id, strings.Join(wrong, "\n"), log, s.Server.Ledger().Job(j.id), s.about(view.Execution))
+				j.id, strings.Join(wrong, "\n"), log, s.Server.Ledger().Job(j.id), s.saidMeanwhile(j))
 		}
 	}
 	s.AllDie()
@@ -33,14 +34,14 @@ func (s *siege) judge() {
 	s.T.Logf("%d jobs ran in %d executors", len(s.load.jobs), len(l.Created))
 }
 
-// about is what the runner said of a job, and of the executor that had it last.
-func (s *siege) about(execution string) string {
-	said := s.Heard(execution)
-	executors := regexp.MustCompile(`"executor":"(\w+)"`).FindAllStringSubmatch(said, -1)
-	if len(executors) == 0 {
-		return said
+// saidMeanwhile is what the runner's lives said of all their executors while the server heard of the job.
+func (s *siege) saidMeanwhile(j job) string {
+	const around = 2 * time.Second
+	entries := s.Server.Ledger().Job(j.id)
+	if len(entries) == 0 {
+		return ""
 	}
-	return s.Heard(executors[len(executors)-1][1])
+	return s.Between(entries[0].Time.Add(-around), entries[len(entries)-1].Time.Add(around))
 }
 
 // entries: an offer may lapse, but what was confirmed is confirmed and finished once.

@@ -173,6 +173,20 @@ func (w *World) Heard(text string) string {
 	return found.String()
 }
 
+// Between is what all the runner's lives have said from one time to another.
+func (w *World) Between(from, to time.Time) string {
+	var found strings.Builder
+	for _, p := range w.said {
+		for line := range strings.Lines(p.Said()) {
+			var l Line
+			if json.Unmarshal([]byte(line), &l) == nil && !l.Time.Before(from) && !l.Time.After(to) {
+				found.WriteString(line)
+			}
+		}
+	}
+	return found.String()
+}
+
 // Lines are those of all the runner's lives with this message.
 func (w *World) Lines(message string) (found []Line) {
 	w.T.Helper()
