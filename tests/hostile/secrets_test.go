@@ -107,6 +107,7 @@ func TestAPasswordIsNowhereWhereTheTextBesideItIs(t *testing.T) {
 		}
 	}
 	w.Done(script)
+	w.LoggedByScript(script, "last words with the open")
 	places["what the runner says of the script"] = w.Heard(`"script":"` + script + `"`)
 	places["what the runner says of the job without a result"] = w.Heard("job has its ending")
 	places["the runner's log"] = w.Runner.Said()
