@@ -72,9 +72,10 @@ func life(s *spool.Spool, told *told) error {
 }
 
 // checkLaws: what was told is so.
-func checkLaws(s *spool.Spool, told told) error {
+func checkLaws(s *spool.Spool, told told, powerLost bool) error {
 	for _, p := range s.Problems() {
-		if p.What != "journal" && (p.What != "result" || told.result) { // what was being written cannot be told from what is damaged
+		torn := p.What == "journal" || p.What == "result" && !told.result // by a loss of power: it cannot be told from damage
+		if !powerLost || !torn {
 			return fmt.Errorf("a crash is taken for damage: %+v", p)
 		}
 	}
@@ -182,7 +183,7 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	if err != nil {
 		return done, err
 	}
-	if err := checkLaws(s, told); err != nil {
+	if err := checkLaws(s, told, survives != nil); err != nil {
 		return done, err
 	}
 	seen, found := s.Job(execution)
@@ -194,7 +195,7 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	if found != foundAgain || seen.Stage != again.Stage || seen.HasResult != again.HasResult || seen.Log != again.Log {
 		return done, fmt.Errorf("what was seen is lost: %+v, then %+v", seen, again)
 	}
-	return done, checkLaws(s, told)
+	return done, checkLaws(s, told, survives != nil)
 }
 
 // A failing disk: every operation in turn fails once, and the verb is repeated as its callers do.

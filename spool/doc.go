@@ -31,8 +31,9 @@
 //   - A step: one line, one fsync; none for confirmed and finished, which the next step takes into its own line. So only the
 //     last line of a journal can be torn, nobody was told of what it says, and it is cut. A bad line elsewhere is damage.
 //   - HandOut: the job's journal decides. The executor's record follows without fsync; Open restores the one from the other.
-//   - StoreResult: the result file alone decides, one fsync. Until it is whole it is none. What comes whole from an
-//     attempt that failed counts as well, unless Stopped, which ends what may be told of a job, came before without it.
+//   - StoreResult: the result file alone decides, one fsync. Until it is whole it is none; its head is written last, so one that
+//     has a head and is not whole was not left by a kill. What comes whole from an attempt that failed counts as well, unless
+//     Stopped, which ends what may be told of a job, came before without it.
 //   - AppendLog: text, fsync; mark, fsync. Two marks are written in turn, each proves the piece before it, and text behind the
 //     newest that is proven does not count. A damaged mark or piece thus costs the newest piece, and reading the executor's
 //     output goes on before it.

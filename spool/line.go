@@ -17,6 +17,9 @@ var ErrCorrupt = errors.New("corrupt record")
 // errIncomplete: the file ends before what it announces.
 var errIncomplete = fmt.Errorf("%w: ends too early", ErrCorrupt)
 
+// errUnwritten: the file has no head, which is written last.
+var errUnwritten = fmt.Errorf("%w: nothing is at its beginning", errIncomplete)
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sum is CRC-32C: it finds torn and flipped bytes; against people it proves nothing, nor need it.
@@ -62,6 +65,9 @@ func readHead(f File, head bodied) (*io.SectionReader, error) {
 		return nil, err
 	}
 	line, err := bufio.NewReader(io.NewSectionReader(f, 0, size)).ReadBytes('\n')
+	if size == 0 || bytes.HasPrefix(line, make([]byte, len("00000000 "))) {
+		return nil, errUnwritten
+	}
 	if errors.Is(err, io.EOF) {
 		return nil, errIncomplete
 	}

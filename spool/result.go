@@ -81,22 +81,15 @@ func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
 	return content, nil
 }
 
-// loadResult attaches a result that is whole. Another that is not empty is damaged, or the end of the process or a loss of power
-// cut the write of it short: that cannot be told apart, so a person is told and the job goes on without. One that could neither be
-// synced nor taken back may be whole, though StoreResult gave an error: it counts, unless the ending was told without it.
+// loadResult attaches a result that is whole. One that has a head and is not whole is damaged, or a loss of power tore the write of
+// it: that cannot be told apart, so a person is told and the job goes on without. One that could neither be synced nor taken back
+// may be whole, though StoreResult gave an error: it counts, unless the ending was told without it.
 func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	name := path.Join(j.dir, resultFile)
 	var head resultHead
-	empty := false
-	err := s.edit(name, func(f File) error {
-		size, err := f.Size()
-		if empty = err == nil && size == 0; empty || err != nil {
-			return err
-		}
-		return checkBody(f, &head)
-	})
+	err := s.edit(name, func(f File) error { return checkBody(f, &head) })
 	switch {
-	case empty:
+	case errors.Is(err, errUnwritten):
 		return nil
 	case err == nil && takesResult(*rec) && !j.noResult:
 		attach(rec, head.ExitCode)

@@ -6,18 +6,23 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 )
 
 // The ways in which bytes get into files.
 
-// write puts the parts at the beginning of an open file.
+// write puts the parts at the beginning of an open file, the first one last: a process that is killed meanwhile leaves a file
+// that begins with nothing, which cannot be taken for a damaged one.
 func write(f File, parts ...[]byte) error {
 	var at int64
 	for _, part := range parts {
+		at += int64(len(part))
+	}
+	for _, part := range slices.Backward(parts) {
+		at -= int64(len(part))
 		if _, err := f.WriteAt(part, at); err != nil {
 			return err
 		}
-		at += int64(len(part))
 	}
 	return nil
 }
