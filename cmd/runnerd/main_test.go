@@ -8,7 +8,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen; never part of what is asserted.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // TestMain lets tests start the program as a process of its own: it is this binary, under the name runnerd, in PATH.
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"runnerd": main}) }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen; never part of what is asserted.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // world is a gateway that serves, with a real spool and a real identity.
 type world struct {
