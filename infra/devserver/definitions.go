@@ -3,6 +3,7 @@ package devserver
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -133,16 +134,35 @@ func imageOf(hidden any) string {
 	return image
 }
 
-// property finds a property by name. Of an open type it takes any, as a string; a name that sounds secret is a password
-// then, because a log that shows too little can be mended and one that shows too much cannot.
-func (s shape) property(name string) (property, bool) {
+// property finds a property by name. Of an open type it takes any, of the kind that its value suggests; a name that sounds secret
+// is a password then, because a log that shows too little can be mended and one that shows too much cannot.
+func (s shape) property(name string, value any) (property, bool) {
 	p, known := s.inputs[name]
 	if known || !s.open {
 		return p, known
 	}
 	lower := strings.ToLower(name)
 	secret := func(word string) bool { return strings.Contains(lower, word) }
-	return property{Password: slices.ContainsFunc([]string{"password", "secret", "token", "passphrase"}, secret)}, true
+	return property{Kind: kindOf(value), Password: slices.ContainsFunc([]string{"password", "secret", "token", "passphrase"}, secret)}, true
+}
+
+// kindOf is the kind that can hold a value.
+func kindOf(value any) string {
+	switch value := value.(type) {
+	case bool:
+		return "boolean"
+	case int, int64:
+		return "integer"
+	case float64:
+		if value == math.Trunc(value) {
+			return "integer"
+		}
+	case []any:
+		return "list_of_string"
+	case map[string]any:
+		return "map_string_string"
+	}
+	return "string"
 }
 
 func (s shape) names() string {

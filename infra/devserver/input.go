@@ -22,14 +22,14 @@ const shortestSecret = 3
 // the path that errors name.
 func (t typeDefinitions) properties(typeName, where string, given map[string]any) ([]contract.Property, error) {
 	shape := t.shape(typeName)
-	for name := range given {
-		if _, ok := shape.property(name); !ok {
+	for name, value := range given {
+		if _, ok := shape.property(name, value); !ok {
 			return nil, refuse(400, "%s: the type %s has no property %q; it has %s", where, typeName, name, shape.names())
 		}
 	}
 	names := maps.Clone(shape.inputs)
-	for name := range given {
-		names[name], _ = shape.property(name)
+	for name, value := range given {
+		names[name], _ = shape.property(name, value)
 	}
 	properties := []contract.Property{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -61,7 +61,7 @@ func (t typeDefinitions) value(p property, where string, v any) (any, error) {
 	}
 	switch kind := p.wireKind(); kind {
 	case "INTEGER":
-		n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64)
+		n, err := strconv.ParseInt(textOf(v), 10, 64)
 		if err != nil {
 			return nil, refuse(400, "%s must be an integer", where)
 		}
@@ -88,10 +88,18 @@ func (t typeDefinitions) value(p property, where string, v any) (any, error) {
 		case map[string]any, []any:
 			return nil, refuse(400, "%s must be a text", where)
 		}
-		return fmt.Sprint(v), nil
+		return textOf(v), nil
 	default:
 		return v, nil
 	}
+}
+
+// textOf writes a number with all its digits.
+func textOf(v any) string {
+	if n, ok := v.(float64); ok {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // list takes a list, or texts with commas between them, as definitions write their defaults.
