@@ -17,7 +17,7 @@ import (
 func TestAPluginThatForksWithoutEndIsStoppedByItsLimitAndHarmsNobody(t *testing.T) {
 	t.Parallel()
 	const steps = 30
-	w := shop.World(t, rig.Plan{Capacity: 2, Eviction: time.Minute, Flags: []string{"--executor-pids", "60"}})
+	w := shop.World(t, rig.Plan{Capacity: 3, Eviction: time.Minute, Flags: []string{"--executor-pids", "60"}})
 	other := w.Slow(shop.Blue, steps)
 	w.Says(other, "step 1 of ")
 	if said := (attempt{what: "fork", size: 10}).got(w); said != "10 processes" { // the control
