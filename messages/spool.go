@@ -35,7 +35,7 @@ type JobRecord struct {
 	Executor    ExecutorID // from HandedOut on; a job that is taken back is Confirmed again
 	HandedOutAt time.Time  // runner's clock; the job's output begins here
 	Unstarted   bool       // the plugin has proven that it did not start, and was not given it again yet
-	HandOuts    int        // 2 only after a proof that the first one did not start
+	HandOuts    int        // more than 1 only after proofs that those before did not start
 	Abort       string     // reason; empty: nobody asked for it
 	AbortAt     time.Time
 	Crashes     int  // actors that panicked on it

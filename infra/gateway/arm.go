@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -161,10 +162,15 @@ func (d *door) stray(j, atWork *job) {
 	}
 }
 
-// unstarted hands the job out once more at the next GET, at most once. mu is held.
+// handOuts is how often a job is handed out at most. It may be no fault of the plugin's that it did not start: the runner's end cuts
+// the answer too.
+const handOuts = 5
+
+// unstarted hands the job out once more at the next GET. mu is held.
 func (d *door) unstarted(proof string) {
-	if rec, _ := d.g.Store.Job(d.job.execution); rec.HandOuts > 1 {
-		d.news.add(msg.ResultRefused{Execution: d.job.execution, Reason: "the plugin could not read its input, twice: " + proof})
+	if rec, _ := d.g.Store.Job(d.job.execution); rec.HandOuts >= handOuts {
+		reason := fmt.Sprintf("the plugin could not read its input, %d times: %s", handOuts, proof)
+		d.news.add(msg.ResultRefused{Execution: d.job.execution, Reason: reason})
 		return
 	}
 	if err := d.g.Store.NotStarted(d.job.execution); err != nil {

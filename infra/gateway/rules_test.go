@@ -217,7 +217,7 @@ func TestRule3AGETAfterTheResultCameByFileGetsTheSameUrlAndNoInput(t *testing.T)
 	p.finish(e.hello(), p.ask())
 }
 
-func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotTwice(t *testing.T) {
+func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotForEver(t *testing.T) {
 	e := newWorld(t, nil).executor("bogus", msg.Daemon)
 	p := newPython(e)
 	before := e.hello()
@@ -229,21 +229,23 @@ func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotTwice(t *testing.T) {
 	first := await(t, asked)
 	expect[msg.Delivered](e)
 
-	p.deliver(old, before.result(1))
-	if got := expect[msg.NotStarted](e); got.Execution != j.id {
-		t.Errorf("not started: %+v", got)
-	}
-	_, now := p.armed()
-	second := await(t, p.get(context.Background()))
-	expect[msg.Delivered](e)
-	if diff := cmp.Diff(first.secret.Data, second.secret.Data); diff != "" || now.Type != "MODIFIED" {
-		t.Errorf("after %s another job:\n%s", now.Type, diff)
+	for range handOuts - 1 {
+		p.deliver(old, before.result(1))
+		if got := expect[msg.NotStarted](e); got.Execution != j.id {
+			t.Errorf("not started: %+v", got)
+		}
+		_, now := p.armed()
+		again := await(t, p.get(context.Background()))
+		expect[msg.Delivered](e)
+		if diff := cmp.Diff(first.secret.Data, again.secret.Data); diff != "" || now.Type != "MODIFIED" {
+			t.Errorf("after %s another job:\n%s", now.Type, diff)
+		}
 	}
 	p.deliver(old, before.result(1))
 	if got := expect[msg.ResultRefused](e); got.Execution != j.id {
 		t.Errorf("refused: %+v", got)
 	}
-	if rec, _ := e.spool.Job(j.id); rec.HandOuts != 2 {
+	if rec, _ := e.spool.Job(j.id); rec.HandOuts != 5 {
 		t.Errorf("handed out %d times", rec.HandOuts)
 	}
 }

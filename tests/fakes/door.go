@@ -123,8 +123,8 @@ func (g *Gateway) stray(id msg.ExecutorID, job msg.ExecutionID) bool {
 	case d.open == nil && d.hold == nil:
 		d.owedAt = time.Now()
 		g.site.wake(id)
-	case d.before == job && !d.unstarted && d.handOuts > 1:
-		d.tell(msg.ResultRefused{Execution: d.open.execution, Reason: "the plugin could not read its input, twice"})
+	case d.before == job && !d.unstarted && d.handOuts >= 5:
+		d.tell(msg.ResultRefused{Execution: d.open.execution, Reason: "the plugin could not read its input"})
 	case d.before == job && !d.unstarted:
 		_ = g.spool.NotStarted(d.open.execution) // only a restart before the next GET would miss it
 		d.unstarted, d.owedAt = true, time.Now()
