@@ -10,8 +10,8 @@ import (
 // chapter is the log of one job while it may still grow.
 type chapter struct {
 	job     msg.ExecutionID
-	from    time.Time    // its output begins here
-	begun   bool         // false: what comes may still be the last words of the job before
+	from    time.Time    // its output begins here; zero: with the executor's
+	left    bool         // its plugin has gone for the next job since
 	spoken  bool         // its plugin has said something since it went for it; always of an executor's first
 	resume  msg.Position // what is before it is in the spool already
 	behind  msg.Position // after the newest entry that it has taken
@@ -30,7 +30,7 @@ type piece struct {
 
 // needed is the first position that may have something for the chapter.
 func (ch *chapter) needed() msg.Position {
-	if ch.resume.Time.Before(ch.from) {
+	if ch.resume.Time.IsZero() {
 		return msg.Position{Time: ch.from}
 	}
 	return ch.resume
@@ -44,7 +44,8 @@ func (ch *chapter) take(at msg.Position, text []byte) {
 	if len(text) == 0 || ch.full {
 		return
 	}
-	ch.behind = msg.Position{Time: at.Time, Count: at.Count + 1}
+	at.Left = ch.behind.Left
+	ch.behind = msg.Position{Time: at.Time, Count: at.Count + 1, Left: ch.left}
 	ch.inside = append(ch.inside, piece{at, len(text)})
 	came := at.Time
 	if ch.untimed {

@@ -3,6 +3,7 @@ package actors
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"runnerd/actors/shell"
@@ -37,9 +38,11 @@ func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
 			return msg.Found{Err: err}
 		}
 		book.learn(secrets)
-		for _, job := range shop.Spool.Jobs() {
+		jobs := shop.Spool.Jobs()
+		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
+		for _, job := range jobs {
 			if job.Executor == rec.ID && !job.Log.Ended {
-				from := job.HandedOutAt
+				from := job.OutputFrom
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
 				}

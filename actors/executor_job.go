@@ -321,7 +321,11 @@ func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
 		e.closeIn(c, e.Limits.Quiet, m)
 		return
 	}
-	if left := lag - time.Since(m.Since); left > 0 && !e.book.parted(m.Execution) {
+	since := m.Since
+	if since.Before(e.readsSince) {
+		since = e.readsSince
+	}
+	if left := lag - time.Since(since); left > 0 && !e.book.parted(m.Execution) {
 		e.closeIn(c, left, m)
 		return
 	}

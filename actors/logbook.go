@@ -10,11 +10,17 @@ import (
 	msg "runnerd/messages"
 )
 
-// logbook turns the output of one executor into the logs of its jobs. Entries stamped before a job's hand-out belong to the
-// job before; what enters the spool is masked. A job's part of it is a chapter.
+// logbook turns the output of one executor into the logs of its jobs. A job's part of it is a chapter; what enters the spool is
+// masked.
 //
-// The engine stamps an entry when it reads it, and on a busy machine that is many milliseconds after it was written: later
-// than the next hand-out, which takes one or two. So where two jobs follow closely, the plugin's own word counts too: see pickUp.
+//	handed out   one             two
+//	printed       a a a pickUp   :   b b pickUp       the plugin goes for a job when the one before is over
+//	stamped         a a :  a pickUp    b b pickUp     the engine stamps an entry when it reads it: here too late for one a
+//	                one :  one         two            whose it is
+//
+// An entry is of the newest job that had been handed out by its stamp. But on a busy machine the engine stamps many milliseconds
+// after the writing, and the next hand-out takes one or two: so the plugin's own word counts too, and a chapter gets nothing before
+// its plugin has left the one before with pickUp. The oldest waits for nobody.
 //
 // The filter holds bytes back, so the position that goes into the spool with a text is that of the first byte not yet in
 // it: reading on from there after a loss repeats nothing and leaves nothing out.
@@ -26,9 +32,7 @@ type logbook struct {
 
 	mu       sync.Mutex
 	secrets  []msg.Secret // of all its jobs: a later one may print what an earlier one left behind
-	chapters []*chapter   // that may still grow, in order
-	read     msg.Position // what is before it had its place before the reading began anew
-	marked   bool         // pickUp was read, and its job has no chapter yet
+	chapters []*chapter   // that may still grow, in the order of their hand-outs
 	silent   bool         // the plugin does not print pickUp
 	last     time.Time    // stamp of the newest entry
 	index    int          // how many entries before the newest bear that stamp
@@ -39,29 +43,26 @@ type logbook struct {
 const pickUp = "Detected input context value change"
 
 // lag bounds how long the engine may take to stamp an entry, and to hand it on: a tenth of it has been seen. A plugin that has not
-// printed pickUp by then does not print it, and the stamps alone decide.
+// printed pickUp by then does not print it, and the stamps alone decide, until it does.
 const lag = 10 * time.Second
 
-// open begins a job's chapter: what is stamped from then on is its.
+// open adds a job's chapter: what is stamped from then on may be its.
 func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret) {
 	b.learn(secrets)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, ch := range b.chapters {
-		if ch.job == job {
-			return
-		}
+	if b.find(job) >= 0 {
+		return
 	}
-	ch := b.begin(job, from)
-	ch.begun = len(b.chapters) == 0 || b.marked || b.silent
-	b.marked = false
-	if !ch.begun { // its first words may be taken for the last ones of those before it
-		for _, before := range b.chapters {
+	if n := len(b.chapters); n > 0 && (b.silent || b.chapters[n-1].left) {
+		b.turn(n)
+	}
+	b.chapters = append(b.chapters, b.begin(job, from))
+	if n := len(b.begun()); n < len(b.chapters) { // its first words may be taken for the last ones of those before it
+		for _, before := range b.chapters[:n] {
 			before.rest = append(before.rest, before.filter.Learn(b.secrets)...)
 		}
 	}
-	b.chapters = append(b.chapters, ch)
-	slices.SortStableFunc(b.chapters, func(x, y *chapter) int { return x.from.Compare(y.from) })
 }
 
 // learn adds to what is masked in the chapters that begin from now on.
@@ -83,12 +84,18 @@ func (b *logbook) known() []msg.Secret {
 }
 
 func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
-	ch := &chapter{job: job, from: from, begun: true, filter: b.newFilter(b.secrets, b.isMidline(job))}
-	if rec, ok := b.spool.Job(job); ok {
-		ch.resume, ch.behind, ch.untimed = rec.Log.Resume, rec.Log.Resume, rec.Kind == msg.Script
+	ch := &chapter{job: job, from: from, filter: b.newFilter(b.secrets, b.isMidline(job))}
+	rec, _ := b.spool.Job(job)
+	if resume := rec.Log.Resume; !resume.Time.Before(from) { // else it is a place in another executor's output
+		ch.resume, ch.behind, ch.left = resume, resume, resume.Left
 	}
+	ch.untimed = rec.Kind == msg.Script
 	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero()
 	return ch
+}
+
+func (b *logbook) find(job msg.ExecutionID) int {
+	return slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
 }
 
 // isMidline reports whether what is in the spool of the job does not end with a line. An error counts as no: the line that goes
@@ -102,47 +109,35 @@ func (b *logbook) isMidline(job msg.ExecutionID) bool {
 	return err == nil && string(last) != "\n"
 }
 
-// withdraw takes back an open: the job was not handed out.
+// withdraw takes back an open: the job was not handed out. What the executor has printed at its start stays its first job's, which
+// no other executor gets.
 func (b *logbook) withdraw(job msg.ExecutionID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, ch := range b.chapters {
-		if ch.job == job {
-			b.marked = ch.begun
-		}
+	if i := b.find(job); i >= 0 && !b.chapters[i].from.IsZero() {
+		b.drop(job)
 	}
-	b.drop(job)
 }
 
 // rewind forgets what is not in the spool, and returns where to read on.
 func (b *logbook) rewind() msg.Position {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last, b.index = time.Time{}, 0
-	b.marked = true // there is nobody before the oldest
 	for i, ch := range b.chapters {
-		ch = b.begin(ch.job, ch.from)
-		ch.begun = b.marked || b.silent || !ch.resume.Time.IsZero()
-		b.chapters[i], b.marked = ch, b.isLeft(ch)
+		b.chapters[i] = b.begin(ch.job, ch.from)
+		if b.silent || !b.chapters[i].resume.Time.IsZero() { // it has words, so those before it have all of theirs
+			for _, before := range b.chapters[:i] {
+				before.left = true
+			}
+		}
 	}
 	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
+		b.last, b.index = time.Time{}, 0
 		return msg.Position{Time: time.Now()}
 	}
 	from := slices.MinFunc(b.chapters, func(x, y *chapter) int { return compare(x.needed(), y.needed()) }).needed()
-	b.read = slices.MaxFunc(b.chapters, func(x, y *chapter) int { return compare(x.resume, y.resume) }).resume
 	b.last, b.index = from.Time, from.Count-1
 	return from
-}
-
-// isLeft reports whether what is in the spool of the job says that the plugin went for the next one. As the first line it is
-// the job's own, unless that was the executor's first: the engine was late with it.
-func (b *logbook) isLeft(ch *chapter) bool {
-	const tail = 64 << 10 // hardly anything follows it
-	rec, _ := b.spool.Job(ch.job)
-	from := max(0, rec.Log.Size-tail)
-	text, err := b.spool.ReadLog(ch.job, from, tail)
-	i := bytes.LastIndex(text, []byte(pickUp))
-	return err == nil && b.isOver(ch.job) && i >= 0 && (ch.from.IsZero() || from > 0 || bytes.Contains(text[:i], []byte("\n")))
 }
 
 // write takes entries and returns the jobs whose logs in the spool have grown, and how many bytes came after the end of the
@@ -158,7 +153,7 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		}
 		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
 		*skip = 0
-		said := compare(at, b.read) >= 0 && b.mark(e)
+		said := b.heed(at, e)
 		if ch := b.owner(e.Time); ch != nil {
 			ch.spoken = ch.spoken || !said
 			ch.take(at, e.Text)
@@ -166,66 +161,69 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 			late += len(e.Text)
 		}
 	}
-	for _, ch := range slices.Clone(b.chapters) {
+	for _, ch := range b.chapters {
 		if len(ch.rest) == 0 {
 			continue
 		}
-		if err := b.append(ch); err != nil {
-			if b.forgotten(ch.job) {
-				continue
-			}
+		kept, err := b.append(ch)
+		if err != nil {
 			return grown, late, err
 		}
-		grown = append(grown, ch.job)
+		if kept {
+			grown = append(grown, ch.job)
+		}
 	}
 	return grown, late, nil
 }
 
 // append adds to a chapter's log what is ready for it, as much as fits. A plugin that floods its log costs no disk for what is
-// left out.
-func (b *logbook) append(ch *chapter) error {
+// left out. Nor is anything kept of a job that the spool has no more: the server refused its ending, and it was put away.
+func (b *logbook) append(ch *chapter) (kept bool, err error) {
 	next, text := ch.next(), ch.rest
-	rec, _ := b.spool.Job(ch.job)
+	rec, there := b.spool.Job(ch.job)
 	switch left := b.limit - rec.Log.Size; {
-	case b.limit == 0 || int64(len(text)) <= left:
-	case left < 0: // it says so already
+	case !there, b.limit > 0 && left < 0: // it says so already
 		ch.rest, ch.full, ch.inside = nil, true, nil
-		return nil
-	default:
+		return false, nil
+	case b.limit > 0 && int64(len(text)) > left:
 		text = fmt.Appendf(text[:left:left], "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
 	}
 	if err := b.spool.AppendLog(ch.job, text, next); err != nil {
-		return err
+		return false, err
 	}
 	ch.rest = nil
-	return nil
+	return true, nil
 }
 
-// mark lets the oldest chapter that has not begun begin with pickUp, or without it when it does not come. It reports whether
-// the entry is one. A plugin that says so before it has said anything about its job, or before that is over, means that job: the
+// heed hears in an entry that the plugin leaves the current job, by pickUp, or that it says no such thing. It reports whether the
+// entry is pickUp. A plugin that prints it before it has said anything about its job, or before that is over, means that job: the
 // engine is late, or the plugin was asked to come once more.
-func (b *logbook) mark(e msg.LogEntry) (said bool) {
+func (b *logbook) heed(at msg.Position, e msg.LogEntry) (said bool) {
 	said = bytes.Contains(e.Text, []byte(pickUp))
-	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return !ch.begun })
-	switch current := b.current(); {
-	case said && current != nil && (!current.spoken || !b.isOver(current.job)):
-	case i < 0:
-		b.marked = b.marked || said
+	n := len(b.begun())
+	if n == 0 || compare(at, b.chapters[n-1].resume) < 0 { // it was heeded before the reading began anew
+		return said
+	}
+	current, waiting := b.chapters[n-1], b.chapters[n:]
+	switch {
 	case said:
-		b.begins(i)
-	case e.Time.Sub(b.chapters[i].from) > lag:
-		b.begins(i)
+		b.silent = false
+		if current.spoken && b.isOver(current.job) {
+			b.turn(n)
+		}
+	case len(waiting) > 0 && e.Time.Sub(waiting[0].from) > lag:
 		b.silent = true
+		b.turn(len(b.chapters) - 1)
 	}
 	return said
 }
 
-// begins lets a chapter begin: those before it have all their words, and what their filters hold must not be looked for behind the
-// first of its own.
-func (b *logbook) begins(i int) {
-	b.chapters[i].begun = true
-	for _, before := range b.chapters[:i] {
-		before.rest = append(before.rest, before.filter.Flush()...)
+// turn leaves the first n chapters behind: they have all their words, and what their filters hold must not be looked for behind
+// the first of the next one's.
+func (b *logbook) turn(n int) {
+	for _, ch := range b.chapters[:n] {
+		ch.left = true
+		ch.rest = append(ch.rest, ch.filter.Flush()...)
 	}
 }
 
@@ -233,8 +231,8 @@ func (b *logbook) begins(i int) {
 func (b *logbook) parted(job msg.ExecutionID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
-	return i < 0 || b.silent || b.marked || slices.ContainsFunc(b.chapters[i+1:], func(ch *chapter) bool { return ch.begun })
+	i := b.find(job)
+	return i < 0 || b.silent || b.chapters[i].left
 }
 
 // isOver: a result is in the spool before its plugin hears so, and goes for the next job.
@@ -243,20 +241,20 @@ func (b *logbook) isOver(job msg.ExecutionID) bool {
 	return !ok || rec.Stage >= msg.Ended
 }
 
-// current is the newest chapter that has begun.
-func (b *logbook) current() *chapter {
-	for _, ch := range slices.Backward(b.chapters) {
-		if ch.begun {
-			return ch
+// begun are the chapters that may have entries: the oldest, and each of which the one before is left.
+func (b *logbook) begun() []*chapter {
+	for i, ch := range b.chapters {
+		if !ch.left {
+			return b.chapters[:i+1]
 		}
 	}
-	return nil
+	return b.chapters
 }
 
 // owner is the newest chapter that had begun at that time.
 func (b *logbook) owner(t time.Time) *chapter {
-	for _, ch := range slices.Backward(b.chapters) {
-		if !t.Before(ch.from) && ch.begun {
+	for _, ch := range slices.Backward(b.begun()) {
+		if !t.Before(ch.from) {
 			return ch
 		}
 	}
@@ -275,8 +273,7 @@ func (b *logbook) close(job msg.ExecutionID) error {
 func (b *logbook) closeThrough(job msg.ExecutionID) (closed []msg.ExecutionID, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	last := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
-	for _, before := range slices.Clone(b.chapters[:max(0, last)]) {
+	for _, before := range slices.Clone(b.chapters[:max(0, b.find(job))]) {
 		if err := b.end(before.job); err != nil {
 			return closed, err
 		}
@@ -293,7 +290,7 @@ func (b *logbook) end(job msg.ExecutionID) error {
 	if err == nil {
 		err = b.spool.EndLog(job)
 	}
-	if err != nil && !b.forgotten(job) {
+	if _, there := b.spool.Job(job); err != nil && there {
 		return err
 	}
 	b.drop(job)
@@ -312,32 +309,20 @@ func (b *logbook) leave(job msg.ExecutionID) error {
 }
 
 func (b *logbook) flush(job msg.ExecutionID) error {
-	i := slices.IndexFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
+	i := b.find(job)
 	if i < 0 {
 		return nil
 	}
 	ch := b.chapters[i]
-	if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) > 0 {
-		return b.append(ch)
+	if ch.rest = append(ch.rest, ch.filter.Flush()...); len(ch.rest) == 0 {
+		return nil
 	}
-	return nil
+	_, err := b.append(ch)
+	return err
 }
 
-// forgotten reports whether the spool has the job no more: the server refused its ending, and it was put away.
-func (b *logbook) forgotten(job msg.ExecutionID) bool {
-	_, there := b.spool.Job(job)
-	if !there {
-		b.drop(job)
-	}
-	return !there
-}
-
-// drop takes a chapter out. The oldest that is left needs no pickUp: there is nobody before it to whom words could belong.
 func (b *logbook) drop(job msg.ExecutionID) {
 	b.chapters = slices.DeleteFunc(b.chapters, func(ch *chapter) bool { return ch.job == job })
-	if len(b.chapters) > 0 {
-		b.chapters[0].begun = true
-	}
 }
 
 // closeAll ends all logs, and returns whose. A job that was not handed out may still go elsewhere: its ending comes first.

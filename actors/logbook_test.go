@@ -45,6 +45,7 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 	type event struct {
 		at       time.Duration
 		open     msg.ExecutionID // a job is handed out
+		first    bool            // it is the executor's first, and has what is printed before
 		withdraw msg.ExecutionID // it was not, after all
 		close    msg.ExecutionID // its log is complete
 		runs     msg.ExecutionID // it is not over
@@ -124,6 +125,29 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 				{at: 5 + lag, says: "c"}},
 			one: "a", two: "b", three: "c",
 		},
+		{
+			when: "a plugin that does not say so has had three jobs before that is clear",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3, says: "b"}, {at: time.Second, open: "three"},
+				{at: 3 + lag, says: "c"}},
+			one: "a b", three: "c",
+		},
+		{
+			when: "the engine was once so late that the plugin seemed not to say so",
+			events: []event{{open: "one"}, {at: 2, open: "two"}, {runs: "two"}, {at: 3 + lag, says: "a"}, {at: 3 + lag, says: mark}, {at: 4 + lag, says: "b"},
+				{over: true}, {at: 5 + lag, open: "three"}, {at: 6 + lag, says: "last words of b"}, {at: 6 + lag, says: mark}, {at: 7 + lag, says: "c"}},
+			two: "a " + mark + " b last words of b", three: mark + " c",
+		},
+		{
+			when: "the first hand-out fails, and is repeated",
+			events: []event{{open: "one", first: true}, {at: 1, says: "good day"}, {at: 2, open: "one"}, {withdraw: "one"}, {at: 3, says: "I wait"},
+				{at: 4, open: "one"}, {at: 5, says: "a"}},
+			one: "good day I wait a",
+		},
+		{
+			when:   "the clock is set back",
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, says: mark}, {at: -time.Hour, open: "two"}, {at: 2, says: "b"}},
+			one:    "a " + mark, two: "b",
+		},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			store := &shelf{logs: map[msg.ExecutionID]string{}}
@@ -131,6 +155,8 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			begun := time.Now()
 			for _, e := range row.events {
 				switch skip := 0; {
+				case e.first:
+					book.open(e.open, time.Time{}, nil)
 				case e.open != "":
 					book.open(e.open, begun.Add(e.at), nil)
 				case e.runs != "" || e.over:
@@ -166,6 +192,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 	handedOut := map[msg.ExecutionID]time.Duration{"one": 0, "two": 3, "three": 6}
 	for _, row := range []struct {
 		when            string
+		limit           int64
 		before, after   []line
 		one, two, three string
 	}{
@@ -194,6 +221,16 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 			before: []line{{1, "a"}, {4, mark}, {4, "b"}}, after: []line{{7, "last words of b"}, {7, mark}, {8, "c"}},
 			one: "a", two: mark + " b last words of b", three: mark + " c",
 		},
+		{
+			when:   "and the plugin was asked to come once more",
+			before: []line{{1, "a"}, {4, mark}, {4, mark}, {4, "b"}}, after: []line{{7, "last words of b"}, {7, mark}, {8, "c"}},
+			one: "a", two: mark + " " + mark + " b last words of b", three: mark + " c",
+		},
+		{
+			when: "the log of the job before was full", limit: 4,
+			before: []line{{1, "aa"}, {2, mark}}, after: []line{{4, "b"}},
+			one: "aa I … the log ends here: of a job's log this runner keeps 4 bytes", two: "b",
+		},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			begun := time.Now()
@@ -203,7 +240,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 			}
 			var said []line
 			for n, life := range [][]line{row.before, row.after} {
-				book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+				book := &logbook{spool: store, limit: row.limit, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 				for i, id := range []msg.ExecutionID{"one", "two", "three"}[:2+n] { // all but the newest are over
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
@@ -232,6 +269,53 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 				text, err := store.ReadLog(job, 0, 1<<10)
 				if got := strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), " "); err != nil || got != want {
 					t.Errorf("the log of job %s is %q, want %q (%v)", job, got, want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestTheLastWordsOfAJobAreNotTheNextOnesWhen(t *testing.T) {
+	const mark = pickUp + "\n"
+	for _, row := range []struct {
+		when string
+		one  string
+		does func(*spool.Spool) error
+	}{
+		{"the next one has words of another executor in its log", "last words\nof one\n", func(s *spool.Spool) error {
+			return s.AppendLog("two", nil, msg.Position{Time: time.Now().Add(-time.Minute), Count: 1})
+		}},
+		{"it was put away", "", func(s *spool.Spool) error { return s.Remove("one") }},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			store, err := spool.Open(memfs.New(), spool.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+			begun := time.Now()
+			for n, id := range []msg.ExecutionID{"one", "two"} {
+				if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := store.End("one", msg.Ending{Outcome: msg.Failed}); err != nil {
+					t.Fatal(err)
+				}
+				book.open(id, begun.Add(time.Duration(n)), nil)
+			}
+			if err := row.does(store); err != nil {
+				t.Fatal(err)
+			}
+			book.rewind()
+			for _, text := range []string{"last words\n", "of one\n", mark, "b\n"} {
+				skip := 0
+				if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(2), Text: []byte(text)}}, &skip); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for id, want := range map[msg.ExecutionID]string{"one": row.one, "two": mark + "b\n"} {
+				if text, _ := store.ReadLog(id, 0, 1<<10); string(text) != want {
+					t.Errorf("the log of job %s is %q, want %q", id, text, want)
 				}
 			}
 		})

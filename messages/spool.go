@@ -33,7 +33,8 @@ type JobRecord struct {
 	Stage     Stage
 
 	Executor    ExecutorID // from HandedOut on; a job that is taken back is Confirmed again
-	HandedOutAt time.Time  // runner's clock; the job's output begins here
+	HandedOutAt time.Time  // runner's clock
+	OutputFrom  time.Time  // its output begins here: the executor has had it since, though it may not have started it then
 	Unstarted   bool       // the plugin has proven that it did not start, and was not given it again yet
 	HandOuts    int        // more than 1 only after proofs that those before did not start
 	Abort       string     // reason; empty: nobody asked for it
@@ -68,6 +69,7 @@ type Position struct {
 	Time  time.Time `json:"time"`
 	Count int       `json:"count,omitempty"`
 	Skip  int       `json:"skip,omitempty"`
+	Left  bool      `json:"left,omitempty"` // the plugin has gone for its next job by then, as its output says
 }
 
 // Via is the way a result came.

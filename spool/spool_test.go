@@ -106,7 +106,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 
 	want := msg.JobRecord{
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
-		Executor: ex1, HandedOutAt: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
+		Executor: ex1, HandedOutAt: noon, OutputFrom: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
@@ -242,6 +242,29 @@ func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
 	ok(t, s.HandOut("job-2", ex1, 5, noon))
 	e, _ := s.Executor(ex1)
 	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 5, Jobs: 2, Job: "job-2", Before: execution})
+}
+
+func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
+	disk := memfs.New()
+	s := withJob(t, open(t, disk))
+	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
+	for _, step := range []struct {
+		does func() error
+		want time.Time
+	}{
+		{func() error { return s.NotStarted(execution) }, noon},
+		{func() error { return s.HandOut(execution, ex1, 3, noon.Add(time.Minute)) }, noon},
+		{func() error { return errors.Join(s.NotStarted(execution), s.TakeBack(execution)) }, time.Time{}},
+		{func() error { return s.HandOut(execution, "ex2", 1, noon.Add(time.Hour)) }, noon.Add(time.Hour)},
+	} {
+		ok(t, step.does())
+		for range 2 {
+			rec, _ := s.Job(execution)
+			same(t, rec.OutputFrom, step.want)
+			ok(t, s.Close())
+			s = open(t, disk)
+		}
+	}
 }
 
 func TestAnExecutorsRecordKnowsAfterAReturnTooWhichOfItsJobsIsTheNewest(t *testing.T) {

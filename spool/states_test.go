@@ -42,7 +42,7 @@ func add(text string) func([]byte) []byte {
 func TestStatesOfADisk(t *testing.T) {
 	log := msg.LogState{Size: 8, Acked: 4, Resume: msg.Position{Time: noon, Count: 2}}
 	whole := func(rec *msg.JobRecord) {
-		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt, rec.Crashes = msg.Ended, ex1, 1, noon, 1
+		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt, rec.OutputFrom, rec.Crashes = msg.Ended, ex1, 1, noon, noon, 1
 		rec.HasResult, rec.Ending, rec.Log = true, msg.Ending{Outcome: msg.Completed, ExitCode: 7}, log
 	}
 	noResult := func(rec *msg.JobRecord) {

@@ -54,13 +54,16 @@ func apply(rec *msg.JobRecord, st step) error {
 		rec.Abort, rec.AbortAt = st.Reason, st.At
 	case handedOut:
 		rec.Stage = max(rec.Stage, msg.HandedOut)
+		if rec.Executor != st.Executor {
+			rec.OutputFrom = st.At
+		}
 		rec.Executor, rec.HandedOutAt = st.Executor, st.At
 		rec.HandOuts++
 		rec.Unstarted = false
 	case unstarted:
 		rec.Unstarted = true
 	case takenBack:
-		rec.Stage, rec.Executor, rec.HandedOutAt, rec.Unstarted = msg.Confirmed, "", time.Time{}, false
+		rec.Stage, rec.Executor, rec.HandedOutAt, rec.OutputFrom, rec.Unstarted = msg.Confirmed, "", time.Time{}, time.Time{}, false
 	case crashed:
 		rec.Crashes++
 	case ended:

@@ -72,10 +72,10 @@ func (f *Filter) Learn(secrets []msg.Secret) []byte {
 	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
-// Flush returns the rest, after which nothing is held. It is for the end of a stream.
+// Flush returns the rest, after which nothing is held. It is for the end of a stream: what still comes is filtered by itself.
 func (f *Filter) Flush() []byte {
 	masked := f.mask.flush()
-	out := append(f.markers.push(masked), f.markers.flush()...)
+	out := append(f.markers.push(masked), f.markers.giveUp()...)
 	f.account()
 	return f.times.stamp(out, f.oldest, f.oldest)
 }

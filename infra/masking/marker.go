@@ -52,12 +52,6 @@ func (m *marker) push(text []byte) []byte {
 // giveUp hands on all that is held, as it is.
 func (m *marker) giveUp() []byte { return m.leave(len(m.buf), nil) }
 
-func (m *marker) flush() []byte {
-	out := m.buf
-	*m = marker{}
-	return out
-}
-
 // inText deals with one line, or with what is there of it. false: it needs more.
 func (m *marker) inText(out []byte) ([]byte, bool) {
 	line := m.buf

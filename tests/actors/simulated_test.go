@@ -28,6 +28,20 @@ func TestALogIsNotClosedBeforeItsReadingHasBegun(t *testing.T) {
 	})
 }
 
+func TestALogIsNotClosedBeforeItsReadingHasLastedAsLongAsAnEngineMayBeLate(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.engine.Script(fake.Logs, fake.Call{Takes: 30 * time.Second})
+		w.engine.Lag = func() time.Duration { return 35 * time.Second }
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Trails: []string{"two"}}})
+		w.completes(id)
+		w.nothingIsLeft()
+		if log, ended := w.logOf(id); log != "one\ntwo\n" || !ended {
+			t.Errorf("the log is %q, ended: %v", log, ended)
+		}
+	})
+}
+
 func TestAnEvictedExecutorWhoseActorCrashesGoesThoughTheEngineIsAsked(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
