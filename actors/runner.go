@@ -17,6 +17,8 @@ type Settings interface {
 	SaveConfig(msg.Config) error
 	// NoteDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
 	NoteDeletion() error
+	// KeepSession keeps what it takes to unregister without a registration. It is durable on return, and may be repeated.
+	KeepSession(runnerID string, token msg.Secret) error
 }
 
 // Program is everything the tree is built from.
@@ -27,6 +29,7 @@ type Program struct {
 	Config       msg.Config // the last one from the server; its zero value before the first
 	Capabilities []string   // what the runner has registered with; they count while the server configures none
 	IsDeleted    bool       // by the server, before this start, which goes on with it
+	HasSession   bool       // Release has the one that was kept: the server may know already that the deleted runner is no more
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 }
 

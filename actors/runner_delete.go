@@ -53,13 +53,21 @@ func (r *runner) deletionNoted(c *shell.Ctx[msg.ToRunner], m msg.DeletionNoted) 
 	r.unregister(c)
 }
 
-// unregister is the last word to the server. It comes when all is done, and when no restart would register again.
+// unregister is the last word to the server. It comes when all is done, and when no restart would register again: one that finds the
+// session repeats it.
 func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
 	if !r.noted || !r.ended {
 		return
 	}
-	release := r.Release
-	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
+	release, settings, id, token := r.Release, r.Settings, r.runnerID, r.token
+	c.Go("unregister", func(ctx context.Context) msg.ToRunner {
+		if id != "" {
+			if err := settings.KeepSession(id, token); err != nil {
+				return msg.Unregistered{Err: err}
+			}
+		}
+		return msg.Unregistered{Err: release.Unregister(ctx)}
+	})
 }
 
 func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {

@@ -60,7 +60,7 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 	if r.ended {
 		return
 	}
-	if r.deleted && r.registering || (backlog > 0 || r.deleted && !r.registered) && time.Now().Before(r.drainEnds) {
+	if r.deleted && r.registering || !r.HasSession && (backlog > 0 || r.deleted && !r.registered) && time.Now().Before(r.drainEnds) {
 		c.After("reports", 100*time.Millisecond, msg.DrainDue{})
 		return
 	}

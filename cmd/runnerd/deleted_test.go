@@ -3,16 +3,20 @@ package main
 import (
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"runnerd/infra/release"
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
 	dir := t.TempDir()
-	k := configKeeper{note: filepath.Join(dir, "deleted")}
+	k := configKeeper{condemned(t).spool, filepath.Join(dir, "deleted")}
 	must(t, os.WriteFile(k.note, []byte("the first note"), 0o600))
 	first, err := os.Open(k.note)
 	must(t, err)
@@ -55,4 +59,56 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 	if _, err := os.Stat(d.remains()); !os.IsNotExist(err) {
 		t.Errorf("they are still there: %v", err)
 	}
+}
+
+func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
+	d := condemned(t)
+	var heard string
+	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		heard = r.URL.Path + " " + r.Header.Get("Authorization")
+		out.WriteHeader(http.StatusNoContent)
+	}))
+	defer server.Close()
+	resumed := func() bool {
+		t.Helper()
+		client, err := release.New(release.Options{URL: server.URL, Token: "registration"})
+		must(t, err)
+		if !d.resume(client) {
+			return false
+		}
+		must(t, client.Unregister(t.Context()))
+		return true
+	}
+	if resumed() {
+		t.Error("nothing was kept, and that is resumed")
+	}
+	k := configKeeper{d.spool, d.note()}
+	must(t, k.KeepSession("runner-1", "access"))
+	if !resumed() || heard != "/api/v1/runners/runner-1 Bearer access" {
+		t.Errorf("the server hears %q", heard)
+	}
+	about, err := os.Stat(filepath.Join(d.spoolDir(), "session.json"))
+	must(t, err)
+	if about.Mode().Perm() != 0o600 {
+		t.Errorf("its mode is %v", about.Mode())
+	}
+	d.condemned = false // somebody took the note away
+	if resumed() {
+		t.Error("it is resumed, and the runner is not deleted")
+	}
+	must(t, k.NoteDeletion())
+	d.condemned = true
+	if resumed() {
+		t.Error("that of another deletion is resumed")
+	}
+}
+
+// condemned is a daemon that has a spool, and was deleted before it started.
+func condemned(t *testing.T) *daemon {
+	t.Helper()
+	d := &daemon{condemned: true}
+	d.config.Self.StateDir = t.TempDir()
+	must(t, d.openSpool(t.Context()))
+	t.Cleanup(func() { must(t, d.spool.Close()) })
+	return d
 }

@@ -114,6 +114,7 @@ func (d *daemon) plant(context.Context) error {
 	if err != nil {
 		return err
 	}
+	settings := configKeeper{d.spool, d.note()}
 	limits := d.config.Time
 	system := shell.NewSystem(shell.Options{Log: d.log})
 	root, err := shell.SpawnRoot(system, actors.Root(actors.Program{
@@ -131,10 +132,11 @@ func (d *daemon) plant(context.Context) error {
 			FilesOnly: d.engine.FilesOnly(),
 		},
 		Release:      client,
-		Settings:     configKeeper{d.spool, d.note()},
-		Config:       configKeeper{spool: d.spool}.load(d.log),
+		Settings:     settings,
+		Config:       settings.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
 		IsDeleted:    d.condemned,
+		HasSession:   d.resume(client),
 		Deleted:      func() { close(d.deleted) },
 	}))
 	if err != nil {

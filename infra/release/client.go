@@ -11,7 +11,7 @@
 //
 // A request has 10 s for its answer (a reserve: after the time that the server may hold it; one with a large body: as long as
 // 1 KB/s takes); an answer's body, as long as it comes at all. The session is in memory only: a runner that starts
-// registers.
+// registers, but for one that was about to unregister: its session was kept.
 package release
 
 import (

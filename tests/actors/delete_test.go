@@ -146,3 +146,82 @@ func TestTheServerIsNotToldBeforeTheNextStartKnowsOfTheDeletion(t *testing.T) {
 		w.until("it is deleted", time.Minute, w.deleted.Load)
 	})
 }
+
+func TestNoStartRegistersOnceTheDeletedRunnerTakesItsLeave(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, next fakes.Call // what becomes of the requests of either life
+		left        bool
+		takes       time.Duration
+	}{
+		"killed when it has the answer":              {left: true},
+		"killed when the answer is lost":             {first: fakes.Call{AnswerLost: errNoAnswer}, left: true},
+		"killed before the server hears it":          {first: fakes.Call{Stalls: true}, left: true},
+		"killed so, and the server is away at first": {first: fakes.Call{Stalls: true}, next: fakes.Call{Takes: 10 * time.Second, Fails: errNoAnswer}, left: true, takes: 10 * time.Second},
+		"killed so, and the session has ended":       {first: fakes.Call{Stalls: true}, next: fakes.Call{Fails: refusal(401, 0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.server.Script(fakes.Unregister, c.first, c.next)
+				w.start()
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+				w.server.Say(msg.Delete{})
+				w.until("it takes its leave", time.Minute, func() bool { return len(w.server.Calls(fakes.Unregister)) > 0 })
+				w.restart()
+				w.deletedUnregistered(c.takes)
+				if w.server.HasLeft() != c.left {
+					t.Errorf("it has left: %v", !c.left)
+				}
+			})
+		})
+	}
+}
+
+func TestADeletedRunnerThatWasKilledWhileTheServerIsAwayWaitsNoLongerThanTheOneBefore(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		w.server.Say(msg.Delete{})
+		w.until("the next start will know", time.Second, w.config.isDeleted)
+		w.server.Down(errNoAnswer)
+		w.until("it gives up to say how its job has ended", time.Minute, w.config.hasSession)
+		w.restart()
+		w.deletedUnregistered(30 * time.Second)
+	})
+}
+
+// deletedUnregistered waits for the end of a deletion which this start goes on with, and for which it does not register.
+func (w *world) deletedUnregistered(takes time.Duration) {
+	w.t.Helper()
+	w.deleted.Store(false)
+	began := time.Now()
+	w.until("it is deleted", time.Minute, w.deleted.Load)
+	if took := time.Since(began); took < takes || took > takes+10*time.Second {
+		w.t.Errorf("it took %v", took)
+	}
+	w.passes(time.Hour)
+	if n := len(w.server.Calls(fakes.Register)); n != 1 {
+		w.t.Errorf("it has registered %d times", n)
+	}
+}
+
+func TestTheServerIsNotToldBeforeTheNextStartCanRepeatIt(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		w.server.Say(msg.Delete{})
+		w.until("it is noted", time.Second, w.config.isDeleted)
+		w.config.fail(true)
+		w.fails(id, msg.Aborted, "the server has deleted the runner")
+		w.passes(10 * time.Second)
+		if n := len(w.server.Calls(fakes.Unregister)); n > 0 {
+			t.Errorf("it was told %d times", n)
+		}
+		w.config.fail(false)
+		w.until("it is deleted", time.Minute, w.deleted.Load)
+		if !w.server.HasLeft() {
+			t.Error("the server was not told")
+		}
+	})
+}

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,15 +114,7 @@ func TestARunnerThatTheServerDeletesLeavesNothingAndDoesNotComeBackByItself(t *t
 	if view, _ := w.Done(job); view.State != devserver.Aborted || !strings.Contains(view.Message, "the server has deleted the runner") {
 		t.Errorf("its job is %s: %s", view.State, view.Message)
 	}
-	if n := len(w.Server.Runners()); n != 0 {
-		t.Errorf("the server still has %d runners", n)
-	}
-	w.CheckEngine()
-	left, err := os.ReadDir(w.State)
-	rig.Must(t, err)
-	if len(left) != 1 || left[0].Name() != "deleted" {
-		t.Errorf("left are %v", left)
-	}
+	checkDeleted(t, w)
 
 	w.Start()
 	if code := w.Ends().ExitCode(); code != 2 {
@@ -152,6 +146,58 @@ func TestADeletionThatIsKilledGoesOnWithTheNextStart(t *testing.T) {
 	if view, _ := w.Done(job); view.State != devserver.Aborted {
 		t.Errorf("its job is %s: %s", view.State, view.Message)
 	}
+	checkDeleted(t, w)
+}
+
+func TestADeletedRunnerThatIsKilledAsItTakesItsLeaveDoesNotRegisterAgain(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		killed string
+		heard  bool // by the server
+	}{{"when the server has answered", true}, {"before the server knows", false}} {
+		t.Run(row.killed, func(t *testing.T) {
+			t.Parallel()
+			said := make(chan struct{})
+			var once sync.Once
+			w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Hour, Front: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+				if op == "unregister" {
+					once.Do(func() {
+						if row.heard {
+							next(httptest.NewRecorder(), r)
+						}
+						close(said)
+						<-r.Context().Done() // by the kill
+						panic(http.ErrAbortHandler)
+					})
+				}
+				next(out, r)
+			}})
+			w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
+			rig.Must(t, w.Server.Delete(w.Server.Runners()[0].ID))
+			select {
+			case <-said:
+			case <-time.After(rig.Patience):
+				t.Fatal("it takes no leave")
+			}
+			w.Kill()
+			w.Start()
+			if state := w.Ends(); !state.Success() {
+				t.Errorf("it ended with %v", state)
+			}
+			checkDeleted(t, w)
+			ops := map[string]int{}
+			for _, entry := range w.Server.Ledger().Entries() {
+				ops[entry.Op]++
+			}
+			if ops["register"] != 1 || ops["unregister"] != 1 {
+				t.Errorf("the server has of each: %v", ops)
+			}
+		})
+	}
+}
+
+func checkDeleted(t *testing.T, w *rig.World) {
+	t.Helper()
 	if n := len(w.Server.Runners()); n != 0 {
 		t.Errorf("the server still has %d runners", n)
 	}

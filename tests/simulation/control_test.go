@@ -31,7 +31,6 @@ type waiting struct {
 func (o *oracle) boots() {
 	o.configured(o.w.config)
 	o.trouble()
-	o.deletion.told = false
 	if !o.w.note {
 		o.deletion = deletion{}
 	}

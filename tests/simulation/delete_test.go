@@ -20,7 +20,7 @@ func (w *world) wipe() {
 	w.oracle.deletionEnds()
 	_ = w.disk.Close()
 	w.disk = memfs.New()
-	w.config, w.wiped = msg.Config{}, true
+	w.config, w.kept, w.wiped = msg.Config{}, false, true
 }
 
 // refuses: whoever starts the runner again is told that it was deleted, until somebody takes the note away. Who does that
@@ -39,11 +39,24 @@ func (w *world) refuses() {
 	})
 }
 
+// killsWhoLeaves: a runner's last word to the server takes so short that a blow hardly ever meets it by itself.
+func (w *world) killsWhoLeaves() {
+	life := w.life
+	if w.peaceful || !w.strikes(0.5) {
+		return
+	}
+	w.in(w.between(0, 40*time.Millisecond), "kill -9 as it takes its leave", func() {
+		if w.life == life {
+			w.dies("kill -9", false, 0)
+		}
+	})
+}
+
 // deletion is what is known of one that is under way.
 type deletion struct {
 	heard time.Time // zero: none is
 	owed  []msg.ExecutionID
-	told  bool // the server, in this life
+	told  bool // the server: no start registers
 }
 
 // deletionBegins: the runner knows of it. What it has confirmed by then it can tell the end of, if nothing goes wrong.

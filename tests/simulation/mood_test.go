@@ -31,6 +31,9 @@ func refusal(op string, status int, after time.Duration) error {
 // fateOfServer says what becomes of a request.
 func (w *world) fateOfServer(op string) fake.Call {
 	w.oracle.asked(op)
+	if op == fakes.Unregister {
+		w.killsWhoLeaves()
+	}
 	call := fake.Call{Takes: w.between(time.Millisecond, 20*time.Millisecond)}
 	if w.mood.session {
 		if op != fakes.Register {
