@@ -73,7 +73,8 @@ func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
 func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
 	if m.Err != nil && !isFinal(m.Err) && !isUnregistered(m.Err) && time.Now().Before(r.drainEnds) {
 		r.untold++
-		c.After("unregister", towardsServer.afterError(m.Err, r.untold, c.Chance()), msg.UnregisterDue{})
+		wait := towardsServer.afterError(m.Err, r.untold, c.Chance())
+		c.After("unregister", min(wait, time.Until(r.drainEnds)), msg.UnregisterDue{})
 		return
 	}
 	if m.Err != nil {

@@ -166,8 +166,8 @@ func TestNoStartRegistersOnceTheDeletedRunnerTakesItsLeave(t *testing.T) {
 				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
 				w.server.Say(msg.Delete{})
 				w.until("it takes its leave", time.Minute, func() bool { return len(w.server.Calls(fakes.Unregister)) > 0 })
-				w.restart()
-				w.deletedUnregistered(c.takes)
+				w.stop()
+				w.goesOnUnregistered(c.takes)
 				if w.server.HasLeft() != c.left {
 					t.Errorf("it has left: %v", !c.left)
 				}
@@ -178,37 +178,40 @@ func TestNoStartRegistersOnceTheDeletedRunnerTakesItsLeave(t *testing.T) {
 
 func TestADeletedRunnerThatWasKilledWhileTheServerIsAwayWaitsNoLongerThanTheOneBefore(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
 		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		id := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
 		w.begins(id)
 		w.server.Say(msg.Delete{})
 		w.until("the next start will know", time.Second, w.config.isDeleted)
 		w.server.Down(errNoAnswer)
 		w.until("it gives up to say how its job has ended", time.Minute, w.config.hasSession)
-		w.restart()
-		w.deletedUnregistered(30 * time.Second)
+		w.stop()
+		w.goesOnUnregistered(30 * time.Second)
 	})
 }
 
-// deletedUnregistered waits for the end of a deletion which this start goes on with, and for which it does not register.
-func (w *world) deletedUnregistered(takes time.Duration) {
+// goesOnUnregistered starts a deleted runner once more, and waits for its end. It must not register.
+func (w *world) goesOnUnregistered(takes time.Duration) {
 	w.t.Helper()
 	w.deleted.Store(false)
-	began := time.Now()
+	began, registered := time.Now(), len(w.server.Calls(fakes.Register))
+	w.start()
 	w.until("it is deleted", time.Minute, w.deleted.Load)
 	if took := time.Since(began); took < takes || took > takes+10*time.Second {
 		w.t.Errorf("it took %v", took)
 	}
 	w.passes(time.Hour)
-	if n := len(w.server.Calls(fakes.Register)); n != 1 {
-		w.t.Errorf("it has registered %d times", n)
+	if n := len(w.server.Calls(fakes.Register)); n != registered {
+		w.t.Errorf("it has registered %d times", n-registered)
 	}
 }
 
 func TestTheServerIsNotToldBeforeTheNextStartCanRepeatIt(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
+		w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
 		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		id := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
 		w.begins(id)
 		w.server.Say(msg.Delete{})
 		w.until("it is noted", time.Second, w.config.isDeleted)
