@@ -1,14 +1,34 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
+
+// FreeAddress is one that nobody listens at, and hardly anybody will within the test: its port is below those from which the
+// system takes what connections go out from.
+func FreeAddress(t *testing.T) string {
+	t.Helper()
+	const lowest, below = 20000, 32768
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(below-lowest)))
+		if err == nil {
+			Must(t, l.Close())
+			return l.Addr().String()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
+}
 
 // Manager is what starts the runner. It may keep the sockets, as systemd does.
 type Manager struct{ Sockets map[string]*net.TCPListener }

@@ -85,15 +85,6 @@ func (s *Shop) World(t *testing.T, p Plan) *World {
 	return w
 }
 
-// FreeAddress is one that nobody listens at, and hardly anybody will within the test.
-func FreeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	Must(t, err)
-	Must(t, l.Close())
-	return l.Addr().String()
-}
-
 // StartServer starts a development server that takes this token. It knows nothing of the one before.
 func (w *World) StartServer(token string) {
 	w.T.Helper()
