@@ -44,7 +44,7 @@ func (ch *chapter) take(at msg.Position, text []byte) {
 	if len(text) == 0 || ch.full {
 		return
 	}
-	at.Left = ch.behind.Left
+	at.Left = ch.left
 	ch.behind = msg.Position{Time: at.Time, Count: at.Count + 1, Left: ch.left}
 	ch.inside = append(ch.inside, piece{at, len(text)})
 	came := at.Time

@@ -90,7 +90,7 @@ func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 		ch.resume, ch.behind, ch.left = resume, resume, resume.Left
 	}
 	ch.untimed = rec.Kind == msg.Script
-	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero()
+	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero() && rec.Log.Size > 0
 	return ch
 }
 
@@ -155,7 +155,7 @@ func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.Executio
 		*skip = 0
 		said := b.heed(at, e)
 		if ch := b.owner(e.Time); ch != nil {
-			ch.spoken = ch.spoken || !said
+			ch.spoken = ch.spoken || !said && compare(at, ch.resume) >= 0
 			ch.take(at, e.Text)
 		} else {
 			late += len(e.Text)
@@ -288,6 +288,9 @@ func (b *logbook) closeThrough(job msg.ExecutionID) (closed []msg.ExecutionID, e
 func (b *logbook) end(job msg.ExecutionID) error {
 	err := b.flush(job)
 	if err == nil {
+		err = b.handOn(job)
+	}
+	if err == nil {
 		err = b.spool.EndLog(job)
 	}
 	if _, there := b.spool.Job(job); err != nil && there {
@@ -295,6 +298,25 @@ func (b *logbook) end(job msg.ExecutionID) error {
 	}
 	b.drop(job)
 	return nil
+}
+
+// handOn keeps with the next chapter how far this one went, though stamped when that had been handed out: who reads on when this one
+// has ended would take that for the next one's.
+func (b *logbook) handOn(job msg.ExecutionID) error {
+	i := b.find(job)
+	if i < 0 || i+1 == len(b.chapters) {
+		return nil
+	}
+	ch, next := b.chapters[i], b.chapters[i+1]
+	rec, _ := b.spool.Job(next.job)
+	if ch.behind.Time.Before(next.from) || compare(ch.behind, rec.Log.Resume) <= 0 {
+		return nil
+	}
+	if compare(ch.behind, next.behind) > 0 {
+		next.behind = msg.Position{Time: ch.behind.Time, Count: ch.behind.Count}
+	}
+	_, err := b.append(next)
+	return err
 }
 
 // leave is close for a log that goes on elsewhere.
