@@ -38,6 +38,7 @@ var mutations = []mutation{
 	{"an executor of another key is reused", []edit{{"actors/slots.go", "if s.key == key && (last", "if (last"}}, []string{"I6"}},
 	{"a job is removed instead of finished", []edit{{"actors/report.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11"}},
 	{"a byte of every piece of a log is dropped", []edit{{"actors/chapter.go", "ch.filter.Write(text, came)", "ch.filter.Write(text[1:], came)"}}, []string{"I7"}},
+	{"the engine is taken for punctual", []edit{{"actors/logbook.go", "slices.Backward(b.begun())", "slices.Backward(b.chapters)"}}, []string{"I7"}},
 	{"secrets are not learned", []edit{{"actors/logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
 	{"a result of another job is accepted", []edit{{"tests/fakes/door.go", "text, err := seal.Decrypt(d.open.key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
 	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
