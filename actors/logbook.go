@@ -13,10 +13,10 @@ import (
 // logbook turns the output of one executor into the logs of its jobs. A job's part of it is a chapter; what enters the spool is
 // masked.
 //
-//	handed out   one             two
-//	printed       a a a pickUp   :   b b pickUp       the plugin goes for a job when the one before is over
-//	stamped         a a :  a pickUp    b b pickUp     the engine stamps an entry when it reads it: here too late for one a
-//	                one :  one         two            whose it is
+//	handed out   one         two
+//	printed      a a a P     b b P           P is pickUp: the plugin goes for its next job, the one before is over
+//	stamped      a a           a P b b P     when the engine reads it, here too late for one a and the first P
+//	is of        1 1           1 2 2 2 2
 //
 // An entry is of the newest job that had been handed out by its stamp. But on a busy machine the engine stamps many milliseconds
 // after the writing, and the next hand-out takes one or two: so the plugin's own word counts too, and a chapter gets nothing before
@@ -56,13 +56,12 @@ func (b *logbook) open(job msg.ExecutionID, from time.Time, secrets []msg.Secret
 	}
 	if n := len(b.chapters); n > 0 && (b.silent || b.chapters[n-1].left) {
 		b.turn(n)
-	}
-	b.chapters = append(b.chapters, b.begin(job, from))
-	if n := len(b.begun()); n < len(b.chapters) { // its first words may be taken for the last ones of those before it
-		for _, before := range b.chapters[:n] {
+	} else { // its first words may be taken for the last ones of those before it
+		for _, before := range b.chapters {
 			before.rest = append(before.rest, before.filter.Learn(b.secrets)...)
 		}
 	}
+	b.chapters = append(b.chapters, b.begin(job, from))
 }
 
 // learn adds to what is masked in the chapters that begin from now on.

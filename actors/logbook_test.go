@@ -359,6 +359,12 @@ func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.
 	say(1, "12:00:00 an old one is hunt")
 	book.open("two", begun.Add(2), []msg.Secret{"swordfish"})
 	say(3, "er2, a new one swordfish\n")
+	book.open("three", begun.Add(4), []msg.Secret{"open sesame"})
+	say(5, "12:00:01 "+pickUp+"\n")
+	say(6, "12:00:02 a newer one open sesame\n")
+	if got, want := store.logs["two"], "12:00:01 "+pickUp+"\n12:00:02 a newer one ********\n"; got != want {
+		t.Errorf("the log of the job that comes next is %q, want %q", got, want)
+	}
 	if got, want := store.logs["one"], "12:00:00 an old one is ********, a new one ********\n"; got != want {
 		t.Errorf("the log of the job before is %q, want %q", got, want)
 	}
