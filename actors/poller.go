@@ -239,7 +239,9 @@ func confirm(ctx context.Context, release Release, spool Spool, job msg.Job) msg
 	case err == nil:
 		err = spool.Confirm(job.Execution)
 	case isFinal(err):
-		return msg.Taken{Job: job, Stored: true, Err: errors.Join(err, spool.Remove(job.Execution))}
+		if left := spool.Remove(job.Execution); left != nil {
+			return msg.Taken{Job: job, Stored: true, Err: left} // not the refusal: both are tried again
+		}
 	}
 	return msg.Taken{Job: job, Stored: true, Err: err}
 }

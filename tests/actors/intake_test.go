@@ -8,6 +8,7 @@ import (
 	"time"
 
 	msg "runnerd/messages"
+	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
 )
 
@@ -228,4 +229,25 @@ func (s *belated) Reserve(ctx context.Context, most int, wait time.Duration) ([]
 		offers = s.before
 	}
 	return offers, err
+}
+
+func TestAJobThatIsNotOursLeavesTheSpoolThoughTheDiskFailsAtFirst(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		failed := false
+		w.disk.Before = func(op memfs.Op) error {
+			if op.Verb == "rename" && op.Name == "jobs/job1-1" && !failed {
+				failed = true
+				return errNoSpace
+			}
+			return nil
+		}
+		w.server.Script(fakes.Confirm, fakes.Call{Fails: refusal(409, 0)}, fakes.Call{Fails: refusal(409, 0)})
+		w.start()
+		w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("the disk has failed", time.Minute, func() bool { return failed })
+		w.until("the spool has nothing of it", time.Minute, func() bool {
+			_, there := w.spool.Job("job1-1")
+			return !there
+		})
+	})
 }
