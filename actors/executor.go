@@ -119,6 +119,9 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		e.readsSince = time.Now()
 	case msg.LogWritten:
 		delete(e.failed, "logs")
+		if e.state == gone && !e.logsEnded { // the rest still comes
+			e.limit(c, afterExit)
+		}
 		e.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.LateOutput:
 		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")

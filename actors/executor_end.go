@@ -16,7 +16,7 @@ import (
 // killed is the exit code of a process that got SIGKILL.
 const killed = 128 + 9
 
-// afterExit bounds how long the engine may take to hand on the rest of the output.
+// afterExit bounds how long the engine may take to hand on the next of what is left of the output.
 const afterExit = 10 * time.Second
 
 // limitPassed: the state, or what it waits for, has lasted too long.

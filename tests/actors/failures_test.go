@@ -314,6 +314,41 @@ func TestACallThatWorkedAgainHasNotFailedBefore(t *testing.T) {
 	})
 }
 
+// drip is an engine that hands on an entry at a time, and takes its time for each.
+type drip struct {
+	*fake.Driver
+	pause time.Duration
+}
+
+func (d drip) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
+	return d.Driver.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
+		if len(entries) == 0 {
+			return emit(nil)
+		}
+		for _, entry := range entries {
+			time.Sleep(d.pause)
+			if err := emit([]msg.LogEntry{entry}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func TestTheRestOfTheOutputIsWaitedForAsLongAsItComes(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.driver = drip{w.engine, 4 * time.Second}
+		w.start()
+		lines := []string{"one", "two", "three", "four", "five"}
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: lines, Dies: 3}})
+		w.fails(id, msg.Failed, "exited with code 3")
+		w.passes(time.Minute)
+		if log, _ := w.logOf(id); log != strings.Join(lines, "\n")+"\n" {
+			t.Errorf("the log is %q", log)
+		}
+	})
+}
+
 func TestACreateWhoseAnswerWasLostLeavesNothing(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.engine.Script(fake.Create, fake.Call{AnswerLost: errNoAnswer})

@@ -44,6 +44,7 @@ type world struct {
 	mapped   map[string]string // images, by the server's mappings
 	deleted  atomic.Bool
 	release  actors.Release // what the runner takes for the server
+	driver   actors.Driver  // what it takes for the engine
 
 	scheduler shell.Scheduler
 	ids       int
@@ -129,7 +130,7 @@ func newWorld(t judge, config msg.Config) *world {
 		scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
 	}
 	w.server = fakes.NewServer(w.identity.PublicKey(), config)
-	w.release = w.server
+	w.release, w.driver = w.server, w.engine
 	w.caps = []capacityFrom{{time.Now(), config.Capacity}}
 	w.image("plugin", fakes.Plugin{})
 	return w
@@ -160,7 +161,7 @@ func (w *world) start() {
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
-			Spool: w.spool, Driver: w.engine, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
+			Spool: w.spool, Driver: w.driver, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
 			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
