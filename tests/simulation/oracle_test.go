@@ -255,6 +255,8 @@ func (o *oracle) hears(line []byte) {
 		o.unsure[executor] = true
 	case s.Message == "the engine does not hand on the rest of the output":
 		o.lossy(executor, "the engine keeps it")
+	case strings.HasPrefix(s.Message, "executor is given up"): // unread, as its actors have crashed all the time
+		o.lossy(executor, "it was given up")
 	case s.Message == "registered" || s.Message == "the server configures this runner":
 		o.configured(msg.Config{Enabled: s.Enabled, Capacity: s.Capacity, Eviction: time.Duration(s.Eviction) * time.Millisecond, Capabilities: s.Capabilities})
 	case s.Message == "job is ours":
