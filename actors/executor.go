@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -238,37 +237,6 @@ func (e *executor) watchDoor(c *shell.Ctx[msg.ToExecutor]) {
 		return msg.DoorLost{Err: gateway.Watch(ctx, id, func(v msg.Visit) error { return emit(msg.AtDoor{Visit: v}) })}
 	})
 }
-
-func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
-	drv, book, id := e.Driver, e.book, e.id
-	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
-		from := book.rewind()
-		skip := from.Skip
-		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
-			if len(entries) == 0 {
-				return emit(msg.LogsBegun{})
-			}
-			grown, late, err := book.write(entries, &skip)
-			if err != nil {
-				err = &notKept{err}
-			}
-			if late > 0 {
-				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
-			}
-			for _, job := range grown {
-				if err := emit(msg.LogWritten{Execution: job}); err != nil {
-					return err
-				}
-			}
-			return err
-		})}
-	})
-}
-
-// notKept is output that the engine has handed on and the spool has not taken.
-type notKept struct{ error }
-
-func (n *notKept) Unwrap() error { return n.error }
 
 func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
 	drv, id := e.Driver, e.id

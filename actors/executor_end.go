@@ -114,24 +114,6 @@ func (e *executor) exited(c *shell.Ctx[msg.ToExecutor], m msg.Exited) {
 	}
 }
 
-func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
-	e.readsSince = time.Time{}
-	if e.logsEnded { // too late
-		return
-	}
-	if err != nil && !errors.Is(err, msg.ErrNoExecutor) {
-		if _, ours := errors.AsType[*notKept](err); ours && e.state == gone {
-			e.limit(c, afterExit) // it is not the engine that keeps us waiting
-		}
-		e.retry(c, "logs", err)
-		return
-	}
-	e.logsEnded = true
-	if e.exit != nil {
-		e.examine(c)
-	}
-}
-
 // examine looks for the last time: only now is it known that there is no result.
 func (e *executor) examine(c *shell.Ctx[msg.ToExecutor]) {
 	e.limit(c, 0)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"runnerd/actors/shell"
@@ -306,47 +305,6 @@ func (e *executor) noted(change func(*msg.ExecutorRecord)) func(context.Context)
 	}
 }
 
-func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
-	e.closeIn(c, e.Limits.Quiet, msg.LogCloseDue{Execution: job, Since: time.Now()})
-}
-
-func (e *executor) closeIn(c *shell.Ctx[msg.ToExecutor], d time.Duration, m msg.LogCloseDue) {
-	c.After("close log "+string(m.Execution), d, m)
-}
-
-// closeLog: an executor that waits for its next job has said all about the last one, once it says that it goes for the next, or
-// has been quiet for so long that it does not say such things. While its output is not read, nobody knows whether it is quiet.
-func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
-	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
-		e.closeIn(c, e.Limits.Quiet, m)
-		return
-	}
-	since := m.Since
-	if since.Before(e.readsSince) {
-		since = e.readsSince
-	}
-	if left := lag - time.Since(since); left > 0 && !e.book.parted(m.Execution) {
-		e.closeIn(c, left, m)
-		return
-	}
-	e.count(c)
-	book, job := e.book, m.Execution
-	c.Go("close log", func(context.Context) msg.ToExecutor {
-		closed, err := book.closeThrough(job)
-		return msg.LogClosed{Execution: job, Closed: closed, Err: err}
-	})
-}
-
-func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
-	for _, job := range m.Closed {
-		e.reporter.Tell(msg.Report{Execution: job})
-	}
-	if m.Err != nil {
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("log is not closed yet")
-		e.closeLater(c, m.Execution)
-	}
-}
-
 func (e *executor) abort(c *shell.Ctx[msg.ToExecutor], m msg.AbortJob) {
 	switch {
 	case e.job == nil || e.job.job.Execution != m.Execution || e.job.verdict != nil:
@@ -384,20 +342,4 @@ func (e *executor) retireFor(c *shell.Ctx[msg.ToExecutor], reason string) {
 func (e *executor) takeNoMore(c *shell.Ctx[msg.ToExecutor], why string) {
 	e.retire = why
 	c.Go("note retirement", e.noted(func(r *msg.ExecutorRecord) { r.Retired = why }))
-}
-
-// lastLines are the end of the job's log, for the message of a job that has no result.
-func lastLines(spool Spool, job msg.ExecutionID) string {
-	const most, lines = 1000, 5
-	rec, ok := spool.Job(job)
-	if !ok || rec.Log.Size == 0 {
-		return ""
-	}
-	from := max(0, rec.Log.Size-most)
-	text, err := spool.ReadLog(job, from, most)
-	if err != nil {
-		return ""
-	}
-	all := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
-	return ". Its last output:\n" + strings.Join(all[max(0, len(all)-lines):], "\n")
 }
