@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
+	"runnerd/infra/litter/littertest"
 	"runnerd/infra/release"
 )
 
@@ -42,19 +42,8 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 	d := &daemon{}
 	d.config.Self.StateDir = t.TempDir()
 	must(t, os.Mkdir(d.remains(), 0o700))
-	at, err := os.OpenRoot(d.remains())
-	must(t, err)
-	for range 2000 {
-		must(t, at.Mkdir("deeper", 0o700))
-		next, err := at.OpenRoot("deeper")
-		must(t, errors.Join(err, at.Close()))
-		at = next
-	}
-	must(t, at.Close())
-	var before syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: before.Max}))
-	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)) }()
+	littertest.Nest(t, d.remains())
+	littertest.FewDescriptors(t)
 	must(t, d.meetDeleted(t.Context()))
 	if _, err := os.Stat(d.remains()); !os.IsNotExist(err) {
 		t.Errorf("they are still there: %v", err)

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"runnerd/infra/litter/littertest"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
@@ -188,19 +188,8 @@ func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
 
 func TestDirectoriesInOneAnotherTakeFewDescriptors(t *testing.T) {
 	dir := t.TempDir()
-	at, err := os.OpenRoot(dir)
-	must(t, err)
-	for range 2000 {
-		must(t, at.Mkdir("deeper", 0o700))
-		next, err := at.OpenRoot("deeper")
-		must(t, errors.Join(err, at.Close()))
-		at = next
-	}
-	must(t, at.Close())
-	var before syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: before.Max}))
-	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)) }()
+	littertest.Nest(t, dir)
+	littertest.FewDescriptors(t)
 	must(t, empty(dir))
 	left, err := os.ReadDir(dir)
 	must(t, err)

@@ -178,17 +178,24 @@ func TestNoStartRegistersOnceTheDeletedRunnerTakesItsLeave(t *testing.T) {
 
 func TestADeletedRunnerThatWasKilledWhileTheServerIsAwayWaitsNoLongerThanTheOneBefore(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
-		w.server.Say(msg.Delete{})
-		w.until("the next start will know", time.Second, w.config.isDeleted)
+		w.isDeletedAtWork()
 		w.server.Down(errNoAnswer)
 		w.until("it gives up to say how its job has ended", time.Minute, w.config.hasSession)
 		w.stop()
 		w.goesOnUnregistered(30 * time.Second)
 	})
+}
+
+// isDeletedAtWork lets the server delete a runner whose job does not end by itself, until the next start knows.
+func (w *world) isDeletedAtWork() (job msg.JobID) {
+	w.t.Helper()
+	w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
+	w.start()
+	job = w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
+	w.begins(job)
+	w.server.Say(msg.Delete{})
+	w.until("the next start will know", time.Second, w.config.isDeleted)
+	return job
 }
 
 // goesOnUnregistered starts a deleted runner once more, and waits for its end. It must not register.
@@ -209,12 +216,7 @@ func (w *world) goesOnUnregistered(takes time.Duration) {
 
 func TestTheServerIsNotToldBeforeTheNextStartCanRepeatIt(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("stubborn", fakes.Plugin{IgnoresAbort: true})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
-		w.server.Say(msg.Delete{})
-		w.until("it is noted", time.Second, w.config.isDeleted)
+		id := w.isDeletedAtWork()
 		w.config.fail(true)
 		w.fails(id, msg.Aborted, "the server has deleted the runner")
 		w.passes(10 * time.Second)
