@@ -62,14 +62,14 @@ func TestAJobThatRunsIsAbortedInTheOneWayThatItsPluginLeaves(t *testing.T) {
 		if *view.ExitCode != c.code || !strings.Contains(log, c.prints) {
 			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.prints, log)
 		}
-		said := w.Lines("job is stopped")
-		executor := said[len(said)-1].Executor
+		said := w.LinesOf(id, "job is stopped")
+		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(said) != 1 || !strings.HasSuffix(said[0].Reason, text) {
+			t.Fatalf("%s: the runner's log says %v, want once %s", name, said, text)
+		}
+		executor := said[0].Executor
 		rig.Until(t, "its executor has died", func() bool { return !w.Lives().Died[executor].IsZero() })
 		if got := strings.Join(w.Signals(executor), " "); got != c.signals {
 			t.Errorf("%s: it was sent the signals %s, want %s", name, got, c.signals)
-		}
-		if text := strings.TrimPrefix(view.Message, "Aborted: "); !strings.Contains(w.Heard(`"message":"job is stopped"`), text) {
-			t.Errorf("%s: the runner's log does not say %s", name, text)
 		}
 	}
 }

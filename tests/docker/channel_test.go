@@ -205,14 +205,8 @@ func TestWhatTheServerSaysTwiceCountsOnce(t *testing.T) {
 	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 	w.FinishedOnce(script, job)
 	for _, id := range []string{script, job} {
-		execution, results := w.ExecutionOf(id), 0
-		for _, l := range w.Lines("result is stored") {
-			if l.Job == execution {
-				results++
-			}
-		}
-		if results > 1 {
-			t.Errorf("%s has %d results", id, results)
+		if results := w.LinesOf(id, "result is stored"); len(results) > 1 {
+			t.Errorf("%s has %d results", id, len(results))
 		}
 	}
 	for _, executor := range w.Lives().Created {

@@ -58,13 +58,7 @@ func TestWhatIsNoFileInTheResultsPlaceIsPassedOver(t *testing.T) {
 		task := attempt{what: "replace", with: trick, gate: gate}.submit(w)
 		if trick != "nothing" { // the control
 			rig.Until(t, "the runner passes over "+trick, func() bool {
-				execution := w.ExecutionOf(task)
-				for _, line := range w.Lines("the result file is passed over") {
-					if line.Job == execution {
-						return true
-					}
-				}
-				return false
+				return len(w.LinesOf(task, "the result file is passed over")) > 0
 			})
 			if view, err := w.Server.Task(task); err != nil || view.State != devserver.Running {
 				t.Errorf("%s: the job is %s, %v", trick, view.State, err)

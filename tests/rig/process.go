@@ -2,16 +2,15 @@ package rig
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -21,8 +20,8 @@ type Process struct {
 	Health  string        // its address
 	Ended   chan struct{} // closed
 
-	mu  sync.Mutex
-	log bytes.Buffer // stderr
+	t      *testing.T
+	stderr string // a file, not a pipe: what the runner has said before it told the server can be read as soon as the server knows
 }
 
 // Start starts the runner, and does not wait for anything.
@@ -31,16 +30,17 @@ func (w *World) Start(flags ...string) *Process {
 	if w.Runner != nil {
 		w.T.Fatal("there is a runner already")
 	}
-	p := &Process{Health: FreeAddress(w.T), Ended: make(chan struct{})}
+	stderr, err := os.CreateTemp(w.T.TempDir(), "stderr")
+	Must(w.T, err)
+	defer stderr.Close()
+	p := &Process{Health: FreeAddress(w.T), Ended: make(chan struct{}), t: w.T, stderr: stderr.Name()}
 	args := append([]string{"run", "--release-url", w.URL(), "--state-dir", w.State, "--health-address", p.Health,
 		"--name", w.T.Name(), "--log-level", "debug", "--log-format", "json"}, w.plan.Flags...)
 	p.Command = w.Command(append(args, flags...)...)
 	p.Command.Env = append(append(os.Environ(), "RELEASE_RUNNER_TOKEN="+Token), w.plan.Env...)
-	stderr, err := p.Command.StderrPipe()
-	Must(w.T, err)
+	p.Command.Stderr = stderr
 	Must(w.T, p.Command.Start())
 	go func() {
-		_, _ = io.Copy(p, stderr)
 		_ = p.Command.Wait() // its state tells
 		close(p.Ended)
 	}()
@@ -48,17 +48,12 @@ func (w *World) Start(flags ...string) *Process {
 	return p
 }
 
-func (p *Process) Write(text []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(text)
-}
-
 // Said is all of its stderr.
 func (p *Process) Said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
+	p.t.Helper()
+	text, err := os.ReadFile(p.stderr)
+	Must(p.t, err)
+	return string(text)
 }
 
 // Tail is what a failed test shows.
@@ -158,6 +153,7 @@ type Line struct {
 	Message  string    `json:"message"`
 	Job      string    `json:"job"` // its execution id
 	Executor string    `json:"executor"`
+	Reason   string    `json:"reason"`
 }
 
 // Heard is what all the runner's lives have said with this text in it.
@@ -214,15 +210,19 @@ func (w *World) ExecutionOf(task string) string {
 	return view.Execution
 }
 
+// LinesOf are those of a task's newest offer.
+func (w *World) LinesOf(task, message string) []Line {
+	w.T.Helper()
+	execution := w.ExecutionOf(task)
+	return slices.DeleteFunc(w.Lines(message), func(l Line) bool { return l.Job != execution })
+}
+
 // ExecutorOf is where a task that is done ran, by the runner's log.
 func (w *World) ExecutorOf(task string) (executor string) {
 	w.T.Helper()
-	execution := w.ExecutionOf(task)
 	Until(w.T, "the runner says where "+task+" ran", func() bool {
-		for _, l := range w.Lines("result is stored") {
-			if l.Job == execution {
-				executor = l.Executor
-			}
+		for _, l := range w.LinesOf(task, "result is stored") {
+			executor = l.Executor
 		}
 		return executor != ""
 	})
