@@ -16,12 +16,11 @@ func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	drv, book, id := e.Driver, e.book, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		from := book.rewind()
-		skip := from.Skip
 		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
 			if len(entries) == 0 {
 				return emit(msg.LogsBegun{})
 			}
-			grown, late, err := book.write(entries, &skip)
+			grown, late, err := book.write(entries)
 			if err != nil {
 				err = &notKept{err}
 			}

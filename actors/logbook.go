@@ -36,6 +36,7 @@ type logbook struct {
 	silent   bool         // the plugin does not print pickUp
 	last     time.Time    // stamp of the newest entry
 	index    int          // how many entries before the newest bear that stamp
+	skip     int          // bytes of the next entry that the driver leaves out, if it bears that stamp
 }
 
 // pickUp is what both official SDKs print when they go and ask for a job that is not their first: all that the job before
@@ -131,27 +132,27 @@ func (b *logbook) rewind() msg.Position {
 		}
 	}
 	if len(b.chapters) == 0 { // what it has printed so far belongs to jobs that are over
-		b.last, b.index = time.Time{}, 0
+		b.last, b.index, b.skip = time.Time{}, 0, 0
 		return msg.Position{Time: time.Now()}
 	}
 	from := slices.MinFunc(b.chapters, func(x, y *chapter) int { return compare(x.needed(), y.needed()) }).needed()
-	b.last, b.index = from.Time, from.Count-1
+	b.last, b.index, b.skip = from.Time, from.Count-1, from.Skip
 	return from
 }
 
 // write takes entries and returns the jobs whose logs in the spool have grown, and how many bytes came after the end of the
 // log that they belong to.
-func (b *logbook) write(entries []msg.LogEntry, skip *int) (grown []msg.ExecutionID, late int, err error) {
+func (b *logbook) write(entries []msg.LogEntry) (grown []msg.ExecutionID, late int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range entries {
 		if e.Time.Equal(b.last) {
 			b.index++
 		} else {
-			b.last, b.index = e.Time, 0
+			b.last, b.index, b.skip = e.Time, 0, 0
 		}
-		at := msg.Position{Time: e.Time, Count: b.index, Skip: *skip}
-		*skip = 0
+		at := msg.Position{Time: e.Time, Count: b.index, Skip: b.skip}
+		b.skip = 0
 		said := b.heed(at, e)
 		if ch := b.owner(e.Time); ch != nil {
 			ch.spoken = ch.spoken || !said && compare(at, ch.resume) >= 0

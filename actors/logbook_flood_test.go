@@ -84,9 +84,8 @@ func pour(t *testing.T, h *hydrant, limit int64, last int) (end string, size int
 
 	book := &logbook{spool: kept, limit: limit, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 	book.open("job", time.Time{}, []msg.Secret{"hunter2", "swordfish"})
-	from := book.rewind()
-	noError(t, drv.Logs(t.Context(), "executor", from, func(entries []msg.LogEntry) error {
-		_, _, err := book.write(entries, &from.Skip)
+	noError(t, drv.Logs(t.Context(), "executor", book.rewind(), func(entries []msg.LogEntry) error {
+		_, _, err := book.write(entries)
 		return err
 	}))
 	noError(t, book.close("job"))
@@ -153,11 +152,11 @@ func TestWhatIsNotKeptIsNotFilteredEither(t *testing.T) {
 	kept, err := spool.Open(memfs.New(), spool.Options{})
 	noError(t, err)
 	noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
-	filtered, skip := 0, 0
+	filtered := 0
 	book := &logbook{spool: kept, limit: 100, newFilter: func([]msg.Secret, bool) Filter { return counting{bytes: &filtered} }}
 	book.open("job", time.Time{}, nil)
 	for n := range 1000 {
-		_, _, err := book.write([]msg.LogEntry{{Time: time.Unix(int64(n), 0), Text: []byte("ten bytes\n")}}, &skip)
+		_, _, err := book.write([]msg.LogEntry{{Time: time.Unix(int64(n), 0), Text: []byte("ten bytes\n")}})
 		noError(t, err)
 	}
 	noError(t, book.close("job"))

@@ -167,10 +167,10 @@ func (a *archive) restart() {
 func (a *archive) read(n int) {
 	from := a.book.rewind()
 	a.came = 0
-	cursor, skip := driver.From(from), from.Skip
+	cursor := driver.From(from)
 	var batch []msg.LogEntry
 	deliver := func() bool {
-		_, _, err := a.book.write(batch, &skip)
+		_, _, err := a.book.write(batch)
 		batch = nil
 		if err == nil && rapid.Bool().Draw(a.t, "a log is closed") {
 			err = a.close()

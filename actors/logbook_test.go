@@ -154,7 +154,7 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 			book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 			begun := time.Now()
 			for _, e := range row.events {
-				switch skip := 0; {
+				switch {
 				case e.first:
 					book.open(e.open, time.Time{}, nil)
 				case e.open != "":
@@ -169,7 +169,7 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 					}
 				default:
 					entry := msg.LogEntry{Time: begun.Add(e.at), Text: []byte(e.says + " ")}
-					if _, late, err := book.write([]msg.LogEntry{entry}, &skip); err != nil || late > 0 {
+					if _, late, err := book.write([]msg.LogEntry{entry}); err != nil || late > 0 {
 						t.Fatalf("%q: %d bytes are late, %v", e.says, late, err)
 					}
 				}
@@ -253,14 +253,14 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 					book.open(id, begun.Add(handedOut[id]), nil)
 				}
 				position := book.rewind()
-				cursor, skip := driver.From(position), position.Skip
+				cursor := driver.From(position)
 				said = append(said, life...)
 				for _, l := range said {
 					entry, ok := cursor.Next(msg.LogEntry{Time: begun.Add(l.at), Text: []byte(l.says + "\n")})
 					if !ok {
 						continue
 					}
-					if _, late, err := book.write([]msg.LogEntry{entry}, &skip); err != nil || late > 0 {
+					if _, late, err := book.write([]msg.LogEntry{entry}); err != nil || late > 0 {
 						t.Fatalf("%q: %d bytes are late, %v", l.says, late, err)
 					}
 				}
@@ -308,8 +308,7 @@ func TestTheLastWordsOfAJobAreNotTheNextOnesWhen(t *testing.T) {
 			}
 			book.rewind()
 			for _, text := range []string{"last words\n", "of one\n", mark, "b\n"} {
-				skip := 0
-				if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(2), Text: []byte(text)}}, &skip); err != nil {
+				if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(2), Text: []byte(text)}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -350,8 +349,7 @@ func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.
 	book := &logbook{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 	begun := time.Now()
 	say := func(at time.Duration, text string) {
-		skip := 0
-		if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(at), Text: []byte(text)}}, &skip); err != nil {
+		if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(at), Text: []byte(text)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -367,5 +365,38 @@ func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.
 	}
 	if got, want := store.logs["one"], "12:00:00 an old one is ********, a new one ********\n"; got != want {
 		t.Errorf("the log of the job before is %q, want %q", got, want)
+	}
+}
+
+func TestALineIsWholeThoughTheEngineHasThrownAwayTheOneBeforeThatWasHalfKept(t *testing.T) {
+	store, err := spool.Open(memfs.New(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Add(msg.Offer{Job: msg.Job{ID: "one", Execution: "one"}}); err != nil {
+		t.Fatal(err)
+	}
+	book := &logbook{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
+	book.open("one", time.Time{}, []msg.Secret{"hunter2"})
+	begun, long := time.Now(), "12:00:00 "+strings.Repeat("long ", 100)
+	for n, engine := range [][]string{{long + "one hunt"}, {long + "two hunt"}, {long + "two hunt", "er2\n"}} {
+		position := book.rewind()
+		if n > 0 && position.Skip == 0 {
+			t.Fatalf("reading goes on at %v: nothing is proven", position)
+		}
+		cursor := driver.From(position)
+		for i, text := range engine {
+			entry, ok := cursor.Next(msg.LogEntry{Time: begun.Add(time.Duration(min(n, 1) + i)), Text: []byte(text)})
+			if _, _, err := book.write([]msg.LogEntry{entry}); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+		}
+	}
+	if err := book.close("one"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := store.ReadLog("one", 0, 1<<20)
+	if got := strings.ReplaceAll(string(text), "long ", ""); err != nil || got != "12:00:00 one 12:00:00 two ********\n" {
+		t.Errorf("the log is %q (%v)", got, err)
 	}
 }

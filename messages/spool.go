@@ -64,7 +64,7 @@ type LogState struct {
 }
 
 // Position is a place in an engine's log: everything stamped before Time is behind it, and the first Count entries
-// stamped Time, and the first Skip bytes of the entry after those.
+// stamped Time, and the first Skip bytes of the next one with that stamp.
 type Position struct {
 	Time  time.Time `json:"time"`
 	Count int       `json:"count,omitempty"`

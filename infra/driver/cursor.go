@@ -3,7 +3,7 @@ package driver
 import msg "runnerd/messages"
 
 // Cursor leaves out of a log what lies before a position. It wants the entries in order, with stamps that never go back, and
-// may be given any amount of log from before the position.
+// may be given any amount of log from before the position, or none: the engine may have thrown away the entry that it is in.
 type Cursor struct{ left msg.Position }
 
 // From is a cursor at pos; the zero position is the beginning of the log.
@@ -18,7 +18,10 @@ func (c *Cursor) Next(e msg.LogEntry) (msg.LogEntry, bool) {
 		c.left.Count--
 		return msg.LogEntry{}, false
 	}
-	skip := min(c.left.Skip, len(e.Text))
+	skip := 0
+	if e.Time.Equal(c.left.Time) {
+		skip = min(c.left.Skip, len(e.Text))
+	}
 	c.left.Count, c.left.Skip = 0, 0
 	e.Text = e.Text[skip:]
 	return e, skip == 0 || len(e.Text) > 0

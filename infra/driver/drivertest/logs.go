@@ -47,9 +47,14 @@ func resumes(b *bench) {
 		id := b.start(does)
 		whole := b.log(id, msg.Position{})
 		for i, e := range whole {
-			at := positionOf(whole, i)
-			for _, skip := range []int{0, 1, len(e.Text) - 1} {
-				at.Skip = skip
+			places := []msg.Position{positionOf(whole, i)}
+			for _, skip := range []int{1, len(e.Text) - 1} {
+				inside := positionOf(whole, i+1)
+				inside.Count, inside.Skip = inside.Count-1, skip
+				places = append(places, inside)
+			}
+			for _, at := range places {
+				skip := at.Skip
 				got, want := textOf(b.log(id, at)), textOf(whole[i:])[skip:]
 				if got != want {
 					b.Errorf("%s: from %+v, entry %d of %d: got %d bytes, want %d", does, at, i, len(whole), len(got), len(want))
