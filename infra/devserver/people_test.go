@@ -140,6 +140,11 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		"a list of no items":        {`{"taskType":"test.Hello","properties":{"servers":[{},1]}}`, "properties.servers[1] must be an object"},
 		"no item":                   {`{"taskType":"test.Hello","properties":{"server":"s"}}`, "properties.server must be an object with the properties of test.Server"},
 		"no JSON":                   {`task`, "JSON"},
+		"negative memory":           {`{"taskType":"test.Hello","limits":{"memory":-1}}`, "limits: no runner takes a negative one"},
+		"negative cores":            {`{"taskType":"test.Hello","limits":{"cpus":-0.5}}`, "limits: no runner takes a negative one"},
+		"negative processes":        {`{"taskType":"test.Hello","limits":{"pids":-1}}`, "limits: no runner takes a negative one"},
+		"less than no time":         {`{"taskType":"test.Hello","timeoutSeconds":-1}`, "timeoutSeconds: no runner takes -1"},
+		"more time than there is":   {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give at most 9223372036"},
 		"a slip of the pen":         {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
 	}
 	s := serve(t, devserver.Options{})

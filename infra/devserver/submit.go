@@ -2,6 +2,7 @@ package devserver
 
 import (
 	"cmp"
+	"math"
 	"net/http"
 	"time"
 
@@ -59,8 +60,16 @@ func (s *Server) check(request TaskRequest) error {
 		return refuse(400, "kind must be task or script")
 	case request.ImagePullPolicy != "" && !request.ImagePullPolicy.Valid():
 		return refuse(400, "imagePullPolicy must be if-not-present, always or never")
-	case request.TimeoutSeconds < 0:
-		return refuse(400, "timeoutSeconds must not be negative")
+	case request.Limits.Memory < 0, request.Limits.Cpus < 0, request.Limits.Pids < 0:
+		return refuse(400, "limits: no runner takes a negative one: leave it out, or give 0, for the runner's own")
+	}
+	return checkSeconds("timeoutSeconds", request.TimeoutSeconds, "for no limit but the runner's own")
+}
+
+// checkSeconds: a runner leaves out what says more seconds than a time.Duration has, or fewer than none.
+func checkSeconds(field string, n int64, zero string) error {
+	if most := math.MaxInt64 / int64(time.Second); n < 0 || n > most {
+		return refuse(400, "%s: no runner takes %d: give at most %d, or 0 %s", field, n, most, zero)
 	}
 	return nil
 }
