@@ -36,8 +36,16 @@ type execCommand struct {
 	LogLevel string         `enum:"debug,info,warn,error" default:"error" help:"Of the runner's own log: debug, info, warn or error."`
 }
 
-// Run shows the task's log while it comes, and what it leaves. Ctrl-C aborts the task.
-func (c *execCommand) Run(ctx context.Context, out io.Writer) (err error) {
+// Run shows the task's log while it comes, and what it leaves. Ctrl-C aborts the task. Only the plugin's own word is exit code 1.
+func (c *execCommand) Run(ctx context.Context, out io.Writer) error {
+	err := c.run(ctx, out)
+	if _, known := errors.AsType[exitError](err); err == nil || known {
+		return err
+	}
+	return exitError{err, exitNoResult}
+}
+
+func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
 	request, err := c.request()
 	if err != nil {
 		return exitError{err, exitUsage}
@@ -117,17 +125,25 @@ func (t terminal) IsTerminal() bool { return isatty.IsTerminal(t.Fd()) }
 // afterAbort is how long an aborted task may take to end, above the waits of its stop sequence.
 const afterAbort = 30 * time.Second
 
-// follow shows a task's log. When asked ends the task is aborted, and its end is waited for.
+// follow shows a task's log. When asked ends, or nobody takes the log, the task is aborted, and its end is waited for.
 func (c *execCommand) follow(asked, waiting context.Context, server *releaseServer, id string, out io.Writer) error {
 	err := server.CopyLog(waiting, id, out)
-	if asked.Err() != nil {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(asked), c.Time.AbortWait+c.Time.TermWait+afterAbort)
-		defer cancel()
-		if err = server.Abort(id, "Ctrl-C"); err == nil {
-			_, err = server.Wait(limited, id)
-		}
+	reason := "Ctrl-C"
+	switch {
+	case asked.Err() != nil:
+		err = nil
+	case err == nil || waiting.Err() != nil: // it is over, or the runner is
+		return err
+	default:
+		reason = "its log cannot be shown"
 	}
-	return err
+	limited, cancel := context.WithTimeout(context.WithoutCancel(asked), c.Time.AbortWait+c.Time.TermWait+afterAbort)
+	defer cancel()
+	if failed := server.Abort(id, reason); failed != nil {
+		return errors.Join(err, failed)
+	}
+	_, failed := server.Wait(limited, id)
+	return errors.Join(err, failed)
 }
 
 // tell says what became of the task, if anything did before the runner failed. The runner has ended: what a script has printed is

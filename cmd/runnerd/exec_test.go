@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,5 +40,51 @@ func TestExecTellsATasksOutcomeThoughItsRunnerFailsAfterwardsAndNoOther(t *testi
 	verdict := tell(server, id, &said, failed)
 	if exit, is := errors.AsType[exitError](verdict); !is || exit.code != exitNoResult || !strings.Contains(said.String(), "aborted after") {
 		t.Errorf("afterwards: %q, %v", &said, verdict)
+	}
+}
+
+func TestExecAbortsItsTaskAndLeavesNothingBehindWhenNobodyReadsItsOutput(t *testing.T) {
+	plugin, temporary := filepath.Join(t.TempDir(), "plugin"), t.TempDir()
+	must(t, os.WriteFile(plugin, []byte("#!/bin/sh\nwhile echo at work; do sleep 0.1; done\n"), 0o700))
+	p := exec.Command("runnerd", "exec", "--driver=process", "--type=sample.Endless", plugin)
+	p.Env = append(os.Environ(), "TMPDIR="+temporary)
+	said := new(bytes.Buffer)
+	p.Stderr = said
+	out, err := p.StdoutPipe()
+	must(t, err)
+	must(t, p.Start())
+	_, err = io.ReadFull(out, make([]byte, 1))
+	must(t, err)
+	must(t, out.Close())
+	_ = p.Wait() // its code tells
+	if code := p.ProcessState.ExitCode(); code != exitNoResult || !strings.Contains(said.String(), "the task is aborted") {
+		t.Errorf("it ends as %v:\n%s", p.ProcessState, said)
+	}
+	left, err := os.ReadDir(temporary)
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("it leaves %v", left)
+	}
+}
+
+func TestOnlyThePluginsOwnWordIsExitCode1OfExec(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "types.yaml")
+	must(t, os.WriteFile(file, []byte("types: [a]"), 0o600))
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"there is no room for its state": {[]string{}, exitNoResult, "make a state directory"},
+		"the definitions are none":       {[]string{"--type-definitions=" + file}, exitUsage, file},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+			said := new(bytes.Buffer)
+			args := append([]string{"exec", "--driver=process", "--type=a.B", "plugin"}, c.args...)
+			if code := execute(t.Context(), args, io.Discard, said); code != c.code || !strings.Contains(said.String(), c.says) {
+				t.Errorf("it ends with code %d: %s", code, said)
+			}
+		})
 	}
 }

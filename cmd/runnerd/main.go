@@ -41,12 +41,14 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2 // how it was called or set up is wrong, and will be the next time
 	exitNoRunner = 3 // a command finds no runner that lives
-	exitNoResult = 4 // the plugin of exec left no result
+	exitNoResult = 4 // exec has no word of the plugin
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	// Who reads our output may leave, as head does: the write fails, and a runner need not end with no chance to clear away.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

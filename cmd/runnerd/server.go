@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -115,7 +116,7 @@ func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*rel
 		Config: api.Config{Enabled: true, Capacity: c.Capacity, EvictionSeconds: int64(c.Eviction / time.Second)},
 	})
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, errors.Join(exitError{fmt.Errorf("%w: mend --type-definitions %s", err, strings.Join(c.Types, ", ")), exitUsage}, listener.Close())
 	}
 	s := &releaseServer{Server: server, url: url, ended: make(chan error, 1),
 		http: &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}}
