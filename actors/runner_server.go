@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -73,9 +74,12 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 			r.said = time.Now()
 		}
 		line := c.Log().WithLevel(level).Err(m.Err).Int("attempt", r.failures).Dur("retry", wait)
-		if isUnregistered(m.Err) {
+		switch {
+		case errors.Is(m.Err, msg.ErrConfig):
+			line.Msg("not registered: mend this runner's configuration on the server")
+		case isUnregistered(m.Err):
 			line.Msg("the server refuses the registration token: check --token (RELEASE_RUNNER_TOKEN); a token may be revoked or expired, and must have the runner registration permission")
-		} else {
+		default:
 			line.Msg("not registered: check --release-url (RELEASE_RUNNER_RELEASE_URL), the network, and that the server is up")
 		}
 		c.After("register", wait, msg.RegisterDue{})

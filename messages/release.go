@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -14,6 +15,9 @@ type Registration struct {
 	LastEventID string // the first request for events sends it
 	Config      Config
 }
+
+// ErrConfig is the cause where the server has answered a registration with a configuration that cannot be.
+var ErrConfig = errors.New("the server's configuration of this runner cannot be")
 
 // Phase is what a heartbeat says of a job.
 type Phase struct {

@@ -30,6 +30,17 @@ type ServerConfig struct {
 	Eviction time.Duration `default:"60s" help:"How long its executors stay idle. 0: one executor per task."`
 }
 
+// Validate is called by kong.
+func (c ServerConfig) Validate() error {
+	if c.Capacity < 0 {
+		return fmt.Errorf("--capacity=%d: no runner takes a negative one", c.Capacity)
+	}
+	if c.Eviction < 0 || c.Eviction%time.Second != 0 {
+		return fmt.Errorf("--eviction=%v: runners are told whole seconds, 0 or more", c.Eviction)
+	}
+	return nil
+}
+
 type serverCommand struct {
 	Check bool `help:"Start none: say by the exit code whether one answers at --listen. For health checks."`
 

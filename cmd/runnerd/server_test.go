@@ -103,6 +103,17 @@ func TestAWrongCommandLineIsToldFromAFailure(t *testing.T) {
 	}
 }
 
+func TestAConfigurationThatNoRunnerTakesIsAWrongCommandLine(t *testing.T) {
+	for _, args := range [][]string{{"server", "--capacity=-1"}, {"server", "--eviction=-1s"}, {"dev", "--eviction=500ms"}} {
+		var stdout, stderr bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if code := execute(ctx, append(args, "--listen=127.0.0.1:0"), &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), args[1]+": ") {
+			t.Errorf("%v: exit code %d, said %s", args, code, &stderr)
+		}
+	}
+}
+
 func TestWrongSettingsAreToldFromAFailure(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := execute(t.Context(), []string{"run", "--release-url=nowhere"}, &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), "write it as https://") {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +100,24 @@ func TestARunnerHearsWhatTheServerWants(t *testing.T) {
 		t.Errorf("aborted %+v, want %+v", abort, want)
 	}
 	hear(t, stream, "Delete", &nothing)
+}
+
+func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
+	s := serve(t, devserver.Options{})
+	r := newRunner(t, s)
+	for body, detail := range map[string]string{
+		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:         "capacity: no runner takes -1",
+		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:         "evictionSeconds: no runner takes -1",
+		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`: "give at most 9223372036",
+	} {
+		status, text := ask(t, s, "PUT", "/api/runners/"+r.RunnerID+"/config", body)
+		if status != 400 || !strings.Contains(text, detail) {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
+	}
+	if now := s.Runners()[0].Config; now.Revision != r.Config.Revision || now.Capacity != r.Config.Capacity {
+		t.Errorf("it is %+v now, and was %+v", now, r.Config)
+	}
 }
 
 func TestARunnerIsPingedWhileNothingIsSaid(t *testing.T) {

@@ -62,9 +62,13 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	if err != nil {
 		return err
 	}
-	before := r.config
-	change(&r.config)
-	r.config.Revision = before.Revision + 1
+	before, after := r.config, r.config
+	change(&after)
+	if err := checkConfig(after); err != nil {
+		return err
+	}
+	after.Revision = before.Revision + 1
+	r.config = after
 	r.largest = max(r.largest, r.config.Capacity)
 	s.events.send(r.id, "Configure", "", api.ConfigureEvent{Config: r.config})
 	switch {
@@ -76,6 +80,13 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	s.work.ring()
 	s.pushScripts()
 	return nil
+}
+
+func checkConfig(c api.Config) error {
+	if c.Capacity < 0 {
+		return refuse(400, "capacity: no runner takes %d: give the number of executors, or 0 for none", c.Capacity)
+	}
+	return checkSeconds("evictionSeconds", c.EvictionSeconds, "for one executor per task")
 }
 
 func (s *Server) enable(runnerID string, enabled bool) error {

@@ -204,7 +204,8 @@ func TestAConfigurationThatCannotBeIsRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			s := httptest.NewServer(says(200, "application/json", strings.Replace(registered, test.old, test.new, 1)))
 			defer s.Close()
-			if _, err := client(t, s.URL).Register(t.Context()); err == nil || !strings.Contains(err.Error(), test.says) {
+			_, err := client(t, s.URL).Register(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(what, "negative") != errors.Is(err, msg.ErrConfig) {
 				t.Errorf("it says %v", err)
 			}
 		})

@@ -76,7 +76,7 @@ func toRegistration(r api.Registration) (msg.Registration, error) {
 	}
 	config, err := toConfig(r.Config)
 	if err != nil {
-		return msg.Registration{}, fmt.Errorf("config.%w", err)
+		return msg.Registration{}, fmt.Errorf("%w: config.%w", msg.ErrConfig, err)
 	}
 	return msg.Registration{RunnerID: r.RunnerID, AccessToken: msg.Secret(r.AccessToken), LastEventID: r.LastEventID, Config: config}, nil
 }

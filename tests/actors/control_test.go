@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,17 @@ func TestASilentChannelIsOpenedAnewAndThenTheRunnerRegistersAgain(t *testing.T) 
 			})
 		})
 	}
+}
+
+func TestAConfigurationThatCannotBeIsNotBlamedOnTheNetwork(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Register, fakes.Call{Fails: fmt.Errorf("register: %w: config.capacity: -1 is negative", msg.ErrConfig)})
+		w.start()
+		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		if said := w.log.text(); !strings.Contains(said, "mend this runner's configuration on the server") || strings.Contains(said, "the network") {
+			t.Errorf("the log says:\n%s", said)
+		}
+	})
 }
 
 // opened counts the channels: a call that does not follow the end of another at once.
