@@ -124,7 +124,7 @@ func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*rel
 	url := "http://" + listener.Addr().String()
 	server, err := devserver.New(devserver.Options{
 		Token: string(c.Token), PublicURL: url, Log: log, TypeDefinitions: definitions,
-		Config: api.Config{Enabled: true, Capacity: c.Capacity, EvictionSeconds: int64(c.Eviction / time.Second)},
+		Config: api.Config{Revision: 1, Enabled: true, Capacity: c.Capacity, EvictionSeconds: int64(c.Eviction / time.Second)},
 	})
 	if err != nil {
 		return nil, errors.Join(exitError{fmt.Errorf("%w: mend --type-definitions %s", err, strings.Join(c.Types, ", ")), exitUsage}, listener.Close())

@@ -9,10 +9,13 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"runnerd/infra/logging"
+	"runnerd/infra/release"
+	"runnerd/infra/seal"
 )
 
 func TestTheServerPrintsATokenThatItDrewAndNeverOneThatItWasGiven(t *testing.T) {
@@ -64,6 +67,23 @@ func TestTheServerAnswersOnceItHasStarted(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	if code := execute(t.Context(), []string{"server", "--check", "--listen=" + address}, &said, &said); code != 1 || !strings.Contains(said.String(), "ask the server: ") {
 		t.Errorf("checked when there is none, it ends with code %d: %s", code, &said)
+	}
+}
+
+func TestANewRunnerMayKeepWhatTheFlagsSay(t *testing.T) {
+	log, err := logging.New(os.Stderr, "json", "error")
+	must(t, err)
+	s, err := startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t", Capacity: 0, Eviction: 5 * time.Second}, nil, log)
+	must(t, err)
+	defer func() { must(t, s.close()) }()
+	identity, err := seal.NewIdentity()
+	must(t, err)
+	client, err := release.New(release.Options{URL: s.url, Token: "t", Name: "n", UUID: identity.UUID(), Version: "1", PublicKey: identity.PublicKey()})
+	must(t, err)
+	registration, err := client.Register(t.Context())
+	must(t, err)
+	if c := registration.Config; c.Capacity != 0 || c.Eviction != 5*time.Second {
+		t.Errorf("it is told %+v", c)
 	}
 }
 

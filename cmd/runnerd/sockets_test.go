@@ -35,7 +35,7 @@ func newManager(t *testing.T) *manager {
 	log, err := logging.New(os.Stderr, "json", "error")
 	must(t, err)
 	m := &manager{t: t, state: t.TempDir(), sockets: map[string]net.Listener{apiSocket: listen(t), callbackSocket: listen(t)}}
-	m.server, err = startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t"}, nil, log)
+	m.server, err = startServer(ServerConfig{Listen: "127.0.0.1:0", Token: "t", Capacity: 4}, nil, log)
 	must(t, err)
 	t.Cleanup(func() { must(t, m.server.close()) })
 	m.notices, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(m.state, "notify")})

@@ -20,7 +20,7 @@ type Options struct {
 	Log       zerolog.Logger
 
 	TypeDefinitions [][]byte   // contents of plugins' type-definitions.yaml
-	Config          api.Config // of a runner that is new, all of it; enabled, capacity 4, eviction 60 s
+	Config          api.Config // of a runner that is new, all of it; without revision and capacity: enabled, capacity 4, eviction 60 s
 
 	Lease        time.Duration // of an offer; 60 s
 	LongestPoll  time.Duration // 50 s
