@@ -177,7 +177,11 @@ func verdict(view devserver.TaskView) error {
 		return nil
 	case view.Outcome == api.OutcomeCompleted:
 		return exitError{errors.New("the plugin says that the task has failed"), exitFailed}
+	case view.Outcome == api.OutcomeAborted: // with the plugin's result or without
+		return exitError{errors.New("the task is aborted"), exitNoResult}
+	case view.Outcome == api.OutcomeTimedOut:
+		return exitError{errors.New("the task ran longer than it may"), exitNoResult}
 	default:
-		return exitError{fmt.Errorf("there is no result: the task is %s", view.Outcome), exitNoResult}
+		return exitError{errors.New("there is no result: the task is failed"), exitNoResult}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/infra/devserver"
+	"runnerd/infra/release/api"
 )
 
 func TestExecTellsATasksOutcomeThoughItsRunnerFailsAfterwardsAndNoOther(t *testing.T) {
@@ -40,6 +41,18 @@ func TestExecTellsATasksOutcomeThoughItsRunnerFailsAfterwardsAndNoOther(t *testi
 	verdict := tell(server, id, &said, failed)
 	if exit, is := errors.AsType[exitError](verdict); !is || exit.code != exitNoResult || !strings.Contains(said.String(), "aborted after") {
 		t.Errorf("afterwards: %q, %v", &said, verdict)
+	}
+}
+
+func TestExecDeniesNoResultThatAStoppedTaskHasLeft(t *testing.T) {
+	for outcome, want := range map[api.Outcome]string{
+		api.OutcomeAborted:  "the task is aborted",
+		api.OutcomeTimedOut: "the task ran longer than it may",
+		api.OutcomeFailed:   "there is no result: the task is failed",
+	} {
+		if err := verdict(devserver.TaskView{State: devserver.Failed, Outcome: outcome}); err.Error() != want {
+			t.Errorf("%s: %v", outcome, err)
+		}
 	}
 }
 
