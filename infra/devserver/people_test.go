@@ -163,7 +163,7 @@ func TestAnUnknownTypeIsTakenAndItsSecretsGuessed(t *testing.T) {
 	s := serve(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{TaskType: "other.Type", Image: "i", Properties: map[string]any{"apiToken": "hidden"}})
-	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "no definition of other.Type") {
+	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "no definition of other.Type: each property is of the kind that its value suggests") {
 		t.Errorf("the note says %q", note)
 	}
 	input := r.input(job)

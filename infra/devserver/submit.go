@@ -34,7 +34,7 @@ func (s *Server) Submit(request TaskRequest) (string, error) {
 		TaskType: request.TaskType, Image: request.Image, State: Queued, Created: time.Now(),
 	}
 	if s.types[request.TaskType] == nil {
-		t.view.Note = "there is no definition of " + request.TaskType + ": its properties were taken as texts"
+		t.view.Note = "there is no definition of " + request.TaskType + ": each property is of the kind that its value suggests"
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
