@@ -56,4 +56,20 @@ func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
 	if jobs := plain.reserve(5, "0s"); len(jobs) != 1 || jobs[0].JobID != again {
 		t.Errorf("offered are %+v, want %s", jobs, again)
 	}
+
+	for _, r := range s.Runners() {
+		if err := s.Configure(r.ID, func(c *api.Config) { c.Enabled = false }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[string]string{
+		submit(api.KindTask):            "for a runner that is enabled",
+		submit(api.KindTask, "gpu"):     "for a runner with the capabilities gpu that is enabled",
+		submit(api.KindScript, "gpu"):   "for a runner with the capabilities gpu, remote-script that is enabled",
+		submit(api.KindTask, "another"): "for a runner with the capabilities another",
+	} {
+		if view, _ := s.Task(id); view.Waits != want {
+			t.Errorf("where all are disabled it waits %q, want %q", view.Waits, want)
+		}
+	}
 }

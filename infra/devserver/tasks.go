@@ -55,7 +55,7 @@ type TaskView struct {
 	TaskType string   `json:"taskType"`
 	Image    string   `json:"image"`
 	Note     string   `json:"note,omitempty"`  // what the server took for granted
-	Waits    string   `json:"waits,omitempty"` // for what, if no runner can take it
+	Waits    string   `json:"waits,omitempty"` // for what, if no enabled runner can take it
 
 	State       State       `json:"state"`
 	Runner      string      `json:"runner,omitempty"`
@@ -199,10 +199,13 @@ func (t *task) quiet() bool {
 
 func (s *Server) show(t *task) TaskView {
 	v := t.view
-	if v.State == Queued && !slices.ContainsFunc(s.runners, func(r *runner) bool { return r.can(t) }) {
+	if v.State == Queued && s.freshest(t) == nil {
 		v.Waits = "for a runner"
 		if needs := t.needs(); len(needs) > 0 {
 			v.Waits += " with the capabilities " + strings.Join(needs, ", ")
+		}
+		if slices.ContainsFunc(s.runners, func(r *runner) bool { return r.can(t) }) {
+			v.Waits += " that is enabled"
 		}
 	}
 	v.LogSize, v.LogComplete = t.log.size, t.quiet()
