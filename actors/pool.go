@@ -254,6 +254,7 @@ func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) 
 	switch {
 	case x == nil:
 	case down.Crash == nil:
+		d.reportAll(x.id, true) // its actor may have gone before a task could say that it had ended a log
 		d.leave(c, x)
 	default:
 		d.crashed(c, x, down.Crash)

@@ -229,10 +229,26 @@ func (w *world) until(what string, within time.Duration, so func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			w.t.Fatalf("after %v it is not so: %s\npool: %+v\ntree: %v", within, what, w.pool(), w.busyActors())
+			w.t.Fatalf("after %v it is not so: %s\n%s", within, what, w.picture())
 		}
 		time.Sleep(tick)
 	}
+}
+
+// picture is how things stand.
+func (w *world) picture() string {
+	if w.sys == nil {
+		return "no runner"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "pool: %+v\ntree: %v\nalive %v, %d doors, unfinished %v", w.pool(), w.busyActors(), w.alive(), w.gateway.Doors(), w.server.Unfinished())
+	for _, job := range w.spool.Jobs() {
+		fmt.Fprintf(&b, "\njob %s %s in %q, log %+v, ending %+v", job.Execution, job.Stage, job.Executor, job.Log, job.Ending)
+	}
+	for _, x := range w.spool.Executors() {
+		fmt.Fprintf(&b, "\nexecutor %s job %q retired %q", x.ID, x.Job, x.Retired)
+	}
+	return b.String()
 }
 
 func (w *world) busyActors() (busy []string) {
