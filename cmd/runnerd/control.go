@@ -80,6 +80,9 @@ func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
 				return nil
 			default:
 			}
+			if d.isDeleted() {
+				return errors.New("the server has deleted the runner meanwhile: jobs that ran were aborted")
+			}
 			return errors.New("the runner ends before it is drained: it was told to leave its executors, or gave up (its log says which)")
 		case <-look.C:
 		}

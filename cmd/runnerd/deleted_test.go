@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -89,6 +90,17 @@ func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
 	d.condemned = true
 	if resumed() {
 		t.Error("that of another deletion is resumed")
+	}
+}
+
+func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
+	d := condemned(t)
+	d.commands, d.deleted = newCommandDoor(), make(chan struct{})
+	close(d.deleted)
+	closing, end := context.WithCancel(t.Context())
+	end()
+	if err := d.drainByCommand(closing, func(any) {}); err == nil || !strings.Contains(err.Error(), "the server has deleted the runner") {
+		t.Errorf("it says %v", err)
 	}
 }
 
