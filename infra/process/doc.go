@@ -7,7 +7,7 @@
 // A child belongs to nobody: it has its own session, writes its output to a file, and goes on when runnerd ends. Below the
 // driver's directory each executor has
 //
-//	<id>/spec.json     written by Create
+//	<id>/spec.json     written by Create; by Start without the environment, in which the key of a job is
 //	     process.json  written by Start, first without a pid: then the process, if there is one, is found by its environment
 //	     output        stdout and stderr
 //	     exit.json     how it ended

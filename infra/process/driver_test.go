@@ -175,6 +175,39 @@ func TestAChildOutlivesItsRunnerAndIsFoundAgain(t *testing.T) {
 	}
 }
 
+func TestTheKeyOfAJobIsOpenInNoRecordOfAChildThatHasStarted(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	s := spec(t, d, drivertest.Lives)
+	s.Env["SESSION_KEY"] = "the key"
+	if err := errors.Join(d.Create(t.Context(), s), d.Start(t.Context(), s.ID)); err != nil {
+		t.Fatal(err)
+	}
+	e := d.executors[s.ID]
+	isThere := func() bool {
+		t.Helper()
+		found := exec.Command("grep", "-rq", "the key", e.dir).Run()
+		if code, is := errors.AsType[*exec.ExitError](found); found != nil && (!is || code.ExitCode() != 1) {
+			t.Fatal(found)
+		}
+		return found == nil
+	}
+	if isThere() {
+		t.Error("it is there")
+	}
+	d.Close()
+	if err := e.write("spec.json", s); err != nil { // as if the runner had died before
+		t.Fatal(err)
+	}
+	later := open(t, dir)
+	if isThere() {
+		t.Error("it is there after a restart")
+	}
+	if err := later.Remove(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAnExitCodeIsKeptForTheNextRunner(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)

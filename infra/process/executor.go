@@ -138,6 +138,7 @@ func (e *executor) launch() (*exec.Cmd, error) {
 		return nil, withoutRecord(err, e.dir)
 	}
 	e.process = p
+	e.forgetKey()
 	return cmd, nil
 }
 

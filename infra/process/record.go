@@ -44,6 +44,14 @@ func (e *executor) read(name string, record any) (bool, error) {
 	return true, nil
 }
 
+// forgetKey takes the environment out of the record of a child that does not start again: it may have the key of a job. Where that
+// fails, the next runnerd does it, or the removal.
+func (e *executor) forgetKey() {
+	spec := e.spec
+	spec.Env = nil
+	_ = e.write("spec.json", spec)
+}
+
 // end makes the exit stand. The record only saves a later runnerd from calling it unknown: without it, it is.
 func (e *executor) end(exit msg.Exit) {
 	_ = e.write("exit.json", exit)
@@ -66,6 +74,9 @@ func (d *Driver) recover(id msg.ExecutorID) error {
 		return err
 	}
 	close(e.started)
+	if e.spec.Env != nil {
+		e.forgetKey()
+	}
 	d.executors[id] = e
 	if over, err := e.read("exit.json", &e.exit); err != nil || over {
 		if over {
