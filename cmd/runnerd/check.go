@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -18,12 +19,22 @@ import (
 // The warnings are for the log.
 func (c *RunConfig) complete() (warnings []string, err error) {
 	warnings = officialButUnused(os.Environ())
-	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), c.Executor.check(), c.Time.check(), c.Gateway.check()}
+	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway)}
 	warning, err := c.Self.chooseStateDir()
 	if warning != "" {
 		warnings = append(warnings, warning)
 	}
 	return warnings, errors.Join(append(problems, err)...)
+}
+
+// checkRunner checks what all have that run executors.
+func checkRunner(e ExecutorConfig, t TimeConfig, g GatewayConfig) error {
+	return errors.Join(e.check(), t.check(), g.check())
+}
+
+// wrongSettings is how a command ends that cannot begin with its settings.
+func wrongSettings(err error) error {
+	return exitError{fmt.Errorf("check the settings:\n%w", err), exitUsage}
 }
 
 func (r *ReleaseConfig) complete() error {
@@ -91,20 +102,26 @@ func (e *ExecutorConfig) complete(self *SelfConfig) error {
 	if e.Driver == "" {
 		e.Driver = "docker"
 	}
+	if e.Driver == "process" && len(e.ProcessImages) == 0 {
+		return errors.New("the driver process has no image to run: give --process-image, like plugin:1.0=/opt/plugin")
+	}
 	return nil
 }
 
 func (e *ExecutorConfig) check() error {
-	const leastMemory = 6 << 20 // below it Docker refuses to create a container
+	const ( // below them Docker refuses to create a container
+		leastMemory = 6 << 20
+		leastCPUs   = 0.01
+	)
 	var problems []error
 	if e.Memory < leastMemory {
 		problems = append(problems, errors.New("executor-memory is below 6MiB: no program starts in that"))
 	}
-	if e.CPUs <= 0 || e.Pids <= 0 {
-		problems = append(problems, errors.New("executor-cpus and executor-pids must be above 0: an executor without a limit can starve the others"))
+	if !(e.CPUs >= leastCPUs && e.CPUs <= math.MaxInt32) { // as NaN is not either
+		problems = append(problems, fmt.Errorf("executor-cpus is %v: give a number of cores, 0.01 or more: an executor without a limit can starve the others", e.CPUs))
 	}
-	if e.Driver == "process" && len(e.ProcessImages) == 0 {
-		problems = append(problems, errors.New("the driver process has no image to run: give --process-image, like plugin:1.0=/opt/plugin"))
+	if e.Pids <= 0 {
+		problems = append(problems, errors.New("executor-pids must be above 0: an executor without a limit can starve the others"))
 	}
 	if e.MaxLog <= 0 {
 		problems = append(problems, errors.New("max-log is 0: no log would be kept; give a size like 64MiB"))

@@ -133,7 +133,11 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 		{wrong: "one port for two", args: []string{"--gateway-api-port=7000", "--gateway-callback-port=7000"}, says: "are the same"},
 		{wrong: "processes of nothing", args: []string{"--driver=process"}, says: "give --process-image"},
 		{wrong: "next to no memory", args: []string{"--executor-memory=1KiB"}, says: "below 6MiB"},
-		{wrong: "no bounds", args: []string{"--executor-cpus=0"}, says: "must be above 0"},
+		{wrong: "no cores", args: []string{"--executor-cpus=0"}, says: "0.01 or more"},
+		{wrong: "cores that are no number", args: []string{"--executor-cpus=NaN"}, says: "0.01 or more"},
+		{wrong: "cores without end", args: []string{"--executor-cpus=+Inf"}, says: "0.01 or more"},
+		{wrong: "so little of a core that it would be no limit", args: []string{"--executor-cpus=1e-9"}, says: "0.01 or more"},
+		{wrong: "no processes", args: []string{"--executor-pids=0"}, says: "must be above 0"},
 		{wrong: "another end", args: []string{"--on-exit=abort"}, says: `must be one of "drain","detach"`},
 		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
 	} {
@@ -144,6 +148,23 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), row.says) {
 				t.Errorf("error %v; want one that says %s", err, row.says)
+			}
+		})
+	}
+}
+
+func TestExecAndDevRefuseTheLimitsThatRunRefuses(t *testing.T) {
+	for name, args := range map[string][]string{
+		"exec": {"exec", "plugin", "--type=a.B", "--executor-cpus=-1", "--run-timeout=-1s", "--gateway-address=localhost"},
+		"dev":  {"dev", "--executor-cpus=-1", "--run-timeout=-1s", "--gateway-address=localhost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := new(bytes.Buffer)
+			code := execute(t.Context(), args, new(bytes.Buffer), said)
+			for _, setting := range []string{"executor-cpus is -1", "run-timeout: must be", "gateway-address is"} {
+				if code != exitUsage || !strings.Contains(said.String(), setting) {
+					t.Errorf("code %d, and it does not say %q: %s", code, setting, said)
+				}
 			}
 		})
 	}

@@ -31,6 +31,9 @@ func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	if c.Once && c.Plugin != "" {
 		return errors.New("--once runs the sample plugin's tasks: leave --plugin out")
 	}
+	if err := checkRunner(c.Executor, c.Time, c.Gateway); err != nil {
+		return wrongSettings(err)
+	}
 	log, err := logging.New(os.Stderr, c.Log.Format, c.Log.Level)
 	if err != nil {
 		return err

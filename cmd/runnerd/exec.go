@@ -50,6 +50,9 @@ func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return exitError{err, exitUsage}
 	}
+	if err := checkRunner(c.Executor, c.Time, c.Gateway); err != nil {
+		return wrongSettings(err)
+	}
 	log, err := logging.NewWithScripts(os.Stderr, "auto", c.LogLevel, out) // a script's log is its runner's
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 
 	"runnerd/infra/logging"
@@ -16,7 +15,7 @@ type runCommand struct {
 func (c *runCommand) Run(ctx context.Context) error {
 	warnings, err := c.complete()
 	if err != nil {
-		return exitError{fmt.Errorf("check the settings:\n%w", err), exitUsage}
+		return wrongSettings(err)
 	}
 	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {

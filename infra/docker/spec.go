@@ -40,6 +40,13 @@ func (d *Driver) config(spec msg.ExecutorSpec) *container.Config {
 
 const cpuPeriod = 100_000 // µs, the kernel's own default
 
+// cpuQuota is never 0 or below, which would be no limit at all: what is too little, the engine refuses. Nor is it more than the
+// kernel takes.
+func cpuQuota(cpus float64) int64 {
+	const most = 1e6
+	return int64(max(min(cpus, most)*cpuPeriod, 1))
+}
+
 func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 	limits := orElse(spec.Limits, d.limits)
 	return &container.HostConfig{
@@ -64,7 +71,7 @@ func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 			MemorySwap: limits.Memory, // of both together: no swap
 			CPUPeriod:  cpuPeriod,
 			// Not NanoCPUs: those are refused above the machine's number of cores.
-			CPUQuota:  int64(limits.CPUs * cpuPeriod),
+			CPUQuota:  cpuQuota(limits.CPUs),
 			PidsLimit: &limits.Pids,
 			Ulimits:   []*container.Ulimit{{Name: "nofile", Soft: 8192, Hard: 8192}, {Name: "core"}},
 		},
