@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"runnerd/infra/litter"
-	"runnerd/infra/release"
-	msg "runnerd/messages"
-	"runnerd/spool"
 )
 
 // What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew. It
@@ -75,52 +70,4 @@ func removeAll(name string) error {
 		return err
 	}
 	return errors.Join(litter.Remove(root, filepath.Base(name)), root.Close())
-}
-
-// session is what session.json has. It is as secret as the keys beside it, and goes with them.
-type session struct{ RunnerID, AccessToken string }
-
-func (k configKeeper) KeepSession(runnerID string, token msg.Secret) error {
-	text, err := json.Marshal(session{runnerID, string(token)})
-	if err != nil {
-		return err
-	}
-	return k.spool.Save(spool.Session, text)
-}
-
-// resume goes on with the session in which the runner was taking its leave; false: it had not come so far.
-func (d *daemon) resume(c *release.Client) bool {
-	var kept session
-	text, found := d.spool.Load(spool.Session)
-	if !d.condemned || !found || json.Unmarshal(text, &kept) != nil || kept.RunnerID == "" {
-		return false
-	}
-	c.Resume(kept.RunnerID, msg.Secret(kept.AccessToken))
-	return true
-}
-
-// NoteDeletion is durable on return. No crash leaves half of the note.
-func (k configKeeper) NoteDeletion() error {
-	if err := k.KeepSession("", ""); err != nil { // there may be that of a deletion whose note somebody took away
-		return err
-	}
-	text := fmt.Sprintf("the server deleted this runner at %s, and all that it has on this machine is being removed", time.Now().UTC().Format(time.RFC3339))
-	temp := k.note + ".new"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(temp, k.note), syncDir(filepath.Dir(k.note)))
-}
-
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

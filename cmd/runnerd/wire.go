@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"runnerd/actors"
 	"runnerd/actors/shell"
@@ -179,151 +176,4 @@ func readOptional(path string) ([]byte, error) {
 		return nil, nil
 	}
 	return os.ReadFile(path)
-}
-
-// serve runs until ctx ends and what was begun is done, or something gives up.
-func (d *daemon) serve(ctx context.Context) error {
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	group, serving := errgroup.WithContext(serving)
-	group.Go(func() error { return d.gateway.Serve(serving) })
-	// Executors are served: that is what others may wait for. An engine or a server that is away is waited for while it serves, and
-	// a manager that took the start for failed would only end that.
-	d.noted(systemd.Ready())
-	group.Go(func() error {
-		defer stop()
-		return d.await(ctx, serving)
-	})
-	err := group.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return errors.Join(err, d.stopActors())
-}
-
-// await returns when the gateway is to end.
-func (d *daemon) await(ctx, serving context.Context) error {
-	select {
-	case err := <-d.tree.Load().system.Fatal():
-		return fmt.Errorf("the runner gives up: %w", err)
-	case <-serving.Done():
-		return context.Cause(serving)
-	case <-d.deleted:
-		d.tearDown(serving)
-		return nil
-	case <-ctx.Done():
-	case <-d.commands.wanted:
-	}
-	if d.config.Self.OnExit != "detach" {
-		return d.drain(serving, nil)
-	}
-	if ctx.Err() != nil {
-		return d.detach()
-	}
-	return d.drain(serving, ctx.Done())
-}
-
-// drain returns when nothing runs any more, or it is time to leave.
-func (d *daemon) drain(serving context.Context, leave <-chan struct{}) error {
-	tree := d.tree.Load()
-	drained := make(chan struct{})
-	tree.root.Tell(msg.Drain{Done: func() { close(drained) }})
-	select {
-	case <-drained:
-		close(d.commands.drained)
-		d.noted(systemd.Stopping()) // not before: a drain takes longer than managers let a stop last
-		d.tearDown(serving)
-		return nil
-	case <-d.deleted:
-		d.tearDown(serving)
-		return nil
-	case err := <-tree.system.Fatal():
-		return fmt.Errorf("the runner gives up: %w", err)
-	case <-serving.Done():
-		return context.Cause(serving)
-	case <-leave:
-		return d.detach()
-	}
-}
-
-// tearDown is the last thing, and its failure none of the runner's: who is started anew for it would do no better.
-func (d *daemon) tearDown(ctx context.Context) {
-	if err := d.engine.TearDown(ctx); err != nil {
-		d.log.Warn().Err(err).Msg("something of this runner is left in the engine")
-	}
-}
-
-// jobsArrive is how long a job that the server has just offered may take into the spool before the actors end.
-const jobsArrive = 3 * time.Second
-
-// detach leaves the executors to the next start. The actors end first: while the gateway then sends its executors away and takes
-// the results that are on their way, nobody is left who would hand out a job, or take an executor's leave for its end.
-func (d *daemon) detach() error {
-	d.noted(systemd.Stopping())
-	leaving := make(chan struct{})
-	d.tree.Load().root.Tell(msg.Leave{Ready: sync.OnceFunc(func() { close(leaving) })})
-	select {
-	case <-leaving:
-	case <-time.After(jobsArrive): // what is not in the spool by then is offered again
-	}
-	d.health.waitsFor("the runner has detached: its executors go on, and wait for its next start")
-	err := d.stopActors()
-	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the executors go on, and the next start takes them over")
-	return err
-}
-
-// actorsEnd is how long the end of all actors may take.
-const actorsEnd = 30 * time.Second
-
-func (d *daemon) stopActors() error {
-	ctx, cancel := context.WithTimeout(context.Background(), actorsEnd)
-	defer cancel()
-	return d.tree.Load().system.Stop(ctx)
-}
-
-func (d *daemon) close() error {
-	var errs []error
-	if d.commands.stop != nil {
-		d.commands.stop()
-		errs = append(errs, <-d.commands.ended)
-	}
-	if d.health.stop != nil {
-		d.health.stop()
-		errs = append(errs, <-d.health.ended)
-	}
-	if d.engine != nil {
-		errs = append(errs, d.engine.Close())
-	}
-	if d.spool != nil {
-		errs = append(errs, d.spool.Close())
-	}
-	if d.isDeleted() {
-		errs = append(errs, d.forget())
-	}
-	return errors.Join(errs...)
-}
-
-// configKeeper keeps the server's configuration in the spool, and beside it the note of a deletion.
-type configKeeper struct {
-	spool *spool.Spool
-	note  string
-}
-
-func (k configKeeper) SaveConfig(c msg.Config) error {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return k.spool.Save(spool.Server, text)
-}
-
-// load returns the last configuration: capacity and eviction time are known before the server has answered.
-func (k configKeeper) load(log zerolog.Logger) (c msg.Config) {
-	text, ok := k.spool.Load(spool.Server)
-	if !ok {
-		return c
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		log.Warn().Err(err).Msg("the server's last configuration cannot be read: waiting for the next")
-	}
-	return c
 }
