@@ -34,7 +34,7 @@ type statusDocument struct {
 type serverStatus struct {
 	URL         string    `json:"url"`
 	RunnerID    string    `json:"runnerId,omitempty"`
-	LastContact time.Time `json:"lastContact,omitzero"` // its last answer to a registration or a heartbeat
+	LastContact time.Time `json:"lastContact,omitzero"` // its last answer to a registration or a heartbeat, or the last event
 	Revision    int64     `json:"revision"`             // of its configuration
 	Enabled     bool      `json:"enabled"`
 	Capacity    int       `json:"capacity"`
