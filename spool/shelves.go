@@ -13,9 +13,6 @@ import (
 // answerFile lies in the directory of a job that the server refused.
 const answerFile = "answer.txt"
 
-// ErrNotOver is wrapped by a refusal to discard a job that has not ended.
-var ErrNotOver = errors.New("the job is not over")
-
 // Resend puts a job that the server refused back among those that are to be reported. place is that of an inspection.
 func (s *Spool) Resend(place string) (msg.ExecutionID, error) {
 	f, err := s.inspected(place)
@@ -81,7 +78,7 @@ func (s *Spool) discardJob(id msg.ExecutionID) error {
 	case !there:
 		return ErrNoJob
 	case job.Stage < msg.Ended:
-		return fmt.Errorf("%w, but %s: abort it on the server, which waits for its end", ErrNotOver, job.Stage)
+		return fmt.Errorf("the job is not over, but %s: abort it on the server, which waits for its end", job.Stage)
 	}
 	return s.Remove(id)
 }

@@ -29,7 +29,7 @@ const (
 	privateDir fs.FileMode = 0o700
 )
 
-// Errors to branch on.
+// Why an operation is refused.
 var (
 	ErrNoJob      = errors.New("no such job in the spool")
 	ErrNoExecutor = errors.New("no such executor in the spool")

@@ -9,7 +9,6 @@ const (
 	ReleaseURL         = "RELEASE_URL"             // the server
 	InputContextSecret = "INPUT_CONTEXT_SECRET"    // name of the Secret that the job comes by
 	RunnerNamespace    = "RUNNER_NAMESPACE"        // its namespace
-	ResultSecretName   = "RESULT_SECRET_NAME"      // namespace:name:key
 	ExecutionMode      = "EXECUTOR_EXECUTION_MODE" // ModeDaemon, else one job
 
 	KubernetesHost = "KUBERNETES_SERVICE_HOST"
