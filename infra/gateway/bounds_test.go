@@ -27,7 +27,7 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 			if first == "callback" {
 				p.deliver(a, body)
 			} else {
-				e.writeResult(body[:5000]) // it grows
+				e.writesOn(body[:5000])
 				e.writeResult(body)
 			}
 			got := expect[msg.ResultRefused](e)
@@ -50,7 +50,7 @@ func TestAResultFileThatIsTooLargeAndOverwrittenByOneThatFitsIsNotRefused(t *tes
 	e.give(j)
 	await(t, asked)
 	expect[msg.Delivered](e)
-	e.writeResult(strings.Repeat("A", 10000))
+	e.writesOn(strings.Repeat("A", 10000))
 	d, err := e.find(e.id)
 	must(t, err)
 	must(t, d.look())

@@ -90,11 +90,14 @@ func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
 	d, err := e.find(e.id)
 	must(t, err)
 	for trick, put := range map[string]func(string) error{
-		"a link out":           func(n string) error { return os.Symlink(outside, n) },
-		"a link within":        func(n string) error { return os.Symlink("inside", n) },
-		"a pipe":               func(n string) error { return syscall.Mkfifo(n, 0o666) },
-		"a directory":          func(n string) error { return os.Mkdir(n, 0o777) },
-		"a file without bound": func(n string) error { return os.WriteFile(n, make([]byte, 2<<20), 0o666) },
+		"a link out":    func(n string) error { return os.Symlink(outside, n) },
+		"a link within": func(n string) error { return os.Symlink("inside", n) },
+		"a pipe":        func(n string) error { return syscall.Mkfifo(n, 0o666) },
+		"a directory":   func(n string) error { return os.Mkdir(n, 0o777) },
+		"a file without bound": func(string) error {
+			e.writesOn(strings.Repeat("A", 2<<20))
+			return nil
+		},
 	} {
 		t.Run(trick, func(t *testing.T) {
 			must(t, put(e.out(resultFile)))

@@ -230,6 +230,15 @@ func (e *executor) writeResult(text string) {
 	must(e.t, os.WriteFile(e.out(resultFile), []byte(text), 0o644))
 }
 
+// writesOn leaves a result file that somebody still writes, however slow this machine is.
+func (e *executor) writesOn(text string) {
+	e.t.Helper()
+	aside, now := e.out("aside"), time.Now().Add(time.Hour)
+	must(e.t, os.WriteFile(aside, []byte(text), 0o644))
+	must(e.t, os.Chtimes(aside, now, now))
+	must(e.t, os.Rename(aside, e.out(resultFile)))
+}
+
 // outcome opens the result that is stored.
 func (w *world) outcome(j task) contract.Result {
 	w.t.Helper()
