@@ -66,7 +66,7 @@ func (w *world) fateOfServer(op string) fake.Call {
 
 // fateOfEngine says what becomes of a call to the engine.
 func (w *world) fateOfEngine(op string) fake.Call {
-	call := fake.Call{Takes: w.between(time.Millisecond, 20*time.Millisecond+w.mood.slow)}
+	call := fake.Call{Takes: w.between(time.Millisecond, 20*time.Millisecond+w.mood.slow), AnswerTakes: w.between(0, 20*time.Millisecond+w.mood.slow)}
 	if !w.strikes(w.mood.engine) {
 		return call
 	}
@@ -97,7 +97,7 @@ func (w *world) lag() time.Duration {
 
 // fateOfOthers is that of the gateway and of the settings.
 func (w *world) fateOfOthers(op string) fake.Call {
-	call := fake.Call{Takes: w.between(10*time.Microsecond, time.Millisecond)}
+	call := fake.Call{Takes: w.between(10*time.Microsecond, time.Millisecond), AnswerTakes: w.between(0, time.Millisecond)}
 	if w.strikes(w.mood.disk) {
 		call.Fails = errNoAnswer
 	} else if op == fakes.HandOut && w.strikes(w.mood.disk) {

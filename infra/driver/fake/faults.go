@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,10 +26,11 @@ const (
 
 // Call is what becomes of one call.
 type Call struct {
-	Takes      time.Duration // before it is done
-	Stalls     bool          // it is never done: the caller has to give up
-	Fails      error         // it is not done, and says so
-	AnswerLost error         // it is done, and answers this
+	Takes       time.Duration // before it is done
+	Stalls      bool          // it is never done: the caller has to give up
+	Fails       error         // it is not done, and says so
+	AnswerTakes time.Duration // after it is done
+	AnswerLost  error         // it is done, and answers this
 }
 
 // Faults are the calls of something that do not go as usual.
@@ -70,6 +72,7 @@ func (f *Faults) Do(ctx context.Context, op string, act func() error) error {
 func (f *Faults) Until(ctx context.Context, op string, try func() (done bool, changed <-chan struct{}, again time.Time, err error)) (err error) {
 	var call *Call
 	var due time.Time
+	var acted bool
 	ended := f.stage.Until(ctx, op, func() (done bool, changed <-chan struct{}, again time.Time) {
 		if call == nil {
 			call = new(f.next(op))
@@ -82,14 +85,19 @@ func (f *Faults) Until(ctx context.Context, op string, try func() (done bool, ch
 			return false, nil, time.Time{}
 		case time.Now().Before(due):
 			return false, nil, due
+		case acted:
 		case call.Fails != nil:
 			err = fmt.Errorf("%s: %w", op, call.Fails)
 		default:
 			done, changed, again, err = try()
-			if done && err == nil {
-				err = call.AnswerLost
+			if !done && err == nil {
+				return false, changed, again
 			}
-			return done || err != nil, changed, again
+			err = cmp.Or(err, call.AnswerLost)
+			if acted = call.AnswerTakes > 0; acted {
+				due = time.Now().Add(call.AnswerTakes)
+				return false, nil, due
+			}
 		}
 		return true, nil, time.Time{}
 	})
