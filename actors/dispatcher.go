@@ -327,6 +327,10 @@ func (d *dispatcher) abortAllFor(c *shell.Ctx[msg.ToDispatcher], reason string) 
 
 func (d *dispatcher) configure(c *shell.Ctx[msg.ToDispatcher], config msg.Config) {
 	d.config = config
+	for id, w := range d.waiting {
+		w.key = config.KeyOf(w.job)
+		d.waiting[id] = w
+	}
 	for _, x := range d.inOrder() {
 		if x.state == slotIdle {
 			d.keepWarm(c, x)

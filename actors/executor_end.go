@@ -182,7 +182,9 @@ func (e *executor) examined(c *shell.Ctx[msg.ToExecutor], m msg.Examined) {
 		e.job = nil
 		e.remove(c)
 	case e.job.verdict == nil:
-		e.conclude(c, msg.Ending{Outcome: msg.Failed, ExitCode: e.exit.Code, Message: cmp.Or(m.Refused, e.exitReason())})
+		if e.obeyNoted(c); e.job.verdict == nil {
+			e.conclude(c, msg.Ending{Outcome: msg.Failed, ExitCode: e.exit.Code, Message: cmp.Or(m.Refused, e.exitReason())})
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func (e *executor) given(c *shell.Ctx[msg.ToExecutor], m msg.GivenJob) {
 		e.conclude(c, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("the job cannot be run: %v", m.Err)})
 	case m.Err == nil:
 		e.hasJob(c)
-		if e.record.Mode == msg.Files {
+		if e.record.Mode == msg.Files && e.state != gone {
 			e.launch(c, m.Env)
 		}
 		if e.job.abort != "" {
@@ -113,7 +113,9 @@ func (e *executor) hasJob(c *shell.Ctx[msg.ToExecutor]) {
 	e.record.Jobs++
 	e.record.Before = e.record.Job
 	e.record.Job, e.record.IdleSince = e.job.job.Execution, time.Time{}
-	e.enter(c, running)
+	if e.state != gone { // else its end was quicker than the journal
+		e.enter(c, running)
+	}
 }
 
 func (e *executor) atDoor(c *shell.Ctx[msg.ToExecutor], v msg.Visit) {

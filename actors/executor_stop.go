@@ -27,6 +27,8 @@ type stopSequence struct {
 	sent    msg.Signal    // the newest that the engine has taken; empty: none from this actor
 	sending msg.Signal    // one of which it is not known yet: an executor may end before the engine answers
 	took    time.Duration // until the executor had ended
+
+	failures int // in a row, of the engine, to send one
 }
 
 func (s stopSequence) signal() msg.Signal { return cmp.Or(s.sending, s.sent) }
@@ -81,7 +83,7 @@ func (e *executor) signalled(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
 	}
 	if e.isStopping() {
 		if m.Err == nil {
-			e.job.stop.sent = signals[m.Step]
+			e.job.stop.sent, e.job.stop.failures = signals[m.Step], 0
 		}
 		e.job.stop.sending = ""
 	}
@@ -89,12 +91,27 @@ func (e *executor) signalled(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
 	case e.exit != nil:
 	case m.Err != nil && m.Step == killStep:
 		e.retry(c, "kill", m.Err)
-	case m.Err != nil:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("signal is not sent")
-		e.signal(c, m.Step+1)
+	case m.Err != nil && e.isStopping():
+		e.tryStep(c, m)
+	case m.Err != nil: // its job is over meanwhile
 	default:
 		c.After("stop step", e.stopWait(m.Step), msg.StopStepDue{Step: min(m.Step+1, killStep)})
 	}
+}
+
+// tryStep repeats a signal that the engine did not take, until the plugin's time for it is up.
+func (e *executor) tryStep(c *shell.Ctx[msg.ToExecutor], m msg.Signalled) {
+	step, until := m.Step, e.Limits.Abort
+	if step == termStep {
+		until += e.Limits.Term
+	}
+	e.job.stop.failures++
+	wait := towardsEngine.after(e.job.stop.failures, c.Chance())
+	if e.stopLasts()+wait >= until {
+		step, wait = step+1, max(0, until-e.stopLasts())
+	}
+	c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Dur("retry", wait).Msg("signal is not sent")
+	c.After("stop step", wait, msg.StopStepDue{Step: step})
 }
 
 // stopWait is how long the plugin has after a signal: what is left of that, if it was sent before this actor came.

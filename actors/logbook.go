@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	msg "runnerd/messages"
 )
@@ -186,13 +187,23 @@ func (b *logbook) append(ch *chapter) (kept bool, err error) {
 		ch.rest, ch.full, ch.inside = nil, true, nil
 		return false, nil
 	case b.limit > 0 && int64(len(text)) > left:
-		text = fmt.Appendf(text[:left:left], "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
+		text = fmt.Appendf(beginning(text, int(left)), "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
 	}
 	if err := b.spool.AppendLog(ch.job, text, next); err != nil {
 		return false, err
 	}
 	ch.rest = nil
 	return true, nil
+}
+
+// beginning is the first n bytes of a text, or a few less: no character is cut in two.
+func beginning(text []byte, n int) []byte {
+	for end := n; end >= 0 && end > n-utf8.UTFMax; end-- {
+		if utf8.RuneStart(text[end]) {
+			return text[:end:end]
+		}
+	}
+	return text[:n:n]
 }
 
 // heed hears in an entry that the plugin leaves the current job, by pickUp, or that it says no such thing. It reports whether the

@@ -164,3 +164,20 @@ func TestWhatIsNotKeptIsNotFilteredEither(t *testing.T) {
 		t.Errorf("%d bytes were filtered, and 100 are kept", filtered)
 	}
 }
+
+func TestALogThatIsTooLongEndsWithAWholeCharacter(t *testing.T) {
+	for text, want := range map[string]string{
+		"äääää":                    "äää",
+		"1234567 and more":         "1234567",
+		strings.Repeat("\x80", 10): strings.Repeat("\x80", 7), // of none
+	} {
+		store := &shelf{logs: map[msg.ExecutionID]string{}}
+		book := &logbook{spool: store, limit: 7, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+		book.open("job", time.Time{}, nil)
+		_, _, err := book.write([]msg.LogEntry{{Time: time.Unix(1, 0), Text: []byte(text)}})
+		noError(t, err)
+		if got, _, _ := strings.Cut(store.logs["job"], "\n… the log ends here"); got != want {
+			t.Errorf("of %q it keeps %q, want %q", text, got, want)
+		}
+	}
+}

@@ -228,6 +228,7 @@ func (d *dispatcher) waitAgain(c *shell.Ctx[msg.ToDispatcher], w waiting) {
 		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(reason)})
 		return
 	}
+	w.key = d.config.KeyOf(w.job) // it may have been configured anew since
 	d.waiting[w.job.Execution] = w
 }
 

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -132,5 +133,5 @@ func toStopOrders(o api.Orders) []msg.StopOrder {
 }
 
 func toStopOrder(a api.AbortJobEvent) msg.StopOrder {
-	return msg.StopOrder{ID: msg.JobID(a.JobID), Execution: msg.ExecutionID(a.ExecutionID), Reason: a.Reason}
+	return msg.StopOrder{ID: msg.JobID(a.JobID), Execution: msg.ExecutionID(a.ExecutionID), Reason: cmp.Or(a.Reason, "the server gave no reason")}
 }

@@ -57,6 +57,7 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 		"id: 11\nevent: Explode\ndata: {}\n\n" +
 		"id: 12\nevent: ExecuteScript\ndata: {\"job\":\ndata: " + aJob + "}\n\n" +
 		"id: 13\nevent: AbortJob\ndata: {\"jobId\":\"j\",\"executionId\":\"e\",\"reason\":\"r\"}\n\n" +
+		"id: 14\nevent: AbortJob\ndata: {\"jobId\":\"j\",\"executionId\":\"e\",\"reason\":\"\"}\n\n" +
 		"event: Enable\ndata: {}\n\n" +
 		"id: 15\nevent: Disable\ndata: {}\n\nid: 16\nevent: Delete\ndata: {}\n\n" +
 		"id: 17\nevent: Ping\nda"
@@ -73,7 +74,8 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 			Job:   msg.Job{ID: "j", Execution: "e", Kind: msg.Script, TaskID: "t", TaskType: "a.B", Image: "i"},
 			Input: "aW4=", SessionKey: []byte("key")}}},
 		{"13", msg.StopJob{Order: msg.StopOrder{ID: "j", Execution: "e", Reason: "r"}}},
-		{"13", msg.Enable{}}, {"15", msg.Disable{}}, {"16", msg.Delete{}},
+		{"14", msg.StopJob{Order: msg.StopOrder{ID: "j", Execution: "e", Reason: "the server gave no reason"}}},
+		{"14", msg.Enable{}}, {"15", msg.Disable{}}, {"16", msg.Delete{}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(seen{})); diff != "" {
 		t.Error(diff)

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -234,5 +235,54 @@ func TestAJobThatTheServerForgotIsStoppedAndKeptForAPerson(t *testing.T) {
 		if kept, err := w.disk.ReadDir("rejected"); err != nil || len(kept) != 1 {
 			t.Errorf("rejected/ has %v, error %v", kept, err)
 		}
+	})
+}
+
+func TestAnEngineThatIsAwayForAMomentDoesNotHurryAnAbort(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		w.engine.Down(errNoAnswer)
+		w.server.Abort(id, "enough")
+		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "signal is not sent") })
+		w.passes(2 * time.Second)
+		w.engine.Down(nil)
+		w.fails(id, msg.Aborted, "aborted: enough. The plugin answered SIGABRT with its result after ")
+	})
+}
+
+func TestASignalThatTheEngineNeverTakesIsFollowedByTheNextInItsTime(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		x := w.begins(id)
+		w.engine.Down(errNoAnswer)
+		w.server.Abort(id, "enough")
+		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "signal is not sent") })
+		w.passes(20 * time.Second)
+		w.engine.Down(nil)
+		w.fails(id, msg.Aborted, "aborted: enough. It took SIGKILL, after ")
+		w.until("its executor is gone", time.Minute, func() bool { return !w.isAlive(x) })
+	})
+}
+
+func TestAnAbortThatWasNotedIsToldAlsoWhereTheContainerIsGone(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		x := w.begins(id)
+		w.stop()
+		kept, err := spool.Open(w.disk, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kept.Abort(w.server.ExecutionOf(id), "enough"); err != nil {
+			t.Fatal(err)
+		}
+		w.disk = w.disk.Crash(func() bool { return true })
+		w.engine.Vanish(x)
+		w.start()
+		w.fails(id, msg.Aborted, "aborted: enough")
 	})
 }

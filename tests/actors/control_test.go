@@ -271,6 +271,20 @@ func TestAMappingThatIsConfiguredCountsForTheNextJob(t *testing.T) {
 	})
 }
 
+func TestAMappingThatIsConfiguredCountsAlsoForTheJobsThatWait(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		w.begins(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}}))
+		script := w.server.Submit(fakes.Task{Image: "old/plugin", Kind: msg.Script})
+		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
+		w.mapped = map[string]string{"old/plugin": "plugin"}
+		config := daemonMode(1)
+		config.ImageMappings = []msg.Mapping{{Pattern: "old/*", To: "*"}}
+		w.configure(config)
+		w.completes(script)
+	})
+}
+
 func TestWhatIsSaidBetweenTheRegistrationAndTheChannelIsHeard(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.server.Script(fakes.Events, fakes.Call{Fails: errNoAnswer})

@@ -362,6 +362,24 @@ func TestACreateWhoseAnswerWasLostLeavesNothing(t *testing.T) {
 	})
 }
 
+func TestAnExecutorThatEndsBeforeItsHandOutIsAnsweredFailsItsJobAndNothingElse(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.start()
+		first := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.completes(first)
+		x := w.ranIn(first)
+		w.becomesIdle(x)
+		w.gateway.Script(fakes.HandOut, fakes.Call{AnswerTakes: time.Second})
+		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
+		w.begins(id)
+		w.engine.Fell(x, msg.Exit{Code: 3})
+		w.fails(id, msg.Failed, "the plugin exited with code 3 without a result")
+		if strings.Contains(w.log.text(), "panicked") {
+			t.Error("an actor panicked")
+		}
+	})
+}
+
 func TestAnIdleExecutorThatDiesIsReplaced(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
