@@ -53,7 +53,7 @@ func isAway(err error) bool {
 // isAnswer reports whether the server has said yes or no to what was sent.
 func isAnswer(m msg.Sent) bool {
 	_, refused := asRefusal(m.Err)
-	return m.What != sendRemoval && (m.Err == nil || refused && !isAway(m.Err))
+	return !isOurs(m.What) && (m.Err == nil || refused && !isAway(m.Err))
 }
 
 func older(a, b *errand) int {
@@ -140,5 +140,5 @@ func (r *reporter) takeUpOldest(c *shell.Ctx[msg.ToReporter]) {
 func (r *reporter) wake(c *shell.Ctx[msg.ToReporter], e *errand) {
 	c.Cancel(sendOf(e.id))
 	e.waits = false
-	r.look(e.id)
+	r.look(c, e.id)
 }

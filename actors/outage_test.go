@@ -25,6 +25,7 @@ func TestWhatAnErrorSaysOfTheServer(t *testing.T) {
 		"it wants this never":             {sendFinish, refused(410), false, true},
 		"the disk cannot be read":         {sendFinish, disk, false, false},
 		"a removal is no business of its": {sendRemoval, nil, false, false},
+		"nor is what a script says":       {sendScriptLog, nil, false, false},
 	} {
 		if got := isAway(c.err); got != c.away {
 			t.Errorf("%s: away is %v", name, got)

@@ -17,9 +17,10 @@ type sending struct {
 }
 
 const (
-	sendLog     = "log"
-	sendFinish  = "finish"
-	sendRemoval = "removal"
+	sendLog       = "log"
+	sendScriptLog = "script's log" // into the runner's own
+	sendFinish    = "finish"
+	sendRemoval   = "removal"
 )
 
 const (
@@ -50,13 +51,20 @@ func (p progress) next(job msg.JobRecord, now time.Time, patience time.Duration)
 		return sending{what: sendFinish}
 	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Ended):
 		end := min(job.Log.Size, job.Log.Acked+logChunk)
-		return sending{what: sendLog, offset: job.Log.Acked, last: job.Log.Ended && end == job.Log.Size}
+		what := sendLog
+		if job.Kind == msg.Script {
+			what = sendScriptLog
+		}
+		return sending{what: what, offset: job.Log.Acked, last: job.Log.Ended && end == job.Log.Size}
 	case job.Stage == msg.Finished && p.logDone:
 		return sending{what: sendRemoval}
 	default:
 		return sending{}
 	}
 }
+
+// isOurs: the server has no part in it.
+func isOurs(what string) bool { return what == sendScriptLog || what == sendRemoval }
 
 // beingStopped reports whether the plugin may still answer to the signal that ends its job: that result goes with the finish,
 // and how the stop went, if that does not take too long.

@@ -49,7 +49,7 @@ func (r *reporter) Start(c *shell.Ctx[msg.ToReporter]) {
 	r.jobs = map[msg.ExecutionID]*errand{}
 	for _, job := range r.spool.Jobs() {
 		if job.Stage >= msg.HandedOut {
-			r.look(job.Execution)
+			r.look(c, job.Execution)
 		}
 	}
 	r.send(c)
@@ -59,8 +59,9 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 	switch m := m.(type) {
 	case msg.Report:
 		c.About(string(m.Execution))
-		if e := r.look(m.Execution); e != nil && m.Over {
+		if e := r.look(c, m.Execution); e != nil && m.Over {
 			e.over = true
+			r.look(c, m.Execution)
 		}
 	case msg.Sent:
 		c.About(string(m.Execution))
@@ -85,8 +86,8 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 	r.send(c)
 }
 
-// look queues the job if there may be something to send for it; nil: the spool has it no more.
-func (r *reporter) look(id msg.ExecutionID) *errand {
+// look sees what there is to do for the job; nil: the spool has it no more.
+func (r *reporter) look(c *shell.Ctx[msg.ToReporter], id msg.ExecutionID) *errand {
 	job, ok := r.spool.Job(id)
 	e := r.jobs[id]
 	if !ok {
@@ -102,10 +103,20 @@ func (r *reporter) look(id msg.ExecutionID) *errand {
 	if job.Stage >= msg.Ended && e.endedAt.IsZero() {
 		e.endedAt, e.finishFrom = time.Now(), job.Log.Size
 	}
-	if !e.busy && !e.queued && !e.waits && !e.tried {
+	if e.busy || e.queued || e.waits || e.tried {
+		return e
+	}
+	switch todo := e.next(job, time.Now(), r.patience); {
+	case todo.what == sendScriptLog: // it waits for no server
+		r.attempt(c, e, job, todo)
+	case todo.what != "":
 		e.queued = true
 		at, _ := slices.BinarySearchFunc(r.queue, e, older)
 		r.queue = slices.Insert(r.queue, at, e)
+	case job.Stage < msg.HandedOut: // what it says is not the last that is heard of it
+		delete(r.jobs, e.id)
+	case e.beingStopped(job, time.Now(), r.patience):
+		c.After(sendOf(e.id), time.Until(e.endedAt.Add(r.patience)), msg.SendDue{Execution: e.id})
 	}
 	return e
 }
@@ -115,38 +126,30 @@ func (r *reporter) send(c *shell.Ctx[msg.ToReporter]) {
 		e := r.queue[0]
 		r.queue = r.queue[1:]
 		e.queued = false
-		job, ok := r.spool.Job(e.id)
-		if !ok {
-			delete(r.jobs, e.id)
+		job, _ := r.spool.Job(e.id)
+		todo := e.next(job, time.Now(), r.patience)
+		if todo.what == "" { // any more
+			r.look(c, e.id)
 			continue
 		}
-		switch todo := e.next(job, time.Now(), r.patience); {
-		case todo.what != "":
-			e.busy, e.began = true, time.Now()
-			r.busy++
-			r.outage.may = r.outage.may && todo.what == sendRemoval
-			r.attempt(c, job, todo)
-		case job.Stage < msg.HandedOut: // what it says is not the last that is heard of it
-			delete(r.jobs, e.id)
-		case e.beingStopped(job, time.Now(), r.patience):
-			c.After(sendOf(e.id), time.Until(e.endedAt.Add(r.patience)), msg.SendDue{Execution: e.id})
-		}
+		r.outage.may = r.outage.may && isOurs(todo.what)
+		r.attempt(c, e, job, todo)
 	}
 }
 
-func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], job msg.JobRecord, todo sending) {
+func (r *reporter) attempt(c *shell.Ctx[msg.ToReporter], e *errand, job msg.JobRecord, todo sending) {
+	e.busy, e.began = true, time.Now()
+	r.busy++
 	release, spool, log := r.release, r.spool, c.Log()
-	lastWord := r.jobs[job.Execution].lastWord(job, time.Now())
+	lastWord := e.lastWord(job, time.Now())
 	c.About(string(job.Execution))
 	c.Go(todo.what+" "+string(job.Execution), func(ctx context.Context) msg.ToReporter {
 		sent := msg.Sent{Execution: job.Execution, What: todo.what}
 		switch todo.what {
 		case sendLog:
-			if job.Kind == msg.Script {
-				sent.Done, sent.Err = logScript(log, spool, job, todo)
-			} else {
-				sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
-			}
+			sent.Done, sent.Err = appendLog(ctx, release, spool, job, todo)
+		case sendScriptLog:
+			sent.Done, sent.Err = logScript(log, spool, job, todo)
 		case sendFinish:
 			if sent.Done, sent.Err = finish(ctx, release, spool, job, lastWord); errors.Is(sent.Err, errNotOurs) {
 				sent.What, sent.Done, sent.Err = sendRemoval, true, spool.Remove(job.Execution)
@@ -234,7 +237,7 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 	switch {
 	case m.Err == nil:
 		e.failures = 0
-		e.logDone = e.logDone || m.What == sendLog && m.Done
+		e.logDone = e.logDone || (m.What == sendLog || m.What == sendScriptLog) && m.Done
 	case isFinal(m.Err) && m.What == sendLog:
 		c.Log().Warn().Err(m.Err).Str("job", string(m.Execution)).Msg("the server does not take the rest of a job's log")
 		e.logDone = true
@@ -249,7 +252,7 @@ func (r *reporter) sent(c *shell.Ctx[msg.ToReporter], m msg.Sent) {
 		delete(r.jobs, m.Execution)
 		return
 	}
-	r.look(m.Execution)
+	r.look(c, m.Execution)
 }
 
 // delay lets a job whose attempt failed wait, and no other.

@@ -16,7 +16,7 @@ type (
 	// Sent answers one attempt.
 	Sent struct {
 		Execution ExecutionID
-		What      string // log, finish, removal
+		What      string // log, script's log, finish, removal
 		Done      bool   // the log's end, the finish or the removal is accepted
 		Err       error
 	}

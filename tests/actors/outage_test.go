@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -253,5 +254,44 @@ func TestARunnerThatDrainsRegistersAgainToReportWhatItHas(t *testing.T) {
 		w.server.Down(nil)
 		w.completes(id)
 		w.until("it is drained", time.Minute, func() bool { return len(done) == 1 })
+	})
+}
+
+func TestWhatAScriptSaysEndsNoOutageAndWaitsForNone(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		before, err := spool.Open(w.disk, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.owes(before, 100)
+		if err := before.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, op := range []string{fakes.Log, fakes.Finish} {
+			w.server.Script(op, slices.Repeat([]fakes.Call{{Fails: errNoAnswer}}, 300)...)
+		}
+		w.start()
+		var lines []string
+		for n := range 40 {
+			lines = append(lines, fmt.Sprintf("line %d", n))
+		}
+		script := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Errand: fakes.Errand{Prints: lines, Every: 3 * time.Second}})
+		w.begins(script)
+		w.passes(time.Second)
+		began, known := time.Now(), len(w.log.text())
+		for _, line := range lines {
+			if !strings.Contains(w.log.text(), fmt.Sprintf(`"%s"`, line)) {
+				t.Errorf("%v after the first line the runner's log has no %q", time.Since(began), line)
+			}
+			w.passes(3 * time.Second)
+		}
+		if n := strings.Count(w.log.text()[known:], "the server answers again"); n > 0 {
+			t.Errorf("a server that is away is said to answer again, %d times", n)
+		}
+		if n := len(since(slices.Concat(w.server.Calls(fakes.Log), w.server.Calls(fakes.Finish)), began)); n > 2*120 {
+			t.Errorf("it is asked %d times in two minutes", n)
+		}
+		w.completes(script)
+		w.nothingIsLeft()
 	})
 }

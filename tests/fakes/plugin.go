@@ -114,7 +114,7 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 	}
 	for _, line := range errand.Prints {
 		v.say(in, line+"\n")
-		if v.passes(ctx, Step) != nil {
+		if v.passes(ctx, max(errand.Every, Step)) != nil {
 			return died, true
 		}
 	}

@@ -27,6 +27,7 @@ type Task struct {
 // Errand is what a plugin does for one job. It travels in the job's input.
 type Errand struct {
 	Prints   []string      // lines, before the work
+	Every    time.Duration // from one of them to the next; zero: nothing takes no time at all
 	Works    time.Duration // until there is a result
 	ExitCode int           // in the result
 	Trails   []string      // lines, after the result
