@@ -114,6 +114,9 @@ func (c *execCommand) prepareImage(ctx context.Context) error {
 	}
 	defer engine.Close()
 	if err := engine.Check(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
 		return fmt.Errorf("%w; or run the plugin's program with --driver=process", err)
 	}
 	_, err = engine.Pull(ctx, c.Image, msg.PullPolicy(c.Pull), "")

@@ -48,6 +48,7 @@ func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err e
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
+			d.undoStart(ctx)
 			if ctx.Err() != nil { // asked to stop before it had begun
 				return nil
 			}
@@ -55,6 +56,19 @@ func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err e
 		}
 	}
 	return d.serve(ctx)
+}
+
+// undoStart takes back what a start that comes to nothing has made in the engine, where there is no executor that needs it: there
+// may be no next start.
+func (d *daemon) undoStart(ctx context.Context) {
+	if d.engine == nil || len(d.spool.Executors()) > 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := d.engine.TearDown(ctx); err != nil {
+		d.log.Info().Err(err).Msg("what this start has made in the engine may be left there")
+	}
 }
 
 func (d *daemon) openSockets(context.Context) (err error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
@@ -41,8 +42,14 @@ func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) 
 	return gateway, nil
 }
 
-// makeNetwork is content if somebody else was faster.
+// networkIsMade is how long the engine may take for that.
+const networkIsMade = 10 * time.Second
+
+// makeNetwork is content if somebody else was faster. It is not broken off: the engine would go on with it after its caller has
+// cleared away.
 func (d *Driver) makeNetwork(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkIsMade)
+	defer cancel()
 	_, err := d.engine.NetworkCreate(ctx, d.network(), network.CreateOptions{
 		Driver: "bridge", Labels: d.marks(nil), Options: map[string]string{apartOption: "false"},
 	})
