@@ -70,7 +70,7 @@ func (w *world) start() {
 	if w.Gateway != nil {
 		ports = []int{port(w.Listeners.Secrets), port(w.Listeners.Callbacks)}
 	}
-	host := net.IPv4(127, 0, 0, 1)
+	host := net.IPv4(127, 0, 0, 2) // where nobody else takes the ports while they are free
 	listeners, err := Listen(host, ports[0], ports[1])
 	must(w.t, err)
 	w.secrets, w.callbacks = &line{Listener: listeners.Secrets}, &line{Listener: listeners.Callbacks}
