@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,7 @@ type manager struct {
 	state   string
 	sockets map[string]net.Listener
 	notices *net.UnixConn
+	heard   []string // and not asked for yet
 }
 
 func newManager(t *testing.T) *manager {
@@ -98,19 +100,19 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// hears waits until the program tells this.
+// hears waits until the program tells this, or has told it among other things: a start that takes long may be ready before it is over.
 func (m *manager) hears(notice string) {
 	m.t.Helper()
 	must(m.t, m.notices.SetReadDeadline(time.Now().Add(patience)))
-	for text := make([]byte, 4096); ; {
+	for text := make([]byte, 4096); !slices.Contains(m.heard, notice); {
 		n, err := m.notices.Read(text)
 		if err != nil {
-			m.t.Fatalf("the manager does not hear %s: %v", notice, err)
+			m.t.Fatalf("the manager does not hear %s, but %q: %v", notice, m.heard, err)
 		}
-		if string(text[:n]) == notice {
-			return
-		}
+		m.heard = append(m.heard, string(text[:n]))
 	}
+	at := slices.Index(m.heard, notice)
+	m.heard = slices.Delete(m.heard, at, at+1)
 }
 
 // status is what a request on the connection is answered.
