@@ -29,7 +29,7 @@ type seen struct {
 // listen collects events until there are as many, or the channel ends.
 func listen(t *testing.T, c *release.Client, after string, n int) ([]seen, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // an event without end takes 14 s on a busy machine
 	defer cancel()
 	enough := errors.New("enough")
 	var got []seen
