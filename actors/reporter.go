@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -172,13 +173,20 @@ func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRec
 		total = end
 	}
 	has, err := release.AppendLog(ctx, job.ID, todo.offset, text, total)
-	if resume, ok := resumeAt(err, job); ok { // it took nothing, not even the total
-		return false, spool.AckLog(job.Execution, resume)
-	}
-	if err != nil {
+	resume, conflict := resumeAt(err, job)
+	switch {
+	case conflict: // it took nothing, not even the total
+		has, total = resume, -1
+	case err != nil:
 		return false, fromServer(err)
 	}
-	return total >= 0 && has == total, spool.AckLog(job.Execution, has)
+	if err := spool.AckLog(job.Execution, has); err != nil {
+		return false, err
+	}
+	if has <= todo.offset && has < end { // it is asked again, and not at once
+		return false, fmt.Errorf("log: the server has %d bytes, and was sent those from %d to %d", has, todo.offset, end)
+	}
+	return has == total, nil
 }
 
 // logScript puts the next lines of a script into the runner's own log; done: all of it is there.

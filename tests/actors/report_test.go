@@ -347,3 +347,52 @@ func TestALogThatIsTooLongEndsWithAWordAboutItOverARestartToo(t *testing.T) {
 		}
 	})
 }
+
+// halting answers to a log, so many times, that it is as long as that.
+type halting struct {
+	*fakes.Server
+	answers func() (int64, error)
+	left    atomic.Int64
+}
+
+func (s *halting) AppendLog(ctx context.Context, job msg.JobID, offset int64, text []byte, total int64) (int64, error) {
+	if len(text) > 0 && s.left.Add(-1) >= 0 {
+		return s.answers()
+	}
+	return s.Server.AppendLog(ctx, job, offset, text, total)
+}
+
+func TestAServerThatTakesNothingOfALogIsNotFlooded(t *testing.T) {
+	second := false
+	for name, answers := range map[string]func() (int64, error){
+		"it has nothing, and says that all is well": func() (int64, error) { return 0, nil },
+		"it names one place, and then another": func() (int64, error) {
+			second = !second
+			if second {
+				return 0, &msg.Refusal{Op: fakes.Log, Status: 409, Offset: 3}
+			}
+			return 0, &msg.Refusal{Op: fakes.Log, Status: 409, Offset: 0}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				server := &halting{Server: w.server, answers: answers}
+				const most = 1000
+				server.left.Store(most)
+				w.release = server
+				w.start()
+				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one", "two"}}})
+				w.completes(id)
+				w.passes(10 * time.Second)
+				if n := most - server.left.Load(); n < 2 || n > 300 {
+					t.Errorf("it was sent the log %d times", n)
+				}
+				server.left.Store(0)
+				w.nothingIsLeft()
+				if log, ended := w.logOf(id); log != "one\ntwo\n" || !ended {
+					t.Errorf("the log is %q, ended: %v", log, ended)
+				}
+			})
+		})
+	}
+}
