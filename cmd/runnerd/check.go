@@ -19,7 +19,7 @@ import (
 // The warnings are for the log.
 func (c *RunConfig) complete() (warnings []string, err error) {
 	warnings = officialButUnused(os.Environ())
-	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway)}
+	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
 	warning, err := c.Self.chooseStateDir()
 	if warning != "" {
 		warnings = append(warnings, warning)
@@ -159,6 +159,13 @@ func (g *GatewayConfig) check() error {
 		problems = append(problems, errors.New("gateway-api-port and gateway-callback-port are the same: one speaks TLS, the other does not"))
 	}
 	return errors.Join(problems...)
+}
+
+func (s *SelfConfig) check() error {
+	if _, _, err := net.SplitHostPort(s.Health); err != nil {
+		return fmt.Errorf("health-address is %q: write it as host:port, or :port for all addresses of this machine", s.Health)
+	}
+	return nil
 }
 
 const defaultStateDir = "/var/lib/runnerd"

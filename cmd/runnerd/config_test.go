@@ -138,6 +138,7 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 		{wrong: "cores without end", args: []string{"--executor-cpus=+Inf"}, says: "0.01 or more"},
 		{wrong: "so little of a core that it would be no limit", args: []string{"--executor-cpus=1e-9"}, says: "0.01 or more"},
 		{wrong: "no processes", args: []string{"--executor-pids=0"}, says: "must be above 0"},
+		{wrong: "health nowhere", args: []string{"--health-address=8686"}, says: "write it as host:port"},
 		{wrong: "another end", args: []string{"--on-exit=abort"}, says: `must be one of "drain","detach"`},
 		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
 	} {
@@ -148,6 +149,38 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), row.says) {
 				t.Errorf("error %v; want one that says %s", err, row.says)
+			}
+		})
+	}
+}
+
+func TestWhatIsWrongWithTheFileIsSaidOfTheFile(t *testing.T) {
+	for _, file := range []string{"- a\n", "relase-url: x\n", "token: a\ntoken: b\n"} {
+		if _, err := settings(t, nil, nil, file); err == nil || strings.Contains(err.Error(), "--name") || !strings.Contains(err.Error(), "runnerd.yaml") {
+			t.Errorf("%q: it says %v", file, err)
+		}
+	}
+}
+
+func TestSettingsThatAreFoundWrongAtTheStartEndItWithoutAnotherOne(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for name, c := range map[string]struct {
+		args       []string
+		host, says string
+	}{
+		"no CA file":          {[]string{"--driver=process", "--process-image=a=b", "--rest-client-ca=" + none}, "", "read the CA file"},
+		"no trust store":      {[]string{"--driver=process", "--process-image=a=b", "--rest-client-truststore=" + none}, "", "read the trust store"},
+		"no pull secrets":     {[]string{"--pull-secrets=" + none}, "", "read the pull secrets"},
+		"an engine elsewhere": {nil, "tcp://10.0.0.7:2375", "run runnerd where the engine runs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.host != "" {
+				t.Setenv("DOCKER_HOST", c.host)
+			}
+			said := new(bytes.Buffer)
+			args := append([]string{"run", "--release-url=http://127.0.0.1:9", "--token=t", "--health-address=127.0.0.1:0", "--state-dir=" + t.TempDir()}, c.args...)
+			if code := execute(t.Context(), args, said, said); code != exitUsage || !strings.Contains(said.String(), c.says) {
+				t.Errorf("it ends with code %d: %s", code, said)
 			}
 		})
 	}

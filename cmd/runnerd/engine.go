@@ -33,12 +33,12 @@ func openEngine(ctx context.Context, c ExecutorConfig, runner, stateDir string) 
 	case "docker":
 		credentials, err := pullSecrets(c.PullSecrets)
 		if err != nil {
-			return nil, err
+			return nil, exitError{err, exitUsage}
 		}
 		d, err := docker.New(docker.Options{RunnerID: runner, Credentials: credentials,
 			Limits: msg.Limits{Memory: int64(c.Memory), CPUs: c.CPUs, Pids: c.Pids}})
 		if err != nil {
-			return nil, err
+			return nil, exitError{err, exitUsage}
 		}
 		return dockerEngine{d}, nil
 	case "process":

@@ -82,18 +82,23 @@ type exitError struct {
 func (e exitError) Unwrap() error { return e.error }
 
 func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, error) {
+	file := new(configFile)
 	parser, err := kong.New(p,
 		kong.Name("runnerd"),
 		kong.Description("An open Release Runner: takes jobs from a Release server and runs each in a container of a plugin image."),
 		kong.DefaultEnvars("RELEASE_RUNNER"),
-		kong.Resolvers(new(configFile)),
+		kong.Resolvers(file),
 		kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("build the command line: %w", err)
 	}
-	return parser.Parse(args)
+	command, err := parser.Parse(args)
+	if file.err != nil { // kong says it of the flag that it was about to resolve
+		return nil, file.err
+	}
+	return command, err
 }
 
 func fail(stderr io.Writer, err error, code int) int {

@@ -30,6 +30,7 @@ type daemon struct {
 	log       zerolog.Logger
 	spool     *spool.Spool
 	identity  *seal.Identity
+	client    *release.Client
 	engine    engine
 	gateway   *gateway.Gateway
 	started   time.Time
@@ -46,7 +47,7 @@ type daemon struct {
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
 			d.undoStart(ctx)
 			if ctx.Err() != nil { // asked to stop before it had begun
@@ -121,10 +122,6 @@ func (d *daemon) openEngine(ctx context.Context) error {
 
 // plant builds the tree of actors. This is the whole program: what is not named here is not in it.
 func (d *daemon) plant(context.Context) error {
-	client, err := d.client()
-	if err != nil {
-		return err
-	}
 	settings := configKeeper{d.spool, d.note()}
 	limits := d.config.Time
 	system := shell.NewSystem(shell.Options{Log: d.log})
@@ -142,12 +139,12 @@ func (d *daemon) plant(context.Context) error {
 			LogLimit:  int64(d.config.Executor.MaxLog),
 			FilesOnly: d.engine.FilesOnly(),
 		},
-		Release:      client,
+		Release:      d.client,
 		Settings:     settings,
 		Config:       settings.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
 		IsDeleted:    d.condemned,
-		HasSession:   d.resume(client),
+		HasSession:   d.resume(d.client),
 		Deleted:      func() { close(d.deleted) },
 	}))
 	if err != nil {
@@ -163,26 +160,31 @@ func newExecutorID() msg.ExecutorID {
 	return msg.ExecutorID(fmt.Sprintf("%x", id[:6]))
 }
 
-func (d *daemon) client() (*release.Client, error) {
+// openClient reads what the server is trusted by before anything is made for a runner that could not work.
+func (d *daemon) openClient(context.Context) error {
 	c := d.config.Release
 	pem, err := readOptional(c.CA)
 	if err != nil {
-		return nil, fmt.Errorf("read the CA file: %w", err)
+		return exitError{fmt.Errorf("read the CA file: %w", err), exitUsage}
 	}
 	store, err := readOptional(c.Truststore)
 	if err != nil {
-		return nil, fmt.Errorf("read the trust store: %w", err)
+		return exitError{fmt.Errorf("read the trust store: %w", err), exitUsage}
 	}
 	roots, err := release.Roots(pem, store, string(c.TruststorePassword))
 	if err != nil {
-		return nil, err
+		return exitError{err, exitUsage}
 	}
-	return release.New(release.Options{
+	d.client, err = release.New(release.Options{
 		URL: c.URL, Token: c.Token, Name: c.Name, UUID: d.identity.UUID(), Version: thisBuild().Version,
 		PublicKey: d.identity.PublicKey(), Capabilities: c.Capabilities,
 		Metadata: map[string]string{"clusterName": c.ClusterName, "environment": c.Environment, "dataCenter": c.DataCenter},
 		RootCAs:  roots, Log: d.log.With().Str("part", "release").Logger(),
 	})
+	if err != nil {
+		return exitError{err, exitUsage}
+	}
+	return nil
 }
 
 func readOptional(path string) ([]byte, error) {
