@@ -43,6 +43,9 @@ type poller struct {
 	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
 	unheard  int                         // pending when RoomWanted was sent: the answer may not count them
 	failures int                         // reserves in a row
+	waits    bool                        // before the next one
+	// notBefore is how long that wait is at least, though the intake be opened anew meanwhile.
+	notBefore time.Time
 }
 
 // taking is a job on its way from the offer to the dispatcher.
@@ -68,6 +71,9 @@ func (p *poller) Start(c *shell.Ctx[msg.ToPoller]) {
 func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 	switch m := m.(type) {
 	case msg.IntakeOpened:
+		if !p.open && p.waits {
+			c.After("reserve", max(0, time.Until(p.notBefore)), msg.ReserveDue{})
+		}
 		p.open = true
 		p.resume(c)
 		p.ask(c)
@@ -88,7 +94,7 @@ func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
 			p.goOn(c, m.Job)
 		}
 	case msg.ReserveDue:
-		p.asking = false
+		p.asking, p.waits = false, false
 		p.ask(c)
 	case msg.Taken:
 		c.About(string(m.Job.Execution))
@@ -193,10 +199,13 @@ func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
 		return
 	}
 	p.failures++
-	if isUnregistered(m.Err) || isFinal(m.Err) {
+	wait := towardsServer.afterError(m.Err, p.failures, c.Chance())
+	refusal, _ := asRefusal(m.Err)
+	p.waits, p.notBefore = true, time.Now().Add(refusal.RetryAfter)
+	if isUnregistered(m.Err) || isFinal(m.Err) { // the registration that follows opens the intake
+		p.notBefore = time.Now().Add(wait)
 		p.runner.Tell(msg.SessionLost{Op: "reserve"})
 	}
-	wait := towardsServer.afterError(m.Err, p.failures, c.Chance())
 	c.Log().Warn().Err(m.Err).Int("attempt", p.failures).Dur("retry", wait).Msg("jobs are not reserved")
 	c.After("reserve", wait, msg.ReserveDue{})
 }

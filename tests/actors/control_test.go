@@ -133,6 +133,39 @@ func TestDisableStopsTheIntakeAndScriptsButNoJobAndEnableResumesAtOnce(t *testin
 	})
 }
 
+func TestEnableResumesAtOnceAlsoAfterReservesThatFailedAndWaitsAsLongAsTheServerSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails       error
+		early, late time.Duration
+	}{
+		"nobody answered":                 {errNoAnswer, 0, time.Second},
+		"it failed":                       {refusal(500, 0), 0, time.Second},
+		"it said when to ask, and it is":  {refusal(503, 4*time.Second), 0, time.Second},
+		"it said when to ask, and is not": {refusal(503, 50*time.Second), 40 * time.Second, 50 * time.Second},
+		"it did not know the runner":      {refusal(403, 0), 0, 40 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.server.Script(fakes.Reserve, slices.Repeat([]fakes.Call{{Fails: c.fails}}, 8)...)
+				w.start()
+				tries := func() int { return len(w.server.Calls(fakes.Reserve)) }
+				w.until("the eighth reserve has failed", 10*time.Minute, func() bool { return tries() == 8 })
+				w.server.Say(msg.Disable{})
+				w.passes(5 * time.Second)
+				w.server.Say(msg.Enable{})
+				enabled := time.Now()
+				id := w.server.Submit(fakes.Task{Image: "plugin"})
+				if took := w.completes(id).At.Sub(enabled); took < c.early || took > c.late {
+					t.Errorf("it took %v, want between %v and %v", took, c.early, c.late)
+				}
+				if n := tries(); n > 10 {
+					t.Errorf("%d reserves", n)
+				}
+			})
+		})
+	}
+}
+
 func TestADisableIsKnownToTheNextStart(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
