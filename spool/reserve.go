@@ -50,19 +50,14 @@ func (s *Spool) loadReserve() error {
 	return err
 }
 
-// takeReserve takes the space again once there is enough of it, and returns how much of what is free has to be left for it. Where
-// the file system cannot promise space that is always so.
-func (s *Spool) takeReserve(free uint64) (owed uint64) {
+// takeReserve takes the space again once there is enough of it. Where the file system cannot promise space it never is, and as much
+// of what is free has to be left.
+func (s *Spool) takeReserve(free uint64) {
 	s.reserve.Lock()
 	defer s.reserve.Unlock()
-	if s.reserved {
-		return 0
+	if !s.reserved && s.opts.Reserve > 0 && free >= s.opts.LowWater+s.opts.Reserve {
+		s.reserved = s.makeReserve() == nil
 	}
-	if free >= s.opts.LowWater+s.opts.Reserve && s.opts.Reserve > 0 && s.makeReserve() == nil {
-		s.reserved = true
-		return 0
-	}
-	return s.opts.Reserve
 }
 
 func (s *Spool) makeReserve() error {

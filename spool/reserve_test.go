@@ -119,3 +119,16 @@ func TestAReserveIsKeptOverAReturnAndNeverInTheWayOfOne(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereRoomBeginsIsKnownWhileTheReserveIsSpentToo(t *testing.T) {
+	files := memfs.New()
+	files.Space = lowWater + reserve - 1
+	s := openWithReserve(t, files)
+	same(t, s.RoomFrom(), uint64(lowWater+reserve))
+	if err := s.Room(); err == nil {
+		t.Error("there is room")
+	}
+	files.Space = 1 << 20
+	ok(t, s.Room())
+	same(t, s.RoomFrom(), uint64(lowWater))
+}

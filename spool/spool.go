@@ -130,11 +130,22 @@ func (s *Spool) Room() error {
 	if err != nil {
 		return fmt.Errorf("ask for free space: %w", err)
 	}
-	if want := s.opts.LowWater + s.takeReserve(free); free < want {
+	s.takeReserve(free)
+	if want := s.RoomFrom(); free < want {
 		return fmt.Errorf("%w in %s: %d bytes, and jobs are taken from %d on; make space, results and logs need it too",
 			ErrLowSpace, s.fs.Path("."), free, want)
 	}
 	return nil
+}
+
+// RoomFrom is the free space in bytes from which on there is Room: more than the low-water mark while the reserve is spent.
+func (s *Spool) RoomFrom() uint64 {
+	s.reserve.Lock()
+	defer s.reserve.Unlock()
+	if s.reserved {
+		return s.opts.LowWater
+	}
+	return s.opts.LowWater + s.opts.Reserve
 }
 
 func (s *Spool) lock() error {

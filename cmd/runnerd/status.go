@@ -101,7 +101,7 @@ func (d *daemon) status(ctx context.Context) statusDocument {
 	doc.count(d.spool.Jobs())
 	doc.executors(d.spool.Executors(), pool)
 	doc.Spool.Free, _ = d.spool.Free() // 0, which it then nearly is
-	doc.Spool.LowWater = uint64(d.config.Self.LowWater)
+	doc.Spool.LowWater = d.spool.RoomFrom()
 	doc.Spool.Rejected, doc.Spool.Corrupt, _ = d.spool.Kept()
 	return doc
 }
