@@ -25,6 +25,7 @@ type sse struct {
 	spool   Spool
 	runner  msg.Receiver[msg.ToRunner]
 
+	open     bool // there is a registration
 	channel  shell.Task
 	last     string // id of the newest event before which nothing is missing
 	newest   string // id of the newest event
@@ -39,7 +40,7 @@ func (s *sse) Start(*shell.Ctx[msg.ToSSE]) {}
 func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
 	switch m := m.(type) {
 	case msg.OpenChannel:
-		s.last, s.newest = m.After, m.After
+		s.open, s.last, s.newest = true, m.After, m.After
 		s.heard(c)
 		s.connect(c)
 	case msg.CloseChannel:
@@ -61,7 +62,9 @@ func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
 	case msg.ChannelLost:
 		s.lost(c, m.Err)
 	case msg.ReopenDue:
-		s.connect(c)
+		if s.open {
+			s.connect(c)
+		}
 	case msg.SilenceDue:
 		s.silent(c)
 	}
@@ -106,6 +109,7 @@ func (s *sse) catchUp() {
 }
 
 func (s *sse) close(c *shell.Ctx[msg.ToSSE]) {
+	s.open = false
 	s.channel.Cancel()
 	c.Cancel("reopen")
 	c.Cancel("silence")

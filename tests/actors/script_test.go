@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,25 @@ func TestAScriptThatCannotBeKeptIsAskedForAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAScriptThatCannotBeKeptOpensNoChannelWithoutARegistration(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Fetch, fakes.Call{Takes: 20 * time.Second, Fails: errNoAnswer})
+		w.server.Script(fakes.Heartbeat, fakes.Call{Fails: refusal(401, 0)})
+		w.server.Script(fakes.Register, append([]fakes.Call{{}}, slices.Repeat([]fakes.Call{{Fails: errNoAnswer}}, 8)...)...)
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Fetched: true})
+		w.passes(16 * time.Second)
+		opened := len(w.server.Calls(fakes.Events))
+		w.server.Say(msg.Disable{})
+		w.passes(40 * time.Second)
+		if n := len(w.server.Calls(fakes.Events)) - opened; n > 0 || !w.config.load().Enabled {
+			t.Errorf("the channel was opened %d times, and what came over it is obeyed", n)
+		}
+		w.server.Say(msg.Enable{})
+		w.completes(id)
+	})
 }
 
 func TestAScriptWhoseInputComesSlowlyHoldsUpNothingElse(t *testing.T) {
