@@ -35,20 +35,20 @@ type dispatcher struct {
 	reporter msg.Receiver[msg.ToReporter]
 	runner   msg.Receiver[msg.ToRunner]
 
-	config   msg.Config
-	outlived int  // executors that were adopted
-	adopted  bool // all executors that outlived a restart are known
-	closed   bool // what there is to do is the next start's
-	members  map[msg.ExecutorID]*member
-	waiting  map[msg.ExecutionID]waiting
-	arrivals uint64
-	usual    map[msg.ImageID]int            // the fewest processes that an executor of the image has had while it waited
-	early    map[msg.ExecutionID]msg.Ending // of jobs that were aborted before they came
-	ending   map[msg.ExecutionID]msg.Ending // of jobs that must not run, until the spool has it
-	wanted   msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
-	over     bool                           // drained: nothing starts any more
-	drained  func()                         // not nil: draining
-	abortAll string                         // why no job may go on; empty: they may
+	config      msg.Config
+	outlived    int  // executors that were adopted
+	adopted     bool // all executors that outlived a restart are known
+	closed      bool // what there is to do is the next start's
+	members     map[msg.ExecutorID]*member
+	waiting     map[msg.ExecutionID]waiting
+	arrivals    uint64
+	usual       map[msg.ImageID]int            // the fewest processes that an executor of the image has had while it waited
+	early       map[msg.ExecutionID]msg.Ending // of jobs that were aborted before they came
+	ending      map[msg.ExecutionID]msg.Ending // of jobs that must not run, until the spool has it
+	wanted      msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
+	drained     bool                           // nothing starts any more
+	tellDrained func()                         // not nil: draining
+	abortAll    string                         // why no job may go on; empty: they may
 }
 
 // waiting is a job without an executor.
@@ -97,7 +97,7 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.DispatchClosed:
 		d.closed = true
 	case msg.DrainDispatch:
-		d.drained, d.over, d.wanted = m.Done, false, nil
+		d.tellDrained, d.drained, d.wanted = m.Done, false, nil
 		d.abortAllFor(c, m.Abort)
 	case msg.PoolWanted:
 		m.Reply(d.picture())
@@ -245,7 +245,7 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 	if !d.adopted || d.closed {
 		return
 	}
-	if d.over { // a job whose confirm was answered late is for the next start
+	if d.drained { // a job whose confirm was answered late is for the next start
 		d.drain(c)
 		return
 	}
@@ -281,7 +281,7 @@ func (d *dispatcher) take(id msg.ExecutionID) waiting {
 }
 
 func (d *dispatcher) answerRoom() {
-	if d.wanted == nil || d.drained != nil {
+	if d.wanted == nil || d.tellDrained != nil {
 		return
 	}
 	if n := room(d.config.Capacity, d.states(), len(d.waiting)); n > 0 {
@@ -291,7 +291,7 @@ func (d *dispatcher) answerRoom() {
 }
 
 func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
-	if d.drained == nil || len(d.waiting)+len(d.ending) > 0 {
+	if d.tellDrained == nil || len(d.waiting)+len(d.ending) > 0 {
 		return
 	}
 	for _, x := range d.inOrder() {
@@ -300,8 +300,8 @@ func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
 		}
 	}
 	if len(d.members) == 0 {
-		d.drained()
-		d.drained, d.over = func() {}, true
+		d.tellDrained()
+		d.tellDrained, d.drained = func() {}, true
 	}
 }
 

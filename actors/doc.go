@@ -3,11 +3,11 @@
 //
 // # The tree
 //
-//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, then _server, _end, _delete, _status; phase.go
-//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, outage.go; report.go decides
-//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, pool.go, crash.go; slots.go decides
-//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; life.go, logbook.go, chapter.go
-//	├─ recovery       finds what outlived a restart; then is done                                recovery.go; plan.go decides
+//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, then _server, _end, _delete, _status; _phase
+//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, _outage; _progress decides
+//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, _pool, _crash; _slots decides
+//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; _life, _log, _logbook, _chapter
+//	├─ recovery       finds what outlived a restart; then is done                                recovery.go; _plan decides
 //	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
 //

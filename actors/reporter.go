@@ -20,7 +20,7 @@ const atOnce = 16
 
 // reporter carries what the spool holds to the server, for ever: logs, endings, and then the removal of what is done. One
 // thing of a job is under way at a time, so a job's log stays in order; a job that the server fails at waits alone, and when
-// the server is away, all do (outage.go).
+// the server is away, all do (reporter_outage.go).
 type reporter struct {
 	release  Release
 	spool    Spool

@@ -158,7 +158,7 @@ func (r *runner) startChildren(c *shell.Ctx[msg.ToRunner]) {
 		}
 	}
 	r.intake()
-	if r.stopped != nil {
+	if r.tellStopped != nil {
 		r.drainDispatcher(c)
 	}
 }
@@ -169,7 +169,7 @@ func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
 		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self(), patience: r.Limits.Abort + r.Limits.Term + afterStop})
 	case "dispatcher":
 		r.recovery = msg.Recovery{}
-		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.left != nil})
+		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.tellLeft != nil})
 	case "recovery":
 		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
 	case "sse":

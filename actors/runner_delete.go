@@ -26,8 +26,8 @@ func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
 	}
 	r.deleted = true
 	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
-	if r.stopped == nil {
-		r.stopped = func() {}
+	if r.tellStopped == nil {
+		r.tellStopped = func() {}
 	}
 	if !r.noted {
 		r.noteDeletion(c)
@@ -81,5 +81,5 @@ func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
 		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
 	}
 	r.Deleted()
-	r.stopped()
+	r.tellStopped()
 }

@@ -15,20 +15,20 @@ const reportsWait = 30 * time.Second
 
 // farewell is how far the end has come.
 type farewell struct {
-	stopped   func() // not nil: draining
-	ended     bool   // the drain, and that was said
-	drainEnds time.Time
-	left      func() // not nil: about to leave
+	tellStopped func() // not nil: draining
+	ended       bool   // the drain, and that was said
+	drainEnds   time.Time
+	tellLeft    func() // not nil: about to leave
 }
 
-func (f *farewell) ending() bool { return f.stopped != nil || f.left != nil }
+func (f *farewell) ending() bool { return f.tellStopped != nil || f.tellLeft != nil }
 
 // drain ends in an orderly way: nothing new, what runs is finished and reported.
 func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
-	if r.stopped != nil {
+	if r.tellStopped != nil {
 		return
 	}
-	r.stopped = sync.OnceFunc(done) // the server may delete a runner that has drained
+	r.tellStopped = sync.OnceFunc(done) // the server may delete a runner that has drained
 	c.Log().Info().Msg("draining: no new jobs; running ones are finished first")
 	r.intake()
 	r.drainDispatcher(c)
@@ -36,7 +36,7 @@ func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
 
 // leave: nothing new is taken or handed out, and what there is goes on without the runner.
 func (r *runner) leave(ready func()) {
-	r.left = ready
+	r.tellLeft = ready
 	r.dispatcher.Tell(msg.DispatchClosed{})
 	r.intake()
 }
@@ -70,5 +70,5 @@ func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
 		r.unregister(c)
 		return
 	}
-	r.stopped()
+	r.tellStopped()
 }

@@ -173,7 +173,7 @@ func (r *runner) intake() {
 	if r.registered && r.recovery.Done && r.Config.Enabled && !r.ending() {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
-		r.poller.Tell(msg.IntakeClosed{Quiet: r.left})
+		r.poller.Tell(msg.IntakeClosed{Quiet: r.tellLeft})
 	}
 }
 

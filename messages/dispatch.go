@@ -165,7 +165,7 @@ type Pool struct {
 type ExecutorView struct {
 	ID    ExecutorID  `json:"id"`
 	Image string      `json:"image"`
-	State string      `json:"state"` // busy, idle, stopping
+	State string      `json:"state"` // busy, idle, stopping, gone
 	Job   ExecutionID `json:"job,omitempty"`
 	Jobs  uint64      `json:"assignments"`
 }

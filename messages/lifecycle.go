@@ -2,7 +2,7 @@ package messages
 
 import "time"
 
-// Lifecycle: recovering → registering → online ⇄ offline; its end is draining, leaving or deleting (actors/phase.go).
+// Lifecycle: recovering → registering → online ⇄ offline; its end is draining, leaving or deleting (actors/runner_phase.go).
 
 // ToRunner is what the runner understands.
 //

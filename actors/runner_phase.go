@@ -41,9 +41,9 @@ func (r *runner) standing() phase {
 	switch {
 	case r.deleted:
 		return deleting
-	case r.left != nil:
+	case r.tellLeft != nil:
 		return leaving
-	case r.stopped != nil:
+	case r.tellStopped != nil:
 		return draining
 	case !r.recovery.Done:
 		return recovering

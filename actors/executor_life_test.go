@@ -37,9 +37,9 @@ func draw[S ~string](title string, next map[S][]S) []byte {
 
 func TestThePicturesOfLivesAreTheTables(t *testing.T) {
 	for picture, want := range map[string][]byte{
-		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/life.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
+		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/executor_life.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
 			"enters where the spool and the engine see it.", next),
-		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/phase.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
+		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/runner_phase.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
 			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextPhase),
 	} {
 		if *update {

@@ -19,6 +19,7 @@ const (
 	slotBusy     slotState = "busy" // starting, running, settling
 	slotIdle     slotState = "idle"
 	slotStopping slotState = "stopping"
+	slotGone     slotState = "gone" // and its record is being cleared away
 )
 
 // slot is an executor that exists.

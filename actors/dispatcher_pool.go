@@ -28,8 +28,6 @@ type member struct {
 	buries  int  // attempts
 }
 
-const slotGone slotState = "gone"
-
 func (d *dispatcher) inOrder() []*member {
 	all := make([]*member, 0, len(d.members))
 	for _, x := range d.members {
