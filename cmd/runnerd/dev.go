@@ -28,6 +28,7 @@ type devCommand struct {
 
 // Run starts the world, and ends it with ctx or, with --once, after the samples.
 func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
+	outliveReaders()
 	if c.Once && c.Plugin != "" {
 		return errors.New("--once runs the sample plugin's tasks: leave --plugin out")
 	}

@@ -46,6 +46,7 @@ func (c *execCommand) Run(ctx context.Context, out io.Writer) error {
 }
 
 func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
+	outliveReaders()
 	request, err := c.request()
 	if err != nil {
 		return exitError{err, exitUsage}

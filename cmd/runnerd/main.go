@@ -47,8 +47,6 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	// Who reads our output may leave, as head does: the write fails, and a runner need not end with no chance to clear away.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -72,6 +70,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	return 0
 }
+
+// outliveReaders is for commands with a runner. Who reads their output may leave, as head does: the write fails then, and they do not
+// end with no chance to clear away.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // exitError ends the program with a code of its own.
 type exitError struct {

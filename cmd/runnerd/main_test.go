@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,5 +21,19 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestACommandThatOnlyLooksEndsWithWhoeverReadsIt(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	must(t, err)
+	must(t, reader.Close())
+	said := new(bytes.Buffer)
+	p := exec.Command("runnerd", "version")
+	p.Stdout, p.Stderr = writer, said
+	_ = p.Run() // its end tells
+	must(t, writer.Close())
+	if how, is := p.ProcessState.Sys().(syscall.WaitStatus); !is || how.Signal() != syscall.SIGPIPE || said.Len() > 0 {
+		t.Errorf("it ends as %v, and says %q", p.ProcessState, said)
 	}
 }

@@ -13,6 +13,7 @@ type runCommand struct {
 
 // Run checks the settings before anything is touched, and then is a runner until ctx ends.
 func (c *runCommand) Run(ctx context.Context) error {
+	outliveReaders()
 	warnings, err := c.complete()
 	if err != nil {
 		return wrongSettings(err)
