@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	msg "runnerd/messages"
 )
@@ -75,6 +76,9 @@ func (r *ReleaseConfig) readToken() error {
 		r.Token = msg.Secret(text)
 	}
 	r.Token = msg.Secret(strings.TrimSpace(string(r.Token)))
+	if strings.ContainsFunc(string(r.Token), unicode.IsControl) {
+		return errors.New("the registration token is more than one line, or has another character in it that no request can carry: give the token alone")
+	}
 	if r.Token == "" {
 		return errors.New("there is no registration token: create one on the server and give it as RELEASE_RUNNER_TOKEN or --token-file")
 	}

@@ -125,6 +125,7 @@ func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
 		{wrong: "no server", says: "give --release-url"},
 		{wrong: "no scheme", args: []string{"--release-url=release.example.com"}, says: "write it as https://"},
 		{wrong: "no token", says: "give it as RELEASE_RUNNER_TOKEN or --token-file"},
+		{wrong: "a token of two lines", args: []string{"--token=a\nb"}, says: "give the token alone"},
 		{wrong: "two tokens", args: []string{"--token=a", "--token-file=b"}, says: "give one of them"},
 		{wrong: "Kubernetes", args: []string{"--profile=k8s"}, says: "no driver"},
 		{wrong: "a profile of somebody's", args: []string{"--profile=x"}, says: `no profile "x"`},

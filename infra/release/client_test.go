@@ -200,6 +200,8 @@ func TestAConfigurationThatCannotBeIsRefused(t *testing.T) {
 		"negative eviction":   {`"evictionSeconds":60`, `"evictionSeconds":-1`, "config.evictionSeconds"},
 		"half a mapping":      {`,"to":"b/*"`, ``, "config.imageMappings[0].to: it is missing"},
 		"no token":            {`"access"`, `""`, "accessToken"},
+		"two lines of token":  {`"access"`, `"acc\ness"`, "no request can carry back"},
+		"another path":        {`"r/1"`, `".."`, "runnerId"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := httptest.NewServer(says(200, "application/json", strings.Replace(registered, test.old, test.new, 1)))

@@ -3,10 +3,13 @@ package release
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"time"
+	"unicode"
 
 	"runnerd/infra/release/api"
 	msg "runnerd/messages"
@@ -72,8 +75,13 @@ func toOffer(j api.Job) (msg.Offer, error) {
 }
 
 func toRegistration(r api.Registration) (msg.Registration, error) {
-	if r.RunnerID == "" || r.AccessToken == "" {
-		return msg.Registration{}, fmt.Errorf("runnerId, accessToken: the server leaves one of them empty")
+	switch {
+	case r.RunnerID == "" || r.AccessToken == "":
+		return msg.Registration{}, errors.New("runnerId, accessToken: the server leaves one of them empty")
+	case r.RunnerID == "." || r.RunnerID == "..":
+		return msg.Registration{}, fmt.Errorf("runnerId: %q is another path in the URLs of what the runner asks", r.RunnerID)
+	case strings.ContainsFunc(r.AccessToken+r.LastEventID, unicode.IsControl):
+		return msg.Registration{}, errors.New("accessToken, lastEventId: one of them has a character that no request can carry back")
 	}
 	config, err := toConfig(r.Config)
 	if err != nil {

@@ -92,7 +92,7 @@ func (c *Client) handOn(e eventsource.Event, emit func(string, msg.Event) error)
 	}
 	event, err := parseEvent(e.Event(), []byte(e.Data()))
 	if err != nil {
-		c.log.Warn().Err(err).Str("event", e.Event()).Str("id", id).Msg("event left out")
+		c.log.Warn().Err(err).Str("event", quote([]byte(e.Event()))).Str("id", quote([]byte(id))).Msg("event left out")
 		return nil
 	}
 	return emit(id, event)

@@ -1,6 +1,7 @@
 package release_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,24 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 	}
 	if asked.Get("Last-Event-ID") != "7" || asked.Get("Authorization") != "Bearer access" {
 		t.Errorf("asked with %v", asked)
+	}
+}
+
+func TestTheLogShowsTheBeginningOfAnEventThatIsLeftOut(t *testing.T) {
+	said := new(bytes.Buffer)
+	c, err := release.New(release.Options{URL: server(t, stream("id: "+strings.Repeat("7", 5000)+"\nevent: "+strings.Repeat("x", 5000)+"\ndata: {}\n\n")).URL,
+		Token: "token", Name: "n", UUID: "u", Version: "1", PublicKey: []byte("key"), Log: zerolog.New(said)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(t, c, "7", -1); !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+	if line := said.String(); !strings.Contains(line, "xxx") || len(line) > 1000 {
+		t.Errorf("it logs %d bytes: %.200s", len(line), line)
 	}
 }
 
