@@ -106,9 +106,10 @@ func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
 	s := serve(t, devserver.Options{})
 	r := newRunner(t, s)
 	for body, detail := range map[string]string{
-		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:         "capacity: no runner takes -1",
-		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:         "evictionSeconds: no runner takes -1",
-		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`: "give at most 9223372036",
+		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:                 "capacity: no runner takes -1",
+		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:                 "evictionSeconds: no runner takes -1",
+		`{"enabled":true,"capacity":1,"evictionSeconds":1,"capabilites":[]}`: `unknown field \"capabilites\"`,
+		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`:         "give at most 9223372036",
 	} {
 		status, text := ask(t, s, "PUT", "/api/runners/"+r.RunnerID+"/config", body)
 		if status != 400 || !strings.Contains(text, detail) {

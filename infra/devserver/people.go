@@ -1,8 +1,6 @@
 package devserver
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -38,12 +36,7 @@ func (s *Server) forPeople() http.Handler {
 
 func (s *Server) postTask(w http.ResponseWriter, r *http.Request) {
 	var request TaskRequest
-	var body json.RawMessage
-	err := read(w, r, s.options.LargestBody, &body)
-	if err == nil {
-		err = strictly(body, &request)
-	}
-	id := ""
+	id, err := "", readStrictly(w, r, s.options.LargestBody, &request)
 	if err == nil {
 		id, err = s.Submit(request)
 	}
@@ -53,16 +46,6 @@ func (s *Server) postTask(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "/api/tasks/"+id)
 	s.showTask(w, http.StatusCreated, id)
-}
-
-// strictly decodes what a person wrote: a field that we do not know is a slip of the pen.
-func strictly(body []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return refuse(400, "the task is not as it must be: %v", err)
-	}
-	return nil
 }
 
 func (s *Server) getTask(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +67,7 @@ func (s *Server) postAbort(w http.ResponseWriter, r *http.Request) {
 	}
 	var err error
 	if r.ContentLength != 0 {
-		err = read(w, r, smallBody, &body)
+		err = readStrictly(w, r, smallBody, &body)
 	}
 	if err == nil {
 		err = s.Abort(r.PathValue("id"), body.Reason)
@@ -94,7 +77,7 @@ func (s *Server) postAbort(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) putConfig(w http.ResponseWriter, r *http.Request) {
 	var config api.Config
-	err := read(w, r, smallBody, &config, "enabled", "capacity", "evictionSeconds")
+	err := readStrictly(w, r, smallBody, &config, "enabled", "capacity", "evictionSeconds")
 	if err == nil {
 		err = s.Configure(r.PathValue("id"), func(c *api.Config) { *c = config })
 	}

@@ -127,7 +127,9 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 	tests := map[string]struct{ body, detail string }{
 		"no type":                   {`{}`, "taskType is missing"},
 		"a virtual type":            {`{"taskType":"test.Base"}`, "virtual"},
-		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing"},
+		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing, and there is no definition of other.Type that could name one: give it, or choose a type that is defined: "},
+		"a text for a list":         {`{"taskType":"test.Hello","capabilities":"gpu"}`, `the field "capabilities" cannot be of the kind string`},
+		"a list":                    {`[]`, "the body is no JSON object: it is of the kind array"},
 		"an unknown kind":           {`{"taskType":"test.Hello","kind":"job"}`, "task or script"},
 		"an unknown property":       {`{"taskType":"test.Hello","properties":{"name":"x"}}`, `no property "name"; it has count, headers, loud, password, server, servers, tags, yourName`},
 		"a property of no use":      {`{"taskType":"test.Lookup","properties":{"name":"x"}}`, "it has no properties"},

@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func read(w http.ResponseWriter, r *http.Request, limit int64, into any, require
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
-		return refuse(400, "the body is no JSON object: %v", err)
+		return refuse(400, "the body is no JSON object: %v", plainly(err))
 	}
 	for _, name := range required {
 		if value := string(fields[name]); value == "" || value == "null" || value == `""` {
@@ -69,7 +70,33 @@ func read(w http.ResponseWriter, r *http.Request, limit int64, into any, require
 		}
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return refuse(400, "the body is not as it must be: %v", err)
+		return refuse(400, "the body is not as it must be: %v", plainly(err))
 	}
 	return nil
+}
+
+// readStrictly decodes what a person wrote: a field that we do not know is a slip of the pen.
+func readStrictly(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
+	var body json.RawMessage
+	if err := read(w, r, limit, &body, required...); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return refuse(400, "the body is not as it must be: %v", plainly(err))
+	}
+	return nil
+}
+
+// plainly says of a value of the wrong kind where it is, and leaves out of which type of ours it should be.
+func plainly(err error) error {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err
+	case wrong.Field == "":
+		return fmt.Errorf("it is of the kind %s", wrong.Value)
+	}
+	return fmt.Errorf("the field %q cannot be of the kind %s", wrong.Field, wrong.Value)
 }

@@ -2,8 +2,11 @@ package devserver
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"runnerd/infra/release/api"
@@ -54,8 +57,11 @@ func (s *Server) check(request TaskRequest) error {
 		return refuse(400, "taskType is missing: name a type such as those of a plugin's type-definitions.yaml")
 	case definition != nil && definition.Virtual:
 		return refuse(400, "the type %s is virtual: name one that extends it", request.TaskType)
+	case request.Image == "" && definition == nil:
+		return refuse(400, "image is missing, and there is no definition of %s that could name one: give it, or choose a type that is defined: %s",
+			request.TaskType, cmp.Or(strings.Join(slices.Sorted(maps.Keys(s.types)), ", "), "none is, without --type-definitions"))
 	case request.Image == "":
-		return refuse(400, "image is missing, and the definition of %s names none without placeholders", request.TaskType)
+		return refuse(400, "image is missing, and the definition of %s names none without placeholders: give it", request.TaskType)
 	case !request.Kind.Valid():
 		return refuse(400, "kind must be task or script")
 	case request.ImagePullPolicy != "" && !request.ImagePullPolicy.Valid():
