@@ -25,7 +25,7 @@ import (
 type execCommand struct {
 	Image  string            `arg:"" help:"The plugin image; with --driver=process the plugin's program."`
 	Type   string            `short:"t" required:"" placeholder:"TYPE" help:"Task type, for example sample.Hello."`
-	Set    map[string]string `short:"s" mapsep:"none" placeholder:"NAME=VALUE" help:"A property of the task; once for each. A value that begins with { or [ is JSON."`
+	Set    map[string]string `short:"s" mapsep:"none" placeholder:"NAME=VALUE" help:"A property of the task; once for each. A value that begins with {, [ or a double quote is JSON."`
 	Types  []string          `name:"type-definitions" type:"existingfile" placeholder:"FILE" help:"type-definitions.yaml of the plugin: says which properties there are, their kinds and defaults, and which are passwords."`
 	Script bool              `help:"Run it as a script. Without it the type definitions say so."`
 	Pull   string            `enum:"if-not-present,always,never" default:"if-not-present" help:"When the image is pulled: if-not-present, always or never."`
@@ -91,10 +91,10 @@ func (c *execCommand) request() (devserver.TaskRequest, error) {
 	}
 	for name, text := range c.Set {
 		r.Properties[name] = text
-		if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
+		if text != "" && strings.Contains(`{["`, text[:1]) {
 			var value any
 			if err := json.Unmarshal([]byte(text), &value); err != nil {
-				return r, fmt.Errorf("--set %s: it begins like JSON and is none: %w", name, err)
+				return r, fmt.Errorf("--set %s: it begins like JSON and is none: %w; a text that begins so goes into double quotes: --set '%s=%q'", name, err, name, text)
 			}
 			r.Properties[name] = value
 		}
@@ -162,6 +162,9 @@ func tell(server *releaseServer, id string, out io.Writer, failed error) error {
 	}
 	fmt.Fprintf(out, "\n%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))
 	showOutcome(out, view, whole)
+	if view.Note != "" && view.State != devserver.Completed {
+		fmt.Fprintf(out, "  note: %s; --type-definitions would say which it is\n", view.Note)
+	}
 	return verdict(view)
 }
 

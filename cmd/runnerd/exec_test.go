@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"runnerd/infra/devserver"
@@ -39,7 +40,8 @@ func TestExecTellsATasksOutcomeThoughItsRunnerFailsAfterwardsAndNoOther(t *testi
 		t.Fatal(err)
 	}
 	verdict := tell(server, id, &said, failed)
-	if exit, is := errors.AsType[exitError](verdict); !is || exit.code != exitNoResult || !strings.Contains(said.String(), "aborted after") {
+	if exit, is := errors.AsType[exitError](verdict); !is || exit.code != exitNoResult || !strings.Contains(said.String(), "aborted after") ||
+		!strings.Contains(said.String(), "note: there is no definition of sample.Hello") {
 		t.Errorf("afterwards: %q, %v", &said, verdict)
 	}
 }
@@ -99,5 +101,19 @@ func TestOnlyThePluginsOwnWordIsExitCode1OfExec(t *testing.T) {
 				t.Errorf("it ends with code %d: %s", code, said)
 			}
 		})
+	}
+}
+
+func TestAPropertyIsATextOrJSON(t *testing.T) {
+	c := execCommand{Set: map[string]string{"plain": "7", "empty": "", "list": `["a"]`, "text": `"[INFO] hello"`}}
+	got, err := c.request()
+	must(t, err)
+	want := map[string]any{"plain": "7", "empty": "", "list": []any{"a"}, "text": "[INFO] hello"}
+	if diff := cmp.Diff(want, got.Properties); diff != "" {
+		t.Error(diff)
+	}
+	c.Set = map[string]string{"text": "[INFO] hello"}
+	if _, err := c.request(); err == nil || !strings.Contains(err.Error(), `--set 'text="[INFO] hello"'`) {
+		t.Errorf("it says %v", err)
 	}
 }
