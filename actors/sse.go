@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"runnerd/actors/shell"
@@ -14,6 +15,8 @@ const (
 	silentAfter = 30 * time.Second
 	// checkedWithin is how long a channel that was silent, and is opened anew, may go without a word.
 	checkedWithin = 15 * time.Second
+	// remembered is how many commands are known that were heard already.
+	remembered = 256
 	// scriptAgain is how long a script waits that could not be kept, for want of space or of its input.
 	scriptAgain = 30 * time.Second
 )
@@ -27,12 +30,13 @@ type sse struct {
 
 	open     bool // there is a registration
 	channel  shell.Task
-	last     string // id of the newest event before which nothing is missing
-	newest   string // id of the newest event
-	keeping  int    // scripts that are on their way into the spool
-	behind   bool   // a script after last could not be kept: the channel will be opened anew from there
-	checked  bool   // it was silent, and is opened anew to see whether that helps
-	failures int    // in a row
+	last     string   // id of the newest event before which nothing is missing
+	newest   string   // id of the newest event
+	obeyed   []string // ids of the newest commands since the registration
+	keeping  int      // scripts that are on their way into the spool
+	behind   bool     // a script after last could not be kept: the channel will be opened anew from there
+	checked  bool     // it was silent, and is opened anew to see whether that helps
+	failures int      // in a row
 }
 
 func (s *sse) Start(*shell.Ctx[msg.ToSSE]) {}
@@ -40,14 +44,18 @@ func (s *sse) Start(*shell.Ctx[msg.ToSSE]) {}
 func (s *sse) Receive(c *shell.Ctx[msg.ToSSE], m msg.ToSSE) {
 	switch m := m.(type) {
 	case msg.OpenChannel:
-		s.open, s.last, s.newest = true, m.After, m.After
+		s.open, s.last, s.newest, s.obeyed = true, m.After, m.After, nil // another server may begin to count anew
 		s.heard(c)
 		s.connect(c)
 	case msg.CloseChannel:
 		s.close(c)
 	case msg.EventCame:
-		s.newest = m.ID
 		s.heard(c)
+		if s.heardBefore(m) {
+			c.Log().Debug().Str("id", m.ID).Msg("event that was heard before: passed over")
+			return
+		}
+		s.newest = m.ID
 		s.handOn(c, m.Event)
 		s.catchUp()
 	case msg.ScriptKept:
@@ -99,6 +107,21 @@ func (s *sse) handOn(c *shell.Ctx[msg.ToSSE], e msg.Event) {
 		}
 		return msg.ScriptKept{Job: offer.Job}
 	})
+}
+
+// heardBefore: a command that comes late once more must not undo what was said since. A script is known by its execution, and may
+// have to be heard again.
+func (s *sse) heardBefore(e msg.EventCame) bool {
+	switch e.Event.(type) {
+	case msg.Ping, msg.ExecuteScript:
+		return false
+	}
+	if e.ID == "" || slices.Contains(s.obeyed, e.ID) {
+		return e.ID != ""
+	}
+	s.obeyed = append(s.obeyed, e.ID)
+	s.obeyed = s.obeyed[max(0, len(s.obeyed)-remembered):]
+	return false
 }
 
 // catchUp: an event counts once all before it are done with.

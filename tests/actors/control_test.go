@@ -248,6 +248,43 @@ func TestAnEvictionTimeOfZeroEndsIdleExecutorsNow(t *testing.T) {
 	})
 }
 
+func TestACommandThatComesLateOnceMoreUndoesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		between func(*world)
+	}{
+		"over the same channel": {func(*world) {}},
+		"over the next channel": {func(w *world) {
+			w.server.FallSilent(true)
+			w.passes(35 * time.Second)
+			w.server.FallSilent(false)
+			w.passes(15 * time.Second)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.start()
+				w.passes(time.Second)
+				for range 2 { // and commands that are like others are not taken for them
+					w.server.Say(msg.Disable{})
+					w.passes(time.Second)
+					w.server.Say(msg.Enable{})
+					w.passes(time.Second)
+				}
+				c.between(w)
+				w.server.SayLate(1)
+				w.passes(time.Second)
+				if !w.config.load().Enabled {
+					t.Error("it is disabled")
+				}
+				if n := len(w.server.Calls(fakes.Register)); n != 1 {
+					t.Errorf("it has registered %d times", n)
+				}
+				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			})
+		})
+	}
+}
+
 func TestAnEventThatComesAgainAfterACrashDoesNothingTwice(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})

@@ -1,8 +1,10 @@
 package fakes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,9 +19,11 @@ type channel struct {
 	said     []said
 	last     int
 	silent   bool
-	sessions int // registrations
-	opened   int // channels
-	dead     int // so many of them, the first ones
+	late     []said // commands that come once more
+	sessions int    // registrations
+	counted  int    // id of the newest event then
+	opened   int    // channels
+	dead     int    // so many of them, the first ones
 }
 
 type said struct {
@@ -28,6 +32,7 @@ type said struct {
 	script  *job // that the event offers
 	heeded  bool // a Delete: the runner has left since
 	session int  // not zero: after which registration it is to be said
+	late    bool // it was said before
 }
 
 // Say puts an event on the channel. The next registration takes it into account.
@@ -50,6 +55,25 @@ func (s *Server) SayAgain(id msg.JobID) {
 	defer s.mu.Unlock()
 	s.say(msg.ExecuteScript{Offer: s.jobs[id].offer()}, nil)
 	s.channel.said[len(s.channel.said)-1].session = s.channel.sessions
+}
+
+// SayLate repeats a command under its id, whatever was said since: the one so many before the newest, until the next registration.
+func (s *Server) SayLate(before int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := len(s.channel.said) - 1 - before
+	if at < 0 {
+		return
+	}
+	e := s.channel.said[at]
+	_, isScript := e.event.(msg.ExecuteScript)
+	_, isDelete := e.event.(msg.Delete)
+	if isScript || isDelete || e.id <= s.channel.counted {
+		return
+	}
+	e.session, e.late = s.channel.sessions, true
+	s.channel.late = append(s.channel.late, e)
+	s.change()
 }
 
 // Deafen lets nothing more come over the channels that stand.
@@ -120,10 +144,11 @@ func (s *Server) Events(ctx context.Context, after string, emit func(string, msg
 		if err != nil {
 			return err
 		}
-		if next.id > 0 {
-			seen = next.id
+		id := cmp.Or(next.id, seen)
+		if !next.late {
+			seen = id
 		}
-		if err := emit(strconv.Itoa(seen), next.event); err != nil {
+		if err := emit(strconv.Itoa(id), next.event); err != nil {
 			return err
 		}
 	}
@@ -146,6 +171,12 @@ func (s *Server) listen(ctx context.Context, seen int, nth *int) (next said, err
 		}
 		if s.channel.silent || *nth <= s.channel.dead {
 			return false, s.changed, time.Time{}, nil
+		}
+		for n, e := range s.channel.late {
+			if e.id <= seen && e.session == s.channel.sessions {
+				next, s.channel.late = e, slices.Delete(s.channel.late, n, n+1)
+				return true, nil, time.Time{}, nil
+			}
 		}
 		for _, e := range s.channel.said {
 			_, lasts := e.event.(msg.Delete)

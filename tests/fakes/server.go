@@ -255,6 +255,7 @@ func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error)
 		defer s.mu.Unlock()
 		s.left = false
 		s.channel.sessions++
+		s.channel.counted, s.channel.late = s.channel.last, nil
 		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEvent(), Config: s.config}
 		return nil
 	})

@@ -111,6 +111,7 @@ var blows = []blow{
 			})
 		})
 	}},
+	{"a command comes late once more", 6 * time.Minute, func(w *world) { w.server.SayLate(w.rng.IntN(5)) }},
 	{"an old configuration comes late", 15 * time.Minute, func(w *world) {
 		old := w.wanted
 		old.Revision--

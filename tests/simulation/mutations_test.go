@@ -58,6 +58,7 @@ var mutations = []mutation{
 	{"an eviction time of 0 comes late", []edit{{"actors/dispatcher.go", "if x.state == slotIdle {\n\t\t\td.keepWarm", "if x.state == slotIdle && config.Eviction > 0 {\n\t\t\td.keepWarm"}}, []string{"I5"}},
 	{"tasks go before scripts", []edit{{"actors/dispatcher_slots.go", "boolCompare(b.kind == msg.Script, a.kind == msg.Script)", "boolCompare(a.kind == msg.Script, b.kind == msg.Script)"}}, []string{"order"}},
 	{"a dead channel is not noticed", []edit{{"actors/sse.go", "c.After(\"silence\", silentAfter, msg.SilenceDue{})", "_ = c"}}, []string{"config", "I1"}},
+	{"a command that comes late once more counts", []edit{{"actors/sse.go", "if s.heardBefore(m) {", "if false {"}}, []string{"config"}},
 	{"a script that could not be kept is not asked for again", []edit{{"actors/sse.go", "if s.keeping == 0 && !s.behind {", "if true {"}}, []string{"I1"}},
 	{"a script that is over runs again", []edit{{"spool/job.go", "case s.over.has(o.Execution):", "case false:"}}, []string{"I1", "I2"}},
 	{"a deletion aborts nothing", []edit{{"actors/runner_end.go", "order.Abort = \"the server has deleted the runner\"", "_ = order"}}, []string{"deletion"}},
