@@ -220,7 +220,7 @@ func (c exportCommand) Run(out io.Writer) error {
 		}
 		file, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
-			return fmt.Errorf("export: %w", err)
+			return fmt.Errorf("export: %w: give a --file that can be made, and is not there yet", err)
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		return spool.Export(files, f, file)
