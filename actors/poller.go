@@ -20,8 +20,6 @@ const (
 	answersBy = time.Second
 	// mostAtOnce is how many jobs the API lets a reserve ask for.
 	mostAtOnce = 1000
-	// inputLimit bounds an input that is fetched because it was too large for its offer.
-	inputLimit = 256 << 20
 )
 
 // poller asks for jobs while there is room, one long poll at a time, puts each into the spool, confirms it, and hands it
@@ -304,12 +302,9 @@ func fetchInput(ctx context.Context, release Release, url string) (string, error
 		return "", fmt.Errorf("fetch the input: %w", err)
 	}
 	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, inputLimit+1))
-	switch {
-	case err != nil:
+	text, err := io.ReadAll(body)
+	if err != nil {
 		return "", fmt.Errorf("fetch the input: %w", err)
-	case len(text) > inputLimit:
-		return "", fmt.Errorf("fetch the input: it is larger than %d MiB", inputLimit>>20)
 	}
 	return string(text), nil
 }

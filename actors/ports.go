@@ -122,7 +122,7 @@ type Release interface {
 	Register(context.Context) (msg.Registration, error)
 	// Reserve waits up to wait for at most max jobs; none is no error.
 	Reserve(ctx context.Context, max int, wait time.Duration) ([]msg.Offer, error)
-	// FetchInput reads an input that was too large for its offer.
+	// FetchInput reads an input that was too large for its offer; reading fails where it is larger than is taken at all.
 	FetchInput(ctx context.Context, url string) (io.ReadCloser, error)
 	Confirm(context.Context, msg.JobID, msg.ExecutionID) error
 	Heartbeat(context.Context, []msg.Phase) ([]msg.StopOrder, error)
