@@ -155,9 +155,11 @@ func (s *sse) silent(c *shell.Ctx[msg.ToSSE]) {
 	s.connect(c)
 }
 
-// lost opens a channel anew that has ended. One that was opened to see whether it works, and does not, is given up.
+// lost opens a channel anew that has ended. One that was opened to see whether it works, and does not, is given up, but not where
+// the server says when to come again: it is there, and that is not silence.
 func (s *sse) lost(c *shell.Ctx[msg.ToSSE], err error) {
-	if s.checked || isUnregistered(err) || isFinal(err) {
+	r, _ := asRefusal(err)
+	if s.checked && r.RetryAfter == 0 || isUnregistered(err) || isFinal(err) {
 		s.giveUp(c, err)
 		return
 	}
@@ -165,6 +167,10 @@ func (s *sse) lost(c *shell.Ctx[msg.ToSSE], err error) {
 	wait := towardsServer.afterError(err, s.failures, c.Chance())
 	c.Log().Warn().Err(err).Int("attempt", s.failures).Dur("retry", wait).Msg("the control channel is lost")
 	c.After("reopen", wait, msg.ReopenDue{})
+	if r.RetryAfter > 0 {
+		s.checked = false
+		c.After("silence", wait+silentAfter, msg.SilenceDue{})
+	}
 }
 
 func (s *sse) giveUp(c *shell.Ctx[msg.ToSSE], err error) {

@@ -57,6 +57,36 @@ func (w *world) opened() int {
 	return strings.Count(w.log.text(), "opening it anew") + len(w.server.Calls(fakes.Register))
 }
 
+func TestTheChannelIsOpenedAgainWhenTheServerSaidAndNotSooner(t *testing.T) {
+	for name, silent := range map[string]time.Duration{"it was never open": 0, "it was silent, and is opened anew": 31 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				refused := fakes.Call{Fails: refusal(503, 2*time.Minute)}
+				if silent == 0 {
+					w.server.Script(fakes.Events, refused)
+				}
+				w.start()
+				if silent > 0 {
+					w.passes(time.Second)
+					w.server.Script(fakes.Events, refused)
+					w.server.FallSilent(true)
+					w.passes(silent)
+					w.server.FallSilent(false)
+				}
+				w.until("it is refused", time.Second, func() bool { return strings.Contains(w.log.text(), "the control channel is lost") })
+				before := len(w.server.Calls(fakes.Events))
+				w.passes(110 * time.Second)
+				opened, registered := len(w.server.Calls(fakes.Events))-before, len(w.server.Calls(fakes.Register))
+				if opened > 0 || registered > 1 {
+					t.Errorf("it was opened %d times sooner, and the runner has registered %d times", opened, registered)
+				}
+				w.server.Say(msg.Disable{})
+				w.until("what was said is heard", 12*time.Second, func() bool { return !w.config.load().Enabled })
+			})
+		})
+	}
+}
+
 func TestWithASilentChannelNoJobsAreTakenUntilTheServerAnswersARegistration(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
