@@ -537,7 +537,7 @@ type ClientInterface interface {
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
 	// | `Enable` | `{}` | take jobs |
 	// | `Disable` | `{}` | take no more jobs; those that run go on |
 	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
@@ -803,7 +803,7 @@ func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors .
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
 // | `Enable` | `{}` | take jobs |
 // | `Disable` | `{}` | take no more jobs; those that run go on |
 // | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
@@ -1544,7 +1544,7 @@ type ClientWithResponsesInterface interface {
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
 	// | `Enable` | `{}` | take jobs |
 	// | `Disable` | `{}` | take no more jobs; those that run go on |
 	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
@@ -2559,7 +2559,7 @@ func (c *ClientWithResponses) UnregisterWithResponse(ctx context.Context, runner
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
 // | `Enable` | `{}` | take jobs |
 // | `Disable` | `{}` | take no more jobs; those that run go on |
 // | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
