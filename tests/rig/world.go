@@ -23,7 +23,7 @@ import (
 )
 
 // Patience is for what should take a moment, on a machine that has much else to do.
-const Patience = 3 * time.Minute
+const Patience = 5 * time.Minute
 
 // Token is the one that runners register with.
 const Token = "rpa_let-me-in"
