@@ -55,15 +55,17 @@ func (o *oracle) everSince(t time.Time, so func(change) bool) bool {
 
 // controlled: in good times the runner goes by what the server has said, and scripts are taken.
 func (o *oracle) controlled() {
-	w := o.w
-	if !o.calm(2*time.Minute) || !o.deletion.heard.IsZero() {
+	if !o.deletion.heard.IsZero() {
 		return
 	}
-	if got, want := o.now, w.wanted; time.Since(w.said) > time.Second && (got.Enabled != want.Enabled || got.Capacity != want.Capacity || got.Eviction != want.Eviction || !slices.Equal(got.Capabilities, want.Capabilities)) {
-		o.breach("config: the runner goes by %+v, and the server has said %+v", got, want)
-	}
-	if held := o.idle(); len(held) > 0 && len(o.alive) > o.now.Capacity && time.Since(o.nowFrom) > 30*time.Second {
+	if held := o.idle(); o.calm(10*time.Second) && len(held) > 0 && len(o.alive) > o.now.Capacity && time.Since(o.nowFrom) > 10*time.Second {
 		o.breach("I4: %v are alive and the capacity is %d, though %v are idle", o.living(), o.now.Capacity, held)
+	}
+	if !o.calm(2 * time.Minute) {
+		return
+	}
+	if got, want := o.now, o.w.wanted; time.Since(o.w.said) > time.Second && (got.Enabled != want.Enabled || got.Capacity != want.Capacity || got.Eviction != want.Eviction || !slices.Equal(got.Capabilities, want.Capabilities)) {
+		o.breach("config: the runner goes by %+v, and the server has said %+v", got, want)
 	}
 	o.stopped()
 }

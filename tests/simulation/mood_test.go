@@ -66,7 +66,7 @@ func (w *world) fateOfServer(op string) fake.Call {
 
 // fateOfEngine says what becomes of a call to the engine.
 func (w *world) fateOfEngine(op string) fake.Call {
-	call := fake.Call{Takes: w.between(time.Millisecond, 20*time.Millisecond+w.mood.slow), AnswerTakes: w.between(0, 20*time.Millisecond+w.mood.slow)}
+	call := fake.Call{Takes: w.between(time.Millisecond, 20*time.Millisecond+w.mood.slow), AnswerTakes: w.between(0, 20*time.Millisecond)}
 	if !w.strikes(w.mood.engine) {
 		return call
 	}

@@ -68,7 +68,7 @@ var mutations = []mutation{
 }
 
 // enough seeds to find any of them.
-const enough = 500
+const enough = 1000
 
 func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
 	if raced || *seed > 0 || *worker {
