@@ -115,6 +115,7 @@ func (s *sse) heardBefore(e msg.EventCame) bool {
 	switch e.Event.(type) {
 	case msg.Ping, msg.ExecuteScript:
 		return false
+	case msg.Enable, msg.Disable, msg.Configure, msg.Delete, msg.StopJob:
 	}
 	if e.ID == "" || slices.Contains(s.obeyed, e.ID) {
 		return e.ID != ""
