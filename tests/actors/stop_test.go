@@ -115,7 +115,7 @@ func TestAFinishThatCouldWaitNoLongerIsTheSameWheneverItIsRepeated(t *testing.T)
 		id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Hangs: true}})
 		x := w.begins(id)
 		gone := fake.Call{Fails: errNoAnswer} // the engine hears nothing but SIGABRT
-		w.engine.Script(fake.Signal, fake.Call{}, gone, gone, gone, gone, gone, gone, gone, gone, gone, gone, gone, gone)
+		w.engine.Script(fake.Signal, append([]fake.Call{{}}, slices.Repeat([]fake.Call{gone}, 24)...)...)
 		w.server.Abort(id, "enough")
 		f := w.fails(id, msg.Aborted, "aborted: enough. It had not ended after 30.0s")
 		if f.Result != "" {
