@@ -75,7 +75,7 @@ func (d *dispatcher) revive(c *shell.Ctx[msg.ToDispatcher], x *member) {
 		d.bury(c, x) // its door may be open
 		return
 	}
-	d.spawn(c, x)
+	d.spawn(c, x, false)
 	if open {
 		d.tellAgain(x)
 	}
@@ -184,7 +184,7 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 			continue
 		}
 		if job.Stage == msg.HandedOut {
-			if err := shop.Gateway.Look(id); err != nil && !isRefused(err) { // an ending would shut the result out
+			if _, _, err := takeFile(shop, id, msg.ResultFile{Execution: job.Execution, Written: true}); err != nil { // an ending would shut the result out
 				errs = append(errs, err)
 				continue
 			}
@@ -197,11 +197,6 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 	}
 	shop.Gateway.Dismiss(id)
 	return shop.Spool.RemoveExecutor(id)
-}
-
-func isRefused(err error) bool {
-	_, is := errors.AsType[msg.ResultRefused](err)
-	return is
 }
 
 // end decides the ending of a job that will write no more log. It may be repeated after an error.

@@ -70,7 +70,7 @@ func (d *dispatcher) memberOf(id msg.ExecutionID) *member {
 // launch starts a new executor for a job.
 func (d *dispatcher) launch(c *shell.Ctx[msg.ToDispatcher], w waiting) {
 	rec := msg.ExecutorRecord{ID: d.NewID(), Key: w.key, Mode: d.mode(), Created: time.Now()}
-	x := d.join(c, rec)
+	x := d.join(c, rec, false)
 	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.Execution)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
 	d.assign(c, x, w)
 }
@@ -90,7 +90,7 @@ func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecor
 	if d.members[rec.ID] != nil {
 		return
 	}
-	x := d.join(c, rec)
+	x := d.join(c, rec, true)
 	x.image, x.unseen = rec.ImageID, true
 	d.outlived++
 	d.tellAdopting()
@@ -118,15 +118,15 @@ func (d *dispatcher) tellAdopting() {
 	d.runner.Tell(msg.Adopting{Adopted: d.outlived, Attached: seen})
 }
 
-func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) *member {
+func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord, returned bool) *member {
 	x := &member{slot: slot{id: rec.ID, key: rec.Key, state: slotBusy}, record: rec}
 	d.members[rec.ID] = x
-	d.spawn(c, x)
+	d.spawn(c, x, returned)
 	return x
 }
 
-func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member) {
-	actor := newExecutor(d.Shop, x.record, x.seq, c.Self(), d.reporter)
+func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member, returned bool) {
+	actor := newExecutor(d.Shop, x.record, x.seq, returned, c.Self(), d.reporter)
 	x.spawned = time.Now()
 	x.ref = shell.Spawn(c, shell.Spec[msg.ToExecutor]{Name: string(x.id), New: func() shell.Behavior[msg.ToExecutor] { return actor }})
 }

@@ -1,9 +1,6 @@
 package actors
 
 import (
-	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"runnerd/actors/shell"
@@ -25,8 +22,8 @@ type Shop struct {
 	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
 
-// executor is one container for its whole life, from before its create until nothing of it is left. It says what happens to
-// the dispatcher, which alone decides that a job comes or that the executor goes.
+// executor is one container for its whole life, from before its create until nothing of it is left. Its session decides; the actor
+// brings it every message, and does what follows (executor_effects.go).
 //
 // A crash of this actor leaves the container alone: the next one finds out from the spool, the engine and the gateway where
 // it stands, and goes on.
@@ -36,41 +33,26 @@ type executor struct {
 	dispatcher msg.Receiver[msg.ToDispatcher]
 	reporter   msg.Receiver[msg.ToReporter]
 	book       *logbook // guarded by its own mutex
+	returned   bool     // the runner was away since the actor before
 
 	// Owned by Receive.
-	record     msg.ExecutorRecord
-	seq        uint64
-	state      life
-	entered    uint64 // counts the states entered, so that a limit belongs to one
-	job        *assignment
-	held       bool // its GET waits
-	sdk        msg.SDK
-	retire     string    // why it takes no more jobs
-	exit       *msg.Exit // seen
-	logsEnded  bool
+	session    session
+	record     msg.ExecutorRecord // as far as it never changes, and its image
+	seq        uint64             // of the newest assignment
+	idleSince  time.Time          // zero: it has had a job since
+	exitedAt   time.Time
 	readsSince time.Time // zero: its output is not being read
-	inFlight   bool      // directory or container is being made: that must not be overtaken
-	observed   bool      // the container's output and end are followed
+	measuring  bool      // its disk is measured, or will be
+	unmeasured bool      // and could not be
 	pullTask   shell.Task
-	attached   bool           // it has lived before this actor
-	measuring  bool           // its disk is looked at, or will be
-	foreign    int64          // bytes, too many, that its last job need not have written
-	failed     map[string]int // times in a row, by call
+	failed     map[msg.Retry]int // times in a row
+	unstored   map[msg.RequestID]storeResult
 }
 
-// assignment is the executor's job until its ending is in the spool.
-type assignment struct {
-	job     msg.Job
-	given   bool          // handed out, by the journal
-	since   time.Time     // then, for an actor that came later; zero: just now
-	giving  bool          // being handed out
-	abort   string        // asked for while it was being handed out
-	verdict *msg.Ending   // how it is to end, whatever the plugin does now
-	stop    *stopSequence // it has that, and its plugin is being stopped
-}
-
-func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
-	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, dispatcher: dispatcher, reporter: reporter, failed: map[string]int{},
+// returned tells that the runner was away: else only the actor was.
+func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
+	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, returned: returned, dispatcher: dispatcher, reporter: reporter,
+		failed: map[msg.Retry]int{}, unstored: map[msg.RequestID]storeResult{},
 		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter, limit: shop.LogLimit}}
 }
 
@@ -78,211 +60,126 @@ func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, dispatcher msg.R
 func (e *executor) Start(c *shell.Ctx[msg.ToExecutor]) {
 	for _, rec := range e.Spool.Executors() {
 		if rec.ID == e.id {
-			e.record = rec
-			e.attach(c)
+			e.record, e.idleSince = rec, rec.IdleSince
+			job, _ := e.Spool.Job(rec.Job)
+			e.session = restoredSession(known{record: rec, job: job, returned: e.returned, now: time.Now()}, e.Limits, e.DiskLimit)
+			e.about(c)
+			e.restore(c)
 			return
 		}
 	}
-	e.enter(c, pulling)
+	e.session = newSession(e.record, e.Limits, e.DiskLimit)
+	e.begin(c, false)
 }
 
-func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
-	if e.job != nil {
-		c.About(string(e.job.job.Execution))
+func (e *executor) begin(c *shell.Ctx[msg.ToExecutor], hasFile bool) {
+	var effects []effect
+	e.session, effects = begin(e.session, hasFile)
+	e.doAll(c, effects)
+}
+
+func (e *executor) about(c *shell.Ctx[msg.ToExecutor]) {
+	if e.session.job.stage != noJob {
+		c.About(string(e.session.job.Execution))
 	}
+}
+
+// Receive lets the session decide. What it need not know is dealt with here: output, and what is measured.
+func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+	e.about(c)
 	switch m := m.(type) {
 	case msg.Assign:
 		c.About(string(m.Job.Execution))
-		e.assign(c, m)
-	case msg.Retire:
-		e.retireFor(c, m.Reason)
-	case msg.AbortJob:
-		e.abort(c, m)
-	case msg.Prepared:
-		e.prepared(c, m.Err)
+		e.seq = m.Seq
+	case msg.Restored:
+		e.restored(c, m)
+		return
 	case msg.Pulled:
-		e.pulled(c, m)
-	case msg.Launched:
-		e.launched(c, m.Err)
-	case msg.Found:
-		e.found(c, m)
-	case msg.AtDoor:
-		delete(e.failed, "door")
-		e.atDoor(c, m.Visit)
-	case msg.DoorLost:
-		e.holdLost(c)
-		e.retry(c, "door", m.Err)
-	case msg.GivenJob:
-		e.given(c, m)
+		e.record.ImageID = m.Image
+	case msg.HandOutDone:
+		if m.Err == nil {
+			e.idleSince = time.Time{}
+		}
+	case msg.Exited:
+		e.exitedAt = time.Now()
+	case msg.Examined:
+		e.reportClosed(m.Closed)
+	case msg.Removed:
+		e.reportClosed(m.Closed)
+	case msg.JobEnded:
+		e.logEnded(c, m)
 	case msg.LogsBegun:
 		e.readsSince = time.Now()
-	case msg.LogWritten:
-		delete(e.failed, "logs")
-		if e.state == gone && !e.logsEnded { // the rest still comes
-			e.limit(c, afterExit)
-		}
-		e.reporter.Tell(msg.Report{Execution: m.Execution})
-	case msg.LateOutput:
-		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("output of an executor that waits belongs to no job any more: it is dropped")
 	case msg.LogsEnded:
-		e.logsRead(c, m.Err)
+		e.readsSince = time.Time{}
+	case msg.LogWritten:
+		e.logWritten(c, m)
+	case msg.LateOutput:
+		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("dropped output that an idle executor wrote after the log of its last job was closed")
 	case msg.LogCloseDue:
 		e.closeLog(c, m)
 	case msg.LogClosed:
 		e.logClosed(c, m)
-	case msg.Counted:
-		c.Log().Debug().Err(m.Err).Str("executor", string(e.id)).Int("processes", m.Processes).Msg("processes counted")
-		if m.Err == nil {
-			e.dispatcher.Tell(msg.ProcessesCounted{Executor: e.id, Seq: m.Seq, Processes: m.Processes})
-		}
+	case msg.ProcessCount:
+		e.processesCounted(c, m)
 	case msg.MeasureDue:
 		e.measure(c)
-	case msg.Measured:
+	case msg.DiskMeasured:
 		e.measured(c, m)
-	case msg.NotNoted:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("a restart will not know this of the executor")
-	case msg.JobEnded:
-		e.ended(c, m)
-	case msg.StopNoted:
-		e.stopNoted(c, m)
-	case msg.Exited:
-		e.exited(c, m)
-	case msg.Examined:
-		e.examined(c, m)
-	case msg.Signalled:
-		e.signalled(c, m)
-	case msg.StopStepDue:
-		e.signal(c, m.Step)
-	case msg.Removed:
-		e.removed(c, m)
-	case msg.LimitPassed:
-		if m.Entered == e.entered {
-			e.limitPassed(c)
-		}
+	case msg.RecordNotUpdated:
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("could not update the executor's record: a restart would not know of its last change")
 	case msg.RetryDue:
-		e.again(c, m.What)
+		e.repeat(c, m.What)
 	}
+	e.succeeded(m)
+	e.step(c, m)
 }
 
-// enter changes the state and arms its time limit.
-func (e *executor) enter(c *shell.Ctx[msg.ToExecutor], to life) {
-	if !e.state.mayBecome(to) {
-		panic(fmt.Sprintf("executor: %q cannot become %q", e.state, to))
-	}
-	line := c.Log().Debug().Str("executor", string(e.id)).Str("from", string(e.state)).Str("to", string(to))
-	if e.job != nil {
-		line = line.Str("job", string(e.job.job.Execution))
-	}
-	line.Msg("executor changes")
-	e.state = to
-	e.limit(c, e.limitOf(to))
-	if to.works() {
-		e.measureLater(c)
-	}
+func (e *executor) step(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+	var effects []effect
+	e.session, effects = step(e.session, m)
+	e.doAll(c, effects)
 }
 
-// limit lets the current state last no longer than d from now; zero: as long as it likes.
-func (e *executor) limit(c *shell.Ctx[msg.ToExecutor], d time.Duration) {
-	e.entered++
-	c.Cancel("limit")
-	if d > 0 {
-		c.After("limit", d, msg.LimitPassed{Entered: e.entered})
-	}
-}
-
-func (e *executor) limitOf(s life) time.Duration {
-	switch s {
-	case pulling:
-		return e.Limits.Pull
-	case running:
-		return left(e.runLimit(), e.job.since, time.Now())
-	case settling:
-		return e.Limits.Settle
-	case unborn, starting, idle, stopping, gone: // the launch has a limit of its own
-	}
-	return 0
-}
-
-func (e *executor) runLimit() time.Duration {
-	if own := e.job.job.Timeout; own > 0 && (e.Limits.Run == 0 || own < e.Limits.Run) {
-		return own
-	}
-	return e.Limits.Run
-}
-
-// runGrace is what an actor that comes to a running job leaves it at least.
-const runGrace = time.Minute
-
-// left is what remains of the limit of a job that was handed out at since, by the wall clock: it is all that a restart leaves.
-// That clock may have been set meanwhile. Back: then nothing has passed. Ahead: then no more than all but the grace, in which
-// a result that is there or on its way is taken first. A crash loop that is quicker than the grace is given up anyway.
-func left(limit time.Duration, since, now time.Time) time.Duration {
-	if since.IsZero() {
-		return limit
-	}
-	return min(limit, max(limit-now.Sub(since), runGrace))
-}
-
-// observe follows the container: its door, its output, its end.
-func (e *executor) observe(c *shell.Ctx[msg.ToExecutor]) {
-	e.observed = true
-	e.watchDoor(c)
-	e.readLogs(c)
-	e.wait(c)
-}
-
-func (e *executor) watchDoor(c *shell.Ctx[msg.ToExecutor]) {
-	gateway, id := e.Gateway, e.id
-	c.Stream("door", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
-		return msg.DoorLost{Err: gateway.Watch(ctx, id, func(v msg.Visit) error { return emit(msg.AtDoor{Visit: v}) })}
-	})
-}
-
-func (e *executor) wait(c *shell.Ctx[msg.ToExecutor]) {
-	drv, id := e.Driver, e.id
-	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
-		exit, err := drv.Wait(ctx, id)
-		return msg.Exited{Exit: exit, Err: err}
-	})
-}
-
-// retry repeats an engine or gateway call that failed: for as long as it takes, since an error says nothing about the
-// executor.
-func (e *executor) retry(c *shell.Ctx[msg.ToExecutor], what string, err error) {
-	if e.state == gone && !slices.Contains([]string{"logs", "ending", "examination", "removal"}, what) {
+// succeeded ends the count of failures of a call.
+func (e *executor) succeeded(m msg.ToExecutor) {
+	var what msg.Retry
+	var err error
+	switch m := m.(type) {
+	case msg.Found:
+		what, err = msg.RetryFind, m.Err
+	case msg.SecretRequested:
+		what = msg.RetryRequests
+	case msg.LogWritten:
+		what = msg.RetryLogs
+	case msg.VersionNoted:
+		what, err = msg.RetryNotify, m.Err
+	case msg.FileRead:
+		what, err = msg.RetryFile, m.Err
+	case msg.JobEnded:
+		what, err = msg.RetryEnding, m.Err
+	case msg.Signalled:
+		what, err = msg.RetryKill, m.Err
+	case msg.ResultKept:
+		what, err = msg.RetryStore, m.Err
+	default:
 		return
 	}
-	e.failed[what]++
-	wait := towardsEngine.after(e.failed[what], c.Chance())
-	c.Log().Warn().Err(err).Str("executor", string(e.id)).Int("attempt", e.failed[what]).Dur("retry", wait).Msg(what + " is repeated")
-	c.After("retry "+what, wait, msg.RetryDue{What: what})
+	if err == nil {
+		delete(e.failed, what)
+	}
 }
 
-func (e *executor) again(c *shell.Ctx[msg.ToExecutor], what string) {
-	switch what {
-	case "find":
-		e.find(c)
-	case "door":
-		e.watchDoor(c)
-	case "logs":
-		if !e.logsEnded {
-			e.readLogs(c)
-		}
-	case "wait":
-		e.wait(c)
-	case "hand-out":
-		if e.held && e.job != nil && !e.job.given && !e.job.giving && e.job.verdict == nil {
-			e.give(c)
-		}
-	case "ending":
-		if e.job != nil && e.job.verdict != nil { // else a result came first, and maybe the next job
-			e.conclude(c, *e.job.verdict)
-		}
-	case "kill":
-		e.signal(c, killStep)
-	case "examination":
-		e.examine(c)
-	case "removal":
-		e.remove(c)
+func (e *executor) reportClosed(jobs []msg.ExecutionID) {
+	for _, job := range jobs {
+		e.reporter.Tell(msg.Report{Execution: job})
 	}
+}
+
+func (e *executor) restored(c *shell.Ctx[msg.ToExecutor], m msg.Restored) {
+	if m.Err != nil {
+		e.retry(c, retryLater{msg.RetryRestore, m.Err})
+		return
+	}
+	e.begin(c, m.HasFile)
 }

@@ -15,15 +15,14 @@ import (
 func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	drv, book, id := e.Driver, e.book, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
+		var ours bool // the spool did not take what the engine handed on
 		from := book.rewind()
-		return msg.LogsEnded{Err: drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
+		err := drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
 			if len(entries) == 0 {
 				return emit(msg.LogsBegun{})
 			}
 			grown, late, err := book.write(entries)
-			if err != nil {
-				err = &notKept{err}
-			}
+			ours = err != nil
 			if late > 0 {
 				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
 			}
@@ -33,31 +32,16 @@ func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 				}
 			}
 			return err
-		})}
+		})
+		return msg.LogsEnded{Err: err, Ours: ours}
 	})
 }
 
-// notKept is output that the engine has handed on and the spool has not taken.
-type notKept struct{ error }
-
-func (n *notKept) Unwrap() error { return n.error }
-
-func (e *executor) logsRead(c *shell.Ctx[msg.ToExecutor], err error) {
-	e.readsSince = time.Time{}
-	if e.logsEnded { // too late
-		return
+func (e *executor) logWritten(c *shell.Ctx[msg.ToExecutor], m msg.LogWritten) {
+	if e.session.state == exited && !e.session.logsEnded { // the rest still comes
+		c.After(string(limitTimer), afterExit, msg.LimitPassed{})
 	}
-	if err != nil && !errors.Is(err, msg.ErrNoExecutor) {
-		if _, ours := errors.AsType[*notKept](err); ours && e.state == gone {
-			e.limit(c, afterExit) // it is not the engine that keeps us waiting
-		}
-		e.retry(c, "logs", err)
-		return
-	}
-	e.logsEnded = true
-	if e.exit != nil {
-		e.examine(c)
-	}
+	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
 
 func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
@@ -68,8 +52,8 @@ func (e *executor) closeIn(c *shell.Ctx[msg.ToExecutor], d time.Duration, m msg.
 	c.After("close log "+string(m.Execution), d, m)
 }
 
-// closeLog: an executor that waits for its next job has said all about the last one, once it says that it goes for the next, or
-// has been quiet for so long that it does not say such things. While its output is not read, nobody knows whether it is quiet.
+// closeLog: an idle executor has said all about its last job once it says that it goes for the next, or has been quiet for so long
+// that it does not say such things. While its output is not read, nobody knows whether it is quiet.
 func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
 	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
 		e.closeIn(c, e.Limits.Quiet, m)
@@ -79,25 +63,35 @@ func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
 	if since.Before(e.readsSince) {
 		since = e.readsSince
 	}
-	if left := lag - time.Since(since); left > 0 && !e.book.parted(m.Execution) {
-		e.closeIn(c, left, m)
-		return
-	}
-	e.count(c)
 	book, job := e.book, m.Execution
 	c.Go("close log", func(context.Context) msg.ToExecutor {
+		if left := lag - time.Since(since); left > 0 && !book.parted(job) {
+			return msg.LogClosed{Execution: job, Since: m.Since, Wait: left}
+		}
 		closed, err := book.closeThrough(job)
 		return msg.LogClosed{Execution: job, Closed: closed, Err: err}
 	})
 }
 
 func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
-	for _, job := range m.Closed {
-		e.reporter.Tell(msg.Report{Execution: job})
-	}
-	if m.Err != nil {
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("log is not closed yet")
+	e.reportClosed(m.Closed)
+	switch {
+	case m.Wait > 0:
+		e.closeIn(c, m.Wait, msg.LogCloseDue{Execution: m.Execution, Since: m.Since})
+	case m.Err != nil:
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("could not close the log of a job; will retry")
 		e.closeLater(c, m.Execution)
+	default:
+		e.count(c)
+	}
+}
+
+// closeOlder closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
+func (e *executor) closeOlder(c *shell.Ctx[msg.ToExecutor]) {
+	for _, job := range e.Spool.Jobs() {
+		if job.Executor == e.id && job.Execution != e.session.last && !job.Log.Ended {
+			e.closeLater(c, job.Execution)
+		}
 	}
 }
 

@@ -1,14 +1,10 @@
 package actors
 
 import (
+	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/rs/zerolog"
-
-	"runnerd/actors/shell"
-	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
 )
 
@@ -53,45 +49,21 @@ func TestAMessageSaysWhichSignalEndedAJob(t *testing.T) {
 	}
 }
 
-// ear hears what is said to the dispatcher.
-type ear chan msg.ToDispatcher
-
-func (e ear) Tell(m msg.ToDispatcher) { e <- m }
-
-// born is an executor that has come as far as its fields say.
-type born struct{ *executor }
-
-func (born) Start(*shell.Ctx[msg.ToExecutor]) {}
-
-func TestAnExecutorThatIsToGoGoesInsteadOfTakingAJob(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		engine := fake.New()
-		defer engine.Close()
-		sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
-		heard := make(ear, 10)
-		e := newExecutor(Shop{Driver: engine}, msg.ExecutorRecord{ID: "x"}, 1, heard, nil)
-		e.state, e.held, e.observed, e.retire = idle, true, true, "it is outdated"
-		ref, err := shell.SpawnRoot(sys, shell.Spec[msg.ToExecutor]{Name: "x", New: func() shell.Behavior[msg.ToExecutor] { return born{e} }})
-		if err != nil {
-			t.Fatal(err)
+func TestAnExecutorThatRetiresReturnsAJob(t *testing.T) {
+	s := newSession(msg.ExecutorRecord{ID: "x", Mode: msg.Daemon}, msg.ExecutorLimits{}, 0)
+	s.state, s.poll, s.observed, s.retire = idle, 1, true, "it is outdated"
+	_, effects := step(s, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 2})
+	var told []msg.ToDispatcher
+	for _, e := range effects {
+		if e, ok := e.(tellDispatcher); ok {
+			told = append(told, e.m)
 		}
-		ref.Tell(msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 2})
-		for _, want := range []msg.ToDispatcher{
-			msg.JobReturned{Executor: "x", Execution: "job", Reason: "it is outdated"},
-			msg.Retired{Executor: "x", Reason: "it is outdated"},
-		} {
-			synctest.Wait()
-			select {
-			case got := <-heard:
-				if got != want {
-					t.Errorf("it says %+v, want %+v", got, want)
-				}
-			default:
-				t.Errorf("it does not say %+v", want)
-			}
-		}
-		if err := sys.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
+	}
+	want := []msg.ToDispatcher{
+		msg.JobReturned{Executor: "x", Execution: "job", Reason: "it is outdated"},
+		msg.Retired{Executor: "x", Reason: "it is outdated"},
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("it tells %+v, want %+v", told, want)
+	}
 }

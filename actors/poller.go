@@ -228,7 +228,7 @@ func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
 	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for meanwhile, so
 	// it comes second. Whether it opens is the executor's to say.
 	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
-		_, _ = vault.Open(key, input)
+		_, _, _ = vault.Open(key, input)
 		return nil
 	})
 }

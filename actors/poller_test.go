@@ -30,7 +30,7 @@ func (noSpool) Confirm(msg.ExecutionID) error                 { return nil }
 // noVault opens nothing.
 type noVault struct{ Vault }
 
-func (noVault) Open([]byte, string) ([]msg.Secret, error) { return nil, nil }
+func (noVault) Open([]byte, string) ([]msg.Secret, []byte, error) { return nil, nil, nil }
 
 // oneJob is a server that says what it is asked.
 type oneJob struct {

@@ -27,6 +27,15 @@ type Spool interface {
 	Input(msg.ExecutionID) (string, error)
 	// Confirm notes that the server said ours. Not durable: after a loss it is confirmed again.
 	Confirm(msg.ExecutionID) error
+	// HandOut notes that the first byte of the input may leave for the executor: from here on the job must go to no other. An error:
+	// it was not handed out. Repeated for the same executor, after a proof that its plugin did not start, it is counted.
+	HandOut(msg.HandOut) error
+	// Delivered notes that the plugin's machine has acknowledged the input. Not durable against a loss of power.
+	Delivered(msg.ExecutionID) error
+	// NotStarted notes a proof that the plugin did not start the job. The next hand-out answers it.
+	NotStarted(msg.ExecutionID) error
+	// StoreResult keeps the first result of a job. False: the job has one, or its ending was told without.
+	StoreResult(msg.ExecutionID, msg.Result) (bool, error)
 	// TakeBack lets a job that was proven not to have started go to another executor: its own has ended. Any other job is
 	// left alone.
 	TakeBack(msg.ExecutionID) error
@@ -75,30 +84,40 @@ type Spool interface {
 // Driver runs executors.
 type Driver = driver.Driver
 
-// Gateway is the door at which executors get their jobs and leave their results. It works while actors are restarted.
+// Gateway is where plugins get their jobs and leave their results. It knows no job's progress: it keeps requests until they are
+// answered, also while the executor's actor is restarted. Only Requests, ReadResult, ClearResults and WriteInput may block.
 type Gateway interface {
-	// Admit answers for the executor from now on, and returns what it must be given. Repeated: the same.
+	// Admit lets an executor's plugin in, and returns what the executor must be given. Repeated: the same.
 	Admit(msg.ExecutorRecord) (msg.Access, error)
-	// Watch reports what happens at the executor's door until ctx ends: first what is so now (an open job's result that is
-	// stored, a GET that is held), then every change. One watch at a time: a newer one ends the older.
-	Watch(ctx context.Context, id msg.ExecutorID, emit func(msg.Visit) error) error
-	// HandOut gives the job to the executor: it is journaled, with the time from which on the executor's output is the job's, and
-	// then the GET that is held is answered with it. For messages.Files the input is put beside the executor's result file
-	// instead, and its environment is returned: SESSION_KEY and CALLBACK_URL. An error before the journal: not handed out.
-	// messages.ErrNotHeld: no GET waits, for now.
-	HandOut(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID, from time.Time) (env map[string]string, err error)
-	// Look reads the result file of the open job of an executor that has ended; a result that it finds is stored before it
-	// returns. One that can never be stored: messages.ResultRefused.
-	Look(msg.ExecutorID) error
-	// Dismiss ends the executor's access. Its directory may be removed then.
+	// OpenURLs makes the callback URLs of these jobs lead to the executor, newest last, and those of no others. A job without a key
+	// keeps the one that the gateway has.
+	OpenURLs(msg.ExecutorID, ...msg.JobURL) error
+	// Requests hands on what the plugin does until ctx ends: first everything that waits, then each thing as it happens. A newer
+	// call ends an older one.
+	Requests(ctx context.Context, id msg.ExecutorID, emit func(msg.SessionEvent) error) error
+	// IsWaiting reports whether a request waits for its answer.
+	IsWaiting(msg.ExecutorID, msg.RequestID) bool
+	// Answer answers a request. One that waits no longer: no effect.
+	Answer(msg.ExecutorID, msg.RequestID, msg.Answer)
+	// Notify sends an event to a watch. One that is closed: no effect.
+	Notify(id msg.ExecutorID, watch msg.RequestID, event msg.WatchEvent)
+	// HasResultFile reports whether the plugin left anything in its place.
+	HasResultFile(msg.ExecutorID) bool
+	// ReadResult reads the result file.
+	ReadResult(msg.ExecutorID, msg.ResultFile) (msg.Delivery, error)
+	// ClearResults removes what is in the result directory, as far as that is possible.
+	ClearResults(msg.ExecutorID)
+	// WriteInput leaves a job where the child process of messages.Files looks for it, and returns the variables that it needs.
+	WriteInput(id msg.ExecutorID, execution msg.ExecutionID, input string) (env map[string]string, err error)
+	// Dismiss ends the plugin's access. The executor's directory may be removed then.
 	Dismiss(msg.ExecutorID)
 }
 
 // Vault opens what is sealed.
 type Vault interface {
 	// Open checks that the key of the job opens and that its input can be read with it, and returns all values in it that
-	// must never be shown.
-	Open(sealedKey []byte, input string) ([]msg.Secret, error)
+	// must never be shown, and the key as Seal seals it.
+	Open(sealedKey []byte, input string) (secrets []msg.Secret, key []byte, err error)
 	// Seal and Unseal keep values in the spool that only this runner can read.
 	Seal([]msg.Secret) ([]byte, error)
 	Unseal([]byte) ([]msg.Secret, error)

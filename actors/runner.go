@@ -48,7 +48,7 @@ type runner struct {
 	recovery msg.Recovery
 	keeping  bool // the configuration is being written
 	unkept   bool // and is not the newest any more
-	session
+	connection
 	farewell
 	deletion
 }

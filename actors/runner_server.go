@@ -13,8 +13,8 @@ import (
 
 // The runner and the server: registration, heartbeat, configuration, intake.
 
-// session is how the runner stands with the server.
-type session struct {
+// connection is how the runner stands with the server.
+type connection struct {
 	registering bool
 	registered  bool
 	lost        int // sessions since the server last answered a heartbeat

@@ -2,8 +2,8 @@ package messages
 
 import "time"
 
-// Execution: what one executor hears, in the order of its life: the answers of its driver and its door, and what the
-// dispatcher wants of it.
+// Execution: what one executor hears, in the order of its life: what the dispatcher wants of it, what its driver answers, and
+// what its plugin does (session.go).
 
 // ToExecutor is what an executor understands.
 //
@@ -24,136 +24,222 @@ type (
 		Reason    string
 	}
 
-	// Prepared: its job can be read, its directory is there and its door open; or Err, and what is wrong.
+	// Prepared tells that its job can be read, that its directory is there, and that the gateway lets it in; or Err.
 	Prepared struct{ Err error }
-	// Found: how the engine sees it, after a restart of the actor. Nil: not at all.
+	// Restored tells that the gateway serves its plugin again, after a restart of the actor; or Err. HasFile: there is a result file.
+	Restored struct {
+		HasFile bool
+		Err     error
+	}
+	// Found is how the engine sees it after a restart of the actor; nil: there is no such container.
 	Found struct {
 		Container *Container
+		Restarted bool // its process is not the one that was started last
 		Err       error
 	}
-	// Pulled: its image is there.
+	// Pulled tells that its image is there; or Err.
 	Pulled struct {
 		Image ImageID
 		Err   error
 	}
-	// Launched: its container is started.
+	// Launched tells that its container runs; or Err.
 	Launched struct{ Err error }
-	// AtDoor: something happened at its door.
-	AtDoor struct{ Visit Visit }
-	// DoorLost: the watch at its door has ended.
-	DoorLost struct{ Err error }
-	// GivenJob: the hand-out is done; or Err, and nothing was handed out. Unreadable: the job can never be run.
-	GivenJob struct {
+	// RequestsLost tells that nobody hears any more what its plugin does at the gateway.
+	RequestsLost struct{ Err error }
+	// HandOutDone tells that the job is its plugin's; or Err, and it was not handed out. Unreadable: the job can never be run.
+	HandOutDone struct {
 		Execution  ExecutionID
+		Request    RequestID
 		Env        map[string]string // mode Files only
 		Unreadable bool
 		Err        error
 	}
-	// LogsBegun: the engine's log is being read.
+	// InputRead tells that the input of the open job could be read once more for a GET; or Err.
+	InputRead struct {
+		Execution ExecutionID
+		Request   RequestID
+		Err       error
+	}
+	// ResultKept tells what became of a result that came by callback, in Request. Kept: the job has it now. Err: it is to be
+	// tried again.
+	ResultKept struct {
+		Execution ExecutionID
+		Request   RequestID
+		Result    Result // its Body left out, except with Err
+		Kept      bool
+		Err       error
+	}
+	// FileRead tells what was in the result file for the open job. Kept: a result was, and the job has it now.
+	FileRead struct {
+		Execution ExecutionID
+		Delivery  // the Body of its Result left out
+		Kept      bool
+		Err       error
+	}
+	// ResultsCleared tells that nothing of the job before is left in the result directory.
+	ResultsCleared struct{}
+	// VersionNoted tells that the version of the Secret that is to be shown is in the executor's record; or Err.
+	VersionNoted struct {
+		Version uint64
+		Err     error
+	}
+	// LogsBegun tells that the engine's log is being read.
 	LogsBegun struct{}
-	// LogWritten: the spool has more of the job's log.
+	// LogWritten tells that the spool has more of the job's log.
 	LogWritten struct{ Execution ExecutionID }
 	// LateOutput came after the end of the log that it belongs to.
 	LateOutput struct{ Bytes int }
-	// LogsEnded: the engine's log is read to its end; or Err.
-	LogsEnded struct{ Err error }
-	// LogClosed: the job's log is complete, and those of the jobs before; or Err.
+	// LogsEnded tells that the engine's log is read to its end; or Err. Ours: the spool failed, not the engine.
+	LogsEnded struct {
+		Err  error
+		Ours bool
+	}
+	// LogClosed tells that the job's log is complete, and those of the jobs before; or Err. Wait: it is too early, try again then.
 	LogClosed struct {
 		Execution ExecutionID
 		Closed    []ExecutionID // also with Err
+		Since     time.Time     // with Wait: of the LogCloseDue
+		Wait      time.Duration
 		Err       error
 	}
-	// Counted: how many processes run in it while it waits; or Err.
-	Counted struct {
+	// ProcessCount tells how many processes run in it while it waits; or Err.
+	ProcessCount struct {
 		Seq       uint64 // of the assignment before
 		Processes int
 		Err       error
 	}
-	// Measured: how many bytes of disk it takes, with the job that it had when that was asked; or Err.
-	Measured struct {
+	// DiskMeasured tells how many bytes of disk it takes, with the job that it had when that was asked; or Err.
+	DiskMeasured struct {
 		Execution ExecutionID
 		Bytes     int64
 		Err       error
 	}
-	// NotNoted: the executor's record lacks the time of its first hold, or why it takes no more jobs.
-	NotNoted struct{ Err error }
-	// JobEnded: the job's ending stands in the spool.
+	// RecordNotUpdated tells that the executor's record lacks something that only a restart would need.
+	RecordNotUpdated struct{ Err error }
+	// JobEnded tells that the job's ending stands in the spool; or Err. Gone: the spool has the job no more.
 	JobEnded struct {
 		Execution ExecutionID
 		Ending    Ending
+		HasResult bool
+		Gone      bool
 		Err       error
 	}
-	// StopNoted: how the stop of its job went is in the spool; or Err.
+	// StopNoted tells that the spool knows how the stop of its job went; or Err.
 	StopNoted struct {
 		Execution ExecutionID
 		Err       error
 	}
-	// Exited: its container has ended; or Err.
+	// Exited tells that its container has ended; or Err.
 	Exited struct {
 		Exit Exit
 		Err  error
 	}
-	// Examined: after its exit, its directory was read for a last time and its log to the end.
+	// Examined tells that after its exit its directory was read for a last time, and its log to the end; or Err.
 	Examined struct {
 		Closed  []ExecutionID // whose logs are complete now
 		Refused string        // why the result that is there cannot be stored
+		Over    bool          // its job has its ending
+		Back    bool          // its job was proven not to have started, and may go elsewhere
+		Abort   string        // why its job is to be aborted; empty: it is not
 		Err     error
 	}
-	// Signalled: the signal is sent, as step Step of the stop sequence.
+	// Signalled tells that the signal was sent, as step Step of the stop sequence; or Err.
 	Signalled struct {
-		Step int
-		Err  error
+		Step    int
+		Elapsed time.Duration // since the ending of the job was decided
+		Err     error
 	}
-	// Removed: nothing of it is left.
+	// Removed tells that nothing of it is left; or Err.
 	Removed struct {
 		Closed []ExecutionID // whose logs are complete now
 		Err    error
 	}
 
-	// LimitPassed: a state or a wait has lasted too long. Entered tells which visit of that state is meant.
-	LimitPassed struct{ Entered uint64 }
-	// StopStepDue: the next step of the stop sequence.
+	// LimitPassed tells that a state, or a wait, has lasted too long.
+	LimitPassed struct{}
+	// AssignmentDue tells that it has not asked for a job that it was assigned.
+	AssignmentDue struct{}
+	// DeliveryDue tells that its plugin's machine has not acknowledged its job.
+	DeliveryDue struct{}
+	// NotifyDue tells that an event may be sent to its plugin now.
+	NotifyDue struct{}
+	// StopStepDue is the next step of the stop sequence.
 	StopStepDue struct{ Step int }
 	// LogCloseDue: the executor waits for its next job, since Since, and has been quiet.
 	LogCloseDue struct {
 		Execution ExecutionID
 		Since     time.Time
 	}
-	// MeasureDue: it is time to look how much disk it takes.
+	// MeasureDue: it is time to measure how much disk it takes.
 	MeasureDue struct{}
-	// RetryDue: a call to the engine or the spool that failed is to be repeated.
-	RetryDue struct{ What string }
+	// RetryDue: a call that failed is to be repeated.
+	RetryDue struct{ What Retry }
 )
 
-func (Assign) toExecutor()      {}
-func (Retire) toExecutor()      {}
-func (AbortJob) toExecutor()    {}
-func (Prepared) toExecutor()    {}
-func (Found) toExecutor()       {}
-func (Pulled) toExecutor()      {}
-func (Launched) toExecutor()    {}
-func (AtDoor) toExecutor()      {}
-func (DoorLost) toExecutor()    {}
-func (GivenJob) toExecutor()    {}
-func (LogsBegun) toExecutor()   {}
-func (LogWritten) toExecutor()  {}
-func (LateOutput) toExecutor()  {}
-func (LogsEnded) toExecutor()   {}
-func (LogClosed) toExecutor()   {}
-func (Counted) toExecutor()     {}
-func (Measured) toExecutor()    {}
-func (MeasureDue) toExecutor()  {}
-func (NotNoted) toExecutor()    {}
-func (JobEnded) toExecutor()    {}
-func (StopNoted) toExecutor()   {}
-func (Exited) toExecutor()      {}
-func (Examined) toExecutor()    {}
-func (Signalled) toExecutor()   {}
-func (Removed) toExecutor()     {}
-func (LimitPassed) toExecutor() {}
-func (StopStepDue) toExecutor() {}
-func (LogCloseDue) toExecutor() {}
-func (RetryDue) toExecutor()    {}
+// Retry is a call of an executor that is repeated until it succeeds.
+type Retry string
+
+const (
+	RetryRestore  Retry = "restore executor"
+	RetryFind     Retry = "find container"
+	RetryRequests Retry = "listen to requests"
+	RetryLogs     Retry = "read logs"
+	RetryWait     Retry = "wait for exit"
+	RetryHandOut  Retry = "hand out job"
+	RetryNotify   Retry = "note version"
+	RetryStore    Retry = "store result"
+	RetryFile     Retry = "read result file"
+	RetryEnding   Retry = "end job"
+	RetryKill     Retry = "kill"
+	RetryExamine  Retry = "examine executor"
+	RetryRemove   Retry = "remove executor"
+)
+
+func (Assign) toExecutor()            {}
+func (Retire) toExecutor()            {}
+func (AbortJob) toExecutor()          {}
+func (Prepared) toExecutor()          {}
+func (Restored) toExecutor()          {}
+func (Found) toExecutor()             {}
+func (Pulled) toExecutor()            {}
+func (Launched) toExecutor()          {}
+func (SDKDetected) toExecutor()       {}
+func (SecretRequested) toExecutor()   {}
+func (SecretListed) toExecutor()      {}
+func (WatchOpened) toExecutor()       {}
+func (RequestEnded) toExecutor()      {}
+func (CallbackReceived) toExecutor()  {}
+func (ResultFileChanged) toExecutor() {}
+func (Delivered) toExecutor()         {}
+func (RequestsLost) toExecutor()      {}
+func (HandOutDone) toExecutor()       {}
+func (InputRead) toExecutor()         {}
+func (ResultKept) toExecutor()        {}
+func (FileRead) toExecutor()          {}
+func (ResultsCleared) toExecutor()    {}
+func (VersionNoted) toExecutor()      {}
+func (LogsBegun) toExecutor()         {}
+func (LogWritten) toExecutor()        {}
+func (LateOutput) toExecutor()        {}
+func (LogsEnded) toExecutor()         {}
+func (LogClosed) toExecutor()         {}
+func (ProcessCount) toExecutor()      {}
+func (DiskMeasured) toExecutor()      {}
+func (RecordNotUpdated) toExecutor()  {}
+func (JobEnded) toExecutor()          {}
+func (StopNoted) toExecutor()         {}
+func (Exited) toExecutor()            {}
+func (Examined) toExecutor()          {}
+func (Signalled) toExecutor()         {}
+func (Removed) toExecutor()           {}
+func (LimitPassed) toExecutor()       {}
+func (AssignmentDue) toExecutor()     {}
+func (DeliveryDue) toExecutor()       {}
+func (NotifyDue) toExecutor()         {}
+func (StopStepDue) toExecutor()       {}
+func (LogCloseDue) toExecutor()       {}
+func (MeasureDue) toExecutor()        {}
+func (RetryDue) toExecutor()          {}
 
 // ExecutorLimits bound each part of an executor's life.
 type ExecutorLimits struct {

@@ -36,6 +36,7 @@ type JobRecord struct {
 	HandedOutAt time.Time  // runner's clock
 	OutputFrom  time.Time  // its output begins here: the executor has had it since, though it may not have started it then
 	Unstarted   bool       // the plugin has proven that it did not start, and was not given it again yet
+	Delivered   bool       // the plugin's machine has acknowledged the input: whoever asks for the job again is another process
 	HandOuts    int        // more than 1 only after proofs that those before did not start
 	Abort       string     // reason; empty: nobody asked for it
 	AbortAt     time.Time
@@ -72,6 +73,15 @@ type Position struct {
 	Left  bool      `json:"left,omitempty"` // the plugin has gone for its next job by then, as its output says
 }
 
+// HandOut is a job on its way to an executor.
+type HandOut struct {
+	Execution ExecutionID
+	Executor  ExecutorID
+	From      time.Time // from then on the executor's output is the job's
+	Key       []byte    // the job's session key, sealed to the identity
+	Mask      []byte    // values to mask from now on, sealed to the identity
+}
+
 // Via is the way a result came.
 type Via string
 
@@ -103,12 +113,15 @@ type ExecutorRecord struct {
 	ImageID   ImageID     `json:"imageId,omitempty"`
 	Mode      Mode        `json:"mode"`
 	Created   time.Time   `json:"created"`
-	Arming    uint64      `json:"arming"`             // number of the dummy key that LIST and WATCH show
-	Jobs      int         `json:"jobs"`               // handed out to it so far
-	Job       ExecutionID `json:"job,omitempty"`      // the newest that was handed out, open or not
-	Before    ExecutionID `json:"before,omitempty"`   // the one before
-	LastKey   []byte      `json:"lastKey,omitempty"`  // session key of the job before the last arming, sealed to the identity
-	IdleSince time.Time   `json:"idleSince,omitzero"` // first hold after its last job; zero: not idle
-	Retired   string      `json:"retired,omitempty"`  // why it takes no more jobs
-	Mask      []byte      `json:"mask,omitempty"`     // values to mask, sealed to the identity
+	Version   uint64      `json:"version"`             // of the Secret that LIST and WATCH show, which has a dummy key
+	Notified  bool        `json:"notified,omitempty"`  // its plugin was told to ask for the job after Job
+	Jobs      int         `json:"jobs"`                // handed out to it so far
+	Job       ExecutionID `json:"job,omitempty"`       // the newest that was handed out, open or not
+	Before    ExecutionID `json:"before,omitempty"`    // the one before
+	JobKey    []byte      `json:"jobKey,omitempty"`    // session key of Job, sealed to the identity
+	BeforeKey []byte      `json:"beforeKey,omitempty"` // session key of Before, sealed to the identity
+	StartedAt time.Time   `json:"startedAt,omitzero"`  // of its process, by the engine: another one means that somebody restarted it
+	IdleSince time.Time   `json:"idleSince,omitzero"`  // first hold after its last job; zero: not idle
+	Retired   string      `json:"retired,omitempty"`   // why it takes no more jobs
+	Mask      []byte      `json:"mask,omitempty"`      // values to mask, sealed to the identity
 }

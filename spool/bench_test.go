@@ -58,7 +58,7 @@ func BenchmarkHandOut(b *testing.B) {
 	}
 	b.ResetTimer()
 	for n, id := range ids {
-		ok(b, s.HandOut(id, msg.ExecutorID(fmt.Sprintf("ex%d", n)), 1, noon))
+		ok(b, s.HandOut(msg.HandOut{Execution: id, Executor: msg.ExecutorID(fmt.Sprintf("ex%d", n)), From: noon}))
 	}
 }
 

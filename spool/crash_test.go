@@ -49,7 +49,7 @@ func life(s *spool.Spool, told *told) error {
 	do(func() error {
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 	}, func() { told.executor = true })
-	do(func() error { return s.HandOut(execution, ex1, 1, noon) }, func() { told.handedOut = true })
+	do(func() error { return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}) }, func() { told.handedOut = true })
 	for n := 1; n <= 3; n++ {
 		next := msg.Position{Time: noon, Count: n}
 		do(func() error { return s.AppendLog(execution, text, next) }, func() {
@@ -244,7 +244,7 @@ func repeat(s *spool.Spool, told *told) error {
 	}
 	rec, _ := s.Job(execution)
 	if rec.Stage < msg.Ended {
-		if err := s.HandOut(execution, ex1, 1, noon); err != nil {
+		if err := s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}); err != nil {
 			return err
 		}
 		if _, err := s.StoreResult(execution, msg.Result{Body: []byte("r")}); err != nil {

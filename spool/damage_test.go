@@ -116,7 +116,7 @@ func readAgain(was, is any) bool {
 		return (fewer || is.Rec.Log.Size == was.Rec.Log.Size) && reflect.DeepEqual(is, was)
 	case msg.ExecutorRecord:
 		is, here := is.(msg.ExecutorRecord)
-		return here && is.Job == was.Job && is.Arming == was.Arming && is.Created.Equal(was.Created)
+		return here && is.Job == was.Job && is.Created.Equal(was.Created)
 	}
 	return false
 }

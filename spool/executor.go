@@ -174,14 +174,15 @@ func (s *Spool) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecor
 	return nil
 }
 
-// give makes the job the executor's. Arming and idleness go with it: the GET that was held is answered.
-func give(rec *msg.ExecutorRecord, id msg.ExecutionID, arming uint64) {
-	if rec.Job != id {
-		rec.Before, rec.Job = rec.Job, id
+// give makes the job the executor's: it is idle no longer, and its plugin is told to ask again after this job.
+func give(rec *msg.ExecutorRecord, h msg.HandOut) {
+	if rec.Job != h.Execution {
+		rec.Before, rec.BeforeKey = rec.Job, rec.JobKey
+		rec.Job = h.Execution
 		rec.Jobs++
 	}
-	rec.Arming = max(rec.Arming, arming)
-	rec.IdleSince = time.Time{}
+	rec.JobKey, rec.Mask = h.Key, h.Mask
+	rec.IdleSince, rec.Notified = time.Time{}, false
 }
 
 func (s *Spool) writeExecutor(e *executor, rec msg.ExecutorRecord) error {

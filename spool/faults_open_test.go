@@ -25,7 +25,7 @@ func full(t testing.TB, files *memfs.FS) *spool.Spool {
 				ex = msg.ExecutorID("x" + string(name[:1]))
 				return s.CreateExecutor(msg.ExecutorRecord{ID: ex, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 			},
-			func() error { return s.HandOut(name, ex, 3, noon) },
+			func() error { return s.HandOut(msg.HandOut{Execution: name, Executor: ex, From: noon}) },
 			func() error {
 				for n := range 3 {
 					if err := s.AppendLog(name, []byte("a line\n"), msg.Position{Time: noon, Count: n}); err != nil {

@@ -40,8 +40,10 @@ var (
 	}
 	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution) }
 	passing   = func(s *spool.Spool) error { return errors.Join(s.Add(offer("passing")), s.Remove("passing")) }
-	handedOut = func(s *spool.Spool) error { return s.HandOut(execution, ex1, 3, noon) }
-	failed    = func(s *spool.Spool) error {
+	handedOut = func(s *spool.Spool) error {
+		return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})
+	}
+	failed = func(s *spool.Spool) error {
 		_, err := s.End(execution, msg.Ending{Outcome: msg.Failed, Message: "no image"})
 		return err
 	}
@@ -99,11 +101,12 @@ var verbs = map[string]verb{
 	"a job is handed out":             {does: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},
 	"a job is handed out once more":   {does: "HandOut", before: after(unstarted), do: handedOut},
 	"a job is handed out to a record that is written anew": {does: "HandOut", before: steps(bystander, added, executor, grown), do: handedOut},
-	"a job is proven not to have begun":                    {does: "NotStarted", before: after(), do: unstarted},
-	"a job may go to another executor":                     {does: "TakeBack", before: after(unstarted), do: func(s *spool.Spool) error { return s.TakeBack(execution) }},
-	"a result is stored":                                   {does: "StoreResult", before: after(), do: completed},
-	"the log begins":                                       {does: "AppendLog", before: after(), do: logged(1)},
-	"the log goes on":                                      {does: "AppendLog", before: after(logged(1), logged(2)), do: logged(3)},
+	"a job is delivered":                {does: "Delivered", before: after(), do: func(s *spool.Spool) error { return s.Delivered(execution) }, soft: true},
+	"a job is proven not to have begun": {does: "NotStarted", before: after(), do: unstarted},
+	"a job may go to another executor":  {does: "TakeBack", before: after(unstarted), do: func(s *spool.Spool) error { return s.TakeBack(execution) }},
+	"a result is stored":                {does: "StoreResult", before: after(), do: completed},
+	"the log begins":                    {does: "AppendLog", before: after(), do: logged(1)},
+	"the log goes on":                   {does: "AppendLog", before: after(logged(1), logged(2)), do: logged(3)},
 	"the log is read on, without text": {does: "AppendLog", before: after(logged(1)), do: func(s *spool.Spool) error {
 		return s.AppendLog(execution, nil, msg.Position{Time: noon, Count: 9})
 	}},

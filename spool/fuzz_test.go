@@ -30,7 +30,7 @@ func FuzzASetting(f *testing.F)          { fuzzFile(f, "server.json") }
 
 // oddities are right in form and wrong in sense.
 var oddities = map[string][]string{
-	"journal":       {`[]`, `null`, `[null]`, `[{}]`, `[{"step":"ended"}]`, `[{"step":"handed-out","executor":"../..","arming":-1}]`, `[{"step":"log-ended","size":-9}]`, `{"step":1}`},
+	"journal":       {`[]`, `null`, `[null]`, `[{}]`, `[{"step":"ended"}]`, `[{"step":"handed-out","executor":"../..","nth":-1}]`, `[{"step":"log-ended","size":-9}]`, `{"step":1}`},
 	"job.json":      {`{}`, `null`, `{"job":{"executionId":"../../x"},"input":{"size":-1}}`, `{"input":{"size":9223372036854775807,"crc32c":0}}`},
 	"result":        {`{}`, `{"body":{"size":-5}}`, `{"exitCode":1e99}`, `{"body":{"size":9223372036854775807}}`},
 	"log.pos":       {`{"n":18446744073709551615,"from":-3,"size":2}`, `{"n":9,"from":9,"size":3}`, `{"n":7,"from":0,"size":9223372036854775807}`},

@@ -223,7 +223,7 @@ func TestWhatIsOverCanBeDiscardedAndWhatRunsCannot(t *testing.T) {
 	rejected(t, s)
 	ok(t, s.Add(offer("waits")))
 	ok(t, s.Add(offer("runs")))
-	ok(t, s.HandOut("runs", ex1, 4, noon))
+	ok(t, s.HandOut(msg.HandOut{Execution: "runs", Executor: ex1, From: noon}))
 	ok(t, s.Add(offer("over")))
 	_, err := s.End("over", msg.Ending{Outcome: msg.Failed})
 	ok(t, err)

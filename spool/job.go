@@ -33,16 +33,15 @@ type job struct {
 
 	io       sync.Mutex // held by the one verb that writes the job's files; guards what follows
 	journal  journal
-	unsynced []step // in the journal's last line
-	marks    uint64 // how many marks the log has had
-	logSum   uint32 // of all of the log
-	logSize  int64  // where the log ended, if Open found that
-	arming   uint64 // of the newest hand-out that Open found
-	nth      int    // of its executor's jobs, by the same
-	mask     []byte // of its executor then, by the same
-	noResult bool   // its ending was told without one, by the journal that Open has read
-	gone     bool   // removed while somebody waited for io
-	unmade   error  // why Add gave up, for another that waited for io
+	unsynced []step      // in the journal's last line
+	marks    uint64      // how many marks the log has had
+	logSum   uint32      // of all of the log
+	logSize  int64       // where the log ended, if Open found that
+	nth      int         // of its executor's jobs, by the same
+	given    msg.HandOut // the newest that Open found
+	noResult bool        // its ending was told without one, by the journal that Open has read
+	gone     bool        // removed while somebody waited for io
+	unmade   error       // why Add gave up, for another that waited for io
 
 	rec    msg.JobRecord // guarded by Spool.mu
 	here   bool          // guarded by Spool.mu; false: Add is still at work

@@ -115,7 +115,7 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 			err = errors.Join(err, apply(rec, st))
 			switch st.Step {
 			case handedOut:
-				j.arming, j.nth, j.mask = st.Arming, st.Nth, st.Mask
+				j.nth, j.given = st.Nth, msg.HandOut{Execution: rec.Execution, Key: st.Key, Mask: st.Mask}
 			case stopped:
 				j.noResult = st.NoResult
 			case logEnded:
@@ -156,7 +156,7 @@ func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
 		What: "journal", Name: j.journal.name, Job: id,
 		Err: fmt.Errorf("%w: it does not say that the job was handed to executor %s, whose record does", ErrCorrupt, e.ID),
 	})
-	_, err := s.write(j, j.rec, step{Step: handedOut, Executor: e.ID, Arming: e.Arming})
+	_, err := s.write(j, j.rec, step{Step: handedOut, Executor: e.ID})
 	return err
 }
 
@@ -175,8 +175,8 @@ func (s *Spool) restoreRecords() error {
 		if j.nth <= e.rec.Jobs {
 			continue
 		}
-		give(&e.rec, rec.Execution, j.arming)
-		e.rec.Jobs, e.rec.Mask = j.nth, j.mask // those before it may be gone
+		give(&e.rec, j.given)
+		e.rec.Jobs = j.nth // those before it may be gone
 		if err := s.writeExecutor(e, e.rec); err != nil {
 			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
 		}

@@ -70,7 +70,7 @@ func withJob(t *testing.T, s *spool.Spool) *spool.Spool {
 	ok(t, s.Add(offer(execution)))
 	ok(t, s.Confirm(execution))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")}))
-	ok(t, s.HandOut(execution, ex1, 3, noon))
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}))
 	return s
 }
 
@@ -110,7 +110,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
-	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}
+	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution}
 	for range 2 {
 		same(t, s.Jobs(), []msg.JobRecord{want})
 		same(t, s.Executors(), []msg.ExecutorRecord{wantExecutor})
@@ -226,22 +226,22 @@ func TestHowAStopWentIsAddedOnceAndThenNothingChangesAnyMore(t *testing.T) {
 func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
 	s := withJob(t, open(t, memfs.New()))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
-	if err := s.HandOut(execution, "ex2", 1, noon); err == nil {
+	if err := s.HandOut(msg.HandOut{Execution: execution, Executor: "ex2", From: noon}); err == nil {
 		t.Fatal("another executor got a job that was handed out")
 	}
-	ok(t, s.HandOut(execution, ex1, 4, noon)) // it was proven not to have started
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})) // it was proven not to have started
 	rec, _ := s.Job(execution)
 	same(t, rec.HandOuts, 2)
 
 	ok(t, s.Add(offer("job-2")))
-	if err := s.HandOut("job-2", ex1, 5, noon); err == nil {
+	if err := s.HandOut(msg.HandOut{Execution: "job-2", Executor: ex1, From: noon}); err == nil {
 		t.Fatal("an executor with an open job got another")
 	}
 	stored(t, s, "r")
 	ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.IdleSince = noon }))
-	ok(t, s.HandOut("job-2", ex1, 5, noon))
+	ok(t, s.HandOut(msg.HandOut{Execution: "job-2", Executor: ex1, From: noon}))
 	e, _ := s.Executor(ex1)
-	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Arming: 5, Jobs: 2, Job: "job-2", Before: execution})
+	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 2, Job: "job-2", Before: execution})
 }
 
 func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
@@ -253,9 +253,13 @@ func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
 		want time.Time
 	}{
 		{func() error { return s.NotStarted(execution) }, noon},
-		{func() error { return s.HandOut(execution, ex1, 3, noon.Add(time.Minute)) }, noon},
+		{func() error {
+			return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon.Add(time.Minute)})
+		}, noon},
 		{func() error { return errors.Join(s.NotStarted(execution), s.TakeBack(execution)) }, time.Time{}},
-		{func() error { return s.HandOut(execution, "ex2", 1, noon.Add(time.Hour)) }, noon.Add(time.Hour)},
+		{func() error {
+			return s.HandOut(msg.HandOut{Execution: execution, Executor: "ex2", From: noon.Add(time.Hour)})
+		}, noon.Add(time.Hour)},
 	} {
 		ok(t, step.does())
 		for range 2 {
@@ -274,7 +278,7 @@ func TestAnExecutorsRecordKnowsAfterAReturnTooWhichOfItsJobsIsTheNewest(t *testi
 	for _, id := range []msg.ExecutionID{"job-2", "job-3"} { // its plugin asks by itself: nobody arms it
 		ok(t, s.Add(offer(id)))
 		ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.Mask = []byte("of " + id) }))
-		ok(t, s.HandOut(id, ex1, 3, noon))
+		ok(t, s.HandOut(msg.HandOut{Execution: id, Executor: ex1, From: noon}))
 		_, err := s.End(id, msg.Ending{Outcome: msg.Failed})
 		ok(t, err)
 	}

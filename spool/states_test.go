@@ -181,7 +181,7 @@ func TestADamagedExecutorCostsOnlyItself(t *testing.T) {
 	// The newest line of the other, the hand-out, is lost: the job's journal has it.
 	change(t, dir, "executors/ex1/executor.json", cut(1))
 	s = openDir(t, dir)
-	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Arming: 3, Jobs: 1, Job: execution}})
+	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Jobs: 1, Job: execution}})
 	same(t, s.Problems()[0].Kept, "corrupt/executor-ex2")
 }
 

@@ -16,6 +16,7 @@ const (
 	confirmed kind = "confirmed"
 	aborted   kind = "abort"
 	handedOut kind = "handed-out"
+	delivered kind = "delivered"
 	unstarted kind = "unstarted"
 	takenBack kind = "taken-back"
 	crashed   kind = "crash"
@@ -33,17 +34,19 @@ type step struct {
 	At       time.Time      `json:"at"`
 	Reason   string         `json:"reason,omitempty"`   // abort, stopped
 	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
-	Arming   uint64         `json:"arming,omitempty"`   // handed-out
 	Nth      int            `json:"nth,omitempty"`      // handed-out: of the executor's jobs
-	Mask     []byte         `json:"mask,omitempty"`     // handed-out: the executor's then, whose record is not synced
+	Key      []byte         `json:"key,omitempty"`      // handed-out: the job's, sealed, for the executor's record, which is not synced
+	Mask     []byte         `json:"mask,omitempty"`     // handed-out: the executor's then
 	Actor    string         `json:"actor,omitempty"`    // crash
 	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
 	Size     int64          `json:"size,omitempty"`     // log-ended
 	NoResult bool           `json:"noResult,omitempty"` // stopped; one that says nothing, of an older runnerd, takes what is there
 }
 
-// durable: all but those that the server repeats to us, or takes from us once more.
-func (st step) durable() bool { return st.Step != confirmed && st.Step != finished }
+// durable: all but those that the server repeats to us or takes from us once more, and what no executor survives the loss of.
+func (st step) durable() bool {
+	return st.Step != confirmed && st.Step != finished && st.Step != delivered
+}
 
 // apply is used for a step that is made and for one that is read alike, so the index cannot differ from the disk.
 func apply(rec *msg.JobRecord, st step) error {
@@ -59,11 +62,14 @@ func apply(rec *msg.JobRecord, st step) error {
 		}
 		rec.Executor, rec.HandedOutAt = st.Executor, st.At
 		rec.HandOuts++
-		rec.Unstarted = false
+		rec.Unstarted, rec.Delivered = false, false
+	case delivered:
+		rec.Delivered = true
 	case unstarted:
-		rec.Unstarted = true
+		rec.Unstarted, rec.Delivered = true, false
 	case takenBack:
 		rec.Stage, rec.Executor, rec.HandedOutAt, rec.OutputFrom, rec.Unstarted = msg.Confirmed, "", time.Time{}, time.Time{}, false
+		rec.Delivered = false
 	case crashed:
 		rec.Crashes++
 	case ended:

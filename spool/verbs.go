@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	msg "runnerd/messages"
 )
@@ -99,15 +98,16 @@ func (s *Spool) Finish(id msg.ExecutionID) error {
 // HandOut notes that the first byte of the job's input may leave for the executor: from here on it must go to no other. It is
 // durable on return; after an error it is not handed out. Repeated for the same executor, after a proof that the plugin did
 // not start, it is counted. The executor's record is changed with it.
-func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at time.Time) error {
+func (s *Spool) HandOut(h msg.HandOut) error {
+	id, to := h.Execution, h.Executor
 	e, err := s.holdExecutor(to)
 	if err != nil {
 		return fmt.Errorf("hand out job %q: %w", id, err)
 	}
 	defer e.io.Unlock()
 	given := s.executorRecord(e)
-	give(&given, id, arming)
-	st := step{Step: handedOut, At: at.UTC().Round(0), Executor: to, Arming: arming, Nth: given.Jobs, Mask: given.Mask}
+	give(&given, h)
+	st := step{Step: handedOut, At: h.From.UTC().Round(0), Executor: to, Nth: given.Jobs, Key: h.Key, Mask: h.Mask}
 	if _, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
 		if open := s.openJob(to); open != "" && open != id {
 			return nil, fmt.Errorf("executor %s still has job %q", to, open)
@@ -126,6 +126,17 @@ func (s *Spool) HandOut(id msg.ExecutionID, to msg.ExecutorID, arming uint64, at
 	_ = s.writeExecutor(e, given)
 	s.publishExecutor(e, given)
 	return nil
+}
+
+// Delivered notes that the plugin's machine has acknowledged the input. Not durable: no executor survives what loses it.
+func (s *Spool) Delivered(id msg.ExecutionID) error {
+	_, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
+		if rec.Stage != msg.HandedOut || rec.Delivered || rec.Unstarted {
+			return nil, nil
+		}
+		return &step{Step: delivered}, nil
+	})
+	return err
 }
 
 // NotStarted notes a proof that the plugin did not start the job that was handed out to it. The next hand-out answers it.

@@ -28,27 +28,27 @@ const (
 
 func secretName(id msg.ExecutorID) string { return "input-" + string(id) }
 
-// token opens one door. It begins with the executor's id, so that the rest can be compared in constant time; it is derived,
+// token opens one endpoint. It begins with the executor's id, so that the rest can be compared in constant time; it is derived,
 // so that none is stored.
 func (g *Gateway) token(id msg.ExecutorID) string {
 	return string(id) + "." + hex.EncodeToString(g.Keys.Derive("token", string(id)))
 }
 
-// authenticate returns the door that the request's token opens, or nil. Python writes "bearer" in lower case.
-func (g *Gateway) authenticate(r *http.Request) *door {
+// authenticate returns the endpoint that the request's token opens, or nil. Python writes "bearer" in lower case.
+func (g *Gateway) authenticate(r *http.Request) *endpoint {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	id, _, _ := strings.Cut(token, ".")
-	d, err := g.find(msg.ExecutorID(id))
-	if err != nil || !strings.EqualFold(scheme, "Bearer") {
+	e := g.find(msg.ExecutorID(id))
+	if e == nil || !strings.EqualFold(scheme, "Bearer") {
 		return nil
 	}
-	if subtle.ConstantTimeCompare([]byte(token), []byte(d.token)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(token), []byte(e.token)) != 1 {
 		return nil
 	}
-	return d
+	return e
 }
 
-// access is what an executor must be given to find its door.
+// access is what an executor must be given to reach its endpoint.
 func (g *Gateway) access(rec msg.ExecutorRecord) msg.Access {
 	env := map[string]string{"PYTHONUNBUFFERED": "1"}
 	if g.ReleaseURL != "" {

@@ -13,26 +13,20 @@ const collection = "/api/v1/namespaces/" + namespace + "/secrets"
 
 // serveSecrets answers as the Kubernetes API, for the one Secret that the caller's token opens.
 func (g *Gateway) serveSecrets(w http.ResponseWriter, r *http.Request) {
-	d := g.authenticate(r)
-	if d == nil {
+	e := g.authenticate(r)
+	if e == nil {
 		_ = refusal(http.StatusForbidden, "the token opens nothing here").write(w)
 		return
 	}
 	select {
-	case d.places <- struct{}{}:
-		defer func() { <-d.places }()
+	case e.requests <- struct{}{}:
+		defer func() { <-e.requests }()
 	default:
 		_ = tooMany("too many requests at once").write(w)
 		return
 	}
-	d.meet(r.UserAgent())
-	d.serve(w, r)
-}
-
-func (d *door) meet(agent string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.news.meet(sdkOf(agent))
+	e.detectSDK(sdkOf(r.UserAgent()))
+	e.serve(w, r)
 }
 
 // sdkOf tells by its client's name which SDK a plugin is built with.
@@ -46,62 +40,61 @@ func sdkOf(agent string) msg.SDK {
 	return msg.OtherSDK
 }
 
-func (d *door) serve(w http.ResponseWriter, r *http.Request) {
-	own := secretName(d.id)
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	own := secretName(e.id)
 	query := r.URL.Query()
 	switch {
 	case r.Method != http.MethodGet:
 		_ = refusal(http.StatusForbidden, "only GET, LIST and WATCH are served").write(w)
 	case r.URL.Path == collection+"/"+own:
-		d.get(w, r)
+		e.get(w, r)
 	case r.URL.Path != collection:
 		_ = refusal(http.StatusForbidden, "only the Secret "+own+" is served to this token").write(w)
 	case query.Get("fieldSelector") != "metadata.name="+own:
 		_ = refusal(http.StatusForbidden, "only metadata.name="+own+" may be selected").write(w)
 	default:
-		if err := d.look(); err != nil { // the plugin is done with its job when it comes here
-			d.log.Warn().Err(err).Msg("cannot look at the result file")
-		}
 		if on, _ := strconv.ParseBool(query.Get("watch")); on {
-			d.serveWatch(w, r)
-		} else {
-			seen, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
-			_ = answer{status: http.StatusOK, body: d.listed(seen)}.write(w)
+			e.serveWatch(w, r)
+			return
+		}
+		seen, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
+		a, there := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretListed{Request: id, Version: seen} })
+		if there {
+			_ = a.write(w)
 		}
 	}
 }
 
-// listed answers a LIST. An informer whose watch was cut lists anew from the version that it has seen, and a key that it did not
-// see, as the runner was killed when it had noted the arming, makes the plugin come like an event. So it is the event, or where
-// none must be sent (rule 2) it is not shown: two events for one GET, and the plugin would ask once more after its job, and write
-// over its result if nobody is there.
-func (d *door) listed(seen uint64) []byte {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	shown := d.arming
-	switch {
-	case seen == 0 || seen >= d.version() || d.mode != msg.Daemon:
-	case d.hold != nil || d.phase == running || d.retired != "":
-		shown = seen - 1
-	default:
-		d.armed()
+// get answers a GET of the Secret. It may take for ever.
+func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
+	a, there := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} })
+	if !there {
+		return
 	}
-	return d.list(shown)
+	conn := connectionOf(r.Context())
+	before := conn.written()
+	if err := a.write(w); err != nil {
+		e.log.Info().Err(err).Str("job", string(a.job)).Msg("answer was cut: the plugin repeats its request, or proves that it did not start")
+		return
+	}
+	if a.job != "" {
+		e.g.work.Go(func() { e.awaitDelivery(conn, before+int64(len(a.body)), a.job) })
+	}
 }
 
-// serveWatch sends events until the client goes, the time that it asked for is over, or the door closes.
-func (d *door) serveWatch(w http.ResponseWriter, r *http.Request) {
+// serveWatch sends events until the client goes, the time that it asked for is over, or the endpoint closes.
+func (e *endpoint) serveWatch(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	// An informer asks for bookmarks, and watches for its life. Python does neither.
 	bookmarks, _ := strconv.ParseBool(query.Get("allowWatchBookmarks"))
 	initial, _ := strconv.ParseBool(query.Get("sendInitialEvents"))
 	version, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
-	watch := &watch{nested: !bookmarks && !initial, events: make(chan []byte, eventRoom), ended: make(chan struct{})}
-	if !d.attend(watch, initial || version == 0, version, initial) {
-		_ = d.g.comeAgain("the runner is being restarted").write(w)
+	watch := e.openWatch(msg.WatchOpened{Nested: !bookmarks && !initial, Fresh: initial || version == 0, Bookmark: initial, Version: version})
+	if watch == nil {
+		_ = e.g.comeAgain("the runner is being restarted").write(w)
 		return
 	}
-	defer d.leave(watch)
+	defer e.closeWatch(watch)
 
 	w.Header().Set("Content-Type", "application/json")
 	control := http.NewResponseController(w)

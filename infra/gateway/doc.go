@@ -1,4 +1,4 @@
-// Package gateway is the door of executors: where they get their jobs and leave their results.
+// Package gateway is where executors' plugins get their jobs and leave their results.
 //
 // It answers as the Kubernetes API for exactly one Secret per executor, which is all that the official SDKs need of a
 // cluster, and takes results by callback or from the result file. How plugins behave there, and the eighteen rules that
@@ -6,30 +6,23 @@
 //
 // # Model
 //
-// A Gateway is a value without actors: it goes on while they are restarted. Every executor has a door, and a door has a
-// phase:
+// The gateway is transport. It listens, authenticates, bounds, parses, decrypts and encrypts, and decides nothing about jobs: that
+// does the session of the executor's actor (actors/session.go). Every executor has an endpoint. A request is parked there:
 //
-//	waiting ──hand out──▶ running ──result──▶ settled ──arm──▶ waiting
-//	                       │   ▲                 ▲
-//	                 proof │   │ next GET        │
-//	                       ▼   │                 │
-//	                     unstarted ───result─────┘
+//	plugin ──GET, LIST, callback──▶ endpoint ──SessionEvent──▶ session
+//	plugin ◀──────answer─────────── endpoint ◀────Answer────── session
+//	plugin ◀──event of a watch───── endpoint ◀────Notify────── session
 //
-// While it is waiting, a GET of the Secret is held until a job is there. While a job runs, a GET is answered with that job
-// again. In settled the plugin may still be about its old result: a GET shows the old key and url, and no input. To arm is
-// to send one event with the next dummy key to the watch that makes the plugin come with a GET. LIST and WATCH show the
-// dummy key, never a job.
+// Parked requests outlive the actor, as containers do: whoever calls Requests is told of all that wait. One that nobody answers
+// waits, a callback for 45 s.
 //
 // # Guarantees
 //
-// A job is journaled as handed out before its first byte leaves, and leaves a second time only if the plugin has proven
-// that it did not start it. A callback is answered 204 once the result is stored, and with an error only when it could not
-// be stored for 45 s. Only what decrypts with a job's key and came by that job's own URL or file is its result. A door opens
-// to its own executor only.
+// An endpoint opens to its own executor only. What a session is told is a job's result was made with that job's key and came by
+// its own URL or file. Delivered is told once the executor's machine has acknowledged the last byte of the input.
 //
 // # Limits
 //
-// A plugin can harm itself: it may claim that it did not start a job, once, and it may write results until one counts. The
-// bodies of results are held in memory, one per executor at a time, up to Options.MaxResult. Watches, requests and headers
+// The bodies of results are held in memory, one per executor at a time, up to Options.MaxResult. Watches, requests and headers
 // of an executor are bounded; connections of somebody without a token are bounded by time only.
 package gateway

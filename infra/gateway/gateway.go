@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -17,17 +17,7 @@ import (
 
 // Store is what the gateway needs of the spool.
 type Store interface {
-	Job(msg.ExecutionID) (msg.JobRecord, bool)
 	Input(msg.ExecutionID) (string, error)
-	// HandOut journals that the job is the executor's, and notes it in the executor's record. Durable on return. A second
-	// one for the same executor is a repetition after a proof that the first did not start.
-	HandOut(id msg.ExecutionID, executor msg.ExecutorID, arming uint64, at time.Time) error
-	// NotStarted journals the proof, for whoever returns before the job was handed out again. Durable on return.
-	NotStarted(msg.ExecutionID) error
-	// StoreResult keeps the first result; durable on return. False: the job's ending was decided before.
-	StoreResult(msg.ExecutionID, msg.Result) (stored bool, err error)
-	Executors() []msg.ExecutorRecord
-	UpdateExecutor(msg.ExecutorID, func(*msg.ExecutorRecord)) error
 	// ExecutorDir is a directory of the executor; out/ in it is the one that the plugin writes to.
 	ExecutorDir(msg.ExecutorID) string
 }
@@ -35,8 +25,6 @@ type Store interface {
 // Keys is what the gateway needs of the runner's identity.
 type Keys interface {
 	OpenKey(sealed []byte) (seal.Key, error)
-	// Seal and Unseal keep values in the store that only this identity can read.
-	Seal([]msg.Secret) ([]byte, error)
 	Unseal([]byte) ([]msg.Secret, error)
 	Derive(purpose string, parts ...string) []byte
 	CA() []byte
@@ -55,23 +43,20 @@ type Options struct {
 	MaxResult   int64         // bytes of base64 text; default 64 MiB
 	InlineInput int           // bytes of base64 text; a larger input is fetched by the plugin; default 4 MiB
 	Absence     time.Duration // after a planned stop executors come again after as long; default 10 s, above what a restart takes
-	ComeBack    time.Duration // how long executors may come back by themselves after a return; default 12 s (rule 7: Go within 11)
 }
 
-// Gateway is the door of all executors. Make it with New; its methods may be called from several goroutines.
+// Gateway serves all executors. Make it with New; its methods may be called from several goroutines.
 type Gateway struct {
 	Options
 	certificate tls.Certificate
 	files       *fsnotify.Watcher
-	restored    func() error // once
+	work        sync.WaitGroup // what Serve waits for
 
-	mu    sync.Mutex // guards what follows; after a door's, never before it
-	doors map[msg.ExecutorID]*door
-	paths map[string]place // by the secret in it
-	dirs  map[string]*door // by the directory that is watched
+	mu        sync.Mutex // guards what follows; never taken before an endpoint's
+	endpoints map[msg.ExecutorID]*endpoint
+	urls      map[string]route     // by the secret in the path
+	dirs      map[string]*endpoint // by the result directory
 }
-
-var errDismissed = errors.New("the executor was dismissed")
 
 // New makes a gateway. It serves nothing before Serve, and holds its listeners until Serve has returned.
 func New(o Options) (*Gateway, error) {
@@ -84,9 +69,6 @@ func New(o Options) (*Gateway, error) {
 	if o.Absence == 0 {
 		o.Absence = 10 * time.Second
 	}
-	if o.ComeBack == 0 {
-		o.ComeBack = 12 * time.Second
-	}
 	certificate, err := o.Keys.Certificate([]net.IP{o.Host})
 	if err != nil {
 		return nil, fmt.Errorf("make the gateway's certificate: %w", err)
@@ -95,57 +77,81 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch result files: %w (the limit fs.inotify.max_user_instances may be reached: raise it)", err)
 	}
-	g := &Gateway{
+	return &Gateway{
 		Options: o, certificate: certificate, files: files,
-		doors: map[msg.ExecutorID]*door{}, paths: map[string]place{}, dirs: map[string]*door{},
-	}
-	g.restored = sync.OnceValue(g.restore)
-	return g, nil
+		endpoints: map[msg.ExecutorID]*endpoint{}, urls: map[string]route{}, dirs: map[string]*endpoint{},
+	}, nil
 }
 
-// find returns the door of an executor that was admitted.
-func (g *Gateway) find(id msg.ExecutorID) (*door, error) {
+// find returns the endpoint of an executor that was admitted, or nil.
+func (g *Gateway) find(id msg.ExecutorID) *endpoint {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if d, ok := g.doors[id]; ok {
-		return d, nil
-	}
-	return nil, fmt.Errorf("executor %s is not admitted", id)
+	return g.endpoints[id]
 }
 
-func (g *Gateway) all() []*door {
+func (g *Gateway) all() []*endpoint {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	doors := make([]*door, 0, len(g.doors))
-	for _, d := range g.doors {
-		doors = append(doors, d)
+	all := make([]*endpoint, 0, len(g.endpoints))
+	for _, e := range g.endpoints {
+		all = append(all, e)
 	}
-	return doors
+	return all
 }
 
-// Admit answers for the executor from now on, and returns what it must be given. Repeated: the same.
+// Admit lets the executor's plugin in from now on, and returns what the executor must be given. Repeated: the same.
 func (g *Gateway) Admit(rec msg.ExecutorRecord) (msg.Access, error) {
 	g.mu.Lock()
-	_, known := g.doors[rec.ID]
-	if !known {
-		g.doors[rec.ID] = newDoor(g, rec)
+	defer g.mu.Unlock()
+	if g.endpoints[rec.ID] == nil {
+		g.endpoints[rec.ID] = newEndpoint(g, rec)
 	}
-	g.mu.Unlock()
 	return g.access(rec), nil
 }
 
 // Dismiss ends the executor's access. Its directory may be removed then.
 func (g *Gateway) Dismiss(id msg.ExecutorID) {
 	g.mu.Lock()
-	d, ok := g.doors[id]
-	delete(g.doors, id)
-	for secret, p := range g.paths {
-		if p.door == d {
-			delete(g.paths, secret)
-		}
+	e := g.endpoints[id]
+	delete(g.endpoints, id)
+	if e != nil {
+		g.forget(e)
 	}
 	g.mu.Unlock()
-	if ok {
-		d.close(errDismissed)
+	if e != nil {
+		e.close(refusal(404, "the executor was dismissed"), true)
+	}
+}
+
+// Requests hands on what the executor's plugin does until ctx ends: first everything that waits, then each thing as it happens. A
+// newer call ends an older one.
+func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg.SessionEvent) error) error {
+	e := g.find(id)
+	if e == nil {
+		return errNotAdmitted(id)
+	}
+	return e.tell(ctx, emit)
+}
+
+func errNotAdmitted(id msg.ExecutorID) error { return fmt.Errorf("executor %s is not admitted", id) }
+
+// IsWaiting reports whether a request waits for its answer.
+func (g *Gateway) IsWaiting(id msg.ExecutorID, request msg.RequestID) bool {
+	e := g.find(id)
+	return e != nil && e.isWaiting(request)
+}
+
+// Answer answers a request. One that waits no longer: no effect.
+func (g *Gateway) Answer(id msg.ExecutorID, request msg.RequestID, a msg.Answer) {
+	if e := g.find(id); e != nil {
+		e.answer(request, a)
+	}
+}
+
+// Notify sends an event to a watch. One that is closed: no effect.
+func (g *Gateway) Notify(id msg.ExecutorID, watch msg.RequestID, event msg.WatchEvent) {
+	if e := g.find(id); e != nil {
+		e.notify(watch, event)
 	}
 }

@@ -2,18 +2,23 @@ package gateway
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
+	"runnerd/infra/contract"
 	"runnerd/infra/litter"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
 )
 
 // errNoResult: what stands in the place of the result file is none, whatever the plugin means by it.
@@ -80,8 +85,121 @@ func empty(out string) error {
 	return litter.Empty(root)
 }
 
-// watchFiles hears which result directory has changed. The doors look for themselves: one that is slow keeps nobody
-// waiting.
+// HasResultFile reports whether the plugin left anything in its place.
+func (g *Gateway) HasResultFile(id msg.ExecutorID) bool {
+	e := g.find(id)
+	if e == nil {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(e.out(), resultFile))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// ReadResult reads the result file. One that is too large and still being written is not a result yet: it is looked at again.
+func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery, error) {
+	e := g.find(id)
+	if e == nil {
+		return msg.Delivery{}, errNotAdmitted(id)
+	}
+	begun := time.Now()
+	defer func() { e.restFile(time.Since(begun)) }()
+	body, err := readResult(e.out(), g.MaxResult)
+	large, isLarge := errors.AsType[*tooLarge](err)
+	switch {
+	case isLarge && !f.Written && time.Since(large.modified) < settleTime:
+		e.fileChangedIn(settleTime)
+		return msg.Delivery{}, nil
+	case isLarge:
+		return msg.Delivery{Verdict: msg.TooLarge, Size: large.size, Limit: g.MaxResult}, nil
+	case errors.Is(err, errNoResult):
+		e.log.Debug().Err(err).Str("job", string(f.Execution)).Msg("result file ignored")
+		return msg.Delivery{}, nil
+	case err != nil:
+		return msg.Delivery{}, fmt.Errorf("look for the result of job %s: %w", f.Execution, err)
+	}
+	if key := g.known(f.Execution); key != (seal.Key{}) {
+		if result, ok := decode(key, body); ok {
+			result.Via = msg.ViaFile
+			return msg.Delivery{Verdict: msg.IsResult, Result: result, Size: int64(len(body))}, nil
+		}
+	}
+	if e.provesNoStart(f, body) {
+		return msg.Delivery{Verdict: msg.NotStarted, Size: int64(len(body))}, nil
+	}
+	return msg.Delivery{Size: int64(len(body))}, nil
+}
+
+// provesNoStart tells what the result file says by not being the result of the open job. Since that was handed out, the plugin has
+// reported something with the key of the job before, or without any, as the Go SDK does that has had no job yet: so it did not
+// get this one. It comes to that where the answer was lost together with the runner; else the callback says so (rule 4), or the
+// GET is repeated.
+func (e *endpoint) provesNoStart(f msg.ResultFile, body []byte) bool {
+	if e.mode == msg.Files || len(body) == 0 || e.isOlder(f.Since) {
+		return false
+	}
+	if f.Before == "" {
+		r, err := contract.ParseResult(body)
+		return err == nil && r.ExitCode != 0
+	}
+	key := e.g.known(f.Before)
+	_, ok := decode(key, body)
+	return ok && key != (seal.Key{})
+}
+
+// isOlder reports whether the result file was there before that time: it could not be removed.
+func (e *endpoint) isOlder(since time.Time) bool {
+	const tick = 10 * time.Millisecond // of the clock that files are stamped with
+	info, err := os.Lstat(filepath.Join(e.out(), resultFile))
+	return err != nil || info.ModTime().Before(since.Add(-tick))
+}
+
+// ClearResults leaves nothing of the job before to the next. What cannot be removed cannot be taken for a result either: it is
+// encrypted with another key.
+func (g *Gateway) ClearResults(id msg.ExecutorID) {
+	e := g.find(id)
+	if e == nil {
+		return
+	}
+	if err := empty(e.out()); err != nil && !os.IsNotExist(err) {
+		e.log.Warn().Err(err).Msg("could not empty the result directory")
+	}
+}
+
+// WriteInput leaves a job where a child process looks for it, and returns the variables that it needs.
+func (g *Gateway) WriteInput(id msg.ExecutorID, execution msg.ExecutionID, input string) (map[string]string, error) {
+	e := g.find(id)
+	if e == nil {
+		return nil, errNotAdmitted(id)
+	}
+	out, err := os.OpenRoot(e.out())
+	if err != nil {
+		return nil, fmt.Errorf("open result directory: %w", err)
+	}
+	defer func() { _ = out.Close() }()
+	if err := out.WriteFile(inputFile, []byte(input), 0o644); err != nil {
+		return nil, fmt.Errorf("write input: %w", err)
+	}
+	key := g.known(execution)
+	return map[string]string{
+		contract.SessionKey:  base64.StdEncoding.EncodeToString(key[:]),
+		contract.CallbackURL: g.url(callbackPath, execution),
+	}, nil
+}
+
+// watchFile hears of changes of the endpoint's result file from now on. mu is held.
+func (g *Gateway) watchFile(e *endpoint) {
+	out := e.out()
+	if g.dirs[out] == e {
+		return
+	}
+	if err := g.files.Add(out); err != nil {
+		e.log.Warn().Err(err).Msg("could not watch the result directory: its file is read when the plugin asks or ends")
+		return
+	}
+	g.dirs[out] = e
+}
+
+// watchFiles hears which result file has changed.
 func (g *Gateway) watchFiles(ctx context.Context) error {
 	for {
 		select {
@@ -91,10 +209,14 @@ func (g *Gateway) watchFiles(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			g.changed(filepath.Dir(event.Name))
+			if filepath.Base(event.Name) == resultFile && event.Has(fsnotify.Create|fsnotify.Write) {
+				g.changed(filepath.Dir(event.Name))
+			}
 		case err := <-g.files.Errors:
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				g.allChanged()
+				for _, e := range g.all() {
+					e.fileChanged()
+				}
 			}
 		}
 	}
@@ -102,78 +224,44 @@ func (g *Gateway) watchFiles(ctx context.Context) error {
 
 func (g *Gateway) changed(dir string) {
 	g.mu.Lock()
-	d := g.dirs[dir]
+	e := g.dirs[dir]
 	g.mu.Unlock()
-	if d != nil {
-		d.fileChanged()
+	if e != nil {
+		e.fileChanged()
 	}
 }
 
-func (g *Gateway) allChanged() {
-	for _, d := range g.all() {
-		d.fileChanged()
-	}
+// restFile lets nobody look at the file for four times as long as a look took: a plugin that writes without end has a fifth of a core,
+// and a result that is overwritten within 100 ms is still seen.
+func (e *endpoint) restFile(took time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fileRests = time.Now().Add(min(max(4*took, 5*time.Millisecond), time.Second))
 }
 
-func (d *door) fileChanged() {
-	select {
-	case d.poke <- struct{}{}:
-	default:
-	}
+// fileChanged tells that the result file is worth a look, now or when that is due.
+func (e *endpoint) fileChanged() {
+	e.mu.Lock()
+	wait := time.Until(e.fileRests)
+	e.mu.Unlock()
+	e.fileChangedIn(wait)
 }
 
-// watchFile looks at the result file whenever it changes, until the job is closed. mu is held.
-func (d *door) watchFile() {
-	if d.stopFile != nil {
-		return
-	}
-	out := d.out()
-	d.g.mu.Lock()
-	d.g.dirs[out] = d
-	d.g.mu.Unlock()
-	if err := d.g.files.Add(out); err != nil {
-		d.log.Warn().Err(err).Msg("cannot watch the result directory: its file is read when the plugin asks or ends")
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	d.stopFile = cancel
-	go d.lookOut(ctx)
-}
-
-// leaveFile ends watchFile. mu is held.
-func (d *door) leaveFile() {
-	if d.stopFile == nil {
-		return
-	}
-	d.stopFile()
-	d.stopFile = nil
-	out := d.out()
-	_ = d.g.files.Remove(out) // it may be gone
-	d.g.mu.Lock()
-	delete(d.g.dirs, out)
-	d.g.mu.Unlock()
-}
-
-// lookOut looks after every change. It rests four times as long as a look took: a plugin that writes without end has a fifth
-// of a core, and a result that is overwritten within 100 ms is still seen.
-func (d *door) lookOut(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.poke:
+func (e *endpoint) fileChangedIn(wait time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+	case wait <= 0:
+		if !slices.Contains(e.queue.events, msg.SessionEvent(msg.ResultFileChanged{})) {
+			e.queue.add(msg.ResultFileChanged{})
 		}
-		begun := time.Now()
-		err := d.look()
-		rest := 4 * time.Since(begun)
-		if err != nil {
-			d.log.Warn().Err(err).Msg("cannot take the result file, trying again")
-			d.fileChanged()
-			rest = time.Second
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(min(max(rest, 5*time.Millisecond), time.Second)):
-		}
+	case e.fileTimer == nil:
+		e.fileTimer = time.AfterFunc(wait, func() {
+			e.mu.Lock()
+			e.fileTimer = nil
+			e.mu.Unlock()
+			e.fileChangedIn(0)
+		})
 	}
 }

@@ -9,21 +9,22 @@ import (
 )
 
 // Open checks that a job can be run: that its key opens, and that its input can be read with it. It returns all values in
-// the input that must never be shown.
-func (i *Identity) Open(sealedKey []byte, input string) ([]msg.Secret, error) {
+// the input that must never be shown, and the key as Seal seals it.
+func (i *Identity) Open(sealedKey []byte, input string) (secrets []msg.Secret, sealed []byte, err error) {
 	key, err := i.OpenKey(sealedKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plaintext, err := Decrypt(key, []byte(input))
 	if err != nil {
-		return nil, fmt.Errorf("the input does not decrypt with its session key: %w", err)
+		return nil, nil, fmt.Errorf("the input does not decrypt with its session key: %w", err)
 	}
 	in, err := contract.ParseInput(plaintext)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return in.Secrets(), nil
+	sealed, err = i.Seal([]msg.Secret{msg.Secret(key[:])})
+	return in.Secrets(), sealed, err
 }
 
 // Seal makes values unreadable to everybody but this identity. None are nothing.

@@ -175,7 +175,7 @@ func TestAJobThatIsToEndDoesNotStartAgainAfterARestart(t *testing.T) {
 		}
 		for _, err := range []error{ // its container is gone, as after a loss of power
 			disk.Add(offers[0]), w.server.Confirm(t.Context(), id, job), disk.Confirm(job),
-			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(job, "x0", 0, time.Now()),
+			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(msg.HandOut{Execution: job, Executor: "x0", From: time.Now()}),
 			disk.NotStarted(job), disk.Abort(job, "enough"), disk.Close(),
 		} {
 			if err != nil {
@@ -245,7 +245,7 @@ func TestAnEngineThatIsAwayForAMomentDoesNotHurryAnAbort(t *testing.T) {
 		w.begins(id)
 		w.engine.Down(errNoAnswer)
 		w.server.Abort(id, "enough")
-		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "signal is not sent") })
+		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "could not send a signal; will retry") })
 		w.passes(2 * time.Second)
 		w.engine.Down(nil)
 		w.fails(id, msg.Aborted, "aborted: enough. The plugin answered SIGABRT with its result after ")
@@ -259,7 +259,7 @@ func TestASignalThatTheEngineNeverTakesIsFollowedByTheNextInItsTime(t *testing.T
 		x := w.begins(id)
 		w.engine.Down(errNoAnswer)
 		w.server.Abort(id, "enough")
-		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "signal is not sent") })
+		w.until("a signal is not sent", time.Minute, func() bool { return strings.Contains(w.log.text(), "could not send a signal; will retry") })
 		w.passes(20 * time.Second)
 		w.engine.Down(nil)
 		w.fails(id, msg.Aborted, "aborted: enough. It took SIGKILL, after ")

@@ -185,7 +185,7 @@ func TestAJobThatComesWhileAFullDiskIsLookedAtIsFailedForItsOwnOnly(t *testing.T
 func TestAHandOutThatCrossesTheLossOfItsGETIsRepeated(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
-		w.gateway.Script(fakes.HandOut, fakes.Call{Fails: msg.ErrNotHeld}, fakes.Call{Fails: msg.ErrNotHeld})
+		w.gateway.Script(fakes.HandOut, fakes.Call{Fails: msg.ErrNotPolling}, fakes.Call{Fails: msg.ErrNotPolling})
 		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
 		w.nothingIsLeft()
 	})
@@ -301,7 +301,7 @@ func TestACallThatWorkedAgainHasNotFailedBefore(t *testing.T) {
 		w.completes(id)
 		var repeats int
 		for line := range strings.Lines(w.log.text()) {
-			if strings.Contains(line, "logs is repeated") {
+			if strings.Contains(line, `"call":"read logs"`) {
 				repeats++
 				if !strings.Contains(line, `"attempt":1,`) {
 					t.Error(line)

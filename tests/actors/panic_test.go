@@ -183,11 +183,7 @@ func TestAJobOnWhichActorsKeepCrashingIsFailedAndTheOthersRun(t *testing.T) {
 			return ok && a.Job.TaskType == "poison"
 		},
 		"when its result comes": func(m any) bool {
-			d, ok := m.(msg.AtDoor)
-			if !ok {
-				return false
-			}
-			r, ok := d.Visit.(msg.ResultStored)
+			r, ok := m.(msg.ResultKept)
 			return ok && strings.HasPrefix(string(r.Execution), "job2-")
 		},
 		"while it runs": func(m any) bool {

@@ -202,7 +202,7 @@ func TestAStopOfWhichNobodyIsLeftToTellIsNotWaitedFor(t *testing.T) {
 		}
 		for _, err := range []error{
 			disk.Add(offers[0]), w.server.Confirm(t.Context(), id, job), disk.Confirm(job),
-			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(job, "x0", 0, time.Now()),
+			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(msg.HandOut{Execution: job, Executor: "x0", From: time.Now()}),
 		} {
 			if err != nil {
 				t.Fatal(err)

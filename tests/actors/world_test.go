@@ -155,9 +155,7 @@ func (w *world) start() {
 	if w.spool, err = spool.Open(w.disk, spool.Options{LowWater: w.lowWater}); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.gateway, err = fakes.OpenGateway(w.site, w.identity, w.spool); err != nil {
-		w.t.Fatal(err)
-	}
+	w.gateway = fakes.OpenGateway(w.site, w.identity, w.spool)
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{

@@ -62,7 +62,7 @@ func TestAJobThatRunsIsAbortedInTheOneWayThatItsPluginLeaves(t *testing.T) {
 		if *view.ExitCode != c.code || !strings.Contains(log, c.prints) {
 			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.prints, log)
 		}
-		said := w.LinesOf(id, "job is stopped")
+		said := w.LinesOf(id, "job stopped")
 		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(said) != 1 || !strings.HasSuffix(said[0].Reason, text) {
 			t.Fatalf("%s: the runner's log says %v, want once %s", name, said, text)
 		}

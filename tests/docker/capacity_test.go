@@ -142,7 +142,7 @@ func lastResults(w *rig.World, jobs []string) map[string]time.Time {
 		executions = append(executions, w.ExecutionOf(id))
 	}
 	last := map[string]time.Time{}
-	for _, l := range w.Lines("result is stored") {
+	for _, l := range w.Lines("result stored") {
 		if slices.Contains(executions, l.Job) {
 			last[l.Executor] = l.Time
 		}

@@ -205,7 +205,7 @@ func TestWhatTheServerSaysTwiceCountsOnce(t *testing.T) {
 	w.Completed(w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}))
 	w.FinishedOnce(script, job)
 	for _, id := range []string{script, job} {
-		if results := w.LinesOf(id, "result is stored"); len(results) > 1 {
+		if results := w.LinesOf(id, "result stored"); len(results) > 1 {
 			t.Errorf("%s has %d results", id, len(results))
 		}
 	}

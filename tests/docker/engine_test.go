@@ -19,7 +19,7 @@ func TestWithLiveRestoreAKilledEngineCostsNothing(t *testing.T) {
 	job := w.Slow(shop.Blue, most)
 	w.Says(job, "step 5 of ")
 	e.Kill()
-	w.Hears("wait is repeated")
+	w.Hears(`"call":"wait for exit"`)
 	e.Start()
 	reused := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker})
 	w.Completed(reused)
@@ -38,7 +38,7 @@ func TestWithoutLiveRestoreAKilledEngineFailsWhatRunsAndTheNextJobRuns(t *testin
 	job := w.Slow(shop.Blue, 600)
 	w.Says(job, "step 5 of ")
 	e.Kill()
-	w.Hears("wait is repeated")
+	w.Hears(`"call":"wait for exit"`)
 	e.Start() // it kills the containers that it finds
 	view, log := w.Done(job)
 	if view.State != devserver.Failed || !strings.Contains(view.Message, "without a result") || !strings.Contains(view.Message, "step ") {

@@ -136,7 +136,7 @@ func TestAServerThatMisbehavesCostsNoJobAndNeedsNoRestart(t *testing.T) {
 	} {
 		t.Run(row.server, func(t *testing.T) {
 			over := make(chan struct{})
-			stored := len(w.Lines("result is stored"))
+			stored := len(w.Lines("result stored"))
 			names := []string{row.server + ", first", row.server + ", second", row.server + ", third"}
 			jobs := []string{bell.Ring(w, shop.Blue, names[0], 20, stepTime)}
 			w.Says(jobs[0], "step 2 of ")
@@ -147,7 +147,7 @@ func TestAServerThatMisbehavesCostsNoJobAndNeedsNoRestart(t *testing.T) {
 				return err == nil && view.State != devserver.Queued
 			})
 			jobs = append(jobs, bell.Ring(w, shop.Blue, names[2], 10, stepTime)) // so this one is for a poll that the server spoils
-			rig.Until(t, "the job that runs has its result", func() bool { return len(w.Lines("result is stored")) > stored })
+			rig.Until(t, "the job that runs has its result", func() bool { return len(w.Lines("result stored")) > stored })
 			rig.Until(t, "the runner has met it", func() bool { return sky.spoiled.Load() > 0 })
 			close(over)
 			sky.clears()

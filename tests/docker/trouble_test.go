@@ -26,10 +26,10 @@ func TestAnEngineThatIsGoneForAWhileCostsNoJobAndNoLog(t *testing.T) {
 	job := w.Slow(shop.Blue, most)
 	w.Says(job, "step 5 of ")
 	d.Cut()
-	w.Hears("logs is repeated")
-	w.Hears("wait is repeated")
+	w.Hears(`"call":"read logs"`)
+	w.Hears(`"call":"wait for exit"`)
 	waits := w.Slow(shop.Blue, 1) // its executor cannot be made
-	rig.Until(t, "the plugin is done", func() bool { return len(w.Lines("result is stored")) == 2 })
+	rig.Until(t, "the plugin is done", func() bool { return len(w.Lines("result stored")) == 2 })
 	reused := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker}) // needs no engine
 	if view := w.Finished(reused); view.State != devserver.Completed {
 		t.Errorf("a job of the idle executor is %s: %s", view.State, view.Message)

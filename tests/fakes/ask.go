@@ -2,130 +2,198 @@ package fakes
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	msg "runnerd/messages"
 )
 
-// How a plugin comes to its jobs, and what the SDKs do when it goes wrong.
+// How a plugin comes to its jobs, in the manner of the two SDKs, and what these do when it goes wrong (docs/executor-contract.md).
+//
+//	Go      GET · work · callback and file · LIST, WATCH for its life · (event) GET · …
+//	Python  GET · work · file, callback · WATCH, one more for each job · (second event) GET · …
 
-// question is a plugin's GET on its way: first it waits for an event if it must, then it is held, then answered.
-type question struct {
-	*visitor
-	needsEvent bool
-	hold       *hold
-	mutters    time.Time // zero: not any more
-
-	in   *given
-	code int
-	over bool
-	lost bool // the GET was held, and is not any more
+// listening is what a plugin has learned from LIST and WATCH.
+type listening struct {
+	list  *request // on its way
+	watch *request // the newest
+	older []*request
+	seen  uint64 // resourceVersion; 0: none
+	ask   int    // events that make it ask, and have not yet
 }
 
 // ask waits for a job; over: the process has ended instead.
 func (v *visitor) ask(ctx context.Context) (in given, code int, over bool) {
-	q := &question{visitor: v}
-	if v.MuttersAfter > 0 {
-		q.mutters = time.Now().Add(v.MuttersAfter)
+	if v.Spec.Env[ModeVariable] == string(msg.Files) {
+		return v.readInput(ctx)
+	}
+	if v.last.execution != "" {
+		v.beginListening()
+		if code, over := v.awaitEvent(ctx); over {
+			return given{}, code, true
+		}
 	}
 	for {
-		q.lost = false
-		if v.Until(ctx, "ask", q.try) != nil {
-			v.site.stage.Do("let go", func() { q.letGo() })
-			return given{}, died, true
-		}
-		var stays bool
+		a, lost, code, over := v.get(ctx)
+		_, isJob := a.(msg.GiveJob)
 		switch {
-		case q.over:
-			return given{}, q.code, true
-		case q.lost:
-			stays = q.losesHold(ctx)
-		case !v.python() && v.site.chance(AnswerCut): // Python repeats its GET, and has the same answer
-			stays = q.losesAnswer(ctx)
-		default:
-			return *q.in, 0, false
-		}
-		if !stays {
+		case over:
+			return given{}, code, true
+		case lost && !v.refused():
+			continue // it asks again by itself
+		case isJob && (v.python() || !v.site.chance(AnswerCut)): // Python repeats a GET whose answer was cut
+			return v.accept(), 0, false
+		case !v.reportsFailure(ctx):
 			return given{}, 0, true
 		}
-	}
-}
-
-func (q *question) letGo() {
-	if q.hold != nil {
-		q.hold.letGo(q.Spec.ID)
-	}
-}
-
-// try is one look at what has become of the question.
-func (q *question) try() (done bool, again time.Time) {
-	if !q.mutters.IsZero() && !time.Now().Before(q.mutters) {
-		q.Print("nobody comes\n")
-		q.mutters = time.Time{}
-	}
-	for s := q.Signal(); s != ""; s = q.Signal() {
-		if q.code, q.over = q.dies(s); q.over {
-			q.letGo()
-			return true, again
+		if code, over := v.awaitEvent(ctx); over {
+			return given{}, code, true
 		}
 	}
-	if q.hold == nil {
-		done, again = q.come()
-		return done, sooner(again, q.mutters)
-	}
-	if q.in, q.lost = q.hold.now(); q.in != nil || q.lost {
-		q.hold, done = nil, true
-	}
-	return done, q.mutters
 }
 
-// come asks, unless it waits for an event first.
-func (q *question) come() (done bool, again time.Time) {
-	g := q.site.now()
-	if g == nil {
-		return false, again
+// refused: its GET was lost, and not all of its attempts got through.
+func (v *visitor) refused() bool { return v.site.chance(Refused) && v.last.execution != "" }
+
+// accept takes a job; its machine acknowledges it.
+func (v *visitor) accept() (in given) {
+	v.site.stage.Do("receive", func() { in = v.getting.receive() })
+	return in
+}
+
+// reportsFailure: it reports as the result of its last job, in the manner of its SDK, that it got no input. False: it has ended.
+func (v *visitor) reportsFailure(ctx context.Context) (stays bool) {
+	if v.last.execution == "" { // it has nobody to report it to
+		return false
 	}
-	if q.needsEvent {
-		came, next := g.event(q.Spec.ID)
-		if !came {
-			return false, next
+	v.site.bogus(ctx, v.World, v.last)
+	return !v.python()
+}
+
+// get asks for the Secret, and waits for the answer.
+func (v *visitor) get(ctx context.Context) (a msg.Answer, lost bool, code int, over bool) {
+	v.getting = nil
+	code, over = v.until(ctx, "ask", func() (done bool, gone bool) {
+		if v.getting == nil {
+			v.getting, gone = v.site.get(v.Spec.ID)
+			return false, gone
 		}
-		q.needsEvent = false
-	}
-	var err error
-	q.hold, q.in, again, err = g.get(q.Spec.ID, q.last.execution)
-	if err != nil && !errors.Is(err, errAway) {
-		q.code, q.over = died, true
-	}
-	return q.over || q.in != nil, again
+		a, lost = v.getting.result()
+		return a != nil || lost, false
+	})
+	return a, lost, code, over
 }
 
-// losesHold: the plugin asks again, or it has been refused for too long: it reports that as the result of its last job, in the
-// manner of its SDK. False: it has ended.
-func (q *question) losesHold(ctx context.Context) (stays bool) {
-	switch {
-	case !q.site.chance(Refused):
-		return true
-	case q.last.execution == "": // it has nobody to report it to
+// beginListening is what comes after a result: Python opens one more watch.
+func (v *visitor) beginListening() {
+	l := &v.listens
+	if v.python() {
+		if l.watch != nil {
+			l.older = append(l.older, l.watch)
+		}
+		l.watch, l.seen, l.ask = nil, 0, 0
+	}
+}
+
+// awaitEvent waits until an event makes it ask.
+func (v *visitor) awaitEvent(ctx context.Context) (code int, over bool) {
+	code, over = v.until(ctx, "watch", func() (done bool, gone bool) {
+		gone = v.listen()
+		return v.listens.ask > 0, gone
+	})
+	if !over {
+		v.listens.ask--
+	}
+	return code, over
+}
+
+// listen keeps a watch open, and hears what it says.
+func (v *visitor) listen() (gone bool) {
+	l := &v.listens
+	for {
+		if l.watch == nil {
+			if gone = v.openWatch(); gone || l.watch == nil {
+				return gone
+			}
+		}
+		event, ok, lost := l.watch.next()
+		switch version := event.Version + 1; {
+		case lost:
+			l.watch = nil
+		case !ok:
+			return false
+		case event.Kind == msg.WatchModified && version != l.seen:
+			l.seen = version
+			l.ask++
+		case event.Kind == msg.WatchAdded:
+			l.seen = version
+		}
+	}
+}
+
+func (v *visitor) openWatch() (gone bool) {
+	l := &v.listens
+	if v.python() {
+		l.watch, gone = v.site.watch(v.Spec.ID, msg.WatchOpened{Nested: true, Fresh: l.seen == 0, Version: l.seen})
+		return gone
+	}
+	if l.list == nil {
+		l.list, gone = v.site.list(v.Spec.ID, l.seen)
+		return gone
+	}
+	a, lost := l.list.result()
+	shown, ok := a.(msg.GiveList)
+	if ok || lost {
+		l.list = nil
+	}
+	if !ok {
 		return false
 	}
-	q.site.bogus(ctx, q.Spec.ID, q.last)
-	q.needsEvent = true
-	return !q.python()
+	if version := shown.Version + 1; version != l.seen {
+		if l.seen != 0 {
+			l.ask++ // a key that it did not see
+		}
+		l.seen = version
+	}
+	l.watch, gone = v.site.watch(v.Spec.ID, msg.WatchOpened{Version: l.seen})
+	return gone
 }
 
-// losesAnswer: it reports, in the same way, that it could not read its input, and the job has never run.
-func (q *question) losesAnswer(ctx context.Context) (stays bool) {
-	if q.last.execution == "" {
-		return false
+// until waits for something at the gateway; meanwhile signals come, and somebody who waits for long mutters. over: it has ended.
+func (v *visitor) until(ctx context.Context, what string, try func() (done, gone bool)) (code int, over bool) {
+	ended := v.Until(ctx, what, func() (bool, time.Time) {
+		if !v.mutters.IsZero() && !time.Now().Before(v.mutters) {
+			v.Print("nobody comes\n")
+			v.mutters = time.Time{}
+		}
+		for s := v.Signal(); s != ""; s = v.Signal() {
+			if code, over = v.dies(s); over {
+				return true, time.Time{}
+			}
+		}
+		done, gone := try()
+		if gone {
+			code, over = died, true
+		}
+		return done || over, v.mutters
+	})
+	if ended != nil {
+		return died, true
 	}
-	q.site.bogus(ctx, q.Spec.ID, q.last)
-	q.in, q.needsEvent = nil, true
-	return true
+	return code, over
 }
 
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
+// hangUp ends all its requests: the process has ended.
+func (v *visitor) hangUp() {
+	for _, r := range append(v.listens.older, v.getting, v.listens.list, v.listens.watch) {
+		r.hangUp()
 	}
-	return a
+}
+
+// readInput is messages.Files: the job was there before the process.
+func (v *visitor) readInput(ctx context.Context) (in given, code int, over bool) {
+	code, over = v.until(ctx, "read input", func() (done, gone bool) {
+		in, done = v.site.inputOf(v.Spec.ID)
+		return done, !done
+	})
+	return in, code, over
 }

@@ -51,7 +51,9 @@ func (p Plugin) Program(site *Site) fake.Program {
 		v := &visitor{Plugin: p, site: site, World: w}
 		site.enter(w)
 		defer site.leave(w)
-		return v.live(ctx)
+		code := v.live(ctx)
+		site.stage.Do("hang up", v.hangUp)
+		return code
 	}}
 }
 
@@ -61,6 +63,10 @@ type visitor struct {
 	*fake.World
 	site *Site
 	last given // the newest job that it ran; none: the first is to come
+
+	listens listening
+	getting *request  // its newest GET
+	mutters time.Time // zero: not any more
 }
 
 const died = 255
@@ -82,6 +88,9 @@ func (v *visitor) live(ctx context.Context) int {
 		return v.forever(ctx)
 	}
 	for {
+		if v.MuttersAfter > 0 {
+			v.mutters = time.Now().Add(v.MuttersAfter)
+		}
 		in, code, over := v.ask(ctx)
 		if over {
 			return code
@@ -123,7 +132,7 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 		return code, true
 	}
 	fileFirst := v.python() || v.site.chance(FileFirst)
-	v.site.deliver(ctx, v.Spec.ID, in, resultOf(in.key, result), errand, fileFirst)
+	v.site.deliver(ctx, v.World, in, resultOf(in.key, result), errand, fileFirst)
 	for _, line := range errand.Trails {
 		if v.passes(ctx, Step) != nil {
 			return died, true
@@ -136,8 +145,8 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 // say prints something of a job.
 func (v *visitor) say(of given, text string) {
 	v.site.stage.Do("say", func() {
-		if v.Print(text) && v.site.Witness != nil {
-			v.site.Witness.Printed(of.execution, text)
+		if v.Print(text) {
+			v.site.witness().Printed(of.execution, text)
 		}
 	})
 }

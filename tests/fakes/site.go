@@ -1,7 +1,6 @@
 package fakes
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -29,15 +28,10 @@ type Site struct {
 	mu       sync.Mutex // guards what follows
 	gateway  *Gateway   // nil: the runner is away
 	files    map[msg.ExecutorID][]byte
+	inputs   map[msg.ExecutorID]given // of child processes
 	visitors map[msg.ExecutorID]*fake.World
 	runs     []Run
 	ran      map[msg.ExecutionID]msg.ExecutorID
-}
-
-func (s *Site) visited(id msg.ExecutorID, v msg.Visit) {
-	if s.Witness != nil {
-		s.Witness.Visited(id, v)
-	}
 }
 
 // What may happen to a plugin.
@@ -53,8 +47,26 @@ const (
 type Witness interface {
 	Began(Run)
 	Printed(of msg.ExecutionID, text string)
-	Visited(msg.ExecutorID, msg.Visit)
+	Asked(msg.ExecutorID)                     // its GET waits
+	Answered(msg.ExecutorID, msg.ExecutionID) // with a job, or with something else
+	Lost(msg.ExecutorID)                      // its GET waits no longer
 }
+
+func (s *Site) witness() Witness {
+	if s.Witness == nil {
+		return nobody{}
+	}
+	return s.Witness
+}
+
+// nobody is a witness that hears nothing.
+type nobody struct{}
+
+func (nobody) Began(Run)                                {}
+func (nobody) Printed(msg.ExecutionID, string)          {}
+func (nobody) Asked(msg.ExecutorID)                     {}
+func (nobody) Answered(msg.ExecutorID, msg.ExecutionID) {}
+func (nobody) Lost(msg.ExecutorID)                      {}
 
 // Run is a job that a plugin has begun.
 type Run struct {
@@ -69,7 +81,7 @@ func NewSite() *Site { return NewSiteOn(fake.Live()) }
 
 // NewSiteOn is NewSite, on a stage.
 func NewSiteOn(stage fake.Stage) *Site {
-	return &Site{stage: stage, files: map[msg.ExecutorID][]byte{}, visitors: map[msg.ExecutorID]*fake.World{},
+	return &Site{stage: stage, files: map[msg.ExecutorID][]byte{}, inputs: map[msg.ExecutorID]given{}, visitors: map[msg.ExecutorID]*fake.World{},
 		ran: map[msg.ExecutionID]msg.ExecutorID{}}
 }
 
@@ -156,8 +168,9 @@ func (s *Site) introduce(id msg.ExecutorID, sdk msg.SDK) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if d := g.doors[id]; d != nil {
-		d.tell(msg.Introduced{SDK: sdk})
+	if e := g.endpoints[id]; e != nil && e.sdk == "" {
+		e.sdk = sdk
+		e.add(msg.SDKDetected{SDK: sdk})
 	}
 }
 
@@ -171,68 +184,66 @@ func (s *Site) begin(r Run) {
 	}
 	s.ran[r.Execution] = r.Executor
 	s.runs = append(s.runs, r)
-	if s.Witness != nil {
-		s.Witness.Began(r)
-	}
+	s.witness().Began(r)
 }
 
-// write is a plugin's: into the file that OUTPUT_LOCATION names. The runner watches it, and tries again while it cannot be stored.
-func (s *Site) write(ctx context.Context, id msg.ExecutorID, body []byte) {
-	written, after := false, bytes.Equal(body, tooLarge) // which may still be overwritten: it is looked at afterwards
-	_ = s.stage.Until(ctx, "result file", func() (bool, <-chan struct{}, time.Time) {
-		if !written {
-			written = true
-			s.mu.Lock()
-			s.files[id] = body
-			s.mu.Unlock()
-		}
-		g := s.now()
-		return g == nil || after || g.look(id, "") == nil, nil, time.Now().Add(time.Second)
+// write is a plugin's: into the file that OUTPUT_LOCATION names.
+func (s *Site) write(id msg.ExecutorID, body []byte) {
+	s.stage.Do("result file", func() {
+		s.mu.Lock()
+		s.files[id] = body
+		s.mu.Unlock()
+		s.fileChanged(id)
 	})
 }
 
-// Callbacks: an answer that is late, and how often storing is tried meanwhile.
-const (
-	callbackTime = 45 * time.Second
-	storeWait    = 500 * time.Millisecond
-)
+// callbackTime is how long a plugin waits for the answer to its callback.
+const callbackTime = 45 * time.Second
 
 // call brings a result to a job's URL, and reports whether it was taken.
-func (s *Site) call(ctx context.Context, id msg.ExecutorID, job msg.ExecutionID, body []byte) (taken bool) {
+func (s *Site) call(ctx context.Context, w *fake.World, job msg.ExecutionID, body []byte) (taken bool) {
+	var r *request
 	end := time.Now().Add(callbackTime)
-	_ = s.stage.Until(ctx, "callback", func() (bool, <-chan struct{}, time.Time) {
-		g := s.now()
-		if g == nil || s.chance(NoCall) {
-			return true, nil, time.Time{}
+	_ = w.Until(ctx, "callback", func() (done bool, again time.Time) {
+		if r == nil {
+			if s.chance(NoCall) {
+				return true, again
+			}
+			var found bool
+			r, found = s.post(w.Spec.ID, job, body)
+			return r == nil || !found, end
 		}
-		err := g.callback(id, job, body)
-		taken = err == nil
-		return taken || g.isClosed() || time.Now().After(end), nil, time.Now().Add(storeWait)
+		a, lost := r.result()
+		taken = a != nil
+		return taken || lost || !time.Now().Before(end), end
 	})
+	if !taken {
+		s.stage.Do("callback ends", func() { r.hangUp() })
+	}
 	return taken
 }
 
 // deliver brings a result: to the file, and by callback unless it is for the file only.
-func (s *Site) deliver(ctx context.Context, id msg.ExecutorID, in given, body []byte, how Errand, fileFirst bool) {
+func (s *Site) deliver(ctx context.Context, w *fake.World, in given, body []byte, how Errand, fileFirst bool) {
 	if how.TooLarge {
 		body = tooLarge
 	}
 	switch {
 	case how.FileOnly:
-		s.write(ctx, id, body)
+		s.write(w.Spec.ID, body)
 	case fileFirst:
-		s.write(ctx, id, body)
-		s.call(ctx, id, in.execution, body)
-	case !s.call(ctx, id, in.execution, body):
-		s.write(ctx, id, body)
+		s.write(w.Spec.ID, body)
+		s.call(ctx, w, in.execution, body)
+	case !s.call(ctx, w, in.execution, body):
+		s.write(w.Spec.ID, body)
 	}
 }
 
 // bogus is an SDK's error about the job after in: on the URL of in, and over its result file.
-func (s *Site) bogus(ctx context.Context, id msg.ExecutorID, in given) {
+func (s *Site) bogus(ctx context.Context, w *fake.World, in given) {
 	body := resultOf(in.key, -1)
-	s.write(ctx, id, body)
-	s.call(ctx, id, in.execution, body)
+	s.write(w.Spec.ID, body)
+	s.call(ctx, w, in.execution, body)
 }
 
 // given is a job as the plugin gets it.
@@ -240,4 +251,17 @@ type given struct {
 	execution msg.ExecutionID
 	key       seal.Key
 	input     string
+}
+
+func (s *Site) leaveInput(id msg.ExecutorID, in given) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inputs[id] = in
+}
+
+func (s *Site) inputOf(id msg.ExecutorID) (given, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in, ok := s.inputs[id]
+	return in, ok
 }

@@ -61,7 +61,7 @@ func TestAPasswordIsNowhereWhereTheTextBesideItIs(t *testing.T) {
 	}
 	lives, dies, script := leak(api.KindTask, false), leak(api.KindTask, true), leak(api.KindScript, false)
 	rig.Until(t, "all three are over, and no ending is at the server", func() bool {
-		return len(w.Lines("result is stored")) == 2 && len(w.Lines("job has its ending")) == 1
+		return len(w.Lines("result stored")) == 2 && len(w.Lines("job ended")) == 1
 	})
 	rig.Until(t, "their logs are whole", func() bool {
 		for _, id := range []string{lives, dies, script} {
@@ -109,7 +109,7 @@ func TestAPasswordIsNowhereWhereTheTextBesideItIs(t *testing.T) {
 	w.Done(script)
 	w.LoggedByScript(script, "last words with the open")
 	places["what the runner says of the script"] = w.Heard(`"script":"` + script + `"`)
-	places["what the runner says of the job without a result"] = w.Heard("job has its ending")
+	places["what the runner says of the job without a result"] = w.Heard("job ended")
 	places["the runner's log"] = w.Runner.Said()
 	for place, text := range places {
 		for form, secret := range forms(password) {

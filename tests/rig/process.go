@@ -221,7 +221,7 @@ func (w *World) LinesOf(task, message string) []Line {
 func (w *World) ExecutorOf(task string) (executor string) {
 	w.T.Helper()
 	Until(w.T, "the runner says where "+task+" ran", func() bool {
-		for _, l := range w.LinesOf(task, "result is stored") {
+		for _, l := range w.LinesOf(task, "result stored") {
 			executor = l.Executor
 		}
 		return executor != ""

@@ -251,9 +251,9 @@ func (o *oracle) hears(line []byte) {
 	switch claim, idle := strings.CutPrefix(s.Reason, "it has been idle for "); {
 	case idle && s.Message == "executor is evicted":
 		o.evicted(executor, claim)
-	case s.Message == "a restart will not know this of the executor":
+	case s.Message == "could not update the executor's record: a restart would not know of its last change":
 		o.unsure[executor] = true
-	case s.Message == "the engine does not hand on the rest of the output":
+	case s.Message == "engine did not deliver the rest of the executor's output":
 		o.lossy(executor, "the engine keeps it")
 	case strings.HasPrefix(s.Message, "executor is given up"): // unread, as its actors have crashed all the time
 		o.lossy(executor, "it was given up")
@@ -261,7 +261,7 @@ func (o *oracle) hears(line []byte) {
 		o.configured(msg.Config{Enabled: s.Enabled, Capacity: s.Capacity, Eviction: time.Duration(s.Eviction) * time.Millisecond, Capabilities: s.Capabilities})
 	case s.Message == "job is ours":
 		o.waiting[msg.ExecutionID(s.Job)] = waiting{time.Now(), o.w.server.AccountOf(msg.ExecutionID(s.Job)).Kind == msg.Script}
-	case s.Message == "job has its ending":
+	case s.Message == "job ended":
 		delete(o.waiting, msg.ExecutionID(s.Job))
 	case s.Message == "starting an executor":
 		o.starts(msg.ExecutionID(s.Job))

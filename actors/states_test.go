@@ -37,8 +37,8 @@ func draw[S ~string](title string, next map[S][]S) []byte {
 
 func TestThePicturesOfLivesAreTheTables(t *testing.T) {
 	for picture, want := range map[string][]byte{
-		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/executor_life.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
-			"enters where the spool and the engine see it.", next),
+		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/session.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
+			"enters where the spool sees it.", nextStates),
 		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/runner_phase.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
 			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextPhase),
 	} {
@@ -54,7 +54,7 @@ func TestThePicturesOfLivesAreTheTables(t *testing.T) {
 }
 
 func TestEveryStateIsReachedAndLeadsToTheEnd(t *testing.T) {
-	reachesAll(t, next, unborn, gone)
+	reachesAll(t, nextStates, fresh, exited)
 	reachesAll(t, nextPhase, unstarted, deleting)
 }
 
@@ -86,14 +86,14 @@ func reachesAll[S ~string](t *testing.T, next map[S][]S, first, last S) {
 }
 
 func TestAnIllegalMovePanics(t *testing.T) {
-	for _, row := range []struct{ from, to life }{{gone, running}, {stopping, idle}, {pulling, running}, {idle, starting}, {running, idle}} {
+	for _, row := range []struct{ from, to state }{{exited, running}, {stopping, idle}, {pulling, running}, {idle, starting}, {running, idle}} {
 		t.Run(fmt.Sprintf("from %s to %s", row.from, row.to), func(t *testing.T) {
 			defer func() {
 				if recover() == nil {
 					t.Error("it was allowed")
 				}
 			}()
-			(&executor{state: row.from}).enter(nil, row.to)
+			(&transition{session: session{state: row.from}}).enter(row.to)
 		})
 	}
 }

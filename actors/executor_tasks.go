@@ -1,0 +1,433 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+)
+
+// The work of an executor that may block. Each comes back as the message that its effect names (session_effects.go).
+
+// restore makes known again what the actor before knew: what is masked, and whose output is whose.
+func (e *executor) restore(c *shell.Ctx[msg.ToExecutor]) {
+	shop, book, rec := e.Shop, e.book, e.record
+	c.Go("restore", func(context.Context) msg.ToExecutor {
+		secrets, err := shop.Vault.Unseal(rec.Mask)
+		if err != nil {
+			return msg.Restored{Err: err}
+		}
+		book.learn(secrets)
+		jobs := shop.Spool.Jobs()
+		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
+		for _, job := range jobs {
+			if job.Executor == rec.ID && !job.Log.Ended {
+				from := job.OutputFrom
+				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
+					from = time.Time{}
+				}
+				book.open(job.Execution, from, nil)
+			}
+		}
+		return msg.Restored{HasFile: shop.Gateway.HasResultFile(rec.ID)}
+	})
+}
+
+// URLsOf are the jobs of an executor whose callbacks may still come. The gateway opens them before it serves: a plugin that is told
+// that there is no such URL does not try again.
+func URLsOf(spool interface {
+	Job(msg.ExecutionID) (msg.JobRecord, bool)
+}, rec msg.ExecutorRecord) (urls []msg.JobURL) {
+	for _, u := range []msg.JobURL{{Execution: rec.Before, Key: rec.BeforeKey}, {Execution: rec.Job, Key: rec.JobKey}} {
+		if u.Execution == "" {
+			continue
+		}
+		if job, ok := spool.Job(u.Execution); ok {
+			u.SealedKey = job.SealedKey
+		}
+		urls = append(urls, u)
+	}
+	return urls
+}
+
+// prepare makes everything that must be there before the container: the job's secrets known to the mask, the directory, the access.
+func (e *executor) prepare(c *shell.Ctx[msg.ToExecutor]) {
+	shop, book, rec, job := e.Shop, e.book, e.record, e.session.job.Execution
+	c.Go("prepare", func(context.Context) msg.ToExecutor {
+		in, err := readInput(shop, job)
+		if err != nil {
+			return msg.Prepared{Err: fmt.Errorf("the job cannot be run: %w", err)}
+		}
+		book.open(job, time.Time{}, in.secrets) // what it prints at its start belongs to its first job
+		if err := makeDirectory(shop, rec, in.secrets); err != nil {
+			return msg.Prepared{Err: fmt.Errorf("the executor's directory cannot be made: %w", err)}
+		}
+		return msg.Prepared{}
+	})
+}
+
+func makeDirectory(shop Shop, rec msg.ExecutorRecord, secrets []msg.Secret) (err error) {
+	if rec.Mask, err = shop.Vault.Seal(secrets); err != nil {
+		return err
+	}
+	access, err := shop.Gateway.Admit(rec)
+	if err != nil {
+		return err
+	}
+	return shop.Spool.CreateExecutor(rec, access.Files)
+}
+
+func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
+	drv, key := e.Driver, e.record.Key
+	e.pullTask = c.Go("pull", func(ctx context.Context) msg.ToExecutor {
+		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
+		return msg.Pulled{Image: image, Err: err}
+	})
+}
+
+func (e *executor) launch(c *shell.Ctx[msg.ToExecutor], jobEnv map[string]string) {
+	shop, rec := e.Shop, e.record
+	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
+		if shop.Limits.Start == 0 {
+			return msg.Launched{Err: createAndStart(ctx, shop, rec, jobEnv)}
+		}
+		ctx, cancel := context.WithTimeout(ctx, shop.Limits.Start)
+		defer cancel()
+		err := createAndStart(ctx, shop, rec, jobEnv)
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("the engine did not start a container of image %s within %v. Check the engine, or raise --start-limit: %w",
+				rec.Key.Image, shop.Limits.Start, err)
+		}
+		return msg.Launched{Err: err}
+	})
+}
+
+func createAndStart(ctx context.Context, shop Shop, rec msg.ExecutorRecord, jobEnv map[string]string) error {
+	err := shop.Spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) { r.ImageID = rec.ImageID })
+	if err != nil {
+		return err
+	}
+	access, err := shop.Gateway.Admit(rec)
+	if err != nil {
+		return err
+	}
+	maps.Copy(access.Env, jobEnv)
+	for i, mount := range access.Mounts {
+		access.Mounts[i].Source = filepath.Join(shop.Spool.ExecutorDir(rec.ID), mount.Source)
+	}
+	spec := msg.ExecutorSpec{ID: rec.ID, Image: rec.ImageID, Limits: rec.Key.Limits, Env: access.Env, Mounts: access.Mounts,
+		Labels: map[string]string{"runnerd.image": rec.Key.Image}}
+	if err := shop.Driver.Create(ctx, spec); err != nil {
+		return fmt.Errorf("create the executor: %w", err)
+	}
+	if err := shop.Driver.Start(ctx, rec.ID); err != nil {
+		return fmt.Errorf("start the executor: %w", err)
+	}
+	return nil
+}
+
+// find asks the engine for the container.
+func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
+	drv, id := e.Driver, e.id
+	c.Go("find", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		all, err := drv.List(ctx)
+		for _, container := range all {
+			if container.ID == id {
+				return msg.Found{Container: &container}
+			}
+		}
+		return msg.Found{Err: err}
+	})
+}
+
+func (e *executor) waitForExit(c *shell.Ctx[msg.ToExecutor]) {
+	drv, id := e.Driver, e.id
+	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
+		exit, err := drv.Wait(ctx, id)
+		return msg.Exited{Exit: exit, Err: err}
+	})
+}
+
+func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], s sendSignal) {
+	drv, spool, id, sig := e.Driver, e.Spool, e.id, signals[s.step]
+	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		err := drv.Signal(ctx, id, sig)
+		return msg.Signalled{Step: s.step, Elapsed: sinceEnding(spool, s.of), Err: err}
+	})
+}
+
+// signalAgain tries a signal again, or goes on to the next one when no time is left for it.
+func (e *executor) signalAgain(c *shell.Ctx[msg.ToExecutor], s signalAgain) {
+	wait := towardsEngine.after(s.failures, c.Chance())
+	if wait >= s.left {
+		s.step, wait = s.step+1, max(0, s.left)
+	}
+	c.Log().Warn().Err(s.err).Str("executor", string(e.id)).Dur("retry", wait).Msg("could not send a signal; will retry")
+	c.After(string(stopTimer), wait, msg.StopStepDue{Step: s.step})
+}
+
+// sinceEnding is how long ago the job's ending was decided.
+func sinceEnding(spool Spool, job msg.ExecutionID) time.Duration {
+	rec, _ := spool.Job(job)
+	return max(0, time.Since(rec.EndedAt))
+}
+
+// listen follows what the plugin does at the gateway.
+func (e *executor) listen(c *shell.Ctx[msg.ToExecutor]) {
+	gateway, id := e.Gateway, e.id
+	c.Stream("requests", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
+		return msg.RequestsLost{Err: gateway.Requests(ctx, id, func(v msg.SessionEvent) error { return emit(v) })}
+	})
+}
+
+// input is a job's, read and checked.
+type input struct {
+	text    string
+	secrets []msg.Secret
+	key     []byte // sealed
+	sealed  []byte // as the server sealed it
+}
+
+// readInput reads the input, and checks that the plugin will be able to.
+func readInput(shop Shop, job msg.ExecutionID) (in input, err error) {
+	rec, ok := shop.Spool.Job(job)
+	if !ok {
+		return in, fmt.Errorf("the spool has no job of execution %q", job)
+	}
+	in.sealed = rec.SealedKey
+	if in.text, err = shop.Spool.Input(job); err != nil {
+		return in, err
+	}
+	in.secrets, in.key, err = shop.Vault.Open(rec.SealedKey, in.text)
+	return in, err
+}
+
+// handOut journals the job, and answers the GET with it.
+func (e *executor) handOut(c *shell.Ctx[msg.ToExecutor], h handOut) {
+	shop, book, id, before := e.Shop, e.book, e.id, e.session.last
+	if h.again {
+		before = e.session.before
+	}
+	c.Go("hand out", func(context.Context) msg.ToExecutor {
+		done := msg.HandOutDone{Execution: h.execution, Request: h.request}
+		if h.again {
+			shop.Gateway.ClearResults(id)
+		}
+		in, err := readInput(shop, h.execution)
+		if err != nil {
+			done.Unreadable, done.Err = true, err
+			return done
+		}
+		from := time.Now()
+		book.open(h.execution, from, in.secrets)
+		if done.Env, done.Err = give(shop, book, id, before, h, in, from); done.Err != nil && !h.again {
+			book.withdraw(h.execution)
+		}
+		return done
+	})
+}
+
+func give(shop Shop, book *logbook, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time) (env map[string]string, err error) {
+	mask, err := shop.Vault.Seal(book.known())
+	if err != nil {
+		return nil, err
+	}
+	urls := []msg.JobURL{{Execution: h.execution, SealedKey: in.sealed}}
+	if before != "" {
+		urls = append([]msg.JobURL{{Execution: before}}, urls...)
+	}
+	if err := shop.Gateway.OpenURLs(id, urls...); err != nil {
+		return nil, err
+	}
+	if h.request == 0 {
+		if env, err = shop.Gateway.WriteInput(id, h.execution, in.text); err != nil {
+			return nil, err
+		}
+	} else if !shop.Gateway.IsWaiting(id, h.request) {
+		return nil, msg.ErrNotPolling
+	}
+	if err := shop.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask}); err != nil {
+		return nil, err
+	}
+	if h.request != 0 {
+		shop.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})
+	}
+	return env, nil
+}
+
+// repeatJob answers a GET with the open job once more.
+func (e *executor) repeatJob(c *shell.Ctx[msg.ToExecutor], r repeatJob) {
+	spool, gateway, id := e.Spool, e.Gateway, e.id
+	c.Go("repeat job", func(context.Context) msg.ToExecutor {
+		text, err := spool.Input(r.execution)
+		if err == nil {
+			gateway.Answer(id, r.request, msg.GiveJob{Execution: r.execution, Input: text})
+		}
+		return msg.InputRead{Execution: r.execution, Request: r.request, Err: err}
+	})
+}
+
+func (e *executor) clearResults(c *shell.Ctx[msg.ToExecutor]) {
+	gateway, id := e.Gateway, e.id
+	c.Go("clear results", func(context.Context) msg.ToExecutor {
+		gateway.ClearResults(id)
+		return msg.ResultsCleared{}
+	})
+}
+
+func (e *executor) readFile(c *shell.Ctx[msg.ToExecutor], r readFile) {
+	shop, id := e.Shop, e.id
+	c.Go("read result file", func(context.Context) msg.ToExecutor {
+		got, kept, err := takeFile(shop, id, msg.ResultFile{Execution: r.execution, Before: r.before})
+		return msg.FileRead{Execution: r.execution, Delivery: got, Kept: kept, Err: err}
+	})
+}
+
+// takeFile stores the result that is in the file, if that is one.
+func takeFile(shop Shop, id msg.ExecutorID, file msg.ResultFile) (got msg.Delivery, kept bool, err error) {
+	rec, _ := shop.Spool.Job(file.Execution)
+	file.Since = rec.HandedOutAt
+	if got, err = shop.Gateway.ReadResult(id, file); err != nil || got.Verdict != msg.IsResult {
+		return got, false, err
+	}
+	kept, err = keep(shop.Spool, file.Execution, got.Result)
+	got.Result.Body = nil
+	return got, kept, err
+}
+
+// keep stores a result. True: the job has one now.
+func keep(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
+	stored, err := spool.StoreResult(job, result)
+	if err != nil || stored {
+		return stored, err
+	}
+	rec, ok := spool.Job(job)
+	return ok && rec.HasResult, nil
+}
+
+func (e *executor) storeResult(c *shell.Ctx[msg.ToExecutor], s storeResult) {
+	spool := e.Spool
+	c.Go("store result", func(context.Context) msg.ToExecutor {
+		kept, err := keep(spool, s.execution, s.result)
+		if err == nil {
+			s.result.Body = nil
+		}
+		return msg.ResultKept{Execution: s.execution, Request: s.request, Result: s.result, Kept: kept, Err: err}
+	})
+}
+
+func (e *executor) noteVersion(c *shell.Ctx[msg.ToExecutor], version uint64) {
+	spool, id := e.Spool, e.id
+	c.Go("note version", func(context.Context) msg.ToExecutor {
+		err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Version, r.Notified = version, true })
+		return msg.VersionNoted{Version: version, Err: err}
+	})
+}
+
+func (e *executor) noteStop(c *shell.Ctx[msg.ToExecutor], n noteStop) {
+	spool := e.Spool
+	how := howItEnded(n.last, n.answered, sinceEnding(spool, n.execution))
+	c.Go("note stop", func(context.Context) msg.ToExecutor {
+		_, err := spool.Stopped(n.execution, how)
+		return msg.StopNoted{Execution: n.execution, Err: err}
+	})
+}
+
+func (e *executor) endJob(c *shell.Ctx[msg.ToExecutor], d endJob) {
+	spool, book := e.Spool, e.book
+	c.Go("end job", func(context.Context) msg.ToExecutor {
+		if d.quote {
+			d.ending.Message += lastLines(spool, d.execution)
+		}
+		stands, err := spool.End(d.execution, d.ending)
+		if err == nil && !d.handedOut { // no actor but this one knows whose the log is
+			err = book.close(d.execution)
+		}
+		rec, there := spool.Job(d.execution)
+		return msg.JobEnded{Execution: d.execution, Ending: stands, HasResult: rec.HasResult, Gone: !there, Err: err}
+	})
+}
+
+func (e *executor) logEnded(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
+	if m.Err == nil {
+		c.Log().Info().Str("executor", string(e.id)).Str("job", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
+	}
+}
+
+// examine looks for the last time: only now is it known that there is no result.
+func (e *executor) examine(c *shell.Ctx[msg.ToExecutor], x examine) {
+	shop, book, id, exitedAt := e.Shop, e.book, e.id, e.exitedAt
+	c.Go("examine", func(context.Context) msg.ToExecutor {
+		done, err := lookAtLast(shop, book, id, x, exitedAt)
+		if err == nil {
+			done.Closed, err = book.closeAll()
+		}
+		done.Err = err
+		return done
+	})
+}
+
+func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
+	last, _ := shop.Spool.Job(x.last)
+	if last.Executor == id && (last.Stage == msg.HandedOut || last.Stopping()) {
+		got, _, err := takeFile(shop, id, msg.ResultFile{Execution: x.last, Before: x.before, Written: true})
+		if err != nil {
+			return done, err
+		}
+		if got.Verdict == msg.TooLarge {
+			done.Refused = tooLarge(got)
+		}
+	}
+	if err := takeBack(shop.Spool, book, id, x.last); err != nil {
+		return done, err
+	}
+	rec, ok := shop.Spool.Job(x.job)
+	if ok && x.stop != nil {
+		how := howItEnded(x.stop.signal(), rec.HasResult, max(0, exitedAt.Sub(rec.EndedAt)))
+		if _, err := shop.Spool.Stopped(x.job, how); err != nil {
+			return done, err
+		}
+	}
+	done.Over = !ok || rec.Stage >= msg.Ended
+	done.Back = ok && rec.Stage < msg.HandedOut
+	done.Abort = rec.Abort
+	return done, nil
+}
+
+// takeBack lets a job go to another executor if this one, which has ended, has proven that it did not start it. The job's log
+// goes on there.
+func takeBack(spool Spool, book *logbook, id msg.ExecutorID, job msg.ExecutionID) error {
+	rec, ok := spool.Job(job)
+	if !ok || rec.Stage != msg.HandedOut || !rec.Unstarted || rec.Executor != id {
+		return nil
+	}
+	return errors.Join(book.leave(job), spool.TakeBack(job))
+}
+
+// remove takes away what is left.
+func (e *executor) remove(c *shell.Ctx[msg.ToExecutor]) {
+	shop, book, id := e.Shop, e.book, e.id
+	c.Go("remove", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		if err := shop.Driver.Remove(ctx, id); err != nil {
+			return msg.Removed{Err: err}
+		}
+		shop.Gateway.Dismiss(id)
+		closed, err := book.closeAll()
+		if err == nil {
+			err = shop.Spool.RemoveExecutor(id)
+		}
+		return msg.Removed{Closed: closed, Err: err}
+	})
+}

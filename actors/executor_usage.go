@@ -1,0 +1,72 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"runnerd/actors/shell"
+	"runnerd/infra/driver"
+	msg "runnerd/messages"
+)
+
+// What an executor is measured for: processes that it should not have, and disk that it should not take.
+
+// count looks, while the executor is idle and nobody waits for it, for processes that a job has left behind.
+func (e *executor) count(c *shell.Ctx[msg.ToExecutor]) {
+	census, can := e.Driver.(driver.Census)
+	if !can || e.session.state != idle {
+		return
+	}
+	id, seq := e.id, e.seq
+	c.Go("count processes", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		n, err := census.Processes(ctx, id)
+		return msg.ProcessCount{Seq: seq, Processes: n, Err: err}
+	})
+}
+
+func (e *executor) processesCounted(c *shell.Ctx[msg.ToExecutor], m msg.ProcessCount) {
+	c.Log().Debug().Err(m.Err).Str("executor", string(e.id)).Int("processes", m.Processes).Msg("processes counted")
+	if m.Err == nil {
+		e.dispatcher.Tell(msg.ProcessesCounted{Executor: e.id, Seq: m.Seq, Processes: m.Processes})
+	}
+}
+
+// measureEvery is how often an executor's disk is measured: what it takes in between is all that it can take too much.
+const measureEvery = 10 * time.Second
+
+// measureLater goes on whatever the executor does meanwhile: also one whose jobs are short, or that is idle, is measured.
+func (e *executor) measureLater(c *shell.Ctx[msg.ToExecutor]) {
+	if e.DiskLimit > 0 && !e.measuring {
+		e.measuring = true
+		c.After("measure", measureEvery, msg.MeasureDue{})
+	}
+}
+
+func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
+	census, can := e.Driver.(driver.Census)
+	if !can || !e.session.state.works() {
+		e.measuring = false
+		return
+	}
+	id, job := e.id, e.session.job.Execution
+	c.Go("measure", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		bytes, err := census.Disk(ctx, id)
+		return msg.DiskMeasured{Execution: job, Bytes: bytes, Err: err}
+	})
+}
+
+// measured logs an error once, as it may come for as long as the executor lives.
+func (e *executor) measured(c *shell.Ctx[msg.ToExecutor], m msg.DiskMeasured) {
+	e.measuring = false
+	if m.Err == nil {
+		e.unmeasured = false
+		c.Log().Debug().Str("executor", string(e.id)).Int64("bytes", m.Bytes).Msg("disk measured")
+	} else if !e.unmeasured {
+		e.unmeasured = true
+		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("could not measure an executor's disk usage: its limit is not enforced meanwhile")
+	}
+}

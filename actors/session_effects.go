@@ -1,0 +1,192 @@
+package actors
+
+import (
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// effect is one thing that a session wants done. The executor's actor does it; what comes of it comes back as a message.
+//
+//sumtype:decl
+type effect interface{ effect() }
+
+type (
+	// On the container.
+	prepare       struct{} // msg.Prepared
+	pull          struct{} // msg.Pulled
+	cancelPull    struct{}
+	launch        struct{ env map[string]string } // msg.Launched
+	findContainer struct{}                        // msg.Found
+	readLogs      struct{}                        // msg.LogsEnded
+	waitForExit   struct{}                        // msg.Exited
+	sendSignal    struct {                        // msg.Signalled
+		step int
+		of   msg.ExecutionID // the job that is being stopped, if one is
+	}
+	// signalAgain repeats a signal that the engine did not take, or goes on to the next step when no time is left for it.
+	signalAgain struct {
+		step, failures int
+		left           time.Duration
+		err            error
+	}
+	examine struct { // msg.Examined
+		job          msg.ExecutionID // that it has; empty: none
+		last, before msg.ExecutionID
+		stop         *stopSequence // nil: it was not being stopped
+	}
+	remove    struct{} // msg.Removed
+	stopActor struct{}
+
+	// At the gateway.
+	listen        struct{} // msg.RequestsLost, after every msg.SessionEvent
+	answerRequest struct {
+		request msg.RequestID
+		answer  msg.Answer
+	}
+	sendEvent struct {
+		watch msg.RequestID
+		event msg.WatchEvent
+	}
+	// handOut journals that the job is the plugin's, and then answers the GET with it. again: it proved that it did not start.
+	handOut struct { // msg.HandOutDone
+		request   msg.RequestID // 0: mode Files
+		execution msg.ExecutionID
+		again     bool
+	}
+	repeatJob struct { // msg.InputRead
+		request   msg.RequestID
+		execution msg.ExecutionID
+	}
+	clearResults struct{}                                    // msg.ResultsCleared
+	readFile     struct{ execution, before msg.ExecutionID } // msg.FileRead
+
+	// In the spool.
+	storeResult struct { // msg.ResultKept
+		request   msg.RequestID
+		execution msg.ExecutionID
+		result    msg.Result
+	}
+	storeAgain struct {
+		storeResult
+		err error
+	}
+	noteVersion    struct{ version uint64 } // msg.VersionNoted
+	noteDelivered  struct{ execution msg.ExecutionID }
+	noteNotStarted struct {
+		execution msg.ExecutionID
+		proof     string
+	}
+	noteRetirement struct{ reason string }
+	noteStop       struct { // msg.StopNoted
+		execution msg.ExecutionID
+		last      msg.Signal
+		answered  bool
+	}
+	// endJob decides how the job ends, unless something did before. quote: the message is to have its last output.
+	endJob struct { // msg.JobEnded
+		execution msg.ExecutionID
+		ending    msg.Ending
+		handedOut bool
+		quote     bool
+	}
+
+	// To other actors.
+	tellDispatcher struct{ m msg.ToDispatcher }
+	report         struct{ m msg.Report }
+	isIdle         struct{ last msg.ExecutionID }
+	notIdle        struct{}
+
+	// Later.
+	startTimer struct {
+		timer timer
+		after time.Duration // 0: it does not fire
+		m     msg.ToExecutor
+	}
+	cancelTimer struct{ timer timer }
+	retryLater  struct {
+		what msg.Retry
+		err  error
+	}
+	measureDisk struct{}
+
+	// For the log.
+	stateChanged struct{ from, to state }
+	isAttached   struct{}
+	hasExited    struct{ exit msg.Exit }
+	outputLost   struct{}
+	handOutSlow  struct{ execution msg.ExecutionID }
+	resultStored struct {
+		execution msg.ExecutionID
+		result    msg.Result
+	}
+	deliveryIgnored struct {
+		execution msg.ExecutionID
+		size      int64
+		repeated  bool
+	}
+	callbackTooLate struct {
+		execution msg.ExecutionID
+		newest    bool
+	}
+	jobStopped struct {
+		execution msg.ExecutionID
+		err       error // the spool's, to note it
+	}
+)
+
+// timer names one of an executor's timers.
+type timer string
+
+const (
+	limitTimer    timer = "limit"
+	assignTimer   timer = "assignment"
+	deliveryTimer timer = "delivery"
+	notifyTimer   timer = "notify"
+	stopTimer     timer = "stop step"
+)
+
+func (prepare) effect()         {}
+func (pull) effect()            {}
+func (cancelPull) effect()      {}
+func (launch) effect()          {}
+func (findContainer) effect()   {}
+func (readLogs) effect()        {}
+func (waitForExit) effect()     {}
+func (sendSignal) effect()      {}
+func (signalAgain) effect()     {}
+func (examine) effect()         {}
+func (remove) effect()          {}
+func (stopActor) effect()       {}
+func (listen) effect()          {}
+func (answerRequest) effect()   {}
+func (sendEvent) effect()       {}
+func (handOut) effect()         {}
+func (repeatJob) effect()       {}
+func (clearResults) effect()    {}
+func (readFile) effect()        {}
+func (storeResult) effect()     {}
+func (storeAgain) effect()      {}
+func (noteVersion) effect()     {}
+func (noteDelivered) effect()   {}
+func (noteNotStarted) effect()  {}
+func (noteRetirement) effect()  {}
+func (noteStop) effect()        {}
+func (endJob) effect()          {}
+func (tellDispatcher) effect()  {}
+func (report) effect()          {}
+func (isIdle) effect()          {}
+func (notIdle) effect()         {}
+func (startTimer) effect()      {}
+func (cancelTimer) effect()     {}
+func (retryLater) effect()      {}
+func (measureDisk) effect()     {}
+func (stateChanged) effect()    {}
+func (isAttached) effect()      {}
+func (hasExited) effect()       {}
+func (outputLost) effect()      {}
+func (handOutSlow) effect()     {}
+func (resultStored) effect()    {}
+func (deliveryIgnored) effect() {}
+func (callbackTooLate) effect() {}
+func (jobStopped) effect()      {}

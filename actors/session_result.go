@@ -1,0 +1,186 @@
+package actors
+
+import (
+	"fmt"
+
+	msg "runnerd/messages"
+)
+
+// What a plugin hands in: a result, by callback or in its file; or a proof that it did not start its job.
+
+// callback takes what was posted to the URL of a job.
+func (t *transition) callback(m msg.CallbackReceived) {
+	if t.job.Execution == m.Execution && t.job.stage == handingOut && !t.job.unstarted {
+		t.jobIsOut() // its plugin was quicker than the journal's answer
+	}
+	if t.job.Execution != m.Execution || t.job.stage != handedOut {
+		t.answer(m.Request, msg.Accept{})
+		t.lateCallback(m)
+		return
+	}
+	switch m.Verdict {
+	case msg.IsResult:
+		t.job.storing = append(t.job.storing, m.Request)
+		t.do(storeResult{m.Request, m.Execution, m.Result})
+	case msg.TooLarge:
+		t.answer(m.Request, msg.Accept{})
+		t.refuse(tooLarge(m.Delivery))
+	case msg.NoDelivery, msg.NotStarted:
+		t.answer(m.Request, msg.Accept{})
+		t.do(deliveryIgnored{m.Execution, m.Size, t.job.blamed})
+		t.job.blamed = true
+	}
+}
+
+// lateCallback is for a job that has its result: it came late, or it is an SDK's report that it could not fetch the job after.
+func (t *transition) lateCallback(m msg.CallbackReceived) {
+	t.do(callbackTooLate{m.Execution, m.Execution == t.last})
+	switch {
+	case m.Execution == t.before && m.Execution != "" && t.job.isOpen() && m.Current == t.job.Execution:
+		t.proveUnstarted("an error about the job's input was posted to the URL of the job before")
+	case m.Execution != t.last || !t.asksForJob():
+		// Of no consequence: whatever the plugin has lost, an event is due already.
+	case !t.polled && !t.notice.calledBack:
+		t.notice.calledBack = true // the file was faster
+	case t.poll != 0 || t.next != 0:
+		t.notice.gaveUp = true
+	default:
+		t.scheduleNotify()
+	}
+}
+
+// resultKept answers the callback that brought a result, once it is stored (rule 9).
+func (t *transition) resultKept(m msg.ResultKept) {
+	if m.Err != nil {
+		t.do(storeAgain{storeResult{m.Request, m.Execution, m.Result}, m.Err})
+		return
+	}
+	t.answer(m.Request, msg.Accept{})
+	if m.Kept {
+		t.resultIn(m.Execution, m.Result)
+	}
+}
+
+// resultIn: the open job has its result in the spool.
+func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
+	if t.job.Execution != of || t.job.stage != handedOut {
+		return
+	}
+	t.do(resultStored{of, result})
+	t.do(cancelTimer{deliveryTimer})
+	t.job.unstarted = false
+	switch {
+	case t.job.stop != nil:
+		t.noteStop(true)
+	case t.state == exited: // the examination finds it in the spool
+	default:
+		t.jobOver()
+	}
+}
+
+// readResultFile looks for the result of the open job, while the plugin may be writing to it.
+func (t *transition) readResultFile() {
+	switch {
+	case t.job.stage != handedOut || t.state == exited:
+		t.servePending()
+	case t.reading:
+		t.readAgain = true
+	default:
+		t.reading = true
+		t.do(readFile{execution: t.job.Execution, before: t.before})
+	}
+}
+
+func (t *transition) fileRead(m msg.FileRead) {
+	t.reading = false
+	if m.Execution == t.job.Execution && t.job.stage == handedOut && t.state != exited {
+		switch {
+		case m.Err != nil:
+			t.readAgain = false
+			t.retry(msg.RetryFile, m.Err)
+			return
+		case m.Kept:
+			if t.returned {
+				t.takeNoMore(foundAfterReturn)
+			}
+			t.resultIn(m.Execution, m.Result)
+		case m.Verdict == msg.NotStarted:
+			t.proveUnstarted("what it left in the result file was not made with the job's key")
+		case m.Verdict == msg.TooLarge:
+			t.refuse(tooLarge(m.Delivery))
+		}
+	}
+	t.returned = false
+	if t.readAgain {
+		t.readAgain = false
+		t.readResultFile()
+		return
+	}
+	t.servePending()
+}
+
+// foundAfterReturn is why an executor takes no more jobs whose result was found in its file after a return of the runner: it may be
+// about to ask for the old job (rule 8).
+const foundAfterReturn = "its result was found in the result file after a restart of the runner"
+
+func tooLarge(d msg.Delivery) string {
+	return fmt.Sprintf("the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise --max-result", d.Size, d.Limit)
+}
+
+// refuse ends the job because there will be no result of it.
+func (t *transition) refuse(why string) {
+	if t.job.isOpen() {
+		t.takeNoMore("its result was refused")
+		t.conclude(msg.Ending{Outcome: msg.Failed, Message: why})
+	}
+}
+
+// proveUnstarted lets the job be handed out once more, at the next GET (rule 4).
+func (t *transition) proveUnstarted(proof string) {
+	if !t.job.isOpen() || t.job.unstarted || t.mode == msg.Files {
+		return
+	}
+	if t.job.handOuts >= handOutsMost {
+		t.refuse(fmt.Sprintf("the plugin could not read its input, %d times: %s", t.job.handOuts, proof))
+		return
+	}
+	t.job.unstarted, t.job.delivered = true, false
+	t.do(cancelTimer{deliveryTimer})
+	t.do(noteNotStarted{t.job.Execution, proof})
+	t.scheduleNotify()
+}
+
+// delivered: the plugin has its input, so whoever asks for the job again is another process.
+func (t *transition) delivered(execution msg.ExecutionID) {
+	if t.job.Execution != execution || t.job.stage == handedOut && t.job.unstarted {
+		return
+	}
+	if t.job.stage == handingOut && !t.job.unstarted {
+		t.jobIsOut()
+	}
+	if t.job.stage != handedOut || t.job.delivered {
+		return
+	}
+	t.job.delivered = true
+	t.do(cancelTimer{deliveryTimer})
+	t.do(noteDelivered{execution})
+}
+
+// startDelivery bounds how long the plugin's machine may take to acknowledge the input.
+func (t *transition) startDelivery() {
+	if t.job.isOpen() && !t.job.delivered && t.limits.PickUp > 0 {
+		t.do(startTimer{deliveryTimer, t.limits.PickUp, msg.DeliveryDue{}})
+	}
+}
+
+// deliveryDue: nothing has acknowledged the input, so the plugin did not start the job. It must not do so later: its executor is
+// ended, and the job moves when it has.
+func (t *transition) deliveryDue() {
+	if !t.job.isOpen() || t.job.delivered || t.job.unstarted || t.state != running {
+		return
+	}
+	t.job.unstarted, t.job.abandoned = true, true
+	t.takeNoMore("its job did not reach it")
+	t.do(noteNotStarted{t.job.Execution, fmt.Sprintf("its executor did not acknowledge the input within %v", t.limits.PickUp)})
+	t.signal(killStep)
+}
