@@ -126,9 +126,8 @@ func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord
 }
 
 func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member, returned bool) {
-	actor := newExecutor(d.Shop, x.record, x.seq, returned, c.Self(), d.reporter)
 	x.spawned = time.Now()
-	x.ref = shell.Spawn(c, shell.Spec[msg.ToExecutor]{Name: string(x.id), New: func() shell.Behavior[msg.ToExecutor] { return actor }})
+	x.ref = shell.Spawn(c, Executor(d.Shop, x.record, x.seq, returned, c.Self(), d.reporter))
 }
 
 func (d *dispatcher) assign(c *shell.Ctx[msg.ToDispatcher], x *member, w waiting) {

@@ -49,7 +49,13 @@ type executor struct {
 	unstored   map[msg.RequestID]storeResult
 }
 
-// returned tells that the runner was away: else only the actor was.
+// Executor is the actor of one executor: a new one, or one that the spool has a record of. returned: the runner was away since, not
+// only its actor. seq is the number of its newest assignment.
+func Executor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) shell.Spec[msg.ToExecutor] {
+	actor := newExecutor(shop, rec, seq, returned, dispatcher, reporter)
+	return shell.Spec[msg.ToExecutor]{Name: string(rec.ID), New: func() shell.Behavior[msg.ToExecutor] { return actor }}
+}
+
 func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
 	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, returned: returned, dispatcher: dispatcher, reporter: reporter,
 		failed: map[msg.Retry]int{}, unstored: map[msg.RequestID]storeResult{},

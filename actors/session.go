@@ -173,7 +173,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.DeliveryDue:
 		t.deliveryDue()
 	case msg.RequestsLost:
-		t.retry(msg.RetryRequests, m.Err)
+		t.requestsLost(m.Err)
 
 	case msg.HandOutDone:
 		t.handOutDone(m)

@@ -147,6 +147,15 @@ func (t *transition) requestEnded(request msg.RequestID) {
 	t.job.storing = slices.DeleteFunc(t.job.storing, isIt)
 }
 
+// requestsLost: nobody would hear that a request ends. All that wait are told again.
+func (t *transition) requestsLost(err error) {
+	t.next, t.pending, t.notice.watches = 0, nil, nil
+	if t.poll != 0 {
+		t.pollLost()
+	}
+	t.retry(msg.RetryRequests, err)
+}
+
 func requestOf(r msg.SessionEvent) msg.RequestID {
 	switch r := r.(type) {
 	case msg.SecretRequested:

@@ -192,7 +192,7 @@ func TestAJobThatIsToEndDoesNotStartAgainAfterARestart(t *testing.T) {
 }
 
 func TestAnAbortThatCrossesTheReturnOfAnExecutorsActorLeavesNothing(t *testing.T) {
-	for _, message := range []string{"Launched", "AtDoor"} {
+	for _, message := range []string{"Launched", "SecretRequested"} {
 		t.Run("after "+message, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
 				w.image("slow", fakes.Plugin{StartsIn: time.Second})
@@ -201,7 +201,7 @@ func TestAnAbortThatCrossesTheReturnOfAnExecutorsActorLeavesNothing(t *testing.T
 				w.start()
 				id := w.server.Submit(fakes.Task{Image: "slow", Errand: fakes.Errand{Hangs: true}})
 				w.until("its actor has crashed", time.Minute, s.hasStruck)
-				w.gateway.Script(fakes.Admit, fakes.Call{Takes: 300 * time.Millisecond}) // the next actor is long in finding it
+				w.engine.Script(fake.List, fake.Call{Takes: 300 * time.Millisecond}) // the next actor is long in finding it
 				w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: w.server.ExecutionOf(id), Reason: "enough"}})
 				w.fails(id, msg.Aborted, "enough")
 				w.passes(time.Second)

@@ -26,11 +26,6 @@ func crashesOn[M any](n int) func(message any) bool {
 	}
 }
 
-func delivered(message any) bool {
-	_, ok := message.(msg.Delivered)
-	return ok
-}
-
 func TestAnExecutorWhoseActorsKeepCrashingIsGivenUp(t *testing.T) {
 	for name, errand := range map[string]fakes.Errand{
 		"it waits":     {},
@@ -39,6 +34,7 @@ func TestAnExecutorWhoseActorsKeepCrashingIsGivenUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
 				s := newSaboteur(point{})
+				delivered := crashesOn[msg.Delivered](1)
 				s.poison = func(message any) bool {
 					_, found := message.(msg.Found)
 					return found || errand.Hangs && delivered(message)
@@ -91,7 +87,7 @@ func TestAnOrphanThatCannotBeRemovedTakesAPlaceAndNoMore(t *testing.T) {
 func TestTheLogOfAJobThatIsGivenUpIsReadToItsEnd(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
-		crashes := crashesOn[msg.Found](2)
+		crashes, delivered := crashesOn[msg.Found](2), crashesOn[msg.Delivered](1)
 		const lines = 500 // one a millisecond: longer than the crashes take
 		s.poison = func(message any) bool { return delivered(message) || crashes(message) }
 		w.scheduler = s

@@ -88,7 +88,7 @@ func TestAJobWithoutAResultFailsWithTheReasonAndTheLastLines(t *testing.T) {
 		"it fills the disk":        {fakes.Errand{Fills: 2 << 20, Hangs: true}, msg.Failed, "has written 2097152 bytes to disk and was stopped"},
 		"somebody kills it":        {fakes.Errand{Dies: 137}, msg.Failed, "killed (signal 9) without a result, most often for lack of memory"},
 		"it never comes to an end": {fakes.Errand{Hangs: true}, msg.TimedOut, "no result after 1h0m0s"},
-		"its result is refused":    {fakes.Errand{TooLarge: true}, msg.Failed, "larger than this runner takes"},
+		"its result is refused":    {fakes.Errand{TooLarge: true}, msg.Failed, "than the 524288 that this runner takes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
@@ -119,7 +119,7 @@ func TestAnExecutorThatHasFilledTheDiskIsEndedWhetherItHasAJobOrNot(t *testing.T
 				w.passes(12 * time.Second)
 				w.engine.Script(fake.Disk, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer}, fake.Call{Fails: errNoAnswer})
 				w.passes(35 * time.Second)
-				if said := strings.Count(w.log.text(), "cannot measure"); said != 1 {
+				if said := strings.Count(w.log.text(), "could not measure"); said != 1 {
 					t.Errorf("that it cannot be measured is said %d times", said)
 				}
 				fills := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Fills: 2 << 20}})
@@ -195,7 +195,7 @@ func TestAJobWhosePluginEndsWithATooLargeResultFileFailsForThat(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.image("odd", fakes.Plugin{ExitsAfter: 1})
 		w.start()
-		w.fails(w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{TooLarge: true, FileOnly: true}}), msg.Failed, "larger than this runner takes")
+		w.fails(w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{TooLarge: true, FileOnly: true}}), msg.Failed, "than the 524288 that this runner takes")
 		w.nothingIsLeft()
 	})
 }

@@ -219,7 +219,7 @@ func TestWhatAWaitingExecutorPrintsBelongsToNoJob(t *testing.T) {
 				t.Errorf("the log of %s is %q, ended: %v", id, log, ended)
 			}
 		}
-		if !strings.Contains(w.log.text(), "belongs to no job any more") {
+		if !strings.Contains(w.log.text(), "dropped output that an idle executor wrote") {
 			t.Error("nobody is told of the output that was dropped")
 		}
 	})
