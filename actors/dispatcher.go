@@ -67,6 +67,37 @@ func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
 }
 
 func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
+	c.About(string(jobOf(m)))
+	d.receive(c, m)
+	d.dispatch(c)
+}
+
+// jobOf is the job that a crash at this message is counted against; empty: none. It replaces what the message inherits from the
+// turn that started its task or its timer, which may have been about another job.
+func jobOf(m msg.ToDispatcher) msg.ExecutionID {
+	switch m := m.(type) {
+	case msg.JobConfirmed:
+		return m.Job.Execution
+	case msg.JobOver:
+		return m.Execution
+	case msg.JobReturned:
+		return m.Execution
+	case msg.CrashCounted:
+		return m.Execution
+	case msg.Abort:
+		return m.Execution
+	case msg.AbortForgotten:
+		return m.Execution
+	case msg.EndWaiting:
+		return m.Job.Execution
+	case msg.WaitingJobEnded:
+		return m.Job.Execution
+	default:
+		return ""
+	}
+}
+
+func (d *dispatcher) receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
 	switch m := m.(type) {
 	case msg.Adopt:
 		d.adopt(c, m.Record)
@@ -82,15 +113,12 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.RoomWanted:
 		d.wanted = m.To
 	case msg.JobConfirmed:
-		c.About(string(m.Job.Execution))
 		d.admit(c, m.Job)
 	case msg.Abort:
-		c.About(string(m.Execution))
 		d.abort(c, m)
 	case msg.AbortForgotten:
 		delete(d.early, m.Execution)
 	case msg.EndWaiting:
-		c.About(string(m.Job.Execution))
 		d.endWaiting(c, m)
 	case msg.WaitingJobEnded:
 		d.waitingEnded(c, m)
@@ -128,7 +156,6 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.BurialDue:
 		d.bury(c, d.members[m.Executor])
 	}
-	d.dispatch(c)
 }
 
 // admit lets a job in, once: it is told again after every restart of the poller.
@@ -240,8 +267,10 @@ func (d *dispatcher) noteAbort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	})
 }
 
-// dispatch does what follows from what there is now.
+// dispatch does what follows from what there is now. It is about none of the jobs but while a decision for one is carried out: a
+// crash counts against that one, and not against the job of the message before.
 func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
+	c.About("")
 	if !d.adopted || d.closed {
 		return
 	}
@@ -250,17 +279,23 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 		return
 	}
 	for _, todo := range d.decide() {
-		switch {
-		case todo.evict != "":
-			d.evict(c, d.members[todo.evict], todo.why)
-		case todo.reuse != "":
-			d.assign(c, d.members[todo.reuse], d.take(todo.job))
-		default:
-			d.launch(c, d.take(todo.job))
-		}
+		c.About(string(todo.job))
+		d.carryOut(c, todo)
+		c.About("")
 	}
 	d.answerRoom()
 	d.drain(c)
+}
+
+func (d *dispatcher) carryOut(c *shell.Ctx[msg.ToDispatcher], todo decision) {
+	switch {
+	case todo.evict != "":
+		d.evict(c, d.members[todo.evict], todo.why)
+	case todo.reuse != "":
+		d.assign(c, d.members[todo.reuse], d.take(todo.job))
+	default:
+		d.launch(c, d.take(todo.job))
+	}
 }
 
 func (d *dispatcher) decide() []decision {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -64,4 +65,69 @@ func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
 			t.Errorf("it was told %#v", m)
 		}
 	})
+}
+
+// Three crashes fail a job, so none of them may count against another.
+func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
+	innocent, culprit := msg.Job{Execution: "innocent"}, msg.Job{Execution: "culprit"}
+	for _, row := range []struct {
+		when     string
+		messages []msg.ToDispatcher
+		against  string
+	}{
+		{"an executor for a job cannot be started", []msg.ToDispatcher{
+			msg.JobConfirmed{Job: culprit},
+			msg.Configured{Config: msg.Config{Capacity: 1}},
+		}, "culprit"},
+		{"what follows from the end of a job fails", []msg.ToDispatcher{
+			msg.JobConfirmed{Job: innocent},
+			msg.DrainDispatch{Done: func() { panic("the drain fails") }},
+			msg.Abort{Execution: "innocent"},
+		}, ""},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crash := crashOf(t, append([]msg.ToDispatcher{msg.AdoptionEnded{}}, row.messages...), innocent, culprit)
+				if crash.Subject != row.against {
+					t.Errorf("%v: it counts against %q, want %q", crash, crash.Subject, row.against)
+				}
+			})
+		})
+	}
+}
+
+// crashOf returns the crash of a dispatcher that can start no executor.
+func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *shell.Crash {
+	store, err := spool.Open(memfs.New(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range jobs {
+		if err := store.Add(msg.Offer{Job: job}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+	defer func() { _ = sys.Stop(context.Background()) }()
+	d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
+		return &dispatcher{
+			Shop:     Shop{Spool: store, NewID: func() msg.ExecutorID { panic("no id") }},
+			reporter: make(ears[msg.ToReporter], 10),
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		d.Tell(m)
+	}
+	synctest.Wait()
+	select {
+	case err := <-sys.Fatal():
+		crash, _ := errors.AsType[*shell.Crash](err)
+		return crash
+	default:
+		t.Fatal("nothing crashed")
+		return nil
+	}
 }
