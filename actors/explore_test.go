@@ -2,11 +2,14 @@ package actors
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 )
+
+var wide = flag.Bool("wide", false, "explore more states, and try all deliberate bugs")
 
 // exploration visits, breadth first, every state that a system can reach. What decides in the system is the production code,
 // called by next; the rest of next is a small model of what surrounds it.
