@@ -17,6 +17,10 @@ const (
 	remoteScript = "remote-script"
 	// mostScripts bounds the scripts that wait: a person waits for each, and not for long.
 	mostScripts = 100
+	// mostImages bounds the images of which the usual number of processes is known. The one counted longest ago is forgotten first.
+	mostImages = 1000
+	// mostAborts bounds the aborts that wait for their jobs. Of more the oldest is forgotten: the heartbeat brings it again.
+	mostAborts = 1000
 	// abortsKept is how long an abort waits for a job that it may have overtaken.
 	abortsKept = 2 * time.Minute
 	// poisonAfter is how many actors may panic on one job before it is failed and the others go on.
@@ -35,20 +39,20 @@ type dispatcher struct {
 	reporter msg.Receiver[msg.ToReporter]
 	runner   msg.Receiver[msg.ToRunner]
 
-	config      msg.Config
-	outlived    int  // executors that were adopted
-	adopted     bool // all executors that outlived a restart are known
-	closed      bool // what there is to do is the next start's
-	members     map[msg.ExecutorID]*member
-	waiting     map[msg.ExecutionID]waiting
-	arrivals    uint64
-	usual       map[msg.ImageID]int            // the fewest processes that an executor of the image has had while it waited
-	early       map[msg.ExecutionID]msg.Ending // of jobs that were aborted before they came
-	ending      map[msg.ExecutionID]msg.Ending // of jobs that must not run, until the spool has it
-	wanted      msg.Receiver[msg.ToPoller]     // waits for room; nil: nobody
-	drained     bool                           // nothing starts any more
-	tellDrained func()                         // not nil: draining
-	abortAll    string                         // why no job may go on; empty: they may
+	config        msg.Config
+	outlived      int  // executors that were adopted
+	adopted       bool // all executors that outlived a restart are known
+	closed        bool // what there is to do is the next start's
+	members       map[msg.ExecutorID]*member
+	waiting       map[msg.ExecutionID]waiting
+	arrivals      uint64
+	baseline      *recent[msg.ImageID, int]            // the fewest processes that an executor of the image has had while it waited
+	pendingAborts *recent[msg.ExecutionID, msg.Ending] // of jobs that were aborted before they came
+	ending        map[msg.ExecutionID]msg.Ending       // of jobs that must not run, until the spool has it
+	wanted        msg.Receiver[msg.ToPoller]           // waits for room; nil: nobody
+	drained       bool                                 // nothing starts any more
+	tellDrained   func()                               // not nil: draining
+	abortAll      string                               // why no job may go on; empty: they may
 }
 
 // waiting is a job without an executor.
@@ -61,12 +65,43 @@ type waiting struct {
 func (d *dispatcher) Start(*shell.Ctx[msg.ToDispatcher]) {
 	d.members = map[msg.ExecutorID]*member{}
 	d.waiting = map[msg.ExecutionID]waiting{}
-	d.usual = map[msg.ImageID]int{}
-	d.early = map[msg.ExecutionID]msg.Ending{}
+	d.baseline = newRecent[msg.ImageID, int](mostImages)
+	d.pendingAborts = newRecent[msg.ExecutionID, msg.Ending](mostAborts)
 	d.ending = map[msg.ExecutionID]msg.Ending{}
 }
 
 func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
+	c.About(string(jobOf(m)))
+	d.receive(c, m)
+	d.dispatch(c)
+}
+
+// jobOf is the job that a crash at this message is counted against; empty: none. It replaces what the message inherits from the
+// turn that started its task or its timer, which may have been about another job.
+func jobOf(m msg.ToDispatcher) msg.ExecutionID {
+	switch m := m.(type) {
+	case msg.JobConfirmed:
+		return m.Job.Execution
+	case msg.JobOver:
+		return m.Execution
+	case msg.JobReturned:
+		return m.Execution
+	case msg.CrashCounted:
+		return m.Execution
+	case msg.Abort:
+		return m.Execution
+	case msg.AbortForgotten:
+		return m.Execution
+	case msg.EndWaiting:
+		return m.Job.Execution
+	case msg.WaitingJobEnded:
+		return m.Job.Execution
+	default:
+		return ""
+	}
+}
+
+func (d *dispatcher) receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher) {
 	switch m := m.(type) {
 	case msg.Adopt:
 		d.adopt(c, m.Record)
@@ -82,15 +117,12 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.RoomWanted:
 		d.wanted = m.To
 	case msg.JobConfirmed:
-		c.About(string(m.Job.Execution))
 		d.admit(c, m.Job)
 	case msg.Abort:
-		c.About(string(m.Execution))
 		d.abort(c, m)
 	case msg.AbortForgotten:
-		delete(d.early, m.Execution)
+		d.pendingAborts.remove(m.Execution)
 	case msg.EndWaiting:
-		c.About(string(m.Job.Execution))
 		d.endWaiting(c, m)
 	case msg.WaitingJobEnded:
 		d.waitingEnded(c, m)
@@ -128,7 +160,6 @@ func (d *dispatcher) Receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 	case msg.BurialDue:
 		d.bury(c, d.members[m.Executor])
 	}
-	d.dispatch(c)
 }
 
 // admit lets a job in, once: it is told again after every restart of the poller.
@@ -153,7 +184,7 @@ func (d *dispatcher) arrival(job msg.Job) waiting {
 
 // endingOf is the ending of a job that must not run.
 func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
-	switch known := cmp.Or(d.ending[rec.Execution], d.early[rec.Execution]); {
+	switch known := cmp.Or(d.ending[rec.Execution], d.pendingAborts.values[rec.Execution]); {
 	case known.Outcome != "":
 		return known
 	case rec.Abort != "":
@@ -200,8 +231,10 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 		x.job.abort = m.Reason
 		d.noteAbort(c, m)
 		x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})
-	} else if cmp.Or(d.ending[m.Execution], d.early[m.Execution]).Outcome == "" {
-		d.early[m.Execution] = abortedBefore(m.Reason)
+	} else if cmp.Or(d.ending[m.Execution], d.pendingAborts.values[m.Execution]).Outcome == "" {
+		for _, oldest := range d.pendingAborts.set(m.Execution, abortedBefore(m.Reason)) {
+			c.Cancel("abort " + string(oldest))
+		}
 		c.After("abort "+string(m.Execution), abortsKept, msg.AbortForgotten{Execution: m.Execution})
 	}
 }
@@ -210,7 +243,7 @@ func (d *dispatcher) abort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 func (d *dispatcher) endWaiting(c *shell.Ctx[msg.ToDispatcher], m msg.EndWaiting) {
 	spool, id := d.Spool, m.Job.Execution
 	c.Cancel("abort " + string(id))
-	delete(d.early, id)
+	d.pendingAborts.remove(id)
 	d.ending[id] = m.Ending
 	c.Go("end "+string(id), func(context.Context) msg.ToDispatcher {
 		return msg.WaitingJobEnded{EndWaiting: m, Err: end(spool, id, m.Ending)}
@@ -240,8 +273,10 @@ func (d *dispatcher) noteAbort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 	})
 }
 
-// dispatch does what follows from what there is now.
+// dispatch does what follows from what there is now. It is about none of the jobs but while a decision for one is carried out: a
+// crash counts against that one, and not against the job of the message before.
 func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
+	c.About("")
 	if !d.adopted || d.closed {
 		return
 	}
@@ -250,17 +285,23 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 		return
 	}
 	for _, todo := range d.decide() {
-		switch {
-		case todo.evict != "":
-			d.evict(c, d.members[todo.evict], todo.why)
-		case todo.reuse != "":
-			d.assign(c, d.members[todo.reuse], d.take(todo.job))
-		default:
-			d.launch(c, d.take(todo.job))
-		}
+		c.About(string(todo.job))
+		d.carryOut(c, todo)
+		c.About("")
 	}
 	d.answerRoom()
 	d.drain(c)
+}
+
+func (d *dispatcher) carryOut(c *shell.Ctx[msg.ToDispatcher], todo decision) {
+	switch {
+	case todo.evict != "":
+		d.evict(c, d.members[todo.evict], todo.why)
+	case todo.reuse != "":
+		d.assign(c, d.members[todo.reuse], d.take(todo.job))
+	default:
+		d.launch(c, d.take(todo.job))
+	}
 }
 
 func (d *dispatcher) decide() []decision {

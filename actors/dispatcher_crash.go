@@ -110,10 +110,8 @@ func (d *dispatcher) recorded(id msg.ExecutorID) bool {
 }
 
 func (d *dispatcher) reportAll(of msg.ExecutorID, over bool) {
-	for _, job := range d.Spool.Jobs() {
-		if job.Executor == of {
-			d.reporter.Tell(msg.Report{Execution: job.Execution, Over: over})
-		}
+	for _, job := range d.Spool.JobsOf(of) {
+		d.reporter.Tell(msg.Report{Execution: job.Execution, Over: over})
 	}
 }
 
@@ -178,9 +176,13 @@ func bury(ctx context.Context, shop Shop, id msg.ExecutorID, open msg.ExecutionI
 	if err := shop.Driver.Remove(ctx, id); err != nil {
 		return err
 	}
+	jobs := shop.Spool.JobsOf(id)
+	if job, ok := shop.Spool.Job(open); ok && job.Executor != id {
+		jobs = append(jobs, job)
+	}
 	var errs []error
-	for _, job := range shop.Spool.Jobs() {
-		if job.Executor != id && job.Execution != open || job.Log.Ended {
+	for _, job := range jobs {
+		if job.Log.Ended {
 			continue
 		}
 		if job.Stage == msg.HandedOut {

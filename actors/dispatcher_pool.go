@@ -177,10 +177,12 @@ func (d *dispatcher) counted(c *shell.Ctx[msg.ToDispatcher], m msg.ProcessesCoun
 	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.image == "" || m.Processes == 0 {
 		return
 	}
-	usual, known := d.usual[x.image]
-	if !known || m.Processes < usual {
-		d.usual[x.image] = m.Processes
-	} else if m.Processes > usual {
+	usual, known := d.baseline.values[x.image]
+	if !known {
+		usual = m.Processes
+	}
+	d.baseline.set(x.image, min(usual, m.Processes))
+	if m.Processes > usual {
 		d.evict(c, x, fmt.Sprintf("a job has left a process behind: %d run in it, and %d are usual for its image", m.Processes, usual))
 	}
 }

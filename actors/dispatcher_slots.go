@@ -60,8 +60,9 @@ func room(capacity int, slots iter.Seq[slotState], waiting int) int {
 }
 
 // decide goes through the waiting jobs, scripts first, then by priority and arrival. Each takes an idle executor of its key;
-// else, below capacity, a new one; else the executor that has been idle longest gives way and the job waits for its place.
-// A job that must wait blocks none behind it.
+// else, below capacity, a new one; else an idle executor is evicted and the job waits for its slot. A job that must wait blocks
+// none behind it, but may take the slot of an executor that one behind it could use, if there is no other: else the jobs of a
+// warm image would go before it for as long as they come.
 func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 	var todo []decision
 	var idle []slot
@@ -80,17 +81,19 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 		idle = slices.Delete(idle, at, at+1)
 		return id
 	}
+	unserved := jobsOfKeys(waiting) // that have not had their turn
 	evict := func(why string) {
-		todo = append(todo, decision{evict: take(longestIdle(idle)), why: why})
+		todo = append(todo, decision{evict: take(leastNeeded(idle, unserved)), why: why})
 		leaving++
 	}
 
 	for alive-leaving > capacity && len(idle) > 0 {
 		evict("the capacity was lowered")
 	}
-	// Places that become free and are not yet meant for a job of this round.
+	// Slots that become free and are not yet meant for a job of this round.
 	coming := max(0, capacity-(alive-leaving)) - max(0, capacity-alive)
 	for _, w := range inTurn(waiting) {
+		unserved[w.key]--
 		mine := lastIdle(idle, w.key)
 		switch {
 		case mine >= 0: // the one that was idle last: the others may reach their eviction time
@@ -101,20 +104,30 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 		case coming > 0:
 			coming--
 		case len(idle) > 0 && alive-leaving <= capacity:
-			evict("another image's job needs its place")
+			evict("another image's job needs its slot")
 		}
 	}
 	return todo
 }
 
+func jobsOfKeys(waiting []waitingJob) map[msg.Key]int {
+	jobs := map[msg.Key]int{}
+	for _, w := range waiting {
+		jobs[w.key]++
+	}
+	return jobs
+}
+
 func inTurn(waiting []waitingJob) []waitingJob {
-	return slices.SortedFunc(slices.Values(waiting), func(a, b waitingJob) int {
+	turn := slices.Clone(waiting)
+	slices.SortFunc(turn, func(a, b waitingJob) int {
 		return cmp.Or(
 			boolCompare(b.kind == msg.Script, a.kind == msg.Script),
 			cmp.Compare(b.priority, a.priority),
 			cmp.Compare(a.order, b.order),
 		)
 	})
+	return turn
 }
 
 func compareIdle(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) }
@@ -130,14 +143,26 @@ func lastIdle(idle []slot, key msg.Key) int {
 	return last
 }
 
-func longestIdle(idle []slot) int {
-	longest := 0
-	for i, s := range idle {
-		if compareIdle(s, idle[longest]) < 0 {
-			longest = i
+// leastNeeded is the place of the one that has been idle longest among those that no unserved job needs; if all are needed, among
+// all. Jobs reuse the one that was idle last, so of n jobs each of the n newest executors of their key is needed.
+func leastNeeded(idle []slot, unserved map[msg.Key]int) int {
+	isNeeded := func(s slot) bool {
+		jobs := unserved[s.key]
+		for n := 0; jobs > 0 && n < len(idle); n++ {
+			if idle[n].key == s.key && compareIdle(idle[n], s) > 0 {
+				jobs--
+			}
+		}
+		return jobs > 0
+	}
+	least, needed := 0, isNeeded(idle[0])
+	for i, s := range idle[1:] {
+		n := isNeeded(s)
+		if cmp.Or(boolCompare(n, needed), compareIdle(s, idle[least])) < 0 {
+			least, needed = i+1, n
 		}
 	}
-	return longest
+	return least
 }
 
 func boolCompare(a, b bool) int {

@@ -68,13 +68,16 @@ func TestWhoRunsWhere(t *testing.T) {
 		{"several wait for one place", 2, "b:busy c:idle", "a a a", "evict x2"},
 		{"several wait for several places", 3, "b:busy c:idle d:idle", "a a a", "evict x2, evict x3"},
 		{"two wait, one place is free and one is made", 2, "b:idle", "a a", "j1 in a new one, evict x1"},
-		{"a job that waits blocks none behind it", 2, "b:busy c:idle", "a c", "evict x2"},
+		{"two want the slot of the only idle executor, and the first has its turn first", 2, "b:busy c:idle", "a c", "evict x2"},
 		{"a job that must wait leaves a waiting executor to the one behind it", 1, "c:stopping", "a", ""},
 		{"an executor that a job behind could use, when the first needs no place of it", 3, "c:idle", "a c", "j1 in a new one, j2 in x1"},
 		{"scripts go first, then priority, then arrival", 9, "", "a b:5 c d:script e:5", "j4 in a new one, j2 in a new one, j5 in a new one, j1 in a new one, j3 in a new one"},
 		{"the capacity was lowered and executors wait", 1, "a:idle b:busy c:idle", "", "evict x1, evict x3"},
 		{"the capacity was lowered and all are busy", 1, "a:busy b:busy", "a", ""},
 		{"above the capacity a waiting executor goes, though a job could use it", 1, "b:busy a:idle", "a", "evict x2"},
+		{"above the capacity one goes that no job could use", 2, "a:idle b:idle c:busy", "a", "evict x2, j1 in x1"},
+		{"one that no job could use gives way before one that a job behind could use", 3, "b:idle c:idle d:busy", "a b", "evict x2, j2 in x1"},
+		{"of three that a job could use, it needs one", 4, "b:idle b:idle b:idle d:busy", "a c b", "evict x1, evict x2, j3 in x3"},
 		{"capacity nothing", 0, "a:idle", "a", "evict x1"},
 	} {
 		t.Run(row.when, func(t *testing.T) {

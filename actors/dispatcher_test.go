@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -31,7 +33,8 @@ type listener struct{ heard chan msg.ToExecutor }
 func (l listener) Start(*shell.Ctx[msg.ToExecutor])                       {}
 func (l listener) Receive(_ *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.heard <- m }
 
-func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
+// withSeeded runs a test with a dispatcher that has the idle executor x, and with what x is told.
+func withSeeded(t *testing.T, test func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor)) {
 	synctest.Test(t, func(t *testing.T) {
 		store, err := spool.Open(memfs.New(), spool.Options{})
 		if err != nil {
@@ -45,11 +48,17 @@ func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
-			return seeded{&dispatcher{Shop: Shop{Spool: store}, config: msg.Config{Capacity: 1}}, x}
+			return seeded{&dispatcher{Shop: Shop{Spool: store}, config: msg.Config{Capacity: 1}, reporter: make(ears[msg.ToReporter], 10)}, x}
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		test(d, store, heard)
+	})
+}
+
+func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
+	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 1})
 		synctest.Wait()
 		if len(heard) > 0 {
@@ -64,4 +73,116 @@ func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
 			t.Errorf("it was told %#v", m)
 		}
 	})
+}
+
+func TestOfTooManyPendingAbortsTheOldestIsForgotten(t *testing.T) {
+	id := func(n int) msg.ExecutionID { return msg.ExecutionID(fmt.Sprint("job-", n)) }
+	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, _ chan msg.ToExecutor) {
+		d.Tell(msg.Configured{}) // no capacity: jobs wait
+		for n := range mostAborts + 1 {
+			d.Tell(msg.Abort{Execution: id(n)})
+		}
+		for _, n := range []int{0, 1, mostAborts} {
+			job := msg.Job{Execution: id(n)}
+			if err := store.Add(msg.Offer{Job: job}); err != nil {
+				t.Fatal(err)
+			}
+			d.Tell(msg.JobConfirmed{Job: job})
+		}
+		synctest.Wait()
+		for n, aborted := range map[int]bool{0: false, 1: true, mostAborts: true} {
+			if rec, _ := store.Job(id(n)); (rec.Ending.Outcome == msg.Aborted) != aborted {
+				t.Errorf("the job of abort %d of %d has the ending %q, want an abort: %v", n+1, mostAborts+1, rec.Ending.Outcome, aborted)
+			}
+		}
+	})
+}
+
+func TestOfTooManyImagesTheOneCountedLongestAgoIsForgotten(t *testing.T) {
+	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
+		count := func(image, processes int) {
+			d.Tell(msg.ImageFound{Executor: "x", Image: msg.ImageID(fmt.Sprint("sha256:", image))})
+			d.Tell(msg.ProcessesCounted{Executor: "x", Seq: 2, Processes: processes})
+		}
+		for image := range mostImages {
+			count(image, 1)
+		}
+		count(0, 1) // image 1 is the oldest now
+		count(mostImages, 1)
+		count(1, 2)
+		synctest.Wait()
+		if len(heard) > 0 {
+			t.Errorf("the forgotten image has a usual number of processes: %#v", <-heard)
+		}
+		count(0, 2)
+		synctest.Wait()
+		if len(heard) != 1 {
+			t.Error("an image that was counted since is forgotten")
+		}
+	})
+}
+
+// Three crashes fail a job, so none of them may count against another.
+func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
+	innocent, culprit := msg.Job{Execution: "innocent"}, msg.Job{Execution: "culprit"}
+	for _, row := range []struct {
+		when     string
+		messages []msg.ToDispatcher
+		against  string
+	}{
+		{"an executor for a job cannot be started", []msg.ToDispatcher{
+			msg.JobConfirmed{Job: culprit},
+			msg.Configured{Config: msg.Config{Capacity: 1}},
+		}, "culprit"},
+		{"what follows from the end of a job fails", []msg.ToDispatcher{
+			msg.JobConfirmed{Job: innocent},
+			msg.DrainDispatch{Done: func() { panic("the drain fails") }},
+			msg.Abort{Execution: "innocent"},
+		}, ""},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crash := crashOf(t, append([]msg.ToDispatcher{msg.AdoptionEnded{}}, row.messages...), innocent, culprit)
+				if crash.Subject != row.against {
+					t.Errorf("%v: it counts against %q, want %q", crash, crash.Subject, row.against)
+				}
+			})
+		})
+	}
+}
+
+// crashOf returns the crash of a dispatcher that can start no executor.
+func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *shell.Crash {
+	store, err := spool.Open(memfs.New(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range jobs {
+		if err := store.Add(msg.Offer{Job: job}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+	defer func() { _ = sys.Stop(context.Background()) }()
+	d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
+		return &dispatcher{
+			Shop:     Shop{Spool: store, NewID: func() msg.ExecutorID { panic("no id") }},
+			reporter: make(ears[msg.ToReporter], 10),
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		d.Tell(m)
+	}
+	synctest.Wait()
+	select {
+	case err := <-sys.Fatal():
+		crash, _ := errors.AsType[*shell.Crash](err)
+		return crash
+	default:
+		t.Fatal("nothing crashed")
+		return nil
+	}
 }

@@ -21,6 +21,8 @@ type Spool interface {
 	Add(msg.Offer) error
 	// Jobs lists all jobs, oldest first.
 	Jobs() []msg.JobRecord
+	// JobsOf lists the jobs whose record names the executor, oldest first. It takes no longer where others have many.
+	JobsOf(msg.ExecutorID) []msg.JobRecord
 	// Job returns one; false: the spool has none of that id.
 	Job(msg.ExecutionID) (msg.JobRecord, bool)
 	// Input returns the encrypted input, base64 text.

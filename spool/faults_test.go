@@ -136,7 +136,7 @@ func idles(s *spool.Spool) error {
 }
 
 // readers are the methods that change nothing, and Close.
-var readers = []string{"Close", "Executor", "ExecutorDir", "Executors", "Free", "Input", "Job", "Jobs", "Kept", "Load", "Problems", "ReadLog", "Result", "Room", "RoomFrom"}
+var readers = []string{"Close", "Executor", "ExecutorDir", "Executors", "Free", "Input", "Job", "Jobs", "JobsOf", "Kept", "Load", "Problems", "ReadLog", "Result", "Room", "RoomFrom"}
 
 func TestNoVerbOfTheSpoolIsSparedByTheFaults(t *testing.T) {
 	tried := slices.Clone(readers)
@@ -164,6 +164,7 @@ func look(s *spool.Spool) (st state, err error) {
 	for n, e := range st.Executors {
 		st.Executors[n].Mask = fmt.Append(nil, len(e.Mask)) // which is long
 	}
+	err = checkJobsOf(s)
 	for _, rec := range st.Jobs {
 		input, inputErr := s.Input(rec.Execution)
 		result, resultErr := s.Result(rec.Execution)

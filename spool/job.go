@@ -138,8 +138,19 @@ func (h jobHead) record() msg.JobRecord {
 func (s *Spool) Jobs() []msg.JobRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recs := make([]msg.JobRecord, len(s.byAge))
-	for n, j := range s.byAge {
+	return records(s.byAge)
+}
+
+// JobsOf lists the jobs whose record names the executor, oldest first. It takes no longer where others have many.
+func (s *Spool) JobsOf(id msg.ExecutorID) []msg.JobRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return records(s.byExecutor[id])
+}
+
+func records(jobs []*job) []msg.JobRecord {
+	recs := make([]msg.JobRecord, len(jobs))
+	for n, j := range jobs {
 		recs[n] = j.rec
 	}
 	return recs
@@ -222,8 +233,9 @@ func (s *Spool) forget(j *job, id msg.ExecutionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.jobs, id)
-	if at, found := slices.BinarySearchFunc(s.byAge, j, older); found && j.listed {
-		s.byAge = slices.Delete(s.byAge, at, at+1)
+	if j.listed {
+		s.byAge = without(s.byAge, j)
+		s.indexExecutor(j, j.rec.Executor, "")
 	}
 }
 
@@ -290,11 +302,42 @@ func (s *Spool) enter(j *job, rec msg.JobRecord) {
 func (s *Spool) publish(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := j.rec.Executor
 	j.rec, j.here = rec, true
 	if !j.listed && s.jobs[rec.Execution] == j {
-		at, _ := slices.BinarySearchFunc(s.byAge, j, older)
-		s.byAge, j.listed = slices.Insert(s.byAge, at, j), true
+		s.byAge, j.listed = with(s.byAge, j), true
+		before = "" // its record may be older than its place in the index
 	}
+	if j.listed {
+		s.indexExecutor(j, before, rec.Executor)
+	}
+}
+
+// indexExecutor keeps byExecutor true when a job's executor changes; empty: it has none. The caller holds mu.
+func (s *Spool) indexExecutor(j *job, from, to msg.ExecutorID) {
+	if from == to {
+		return
+	}
+	if left := without(s.byExecutor[from], j); len(left) > 0 {
+		s.byExecutor[from] = left
+	} else {
+		delete(s.byExecutor, from)
+	}
+	if to != "" {
+		s.byExecutor[to] = with(s.byExecutor[to], j)
+	}
+}
+
+func with(jobs []*job, j *job) []*job {
+	at, _ := slices.BinarySearchFunc(jobs, j, older)
+	return slices.Insert(jobs, at, j)
+}
+
+func without(jobs []*job, j *job) []*job {
+	if at, found := slices.BinarySearchFunc(jobs, j, older); found {
+		return slices.Delete(jobs, at, at+1)
+	}
+	return jobs
 }
 
 // now has no monotonic part and no place, as a time that was read from a file has none.

@@ -70,13 +70,14 @@ type Spool struct {
 	reserve  sync.Mutex // guards reserved
 	reserved bool       // there is a reserve
 
-	mu        sync.Mutex // guards the maps and the records in them; never held during IO
-	jobs      map[msg.ExecutionID]*job
-	byAge     []*job // those that are here
-	executors map[msg.ExecutorID]*executor
-	spares    []string
-	leftovers map[msg.ExecutionID]string // spares of jobs that could not be added, which could not be taken away either
-	problems  []Problem
+	mu         sync.Mutex // guards the maps and the records in them; never held during IO
+	jobs       map[msg.ExecutionID]*job
+	byAge      []*job                    // those that are here
+	byExecutor map[msg.ExecutorID][]*job // those that an executor has or had, oldest first
+	executors  map[msg.ExecutorID]*executor
+	spares     []string
+	leftovers  map[msg.ExecutionID]string // spares of jobs that could not be added, which could not be taken away either
+	problems   []Problem
 }
 
 // Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
@@ -87,11 +88,12 @@ func Open(files FS, opts Options) (*Spool, error) {
 		opts.Now = time.Now
 	}
 	s := &Spool{
-		fs:        files,
-		opts:      opts,
-		jobs:      make(map[msg.ExecutionID]*job),
-		executors: make(map[msg.ExecutorID]*executor),
-		leftovers: make(map[msg.ExecutionID]string),
+		fs:         files,
+		opts:       opts,
+		jobs:       make(map[msg.ExecutionID]*job),
+		byExecutor: make(map[msg.ExecutorID][]*job),
+		executors:  make(map[msg.ExecutorID]*executor),
+		leftovers:  make(map[msg.ExecutionID]string),
 	}
 	for _, step := range []func() error{s.lock, s.layOut, s.loadReserve, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
 		if err := step(); err != nil {

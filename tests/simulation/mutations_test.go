@@ -44,7 +44,7 @@ var mutations = []mutation{
 	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
 	{"executors are not removed from the engine", []edit{{"actors/executor_end.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I4", "I10"}},
 	{"the aborts that a heartbeat brings are passed over", []edit{{"actors/runner_server.go", "r.dispatcher.Tell(msg.Abort(order))", "_ = order"}}, []string{"I11"}},
-	{"an abort that overtakes its job is forgotten", []edit{{"actors/dispatcher.go", "d.early[m.Execution] = abortedBefore(m.Reason)", "_ = m"}}, []string{"I11"}},
+	{"an abort that overtakes its job is forgotten", []edit{{"actors/dispatcher.go", "d.pendingAborts.set(m.Execution, abortedBefore(m.Reason))", "[]msg.ExecutionID{}"}}, []string{"I11"}},
 	{"a disabled runner asks for jobs", []edit{{"actors/runner_server.go", "r.recovery.Done && r.Config.Enabled &&", "r.recovery.Done &&"}}, []string{"disable"}},
 	{"a disabled runner takes scripts", []edit{{"actors/poller.go", "paused: job.Kind == msg.Script && !p.open", "paused: false"}}, []string{"disable"}},
 	{"an enable is not obeyed", []edit{{"actors/runner_server.go", "r.enable(c, true)", "r.enable(c, r.Config.Enabled)"}}, []string{"config"}},
