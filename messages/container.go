@@ -34,9 +34,10 @@ const (
 
 // Container is an executor as its engine sees it.
 type Container struct {
-	ID    ExecutorID
-	State ContainerState
-	Image ImageID
+	ID        ExecutorID
+	State     ContainerState
+	Image     ImageID
+	StartedAt time.Time // of its current or last process; another one after a restart; zero: not started yet
 }
 
 // Exit is how an executor ended.

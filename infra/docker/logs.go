@@ -33,18 +33,18 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	for {
 		before, err := d.inspect(ctx, id)
 		if err != nil {
-			return d.failed(ctx, step, err)
+			return failed(ctx, step, err)
 		}
-		next, err := d.read(ctx, id, from, emit)
+		next, err := d.read(ctx, before.ID, from, emit)
 		if err != nil {
-			return d.failed(ctx, step, err)
+			return d.failedFor(ctx, step, id, err)
 		}
-		if next == from && stateOf(before.Status) == msg.ContainerExited {
+		if next == from && stateOf(before.State.Status) == msg.ContainerExited {
 			return nil
 		}
 		if next == from {
-			if err := d.stillRuns(ctx, id); err != nil {
-				return d.failed(ctx, step, err)
+			if err := d.stillRuns(ctx, id, before.State); err != nil {
+				return failed(ctx, step, err)
 			}
 		}
 		from = next
@@ -52,8 +52,8 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 }
 
 // read hands on one stream of the engine's, and returns the position behind it.
-func (d *Driver) read(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) (msg.Position, error) {
-	body, err := d.engine.ContainerLogs(ctx, d.name(id), container.LogsOptions{
+func (d *Driver) read(ctx context.Context, containerID string, from msg.Position, emit func([]msg.LogEntry) error) (msg.Position, error) {
+	body, err := d.engine.ContainerLogs(ctx, containerID, container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(from),
 	})
 	if err != nil {
@@ -101,12 +101,12 @@ func since(from msg.Position) string {
 	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
-// stillRuns is an error if the engine ended a log, with nothing in it, of an executor that has not ended: to read it again at
+// stillRuns is an error if the engine ended a log, with nothing in it, of a process that has not ended: to read it again at
 // once would not help.
-func (d *Driver) stillRuns(ctx context.Context, id msg.ExecutorID) error {
-	s, err := d.inspect(ctx, id)
-	if err == nil && stateOf(s.Status) != msg.ContainerExited {
-		err = fmt.Errorf("the engine ended it, though the executor is %s", s.Status)
+func (d *Driver) stillRuns(ctx context.Context, id msg.ExecutorID, before *container.State) error {
+	now, err := d.inspect(ctx, id)
+	if err == nil && stateOf(now.State.Status) != msg.ContainerExited && !restarted(before, now.State) {
+		err = fmt.Errorf("the engine ended it, though the executor is %s", now.State.Status)
 	}
 	return err
 }
