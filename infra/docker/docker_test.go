@@ -129,6 +129,7 @@ func (e *env) cleanUp() error {
 }
 
 func TestTheDriverKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	drivertest.Run(t, drivertest.Harness{
 		Driver: func(*testing.T) driver.Driver { return e.driver },

@@ -103,7 +103,7 @@ func (d *Driver) remove(ctx context.Context, id msg.ExecutorID) error {
 	}
 	err = d.engine.ContainerRemove(ctx, containerID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	if cerrdefs.IsConflict(err) { // somebody else is at it
-		err = (<-d.ask(ctx, containerID, container.WaitConditionRemoved)).err
+		err = <-d.ask(ctx, containerID, container.WaitConditionRemoved)
 	}
 	return err
 }

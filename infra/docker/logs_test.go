@@ -9,6 +9,7 @@ import (
 )
 
 func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "mixes", ""))
 	whole := e.log(t, id, msg.Position{})
@@ -35,6 +36,7 @@ func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
 }
 
 func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "pours", ""))
 	lines, rest := 0, ""

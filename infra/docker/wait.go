@@ -35,16 +35,15 @@ func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) 
 	if stateOf(before.State.Status) == msg.ContainerExited {
 		return told(step, before.State)
 	}
-	answer := <-next
-	if answer.err != nil {
-		return msg.Exit{}, d.failedFor(ctx, step, id, answer.err)
+	if err := <-next; err != nil {
+		return msg.Exit{}, d.failedFor(ctx, step, id, err)
 	}
 	after, err := d.inspect(ctx, id)
 	switch {
 	case err != nil:
 		return msg.Exit{}, failed(ctx, step, err)
 	case restarted(before.State, after.State):
-		return endBefore(step, answer.code, after.State)
+		return endBefore(step, after.State)
 	case stateOf(after.State.Status) != msg.ContainerExited:
 		return msg.Exit{}, fmt.Errorf("%s: it is said to have ended, and it is %s: %w", step, after.State.Status, errNotEngine)
 	}
@@ -56,9 +55,9 @@ func restarted(before, after *container.State) bool {
 	return stateOf(before.Status) == msg.ContainerRunning && before.StartedAt != after.StartedAt
 }
 
-// endBefore is how the process before a restart ended. The engine does not keep whether that was for want of memory, and the
-// time only until the new process ends.
-func endBefore(step string, code int, now *container.State) (msg.Exit, error) {
+// endBefore is the end of the process before a restart. Its exit code is not known: the one with which the engine answers
+// who waits is read after the restart, and is then the new process's or 0. Its time is known until the new process ends.
+func endBefore(step string, now *container.State) (msg.Exit, error) {
 	started, err := timeOf(now.StartedAt)
 	if err != nil {
 		return msg.Exit{}, fmt.Errorf("%s: read when it was started again: %w", step, err)
@@ -70,7 +69,7 @@ func endBefore(step string, code int, now *container.State) (msg.Exit, error) {
 	if finished.After(started) {
 		finished = started
 	}
-	return msg.Exit{Code: code, At: finished}, nil
+	return msg.Exit{Code: -1, At: finished}, nil
 }
 
 // told is how it ended. msg.ErrNoExecutor for a container that is being removed and never ran: the engine says that it
@@ -86,28 +85,20 @@ func told(step string, s *container.State) (msg.Exit, error) {
 	return msg.Exit{Code: s.ExitCode, OOM: s.OOMKilled, At: at}, nil
 }
 
-// waited is the engine's answer to who waits.
-type waited struct {
-	code int
-	err  error
-}
-
 // ask waits until the container is so. It returns once the engine has noted that we wait; the channel gives one answer, and
 // then is closed.
-func (d *Driver) ask(ctx context.Context, containerID string, until container.WaitCondition) <-chan waited {
+func (d *Driver) ask(ctx context.Context, containerID string, until container.WaitCondition) <-chan error {
 	results, errs := d.engine.ContainerWait(ctx, containerID, until)
-	answer := make(chan waited, 1)
+	answer := make(chan error, 1)
 	go func() {
 		defer close(answer)
 		select { // the client sends on one of the two, also when the context ends
 		case r := <-results:
-			w := waited{code: int(r.StatusCode)}
 			if r.Error != nil && r.Error.Message != "" {
-				w.err = errors.New(r.Error.Message)
+				answer <- errors.New(r.Error.Message)
 			}
-			answer <- w
 		case err := <-errs:
-			answer <- waited{err: err}
+			answer <- err
 		}
 	}()
 	return answer

@@ -24,8 +24,8 @@ type Driver interface {
 	// Start starts it. Repeated: no effect.
 	Start(context.Context, msg.ExecutorID) error
 	// Wait returns how it ended, also when that was before the call. msg.ErrNoExecutor: there is none. If the executor is
-	// restarted, a Wait under way returns the end of the process that it waited for, or an error if it cannot say how that
-	// ended; a Wait that begins after the restart waits for the new process, and the earlier end is not reported.
+	// restarted, a Wait under way returns the end of the process that it waited for, with code -1 if the engine does not know
+	// it any more; a Wait that begins after the restart waits for the new process, and the earlier end is not reported.
 	Wait(context.Context, msg.ExecutorID) (msg.Exit, error)
 	// Logs hands on its output from a position on, in order, entries in batches as they come, and returns nil when the
 	// executor has ended and all of it was handed on. A batch without entries comes first, and says that it is being read.
