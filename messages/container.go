@@ -34,14 +34,15 @@ const (
 
 // Container is an executor as its engine sees it.
 type Container struct {
-	ID    ExecutorID
-	State ContainerState
-	Image ImageID
+	ID        ExecutorID
+	State     ContainerState
+	Image     ImageID
+	StartedAt time.Time // of its current or last process; another one after a restart; zero: not started yet
 }
 
 // Exit is how an executor ended.
 type Exit struct {
-	Code int  // 128 + n: ended by signal n
+	Code int  // 128 + n: ended by signal n; -1: not known
 	OOM  bool // for want of memory; an engine may learn that too late to say so
 	At   time.Time
 }

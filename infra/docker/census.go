@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
 
 	"runnerd/infra/driver"
 	msg "runnerd/messages"
@@ -16,21 +17,35 @@ var _ driver.Census = (*Driver)(nil)
 
 // Processes counts those that run in the executor; none in one that has ended.
 func (d *Driver) Processes(ctx context.Context, id msg.ExecutorID) (int, error) {
-	top, err := d.engine.ContainerTop(ctx, d.name(id), []string{"-eo", "pid"})
+	var top container.TopResponse
+	containerID, err := d.containerID(ctx, id)
+	if err == nil {
+		top, err = d.engine.ContainerTop(ctx, containerID, []string{"-eo", "pid"})
+	}
 	if cerrdefs.IsConflict(err) { // it does not run
 		return 0, nil
 	}
+	if err == nil && len(top.Titles) == 0 {
+		err = errNotEngine
+	}
 	if err != nil {
-		return 0, d.failed(ctx, "count the processes of executor "+string(id), err)
+		return 0, d.failedFor(ctx, "count the processes of executor "+string(id), id, err)
 	}
 	return len(top.Processes), nil
 }
 
 // Disk is how many bytes the executor has written, in its own file system and in what is mounted into it.
 func (d *Driver) Disk(ctx context.Context, id msg.ExecutorID) (int64, error) {
-	c, _, err := d.engine.ContainerInspectWithRaw(ctx, d.name(id), true)
+	var c container.InspectResponse
+	containerID, err := d.containerID(ctx, id)
+	if err == nil {
+		c, _, err = d.engine.ContainerInspectWithRaw(ctx, containerID, true)
+	}
+	if err == nil && (c.ContainerJSONBase == nil || c.ID != containerID) {
+		err = errNotEngine
+	}
 	if err != nil {
-		return 0, d.failed(ctx, "measure executor "+string(id), err)
+		return 0, d.failedFor(ctx, "measure executor "+string(id), id, err)
 	}
 	var bytes int64
 	if c.SizeRw != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/google/uuid"
@@ -128,13 +129,15 @@ func (e *env) cleanUp() error {
 }
 
 func TestTheDriverKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	drivertest.Run(t, drivertest.Harness{
 		Driver: func(*testing.T) driver.Driver { return e.driver },
 		Spec: func(t *testing.T, _ driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
 			return e.spec(t, string(does), ""), true
 		},
-		Image: e.user, Missing: "runnerd-test/nowhere:1",
+		Restart: func(t *testing.T, _ driver.Driver, id msg.ExecutorID) { e.restart(t, id) },
+		Image:   e.user, Missing: "runnerd-test/nowhere:1",
 	})
 }
 
@@ -172,6 +175,12 @@ func (e *env) outcome(t *testing.T, id msg.ExecutorID) (int, string) {
 	exit, err := e.driver.Wait(t.Context(), id)
 	check(t, err)
 	return exit.Code, textOf(e.log(t, id, msg.Position{}))
+}
+
+// restart is docker restart -t 0.
+func (e *env) restart(t *testing.T, id msg.ExecutorID) {
+	t.Helper()
+	check(t, e.engine.ContainerRestart(t.Context(), e.container(id), container.StopOptions{Timeout: new(int)}))
 }
 
 func (e *env) container(id msg.ExecutorID) string {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
@@ -58,6 +59,9 @@ type Driver struct {
 	limits      msg.Limits
 	progress    Terminal
 	pulling     driver.Flight[msg.ImageID]
+
+	mu  sync.Mutex
+	ids map[msg.ExecutorID]string // the engine's ids of their containers, as far as they are known; guarded by mu
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -77,7 +81,7 @@ func New(o Options) (*Driver, error) {
 	labels[runnerLabel] = o.RunnerID
 	d := &Driver{
 		engine: engine, runner: o.RunnerID, labels: labels, credentials: o.Credentials,
-		limits: orElse(o.Limits, defaultLimits), progress: o.Progress,
+		limits: orElse(o.Limits, defaultLimits), progress: o.Progress, ids: map[msg.ExecutorID]string{},
 	}
 	if err := d.checkLocal(); err != nil {
 		return nil, errors.Join(err, engine.Close())
@@ -113,7 +117,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	}
 	v, err := d.engine.ServerVersion(ctx)
 	if err != nil {
-		return d.failed(ctx, "ask the engine's version", err)
+		return failed(ctx, "ask the engine's version", err)
 	}
 	if v.Os != "linux" {
 		return fmt.Errorf("the Docker Engine at %s runs %s containers: plugins are linux images; switch it to linux containers",
@@ -136,15 +140,21 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// failed says which step did not work. What the engine does not have is msg.ErrNoExecutor: all verbs that use this are about
-// one executor, or cannot meet it. A context that ended is its cause.
-func (d *Driver) failed(ctx context.Context, step string, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", step, context.Cause(ctx))
-	case cerrdefs.IsNotFound(err):
-		return fmt.Errorf("%s: %w: %w", step, msg.ErrNoExecutor, err)
-	default:
-		return fmt.Errorf("%s: %w", step, err)
+// failed says which step did not work. A context that ended is its cause.
+func failed(ctx context.Context, step string, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
+	return fmt.Errorf("%s: %w", step, err)
+}
+
+// failedFor is failed for a step about one executor. If it was not found, inspect decides whether the executor exists: verbs
+// word absence in their own ways, and a proxy that says 404 knows nothing about it.
+func (d *Driver) failedFor(ctx context.Context, step string, id msg.ExecutorID, err error) error {
+	if ctx.Err() == nil && cerrdefs.IsNotFound(err) && !errors.Is(err, msg.ErrNoExecutor) {
+		if _, gone := d.inspect(ctx, id); errors.Is(gone, msg.ErrNoExecutor) {
+			err = gone
+		}
+	}
+	return failed(ctx, step, err)
 }

@@ -22,6 +22,7 @@ import (
 )
 
 func TestAnImageThatCannotBeHadIsExplained(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	for _, c := range []struct {
@@ -51,6 +52,7 @@ func TestAnImageThatCannotBeHadIsExplained(t *testing.T) {
 }
 
 func TestARegistryThatIsNotThereSaysNothingAboutItsImages(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	r.server.Close()
@@ -60,6 +62,7 @@ func TestARegistryThatIsNotThereSaysNothingAboutItsImages(t *testing.T) {
 }
 
 func TestAPrivateImageIsPulledWithItsSecretAndThenIsHere(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	d := r.driver(t, e)
@@ -73,6 +76,7 @@ func TestAPrivateImageIsPulledWithItsSecretAndThenIsHere(t *testing.T) {
 }
 
 func TestAnImageIsPulledOnceForAllWhoWaitAndGivingUpEndsOnlyOnesOwnWait(t *testing.T) {
+	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	d := r.driver(t, e)

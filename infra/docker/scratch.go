@@ -25,15 +25,15 @@ func (d *Driver) BuildScratch(ctx context.Context, ref, program, user string) (m
 	progress, err := d.engine.ImageImport(ctx, image.ImportSource{Source: layer, SourceName: "-"}, ref,
 		image.ImportOptions{Changes: changes})
 	if err != nil {
-		return "", d.failed(ctx, step, err)
+		return "", failed(ctx, step, err)
 	}
 	defer progress.Close()
 	if err := readProgress(progress); err != nil {
-		return "", d.failed(ctx, step, err)
+		return "", failed(ctx, step, err)
 	}
 	id, err := d.local(ctx, ref)
 	if err != nil {
-		return "", d.failed(ctx, step, err)
+		return "", failed(ctx, step, err)
 	}
 	return id, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -18,54 +17,78 @@ import (
 // answers too when it removes the container.
 func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) {
 	step := "wait for executor " + string(id)
+	containerID, err := d.containerID(ctx, id)
+	if err != nil {
+		return msg.Exit{}, failed(ctx, step, err)
+	}
 	asking, stop := context.WithCancel(ctx)
-	next := d.ask(asking, id, container.WaitConditionNextExit)
+	next := d.ask(asking, containerID, container.WaitConditionNextExit)
 	defer func() {
 		stop()
 		<-next // closed, whoever took the answer
 	}()
 
-	s, err := d.inspect(ctx, id)
-	if err == nil && stateOf(s.Status) != msg.ContainerExited {
-		if err = <-next; err == nil {
-			s, err = d.inspect(ctx, id)
-		}
-	}
+	before, err := d.inspect(ctx, id)
 	if err != nil {
-		return msg.Exit{}, d.failed(ctx, step, err)
+		return msg.Exit{}, failed(ctx, step, err)
 	}
-	exit, err := exitOf(s)
-	if err != nil {
-		return msg.Exit{}, fmt.Errorf("%s: %w", step, err)
+	if stateOf(before.State.Status) == msg.ContainerExited {
+		return told(step, before.State)
 	}
-	return exit, nil
+	if err := <-next; err != nil {
+		return msg.Exit{}, d.failedFor(ctx, step, id, err)
+	}
+	after, err := d.inspect(ctx, id)
+	switch {
+	case err != nil:
+		return msg.Exit{}, failed(ctx, step, err)
+	case restarted(before.State, after.State):
+		return endBefore(step, after.State)
+	case stateOf(after.State.Status) != msg.ContainerExited:
+		return msg.Exit{}, fmt.Errorf("%s: it is said to have ended, and it is %s: %w", step, after.State.Status, errNotEngine)
+	}
+	return told(step, after.State)
 }
 
-func (d *Driver) inspect(ctx context.Context, id msg.ExecutorID) (*container.State, error) {
-	c, err := d.engine.ContainerInspect(ctx, d.name(id))
-	if err != nil {
-		return nil, err
-	}
-	return c.State, nil
+// restarted is whether somebody has started it again: a start is its first one, or another.
+func restarted(before, after *container.State) bool {
+	return stateOf(before.Status) == msg.ContainerRunning && before.StartedAt != after.StartedAt
 }
 
-// exitOf is msg.ErrNoExecutor for a container that is being removed and never ran: the engine says that it finished in the
-// year 1.
-func exitOf(s *container.State) (msg.Exit, error) {
-	at, err := time.Parse(time.RFC3339Nano, s.FinishedAt)
+// endBefore is the end of the process before a restart. Its exit code is not known: the one with which the engine answers
+// who waits is read after the restart, and is then the new process's or 0. Its time is known until the new process ends.
+func endBefore(step string, now *container.State) (msg.Exit, error) {
+	started, err := timeOf(now.StartedAt)
 	if err != nil {
-		return msg.Exit{}, fmt.Errorf("read the time of its end: %w", err)
+		return msg.Exit{}, fmt.Errorf("%s: read when it was started again: %w", step, err)
+	}
+	finished, err := timeOf(now.FinishedAt)
+	if err != nil {
+		return msg.Exit{}, fmt.Errorf("%s: read the time of its end: %w", step, err)
+	}
+	if finished.After(started) {
+		finished = started
+	}
+	return msg.Exit{Code: -1, At: finished}, nil
+}
+
+// told is how it ended. msg.ErrNoExecutor for a container that is being removed and never ran: the engine says that it
+// finished in the year 1.
+func told(step string, s *container.State) (msg.Exit, error) {
+	at, err := timeOf(s.FinishedAt)
+	if err != nil {
+		return msg.Exit{}, fmt.Errorf("%s: read the time of its end: %w", step, err)
 	}
 	if at.IsZero() {
-		return msg.Exit{}, fmt.Errorf("it is %s and never ran: %w", s.Status, msg.ErrNoExecutor)
+		return msg.Exit{}, fmt.Errorf("%s: it is %s and never ran: %w", step, s.Status, msg.ErrNoExecutor)
 	}
 	return msg.Exit{Code: s.ExitCode, OOM: s.OOMKilled, At: at}, nil
 }
 
 // ask waits until the container is so. It returns once the engine has noted that we wait; the channel gives one answer, and
 // then is closed.
-func (d *Driver) ask(ctx context.Context, id msg.ExecutorID, until container.WaitCondition) <-chan error {
-	results, errs := d.engine.ContainerWait(ctx, d.name(id), until)
+func (d *Driver) ask(ctx context.Context, containerID string, until container.WaitCondition) <-chan error {
+	results, errs := d.engine.ContainerWait(ctx, containerID, until)
 	answer := make(chan error, 1)
 	go func() {
 		defer close(answer)

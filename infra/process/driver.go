@@ -119,10 +119,21 @@ func (d *Driver) List(ctx context.Context) ([]msg.Container, error) {
 	defer d.mu.Unlock()
 	var all []msg.Container
 	for _, id := range slices.Sorted(maps.Keys(d.executors)) {
-		e := d.executors[id]
-		all = append(all, msg.Container{ID: id, State: e.state(), Image: e.spec.Image})
+		all = append(all, d.executors[id].container())
 	}
 	return all, context.Cause(ctx)
+}
+
+// Inspect returns one executor.
+func (d *Driver) Inspect(ctx context.Context, id msg.ExecutorID) (msg.Container, error) {
+	if ctx.Err() != nil {
+		return msg.Container{}, context.Cause(ctx)
+	}
+	e, err := d.find(id)
+	if err != nil {
+		return msg.Container{}, fmt.Errorf("inspect executor %s: %w", id, err)
+	}
+	return e.container(), nil
 }
 
 func (d *Driver) find(id msg.ExecutorID) (*executor, error) {

@@ -45,6 +45,14 @@ func (e *executor) state() msg.ContainerState {
 	return msg.ContainerCreated
 }
 
+func (e *executor) container() msg.Container {
+	c := msg.Container{ID: e.spec.ID, State: e.state(), Image: e.spec.Image}
+	if c.State != msg.ContainerCreated {
+		c.StartedAt = e.process.Started
+	}
+	return c
+}
+
 func closed(c chan struct{}) bool {
 	select {
 	case <-c:

@@ -31,6 +31,8 @@ type Harness struct {
 	Driver func(*testing.T) driver.Driver
 	// Spec says how to create an executor that behaves so; the suite chooses the id. False: the driver cannot.
 	Spec func(*testing.T, driver.Driver, Behaviour) (msg.ExecutorSpec, bool)
+	// Restart is what docker restart -t 0 is, or docker start of an executor that has ended. Nil: nobody can do that.
+	Restart func(*testing.T, driver.Driver, msg.ExecutorID)
 	// Image is a reference that Pull finds without a registry, Missing one that is nowhere. Empty: the driver pulls nothing.
 	Image, Missing string
 }

@@ -37,6 +37,9 @@ var promises = []struct {
 	{"an end for want of memory is told", outOfMemory},
 	{"an executor that is removed while it runs is gone", removed},
 	{"an executor that does not exist is no executor", unknown},
+	{"a restarted executor has another start time", restarted},
+	{"a wait after a restart is for the new process", waitsForNewProcess},
+	{"the log of a restarted executor goes on", logGoesOn},
 	{"a context that ends is the error", contextEnds},
 	{"the log is whole and its stamps never go back", wholeLog},
 	{"a line that is too long for an entry comes in several", longLine},
@@ -49,33 +52,52 @@ var promises = []struct {
 
 func listed(b *bench) {
 	spec := b.spec(Lives)
-	expect := func(want msg.ContainerState) {
+	expect := func(want msg.ContainerState) msg.Container {
 		b.Helper()
-		list, err := b.List(b.ctx)
-		b.ok(err)
-		var found []msg.Container
-		for _, c := range list {
-			if c.ID == spec.ID {
-				found = append(found, c)
-			}
+		found := b.listed(spec.ID)
+		if want == "" && len(found) == 0 {
+			return msg.Container{}
 		}
-		switch {
-		case want == "" && len(found) == 0:
-		case len(found) == 1 && found[0] == msg.Container{ID: spec.ID, State: want, Image: spec.Image}:
-		default:
-			b.Errorf("listed as %v, want it %s of %s", found, want, spec.Image)
+		if len(found) != 1 || found[0].State != want || found[0].Image != spec.Image ||
+			found[0].StartedAt.IsZero() != (want == msg.ContainerCreated) {
+			b.Fatalf("listed as %v, want it %s of %s", found, want, spec.Image)
 		}
+		alone, err := b.Inspect(b.ctx, spec.ID)
+		if err != nil || !same(alone, found[0]) {
+			b.Errorf("inspect returns %v, %v; list %v", alone, err, found[0])
+		}
+		return alone
 	}
 	expect("")
 	b.ok(b.Create(b.ctx, spec))
 	expect(msg.ContainerCreated)
 	b.ok(b.Start(b.ctx, spec.ID))
-	expect(msg.ContainerRunning)
+	ran := expect(msg.ContainerRunning)
 	b.ok(b.Signal(b.ctx, spec.ID, msg.SIGKILL))
 	b.exit(spec.ID)
-	expect(msg.ContainerExited)
+	if ended := expect(msg.ContainerExited); !ended.StartedAt.Equal(ran.StartedAt) {
+		b.Errorf("started at %v; once it has ended, at %v", ran.StartedAt, ended.StartedAt)
+	}
 	b.ok(b.Remove(b.ctx, spec.ID))
 	expect("")
+}
+
+func (b *bench) listed(id msg.ExecutorID) (found []msg.Container) {
+	b.Helper()
+	list, err := b.List(b.ctx)
+	b.ok(err)
+	for _, c := range list {
+		if c.ID == id {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func same(a, b msg.Container) bool {
+	equal := a.StartedAt.Equal(b.StartedAt)
+	a.StartedAt, b.StartedAt = time.Time{}, time.Time{}
+	return equal && a == b
 }
 
 func repeated(b *bench) {
@@ -214,11 +236,13 @@ func removed(b *bench) {
 func unknown(b *bench) {
 	id := newID()
 	_, waiting := b.Wait(b.ctx, id)
+	_, inspecting := b.Inspect(b.ctx, id)
 	for verb, err := range map[string]error{
-		"start":  b.Start(b.ctx, id),
-		"wait":   waiting,
-		"logs":   b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil }),
-		"signal": b.Signal(b.ctx, id, msg.SIGTERM),
+		"start":   b.Start(b.ctx, id),
+		"wait":    waiting,
+		"inspect": inspecting,
+		"logs":    b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil }),
+		"signal":  b.Signal(b.ctx, id, msg.SIGTERM),
 	} {
 		if !errors.Is(err, msg.ErrNoExecutor) {
 			b.Errorf("%s returns %v", verb, err)
@@ -235,11 +259,12 @@ func contextEnds(b *bench) {
 		"logs": func(ctx context.Context) error {
 			return b.Logs(ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })
 		},
-		"list": func(ctx context.Context) error { _, err := b.List(ctx); return err },
+		"list":    func(ctx context.Context) error { _, err := b.List(ctx); return err },
+		"inspect": func(ctx context.Context) error { _, err := b.Inspect(ctx, id); return err },
 	}
 	for verb, call := range verbs {
 		ctx, cancel := context.WithCancelCause(b.ctx)
-		if verb == "list" {
+		if verb == "list" || verb == "inspect" {
 			cancel(enough)
 		} else {
 			time.AfterFunc(50*time.Millisecond, func() { cancel(enough) }) // likely to be waiting by then; right in any case

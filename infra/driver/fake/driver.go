@@ -3,6 +3,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -142,9 +143,18 @@ func (d *Driver) forget(id msg.ExecutorID) {
 	}
 }
 
+// Inspect returns one executor.
+func (d *Driver) Inspect(ctx context.Context, id msg.ExecutorID) (c msg.Container, err error) {
+	err = d.with(ctx, Inspect, id, func(e *executor) { c = e.container() })
+	return c, err
+}
+
 // List returns the executors by id.
 func (d *Driver) List(ctx context.Context) (list []msg.Container, err error) {
 	err = d.Do(ctx, List, func() error { list = d.Containers(); return nil })
+	if errors.Is(err, errEmpty) { // which is a list, too
+		return nil, nil
+	}
 	return list, err
 }
 
@@ -174,6 +184,15 @@ func (d *Driver) LosePower() {
 
 // Vanish takes an executor away as somebody else may.
 func (d *Driver) Vanish(id msg.ExecutorID) { d.forget(id) }
+
+// Restart is docker restart -t 0, or docker start of an executor that has ended: what runs is killed and its end is reported
+// to those who wait for it, and at once the program runs again from its beginning, in the same executor, with another StartedAt.
+// The log and the disk stay; signals that were not looked at, and processes left behind, do not.
+func (d *Driver) Restart(id msg.ExecutorID) {
+	if e := d.find(id); e != nil {
+		e.restart()
+	}
+}
 
 // Fell is an executor's end that nobody of the runner asked for, if it runs.
 func (d *Driver) Fell(id msg.ExecutorID, how msg.Exit) {

@@ -22,7 +22,9 @@ type executor struct {
 	// guarded by engine.mu
 	state   msg.ContainerState
 	gone    bool
-	exit    msg.Exit
+	started time.Time  // when its newest process was
+	starts  int        // processes so far
+	exits   []msg.Exit // theirs, in order
 	log     []msg.LogEntry
 	signals []msg.Signal
 	disk    int64
@@ -40,22 +42,43 @@ func newExecutor(d *Driver, spec msg.ExecutorSpec, p Program) *executor {
 func (e *executor) start() {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	if e.state != msg.ContainerCreated || e.gone {
+	if e.state == msg.ContainerCreated && !e.gone {
+		e.startLocked()
+	}
+}
+
+func (e *executor) restart() {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	if e.gone {
 		return
 	}
-	e.state = msg.ContainerRunning
+	e.endLocked(msg.Exit{Code: codeOf(msg.SIGKILL)})
+	e.signals, e.left = nil, 0
+	e.startLocked()
+	e.change()
+}
+
+func (e *executor) startLocked() {
+	now := time.Now().Round(0)
+	if !now.After(e.started) { // virtual time stands still between two starts
+		now = e.started.Add(1)
+	}
+	e.state, e.started = msg.ContainerRunning, now
+	e.starts++
+	process := e.starts
 	e.engine.note(Started, e.spec.ID)
 	var ctx context.Context
 	ctx, e.kill = context.WithCancelCause(context.Background())
 	e.engine.programs.Add(1)
 	e.engine.stage.Go("program of "+string(e.spec.ID), func() {
 		defer e.engine.programs.Done()
-		e.run(ctx)
+		e.run(ctx, process)
 	})
 }
 
-func (e *executor) run(ctx context.Context) {
-	w := &World{Spec: e.spec, executor: e}
+func (e *executor) run(ctx context.Context, process int) {
+	w := &World{Spec: e.spec, executor: e, process: process}
 	for _, line := range e.program.Prints {
 		w.Print(line + "\n")
 	}
@@ -67,7 +90,16 @@ func (e *executor) run(ctx context.Context) {
 	if e.program.OOM && exit.Code == codeOf(msg.SIGKILL) {
 		exit.OOM = true
 	}
-	e.engine.stage.Do("exit", func() { e.end(exit) })
+	e.engine.stage.Do("exit", func() { e.returned(process, exit) })
+}
+
+// returned is the end of a program, unless it was killed before.
+func (e *executor) returned(process int, exit msg.Exit) {
+	e.engine.mu.Lock()
+	defer e.engine.mu.Unlock()
+	if process == e.starts {
+		e.endLocked(exit)
+	}
 }
 
 // wait is what a program without a Run function does.
@@ -95,7 +127,7 @@ func codeOf(s msg.Signal) int {
 	return 128 + map[msg.Signal]int{msg.SIGABRT: 6, msg.SIGKILL: 9, msg.SIGTERM: 15}[s]
 }
 
-// end is the program's last; only the first counts.
+// end ends what runs.
 func (e *executor) end(exit msg.Exit) {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
@@ -110,7 +142,7 @@ func (e *executor) endLocked(exit msg.Exit) {
 	for i := range e.log[e.read(exit.At):] { // the engine tells of an end when it has read the rest
 		e.log[len(e.log)-1-i].Time = exit.At.Round(0)
 	}
-	e.state, e.exit = msg.ContainerExited, exit
+	e.state, e.exits = msg.ContainerExited, append(e.exits, exit)
 	e.engine.note(Died, e.spec.ID)
 	e.kill(fmt.Errorf("executor %s has ended", e.spec.ID))
 	e.change()
@@ -127,10 +159,10 @@ func (e *executor) wake() {
 	e.change()
 }
 
-func (e *executor) print(text string) bool {
+func (e *executor) print(process int, text string) bool {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	if e.state != msg.ContainerRunning {
+	if e.state != msg.ContainerRunning || process != e.starts {
 		return false
 	}
 	stamp := time.Now()
@@ -166,10 +198,10 @@ func (e *executor) signal(s msg.Signal) {
 	}
 }
 
-func (e *executor) nextSignal() (s msg.Signal) {
+func (e *executor) nextSignal(process int) (s msg.Signal) {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	if len(e.signals) > 0 {
+	if len(e.signals) > 0 && process == e.starts {
 		s, e.signals = e.signals[0], e.signals[1:]
 	}
 	return s
@@ -188,17 +220,22 @@ func (e *executor) remove() {
 func (e *executor) container() msg.Container {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	return msg.Container{ID: e.spec.ID, State: e.state, Image: e.spec.Image}
+	return msg.Container{ID: e.spec.ID, State: e.state, Image: e.spec.Image, StartedAt: e.started}
 }
 
 func (e *executor) wait(ctx context.Context) (exit msg.Exit, err error) {
-	ended := e.engine.stage.Until(ctx, Wait, func() (bool, <-chan struct{}, time.Time) {
+	process := 0 // whose end it is
+	ended := e.engine.stage.Until(ctx, Wait, func() (over bool, _ <-chan struct{}, _ time.Time) {
 		now := e.look(0)
-		if now.state != msg.ContainerExited {
+		if process == 0 {
+			process = max(now.starts, 1)
+		}
+		if over = len(now.exits) >= process; over {
+			exit = now.exits[process-1]
+		} else {
 			err = e.lost(now)
 		}
-		exit = now.exit
-		return now.state == msg.ContainerExited || err != nil, now.changed, time.Time{}
+		return over || err != nil, now.changed, time.Time{}
 	})
 	if err == nil {
 		err = ended
@@ -257,7 +294,8 @@ func behind(from *driver.Cursor, log []msg.LogEntry) (batch []msg.LogEntry) {
 type view struct {
 	state   msg.ContainerState
 	gone    bool
-	exit    msg.Exit
+	starts  int
+	exits   []msg.Exit
 	log     []msg.LogEntry // a batch of it
 	more    time.Time      // when the engine reads the next entry; zero: there is none yet
 	changed <-chan struct{}
@@ -268,7 +306,7 @@ func (e *executor) look(read int) view {
 	defer e.engine.mu.Unlock()
 	there := e.read(time.Now())
 	end := min(there, read+batchMax)
-	now := view{e.state, e.gone, e.exit, nil, time.Time{}, e.changed}
+	now := view{e.state, e.gone, e.starts, e.exits, nil, time.Time{}, e.changed}
 	now.log = slices.Clone(e.log[min(read, end):end])
 	if there < len(e.log) {
 		now.more = e.log[there].Time

@@ -50,7 +50,8 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 			p, ok := programs[does]
 			return msg.ExecutorSpec{Image: d.(*fake.Driver).Load(string(does), fake.Image{Program: p})}, ok
 		},
-		Image: "here", Missing: "nowhere",
+		Restart: func(_ *testing.T, d driver.Driver, id msg.ExecutorID) { d.(*fake.Driver).Restart(id) },
+		Image:   "here", Missing: "nowhere",
 	})
 }
 

@@ -3,6 +3,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,17 +12,18 @@ import (
 
 // Verbs of the driver, for Script.
 const (
-	Ready  = "ready"
-	Pull   = "pull"
-	Create = "create"
-	Start  = "start"
-	Wait   = "wait"
-	Logs   = "logs"
-	Signal = "signal"
-	Census = "census"
-	Disk   = "disk"
-	Remove = "remove"
-	List   = "list"
+	Ready   = "ready"
+	Pull    = "pull"
+	Create  = "create"
+	Start   = "start"
+	Wait    = "wait"
+	Logs    = "logs"
+	Signal  = "signal"
+	Census  = "census"
+	Disk    = "disk"
+	Remove  = "remove"
+	Inspect = "inspect"
+	List    = "list"
 )
 
 // Call is what becomes of one call.
@@ -29,9 +31,13 @@ type Call struct {
 	Takes       time.Duration // before it is done
 	Stalls      bool          // it is never done: the caller has to give up
 	Fails       error         // it is not done, and says so
+	Empty       bool          // it is not done, and the answer is empty, as a proxy's may be: a list of none, else an error
 	AnswerTakes time.Duration // after it is done
 	AnswerLost  error         // it is done, and answers this
 }
+
+// errEmpty is an answer in which there is nothing about what was asked for.
+var errEmpty = errors.New("the answer is empty")
 
 // Faults are the calls of something that do not go as usual.
 type Faults struct {
@@ -88,6 +94,8 @@ func (f *Faults) Until(ctx context.Context, op string, try func() (done bool, ch
 		case acted:
 		case call.Fails != nil:
 			err = fmt.Errorf("%s: %w", op, call.Fails)
+		case call.Empty:
+			err = fmt.Errorf("%s: %w", op, errEmpty)
 		default:
 			done, changed, again, err = try()
 			if !done && err == nil {

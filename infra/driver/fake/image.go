@@ -27,11 +27,12 @@ type World struct {
 	Spec msg.ExecutorSpec
 
 	executor *executor
+	process  int // which of its processes this is, from 1
 }
 
 // Print writes text to the executor's output, as one entry of the log. False: the executor has ended.
 func (w *World) Print(text string) (printed bool) {
-	w.executor.engine.stage.Do("print", func() { printed = w.executor.print(text) })
+	w.executor.engine.stage.Do("print", func() { printed = w.executor.print(w.process, text) })
 	return printed
 }
 
@@ -54,7 +55,7 @@ func (w *World) Fork() {
 }
 
 // Signal takes the oldest signal that has come; empty: none.
-func (w *World) Signal() msg.Signal { return w.executor.nextSignal() }
+func (w *World) Signal() msg.Signal { return w.executor.nextSignal(w.process) }
 
 // Wake makes what waits in Until try again.
 func (w *World) Wake() { w.executor.wake() }

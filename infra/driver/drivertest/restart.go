@@ -1,0 +1,63 @@
+package drivertest
+
+import (
+	"strings"
+
+	msg "runnerd/messages"
+)
+
+// restart is done by somebody else than the driver.
+func (b *bench) restart(id msg.ExecutorID) {
+	b.Helper()
+	if b.harness.Restart == nil {
+		b.Skip("nobody can restart an executor of this driver")
+	}
+	b.harness.Restart(b.T, b.Driver, id)
+}
+
+func (b *bench) inspect(id msg.ExecutorID) msg.Container {
+	b.Helper()
+	c, err := b.Inspect(b.ctx, id)
+	b.ok(err)
+	return c
+}
+
+func restarted(b *bench) {
+	id := b.start(Lives)
+	starts := []msg.Container{b.inspect(id)}
+	for _, ends := range []bool{false, true} { // while it runs, and when it has ended
+		if ends {
+			b.expect(id, msg.SIGTERM, 143)
+		}
+		b.restart(id)
+		last, now := starts[len(starts)-1], b.inspect(id)
+		if now.State != msg.ContainerRunning || !now.StartedAt.After(last.StartedAt) {
+			b.Errorf("it was %v, and is %v", last, now)
+		}
+		if list := b.listed(id); len(list) != 1 || !same(list[0], now) {
+			b.Errorf("listed as %v, want %v", list, now)
+		}
+		starts = append(starts, now)
+		b.awaitText(id, strings.Repeat("ready\n", len(starts)))
+	}
+}
+
+func waitsForNewProcess(b *bench) {
+	id := b.start(Lives)
+	b.restart(id)
+	b.awaitText(id, "ready\nready\n")
+	b.expect(id, msg.SIGTERM, 143)
+}
+
+func logGoesOn(b *bench) {
+	id := b.start(Lives)
+	done := make(chan string, 1)
+	go func() { done <- textOf(b.log(id, msg.Position{})) }()
+	b.restart(id)
+	b.awaitText(id, "ready\nready\n")
+	b.ok(b.Signal(b.ctx, id, msg.SIGKILL))
+	<-done // which may have ended between the processes
+	if got := textOf(b.log(id, msg.Position{})); got != "ready\nready\n" {
+		b.Errorf("its log is %q", got)
+	}
+}
