@@ -88,8 +88,8 @@ func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
 
 // closeOlder closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
 func (e *executor) closeOlder(c *shell.Ctx[msg.ToExecutor]) {
-	for _, job := range e.Spool.Jobs() {
-		if job.Executor == e.id && job.Execution != e.session.last && !job.Log.Ended {
+	for _, job := range e.Spool.JobsOf(e.id) {
+		if job.Execution != e.session.last && !job.Log.Ended {
 			e.closeLater(c, job.Execution)
 		}
 	}

@@ -24,10 +24,10 @@ func (e *executor) restore(c *shell.Ctx[msg.ToExecutor]) {
 			return msg.Restored{Err: err}
 		}
 		book.learn(secrets)
-		jobs := shop.Spool.Jobs()
+		jobs := shop.Spool.JobsOf(rec.ID)
 		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
 		for _, job := range jobs {
-			if job.Executor == rec.ID && !job.Log.Ended {
+			if !job.Log.Ended {
 				from := job.OutputFrom
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
@@ -129,22 +129,33 @@ func createAndStart(ctx context.Context, shop Shop, rec msg.ExecutorRecord, jobE
 	if err := shop.Driver.Start(ctx, rec.ID); err != nil {
 		return fmt.Errorf("start the executor: %w", err)
 	}
-	return nil
+	return noteStart(ctx, shop, rec.ID)
+}
+
+// noteStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
+// not say it now is not asked again.
+func noteStart(ctx context.Context, shop Shop, id msg.ExecutorID) error {
+	container, err := shop.Driver.Inspect(ctx, id)
+	if err != nil || container.StartedAt.IsZero() {
+		return nil
+	}
+	return shop.Spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.StartedAt = container.StartedAt })
 }
 
 // find asks the engine for the container.
 func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
-	drv, id := e.Driver, e.id
+	drv, id, started := e.Driver, e.id, e.record.StartedAt
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
 		defer cancel()
-		all, err := drv.List(ctx)
-		for _, container := range all {
-			if container.ID == id {
-				return msg.Found{Container: &container}
-			}
+		switch container, err := drv.Inspect(ctx, id); {
+		case errors.Is(err, msg.ErrNoExecutor):
+			return msg.Found{}
+		case err != nil:
+			return msg.Found{Err: err}
+		default:
+			return msg.Found{Container: &container, Restarted: !started.IsZero() && !container.StartedAt.Equal(started)}
 		}
-		return msg.Found{Err: err}
 	})
 }
 
