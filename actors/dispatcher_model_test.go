@@ -176,11 +176,11 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 		copy(s.queue[at+1:], s.queue[at:])
 		s.queue[at] = what + 1
 	case jobAborted:
-		remove(s.queue[:], int(what))
+		takeOut(s.queue[:], int(what))
 	case capacityIs:
 		s.capacity = what
 	case idleBecomesBusy:
-		s.busy[remove(s.idle[:], int(what))-1]++
+		s.busy[takeOut(s.idle[:], int(what))-1]++
 	case busyBecomesIdle:
 		s.busy[what]--
 		s.idle[count(s.idle[:])] = what + 1
@@ -190,10 +190,10 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 	case busyEnds:
 		s.busy[what]--
 	case idleStops:
-		remove(s.idle[:], int(what))
+		takeOut(s.idle[:], int(what))
 		s.stopping++
 	case idleEnds:
-		remove(s.idle[:], int(what))
+		takeOut(s.idle[:], int(what))
 	case stoppingEnds:
 		s.stopping--
 	}
@@ -214,7 +214,7 @@ func count(list []int8) int {
 	return n
 }
 
-func remove(list []int8, at int) int8 {
+func takeOut(list []int8, at int) int8 {
 	removed := list[at]
 	copy(list[at:], list[at+1:])
 	list[len(list)-1] = 0
