@@ -102,6 +102,10 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		return
 	case msg.Pulled:
 		e.record.ImageID = m.Image
+	case msg.Launched:
+		if m.Err == nil {
+			e.noteStart(c)
+		}
 	case msg.HandOutDone:
 		if m.Err == nil {
 			e.idleSince = time.Time{}

@@ -129,17 +129,25 @@ func createAndStart(ctx context.Context, shop Shop, rec msg.ExecutorRecord, jobE
 	if err := shop.Driver.Start(ctx, rec.ID); err != nil {
 		return fmt.Errorf("start the executor: %w", err)
 	}
-	return noteStart(ctx, shop, rec.ID)
+	return nil
 }
 
 // noteStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
 // not say it now is not asked again.
-func noteStart(ctx context.Context, shop Shop, id msg.ExecutorID) error {
-	container, err := shop.Driver.Inspect(ctx, id)
-	if err != nil || container.StartedAt.IsZero() {
+func (e *executor) noteStart(c *shell.Ctx[msg.ToExecutor]) {
+	drv, spool, id := e.Driver, e.Spool, e.id
+	c.Go("note start", func(ctx context.Context) msg.ToExecutor {
+		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		defer cancel()
+		container, err := drv.Inspect(ctx, id)
+		if err != nil || container.StartedAt.IsZero() {
+			return nil
+		}
+		if err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.StartedAt = container.StartedAt }); err != nil {
+			return msg.RecordNotUpdated{Err: err}
+		}
 		return nil
-	}
-	return shop.Spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.StartedAt = container.StartedAt })
+	})
 }
 
 // find asks the engine for the container.

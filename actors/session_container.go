@@ -59,7 +59,7 @@ func (t *transition) launch(env map[string]string) {
 
 func (t *transition) launched(err error) {
 	t.busy = false
-	if err != nil {
+	if err != nil && !t.state.works() { // else its plugin has asked for a job, so it runs
 		t.notStarted(err.Error())
 		return
 	}

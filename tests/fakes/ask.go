@@ -102,6 +102,7 @@ func (v *visitor) awaitEvent(ctx context.Context) (code int, over bool) {
 	})
 	if !over {
 		v.listens.ask--
+		v.Print(PickUp + "\n")
 	}
 	return code, over
 }

@@ -195,11 +195,7 @@ func (v *visitor) rest(ctx context.Context) (code int, over bool) {
 	case v.Spec.Env[ModeVariable] != string(msg.Daemon):
 		return 0, true
 	}
-	if code, over := v.pause(ctx, v.SettlesIn+Step); over {
-		return code, true
-	}
-	v.Print(PickUp + "\n")
-	return 0, false
+	return v.pause(ctx, v.SettlesIn+Step)
 }
 
 func (v *visitor) forever(ctx context.Context) int {

@@ -155,23 +155,24 @@ func (o *oracle) Began(r fakes.Run) {
 
 func (o *oracle) Printed(of msg.ExecutionID, text string) { o.printed[of] += text }
 
-func (o *oracle) Visited(id msg.ExecutorID, v msg.Visit) {
-	o.w.trace.message("door of "+string(id), v)
-	switch v := v.(type) {
-	case msg.Held:
-		o.held[id] = true
-		if o.waits[id].IsZero() {
-			o.waits[id] = time.Now()
-			o.unsure[id] = !o.calm(noted)
-		}
-	case msg.HoldLost:
-		o.held[id] = false
-	case msg.Delivered:
-		delete(o.waits, id)
-	case msg.ResultStored:
-		o.stored[v.Execution] = time.Now()
+// Asked: a GET of the plugin waits.
+func (o *oracle) Asked(id msg.ExecutorID) {
+	o.held[id] = true
+	if o.waits[id].IsZero() {
+		o.waits[id] = time.Now()
+		o.unsure[id] = !o.calm(noted)
 	}
 }
+
+// Answered: it waits no longer. Only a job ends its idle time.
+func (o *oracle) Answered(id msg.ExecutorID, job msg.ExecutionID) {
+	o.held[id] = false
+	if job != "" {
+		delete(o.waits, id)
+	}
+}
+
+func (o *oracle) Lost(id msg.ExecutorID) { o.held[id] = false }
 
 // lossy: the output of an executor, or its end, need not be whole any more.
 func (o *oracle) lossy(id msg.ExecutorID, why string) { o.lost[id] = why }

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"time"
 
 	msg "runnerd/messages"
 	"runnerd/spool"
@@ -13,6 +14,7 @@ import (
 type deeds struct {
 	*spool.Spool
 	*stepper
+	oracle *oracle
 }
 
 func (d deeds) verb(name string, id any, fn func() error) (err error) {
@@ -54,6 +56,33 @@ func (d deeds) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord
 }
 func (d deeds) RemoveExecutor(id msg.ExecutorID) error {
 	return d.verb("remove executor", id, func() error { return d.Spool.RemoveExecutor(id) })
+}
+
+func (d deeds) HandOut(h msg.HandOut) error {
+	return d.verb("hand out", h.Execution, func() error {
+		if rec, _ := d.Spool.Job(h.Execution); rec.Stage < msg.Confirmed {
+			d.oracle.breach("I3: %s is handed out and not confirmed", h.Execution)
+		}
+		return d.Spool.HandOut(h)
+	})
+}
+func (d deeds) Delivered(id msg.ExecutionID) error {
+	return d.verb("delivered", id, func() error { return d.Spool.Delivered(id) })
+}
+func (d deeds) NotStarted(id msg.ExecutionID) error {
+	return d.verb("not started", id, func() error { return d.Spool.NotStarted(id) })
+}
+func (d deeds) TakeBack(id msg.ExecutionID) error {
+	return d.verb("take back", id, func() error { return d.Spool.TakeBack(id) })
+}
+func (d deeds) StoreResult(id msg.ExecutionID, r msg.Result) (stored bool, err error) {
+	err = d.verb("store result", id, func() (err error) {
+		if stored, err = d.Spool.StoreResult(id, r); stored {
+			d.oracle.stored[id] = time.Now()
+		}
+		return err
+	})
+	return stored, err
 }
 
 func (d deeds) Crash(id msg.ExecutionID, actor string) (n int, err error) {

@@ -104,7 +104,7 @@ func (w *world) boot() {
 	if err == nil {
 		w.oracle.opened(opened)
 		w.spool = opened
-		w.gateway, err = fakes.OpenGateway(w.site, identity(), opened)
+		w.gateway = fakes.OpenGateway(w.site, identity(), opened)
 	}
 	if w.end != nil && w.end.inOps == 0 {
 		err = errors.Join(err, errDead)
@@ -118,7 +118,7 @@ func (w *world) boot() {
 	w.oracle.boots()
 	w.life = w.newLife(w.point)
 	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.life, Context: w.life.ctx, OnCrash: w.crashed})
-	store := deeds{opened, w.stepper}
+	store := deeds{opened, w.stepper, w.oracle}
 	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool: store, Driver: w.engine, Gateway: w.gateway, Vault: identity(), Limits: limits,
