@@ -89,8 +89,8 @@ func (d *daemon) tearDown(ctx context.Context) {
 // jobsArrive is how long a job that the server has just offered may take into the spool before the actors end.
 const jobsArrive = 3 * time.Second
 
-// detach leaves the executors to the next start. The actors end first: while the gateway then sends its executors away and takes
-// the results that are on their way, nobody is left who would hand out a job, or take an executor's leave for its end.
+// detach leaves the executors to the next start. The dispatcher gives out nothing any more, and the actors end after the gateway, which
+// sends its executors away and takes the results that are on their way.
 func (d *daemon) detach() error {
 	d.noted(systemd.Stopping())
 	leaving := make(chan struct{})
@@ -100,9 +100,8 @@ func (d *daemon) detach() error {
 	case <-time.After(jobsArrive): // what is not in the spool by then is offered again
 	}
 	d.health.waitsFor("the runner has detached: its executors go on, and wait for its next start")
-	err := d.stopActors()
 	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the executors go on, and the next start takes them over")
-	return err
+	return nil
 }
 
 // actorsEnd is how long the end of all actors may take.

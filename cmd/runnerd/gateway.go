@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"runnerd/actors"
 	"runnerd/infra/gateway"
 	"runnerd/spool"
 )
@@ -58,7 +59,20 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	if d.gateway, err = gateway.New(o); err != nil {
 		return err
 	}
-	return d.gateway.Restore() // before the actors ask what has become of the jobs
+	return d.admitExecutors()
+}
+
+// admitExecutors lets in what outlived a restart, before anybody is served: a plugin that is refused does not come again.
+func (d *daemon) admitExecutors() error {
+	for _, rec := range d.spool.Executors() {
+		if _, err := d.gateway.Admit(rec); err != nil {
+			return err
+		}
+		if err := d.gateway.OpenURLs(rec.ID, actors.URLsOf(d.spool, rec)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decideAddress goes by the settings, the service manager's sockets, and what executors that live were told.
