@@ -56,6 +56,7 @@ var (
 	errGain     = errors.New("gain: an executor is evicted and no job gains by it")
 	errGivesWay = errors.New("gives way: a job waits although an executor that nobody needs is idle")
 	errWanted   = errors.New("wanted: an executor is evicted that a waiting job could use, and not one that nobody needs")
+	errOwn      = errors.New("own: an executor is evicted that a job could use whose turn is not after that of the job which gains")
 	errLongest  = errors.New("longest: an executor is evicted although another that nobody needs is idle longer")
 	errSettled  = errors.New("settled: carried out, the decisions lead to more of them although nothing has happened")
 )
@@ -263,12 +264,14 @@ func (u *usage) checkEvictions() error {
 	excess := max(0, u.alive-u.stopping-capacity)
 	forced := min(excess, u.idle)
 	coming := max(0, capacity-(u.alive+u.started-u.stopping-len(u.evicted)))
-	left, free := 0, 0
+	var left []int8 // the images of the jobs that wait on, in turn
+	free := 0
 	var wanted [images]bool
 	for job := range u.waiting() {
 		if u.slotOf[job] == waits {
-			left++
-			wanted[(u.state.queue[job]-1)%images] = true
+			image := (u.state.queue[job] - 1) % images
+			left = append(left, image)
+			wanted[image] = true
 		}
 	}
 	for at := range u.idle {
@@ -279,11 +282,23 @@ func (u *usage) checkEvictions() error {
 	switch {
 	case len(u.evicted) < forced:
 		return errLowered
-	case len(u.evicted) > forced && coming > left:
+	case len(u.evicted) > forced && coming > len(left):
 		return errGain
-	case left > coming && free > 0:
+	case len(left) > coming && free > 0:
 		return errGivesWay
 	}
+	// Slots that were coming before are for the first of them.
+	before := max(0, capacity-(u.alive-u.stopping-forced)) - max(0, capacity-u.alive)
+	for n, at := range u.evicted[forced:] {
+		if slices.Contains(left[:min(before+n+1, len(left))], u.imageOf(at)) {
+			return errOwn
+		}
+	}
+	return u.checkChoice(wanted, forced)
+}
+
+// checkChoice is about which of the idle executors are evicted, the forced ones first.
+func (u *usage) checkChoice(wanted [images]bool, forced int) error {
 	for n, at := range u.evicted {
 		isWanted, later := wanted[u.imageOf(at)], u.evicted[n+1:]
 		isLast := !slices.ContainsFunc(later, func(other int) bool { return u.imageOf(other) == u.imageOf(at) })

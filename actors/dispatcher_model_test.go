@@ -63,14 +63,18 @@ type poolModel struct {
 
 // next lists what can happen in a state.
 func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
-	happens := func(e poolEvent) {
+	each := func(kind eventKind, what int) {
+		e := poolEvent{kind: kind, what: int8(what)}
 		to, _, breach := m.step(s, e)
 		visit(e, to, breach)
 	}
-	each := func(kind eventKind, what int) { happens(poolEvent{kind: kind, what: int8(what)}) }
 	if s == notStarted {
 		for found := range m.states {
-			happens(poolEvent{kind: restarted, finds: found})
+			e := poolEvent{kind: restarted, finds: found}
+			to, _, breach := m.step(s, e)
+			if visit(e, to, breach); breach != nil {
+				return // there are many more
+			}
 		}
 		return
 	}
@@ -114,11 +118,12 @@ var notStarted = poolState{capacity: -1}
 // states calls yield with every state that a restart may find: nothing is decided before all executors are known, so any jobs
 // may wait beside any executors.
 func (m poolModel) states(yield func(poolState) bool) {
+	wanted := true
 	for capacity := range m.slots + 1 {
 		m.withSlots(poolState{capacity: int8(capacity)}, m.slots, func(s poolState) {
 			m.withJobs(s, 0, func(s poolState) {
-				if s == s.key() {
-					yield(s)
+				if wanted && s == s.key() {
+					wanted = yield(s)
 				}
 			})
 		})

@@ -1,0 +1,122 @@
+package actors
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// deliberateBug is a bug put into the production code, and the invariant that an exploration must name for it.
+type deliberateBug struct {
+	bug   string
+	edits []edit
+	finds string // the test that explores
+	says  string // the beginning of the invariant
+}
+
+// edit changes the source of this package. A snippet that is not there exactly once fails the test.
+type edit struct{ file, from, to string }
+
+const (
+	slotsFile    = "dispatcher_slots.go"
+	everySlot    = "TestDecisionsKeepTheirInvariantsInEveryState"
+	fewByDefault = 9 // every ninth: each is built and linked
+)
+
+var deliberateBugs = []deliberateBug{
+	{"the capacity is exceeded by one", []edit{{slotsFile, "case alive < capacity:", "case alive <= capacity:"}}, everySlot, "capacity:"},
+	{"an executor that starts is not counted", []edit{{slotsFile, "\t\t\talive++\n", ""}}, everySlot, "capacity:"},
+	{"a stopping executor is not counted", []edit{{slotsFile, "case slotStopping:\n\t\t\tleaving++", "case slotStopping:\n\t\t\talive--"}}, everySlot, "stopping:"},
+	{"an executor of another key is reused", []edit{{slotsFile, "if s.key == key && (last", "if (last"}}, everySlot, "key:"},
+	{"an idle executor is used twice", []edit{{slotsFile, "idle = slices.Delete(idle, at, at+1)", "_ = at"}}, everySlot, "one use:"},
+	{"tasks go before scripts", []edit{{slotsFile, "boolCompare(b.kind == msg.Script, a.kind == msg.Script)", "boolCompare(a.kind == msg.Script, b.kind == msg.Script)"}}, everySlot, "turn:"},
+	{"low priorities go first", []edit{{slotsFile, "cmp.Compare(b.priority, a.priority)", "cmp.Compare(a.priority, b.priority)"}}, everySlot, "turn:"},
+	{"what arrived last goes first", []edit{{slotsFile, "cmp.Compare(a.order, b.order)", "cmp.Compare(b.order, a.order)"}}, everySlot, "turn:"},
+	{"a job that waits blocks those behind it", []edit{{slotsFile, "\t\t\tcoming--\n", "\t\t\treturn todo\n"}}, everySlot, "gives way:"},
+	{"a lowered capacity leaves idle executors", []edit{{slotsFile, "for alive-leaving > capacity && len(idle) > 0 {", "for false {"}}, everySlot, "lowered capacity:"},
+	{"a job that has a slot coming evicts another executor", []edit{{slotsFile, "case coming > 0:", "case coming > capacity:"}}, everySlot, "gain:"},
+	{"a slot that is coming is meant for every job", []edit{{slotsFile, "\t\t\tcoming--\n", ""}}, everySlot, "gives way:"},
+	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-leaving <= capacity:", "case false:"}}, everySlot, "gives way:"},
+	{"the one that has been idle longest is reused", []edit{{slotsFile, "compareIdle(s, idle[last]) > 0", "compareIdle(s, idle[last]) < 0"}}, everySlot, "newest:"},
+	{"the one that was idle last is evicted", []edit{{slotsFile, "compareIdle(s, idle[least]))", "compareIdle(idle[least], s))"}}, everySlot, "longest:"},
+	{"one job at a time is started", []edit{{slotsFile, "case alive < capacity:", "case alive < capacity && len(todo) == 0:"}}, everySlot, "no blocking:"},
+	{"one executor at a time is reused", []edit{{slotsFile, "case mine >= 0:", "case mine >= 0 && len(todo) == 0:"}}, everySlot, "own:"},
+	{"an executor is evicted that a job could use", []edit{{slotsFile, "boolCompare(n, needed)", "0*boolCompare(n, needed)"}}, everySlot, "wanted:"},
+}
+
+func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
+	if raced {
+		t.Skip("without the race detector only")
+	}
+	for n, b := range deliberateBugs {
+		if !*wide && n%fewByDefault > 0 {
+			continue
+		}
+		t.Run(b.bug, func(t *testing.T) {
+			explore := exec.Command(b.build(t), "-test.run", "^"+b.finds+"$", "-test.timeout", "5m")
+			out, err := explore.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "events: "+b.says) {
+				t.Errorf("%v, and it does not say %q:\n%s", err, b.says, out)
+				return
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
+
+// build compiles the tests of this package with the bug in it.
+func (b deliberateBug) build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	sources := map[string]string{}
+	for _, e := range b.edits {
+		source, edited := sources[e.file]
+		if !edited {
+			source = readText(t, e.file)
+		}
+		if n := strings.Count(source, e.from); n != 1 {
+			t.Fatalf("%s has %q %d times: adapt this bug", e.file, e.from, n)
+		}
+		sources[e.file] = strings.Replace(source, e.from, e.to, 1)
+	}
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = map[string]string{}
+	for file, source := range sources {
+		original, err := filepath.Abs(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[original] = filepath.Join(dir, file)
+		writeText(t, overlay.Replace[original], source)
+	}
+	text, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeText(t, filepath.Join(dir, "overlay.json"), string(text))
+	program := filepath.Join(dir, "actors.test")
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func writeText(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
