@@ -71,9 +71,8 @@ type player struct {
 func (s *stage) start(release actors.Release) *player {
 	s.b.Helper()
 	p := &player{stage: s, disk: s.openSpool(), system: shell.NewSystem(shell.Options{Log: zerolog.Nop()})}
+	p.gateway = fakes.OpenGateway(s.site, s.identity, p.disk)
 	var err error
-	p.gateway, err = fakes.OpenGateway(s.site, s.identity, p.disk)
-	must(s.b, err)
 	p.root, err = shell.SpawnRoot(p.system, actors.Root(actors.Program{
 		Shop: actors.Shop{
 			Spool: p.disk, Driver: s.engine, Gateway: p.gateway, Vault: s.identity,
