@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
 
 	"runnerd/infra/driver"
 	msg "runnerd/messages"
@@ -24,61 +25,97 @@ const (
 	stampSlack = 10 * time.Second // how far stamps may go back
 )
 
-// Logs hands on the executor's output, stdout and stderr in the order in which the engine has them.
+// Logs hands on the executor's output, stdout and stderr in the order in which the engine has them. Where the engine has
+// discarded output before it was read, a line in it says so.
 //
-// The engine's stream ends early when it shuts down in good order, and engines before 23 end it when they turn the file over
-// while they are behind. So the end is believed only when a reading that began after the executor's end finds nothing more.
+// The engine's stream ends early when it shuts down in good order, and engines before 23 do not follow reliably (doubt). So
+// the end is believed only when a reading that began after the executor's end finds nothing more.
 func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
 	step := "read the log of executor " + string(id)
+	s := stream{engine: d.engine, from: from, emit: emit}
 	for {
 		before, err := d.inspect(ctx, id)
 		if err != nil {
 			return failed(ctx, step, err)
 		}
-		next, err := d.read(ctx, before.ID, from, emit)
-		if err != nil {
+		began := s.from
+		err = s.read(ctx, before.ID)
+		switch {
+		case errors.Is(err, errDoubted):
+			continue
+		case err != nil:
 			return d.failedFor(ctx, step, id, err)
-		}
-		if next == from && stateOf(before.State.Status) == msg.ContainerExited {
+		case s.from != began:
+			continue
+		case stateOf(before.State.Status) == msg.ContainerExited:
 			return nil
 		}
-		if next == from {
-			if err := d.stillRuns(ctx, id, before.State); err != nil {
-				return failed(ctx, step, err)
-			}
+		if err := d.stillRuns(ctx, id, before.State); err != nil {
+			return failed(ctx, step, err)
 		}
-		from = next
 	}
 }
 
-// read hands on one stream of the engine's, and returns the position behind it.
-func (d *Driver) read(ctx context.Context, containerID string, from msg.Position, emit func([]msg.LogEntry) error) (msg.Position, error) {
-	body, err := d.engine.ContainerLogs(ctx, containerID, container.LogsOptions{
-		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(from),
+// stream reads one stream of the engine's after another.
+type stream struct {
+	engine   *client.Client
+	from     msg.Position // behind what was handed on
+	pardoned int64        // see doubt
+	emit     func([]msg.LogEntry) error
+}
+
+// read hands on one stream, until its end or until it is doubted.
+func (s *stream) read(ctx context.Context, containerID string) error {
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	opened := time.Now()
+	body, err := s.engine.ContainerLogs(reading, containerID, container.LogsOptions{
+		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(s.from),
 	})
 	if err != nil {
-		return from, err
+		return err
 	}
 	defer body.Close()
-	if err := emit(nil); err != nil {
-		return from, err
+	if err := s.emit(nil); err != nil {
+		return err
 	}
-	r := logReader{ctx: ctx, stream: body, in: bufio.NewReaderSize(body, batchSize), from: driver.From(from)}
-	for {
+	quiet := time.AfterFunc(time.Hour, func() { stop(errDoubted) })
+	defer quiet.Stop()
+	r := logReader{
+		ctx: reading, stream: body, in: bufio.NewReaderSize(body, batchSize), from: driver.From(s.from), behind: s.from.Time,
+		doubt: doubt{opened: opened, pardoned: s.pardoned},
+	}
+	for total := 0; ; {
+		quiet.Stop()
+		if total >= muchOutput {
+			quiet.Reset(quietFor)
+		}
 		batch, err := r.batch()
+		quiet.Stop()
+		s.pardoned = r.doubt.pardoned
 		if len(batch) > 0 {
-			from = behind(from, batch)
-			if err := emit(batch); err != nil {
-				return from, err
+			s.from = behind(s.from, batch)
+			total += sizeOf(batch)
+			if err := s.emit(batch); err != nil {
+				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			return from, nil
-		}
-		if err != nil {
-			return from, err
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && errors.Is(context.Cause(reading), errDoubted):
+			return errDoubted
+		case err != nil:
+			return err
 		}
 	}
+}
+
+func sizeOf(batch []msg.LogEntry) (size int) {
+	for _, e := range batch {
+		size += len(e.Text)
+	}
+	return size
 }
 
 func behind(p msg.Position, batch []msg.LogEntry) msg.Position {
@@ -117,7 +154,9 @@ type logReader struct {
 	stream io.Reader
 	in     *bufio.Reader // of stream
 	from   *driver.Cursor
+	behind time.Time // stamp of the last entry that was handed on
 	last   time.Time // newest stamp so far
+	doubt  doubt
 }
 
 const (
@@ -134,7 +173,11 @@ func (r *logReader) batch() (batch []msg.LogEntry, err error) {
 			return batch, err
 		}
 		if entry, ok := r.from.Next(entry); ok {
+			if r.from.Missed() {
+				batch = append(batch, missing(r.behind, entry.Time)...)
+			}
 			batch = append(batch, entry)
+			r.behind = entry.Time
 			size += len(entry.Text)
 		}
 		if !r.ready() {
@@ -195,10 +238,23 @@ func (r *logReader) stamped(frame []byte) (msg.LogEntry, error) {
 	if !ok || err != nil {
 		return msg.LogEntry{}, fmt.Errorf("the engine sends an entry without a stamp: %.40q", frame)
 	}
+	if r.doubt.about(at, text) {
+		return msg.LogEntry{}, errDoubted
+	}
 	if at.After(r.last) {
 		r.last = at
 	}
 	return msg.LogEntry{Time: r.last, Text: text}, nil
+}
+
+// missing tells of output that the engine discarded, once where it begins and once where it ends: these may be in the logs of
+// two jobs. The stamps are none that an entry has, because a position counts the entries of a stamp.
+func missing(from, to time.Time) []msg.LogEntry {
+	told := []msg.LogEntry{{Time: from.Add(1), Text: []byte("runnerd: output is missing from here: the Docker Engine discarded it before it was read\n")}}
+	if to.Sub(from) > 2 {
+		told = append(told, msg.LogEntry{Time: to.Add(-1), Text: []byte("runnerd: output is missing up to here: the Docker Engine discarded it before it was read\n")})
+	}
+	return told
 }
 
 func noEOF(err error) error {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
+
 	msg "runnerd/messages"
 )
 
@@ -38,7 +40,7 @@ func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
 func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "pours", ""))
+	id := e.rotates(t, "80000", "32m", "8")
 	lines, rest := 0, ""
 	check(t, e.driver.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		rest += textOf(batch)
@@ -56,6 +58,54 @@ func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
 	if lines != 80_000 || rest != "" {
 		t.Errorf("%d lines and %d bytes", lines, len(rest))
 	}
+}
+
+func TestALogSaysWhereTheEngineDiscardedOutput(t *testing.T) {
+	t.Parallel()
+	e := engine(t)
+	id := e.rotates(t, "20000", "1m", "2") // the reader sleeps until all of that is written
+	var text strings.Builder
+	check(t, e.driver.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
+		if len(batch) > 0 && text.Len() == 0 {
+			if _, err := e.driver.Wait(t.Context(), id); err != nil {
+				return err
+			}
+		}
+		text.WriteString(textOf(batch))
+		return nil
+	}))
+	read, lost := 0, 0
+	next := 0
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(line, "runnerd: output is missing ") {
+			lost, next = lost+1, -1
+			continue
+		}
+		var number int
+		_, err := fmt.Sscanf(line, "%d", &number)
+		check(t, err)
+		if next >= 0 && number != next {
+			t.Fatalf("line %d is followed by %d, and nothing says so", next-1, number)
+		}
+		read, next = read+1, number+1
+	}
+	if read == 20_000 || lost == 0 || next != 20_000 {
+		t.Errorf("%d lines, %d times it is said that some are missing, the last is line %d", read, lost, next-1)
+	}
+}
+
+// rotates runs a program that pours lines, with a log of so many files of such a size: the driver finds it by its labels.
+func (e *env) rotates(t *testing.T, lines, size, files string) msg.ExecutorID {
+	t.Helper()
+	spec := e.spec(t, "pours", lines)
+	_, err := e.engine.ContainerCreate(t.Context(), &container.Config{
+		Image: string(spec.Image), Env: []string{"DO=pours", "ARG=" + lines},
+		Labels: map[string]string{"runnerd.runner": e.runner, "runnerd.executor": string(spec.ID)},
+	}, &container.HostConfig{
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": size, "max-file": files}},
+	}, nil, nil, e.container(spec.ID))
+	check(t, err)
+	return e.run(t, spec)
 }
 
 func (e *env) log(t *testing.T, id msg.ExecutorID, from msg.Position) (log []msg.LogEntry) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
@@ -62,10 +63,12 @@ func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 		// It is memory, and counts as the executor's: half of it, so that a full /tmp alone does not kill. Plugins may unpack and
 		// run programs in it; the root file system lets them do so anyway.
 		Tmpfs: map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,exec,mode=1777,size=%d", limits.Memory/2)},
-		// The engine never waits for who reads the log, so this bounds how far a reader may be behind: at a disk's speed some
-		// seconds, for a plugin that writes 1 MB/s the two minutes of a runner's restart. json-file, as it keeps entries as
-		// they were written, and can be read since a stamp.
-		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "32m", "max-file": "4"}},
+		// The engine never waits for who reads the log, so this bounds how far a reader may be behind: three files, which at
+		// 100 MB/s are four seconds, and for a plugin that writes 1 MB/s the six minutes of a runner's restart. json-file, as
+		// it keeps entries as they were written, and can be read since a stamp.
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{
+			"max-size": strconv.Itoa(logFileSize), "max-file": strconv.Itoa(logFiles),
+		}},
 		Resources: container.Resources{
 			Memory:     limits.Memory,
 			MemorySwap: limits.Memory, // of both together: no swap

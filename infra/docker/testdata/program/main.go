@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -84,10 +85,14 @@ func mixes(string) error {
 	return nil
 }
 
-// pours writes 80 MB in numbered lines.
-func pours(string) error {
+// pours writes numbered lines of a kilobyte.
+func pours(lines string) error {
+	n, err := strconv.Atoi(lines)
+	if err != nil {
+		return err
+	}
 	out := bufio.NewWriter(os.Stdout)
-	for i := range 80_000 {
+	for i := range n {
 		fmt.Fprintf(out, "%0999d\n", i)
 	}
 	return out.Flush()
