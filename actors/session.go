@@ -44,6 +44,7 @@ type session struct {
 	pending   []msg.SessionEvent // requests that are answered when it is read
 
 	exit      *msg.Exit
+	vanished  bool // its container was not there any more
 	logsEnded bool
 	examining bool
 }

@@ -212,7 +212,7 @@ func (t *transition) exitSeen(m msg.Exited) {
 	}
 	t.exit = &m.Exit
 	if absent {
-		t.exit = &msg.Exit{Code: -1}
+		t.exit, t.vanished = &msg.Exit{Code: -1}, true
 	}
 	if t.state != exited {
 		t.enter(exited)
@@ -291,8 +291,10 @@ func (t *transition) exitReason() string {
 	case t.exit.Code == killed: // not by the runner: that kills no executor whose job is open
 		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
 			"Its executor may use more if the memory limit is raised", what)
-	case t.exit.Code < 0:
+	case t.vanished:
 		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
+	case t.exit.Code < 0:
+		return fmt.Sprintf("the plugin ended %s, and the engine does not know how: somebody restarted its container", what)
 	default:
 		return fmt.Sprintf("the plugin exited with code %d %s", t.exit.Code, what)
 	}

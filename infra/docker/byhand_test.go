@@ -12,11 +12,12 @@ import (
 
 // What somebody does to an executor by hand, with the engine's own commands.
 
-// The exit code is the right one or none: the engine answers a wait with 0 when the new process runs by then.
+// The program ignores SIGTERM, so 137 is the right exit code. It may be unknown: the engine answers a wait with 0 when
+// the new process runs by then.
 func TestAWaitUnderWayReturnsTheExitBeforeARestart(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "stubborn", ""))
 	e.firstLine(t, id)
 	before, err := e.driver.Inspect(t.Context(), id)
 	check(t, err)

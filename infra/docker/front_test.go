@@ -19,9 +19,10 @@ import (
 
 // front is a proxy between a driver and the engine, which may answer by itself, and sees the engine's answers.
 type front struct {
-	host  string
-	lies  atomic.Pointer[lie]
-	hears func(op string) // is called when the engine has answered; nil: not
+	host   string
+	lies   atomic.Pointer[lie]
+	stalls atomic.Int64    // bytes after which the next log stays as it is; 0: it does not
+	hears  func(op string) // is called when the engine has answered; nil: not
 }
 
 // lie is an answer to the calls of an operation that does not come from the engine; to all, if op is empty.
@@ -49,6 +50,11 @@ func newFront(t *testing.T, host string, hears func(op string)) *front {
 		if f.hears != nil {
 			f.hears(operation(r.Request))
 		}
+		if operation(r.Request) == "logs" {
+			if n := f.stalls.Swap(0); n > 0 {
+				r.Body = &stalling{r.Body, io.LimitReader(r.Body, n), r.Request.Context()}
+			}
+		}
 		return nil
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,6 +73,21 @@ func newFront(t *testing.T, host string, hears func(op string)) *front {
 	server.Start()
 	t.Cleanup(server.Close)
 	return f
+}
+
+// stalling is an answer that neither goes on nor ends after some bytes.
+type stalling struct {
+	io.Closer
+	from io.Reader
+	ctx  context.Context
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	n, err := s.from.Read(p)
+	if n == 0 && err != nil {
+		<-s.ctx.Done()
+	}
+	return n, err
 }
 
 // operation is list, remove, or the last part of the path: json is inspect.

@@ -94,6 +94,23 @@ func TestALogSaysWhereTheEngineDiscardedOutput(t *testing.T) {
 	}
 }
 
+// An engine that was rotating the file when the stream was opened may wait at the end of the old one.
+func TestAStreamThatFallsSilentAfterMuchOutputIsReadAgain(t *testing.T) {
+	t.Parallel()
+	e := engine(t)
+	id := e.run(t, e.spec(t, "pours", "3000"))
+	f := newFront(t, e.engine.DaemonHost(), nil)
+	f.stalls.Store(3 << 19)
+	lines := 0
+	check(t, driverAt(t, f.host, e.runner).Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
+		lines += strings.Count(textOf(batch), "\n")
+		return nil
+	}))
+	if lines != 3000 {
+		t.Errorf("%d lines, want 3000", lines)
+	}
+}
+
 // rotates runs a program that pours lines, with a log of so many files of such a size: the driver finds it by its labels.
 func (e *env) rotates(t *testing.T, lines, size, files string) msg.ExecutorID {
 	t.Helper()
