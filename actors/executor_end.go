@@ -200,6 +200,9 @@ func (e *executor) exitReason() string {
 	case e.exit.Code == killed: // not by the runner: that kills no executor whose job is open
 		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
 			"Its executor may use more if the memory limit is raised", what)
+	case e.exit.Code < 0 && e.record.Mode == msg.Files:
+		return "the runner was restarted while the job ran in a child process; a child process ends with its runner. " +
+			"Run the job again, or use the driver docker, whose containers outlive a restart"
 	case e.exit.Code < 0:
 		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
 	default:

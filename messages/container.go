@@ -41,7 +41,7 @@ type Container struct {
 
 // Exit is how an executor ended.
 type Exit struct {
-	Code int  // 128 + n: ended by signal n
+	Code int  // 128 + n: ended by signal n; -1: nobody knows
 	OOM  bool // for want of memory; an engine may learn that too late to say so
 	At   time.Time
 }

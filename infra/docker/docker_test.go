@@ -134,6 +134,12 @@ func TestTheDriverKeepsTheContract(t *testing.T) {
 		Spec: func(t *testing.T, _ driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
 			return e.spec(t, string(does), ""), true
 		},
+		Reopen: func(_ *testing.T, _ driver.Driver) driver.Driver {
+			next, err := docker.New(docker.Options{RunnerID: e.runner})
+			check(t, err)
+			t.Cleanup(func() { check(t, next.Close()) }) // after the suite's own
+			return next
+		},
 		Image: e.user, Missing: "runnerd-test/nowhere:1",
 	})
 }

@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// Driver runs executors. Every verb may be called from several goroutines; a context that ends makes it return the cause.
+// Driver runs executors, which outlive the runner unless the driver says otherwise (infra/process does). Every verb may be called from several goroutines; a context that ends makes it return the cause.
 // An error says nothing about the executor unless it is msg.ErrNoExecutor.
 type Driver interface {
 	// Ready is nil once the engine answers.

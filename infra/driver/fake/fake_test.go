@@ -50,7 +50,8 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 			p, ok := programs[does]
 			return msg.ExecutorSpec{Image: d.(*fake.Driver).Load(string(does), fake.Image{Program: p})}, ok
 		},
-		Image: "here", Missing: "nowhere",
+		Reopen: func(_ *testing.T, d driver.Driver) driver.Driver { return d }, // it is its own engine
+		Image:  "here", Missing: "nowhere",
 	})
 }
 
