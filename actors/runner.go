@@ -17,8 +17,6 @@ type Settings interface {
 	SaveConfig(msg.Config) error
 	// NoteDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
 	NoteDeletion() error
-	// KeepSession keeps what it takes to unregister without a registration. It is durable on return, and may be repeated.
-	KeepSession(runnerID string, token msg.Secret) error
 }
 
 // Program is everything the tree is built from.
@@ -28,8 +26,7 @@ type Program struct {
 	Settings     Settings
 	Config       msg.Config // the last one from the server; its zero value before the first
 	Capabilities []string   // what the runner has registered with; they count while the server configures none
-	IsDeleted    bool       // by the server, before this start, which goes on with it
-	HasSession   bool       // Release has the one that was kept: the server may know already that the deleted runner is no more
+	IsDeleted    bool       // by the server, before this start, which ends what was left
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 }
 
@@ -104,8 +101,6 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.noteDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
-	case msg.UnregisterDue:
-		r.unregister(c)
 	case msg.HeartbeatDue:
 		r.heartbeat(c)
 	case msg.HeartbeatAnswered:
@@ -129,12 +124,12 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.Leave:
 		r.leave(m.Ready)
 	case msg.PoolDrained:
-		r.drainEnds = time.Now().Add(reportsWait)
-		r.checkReports(c)
+		r.poolDrained(c)
 	case msg.DrainDue:
-		r.checkReports(c)
-	case msg.DrainChecked:
-		r.reportsChecked(c, m.Backlog)
+		r.endDrain(c)
+	case msg.ReportsDone:
+		r.reported = m.Asked == r.asked
+		r.endDrain(c)
 	case msg.StatusWanted:
 		m.Reply(r.status())
 	case msg.PoolWanted:

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"runnerd/infra/litter/littertest"
-	"runnerd/infra/release"
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
@@ -48,48 +45,6 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 	must(t, d.meetDeleted(t.Context()))
 	if _, err := os.Stat(d.remains()); !os.IsNotExist(err) {
 		t.Errorf("they are still there: %v", err)
-	}
-}
-
-func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
-	d := condemned(t)
-	var heard string
-	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		heard = r.URL.Path + " " + r.Header.Get("Authorization")
-		out.WriteHeader(http.StatusNoContent)
-	}))
-	defer server.Close()
-	resumed := func() bool {
-		t.Helper()
-		client, err := release.New(release.Options{URL: server.URL, Token: "registration"})
-		must(t, err)
-		if !d.resume(client) {
-			return false
-		}
-		must(t, client.Unregister(t.Context()))
-		return true
-	}
-	if resumed() {
-		t.Error("nothing was kept, and that is resumed")
-	}
-	k := configKeeper{d.spool, d.note()}
-	must(t, k.KeepSession("runner-1", "access"))
-	if !resumed() || heard != "/api/v1/runners/runner-1 Bearer access" {
-		t.Errorf("the server hears %q", heard)
-	}
-	about, err := os.Stat(filepath.Join(d.spoolDir(), "session.json"))
-	must(t, err)
-	if about.Mode().Perm() != 0o600 {
-		t.Errorf("its mode is %v", about.Mode())
-	}
-	d.condemned = false // somebody took the note away
-	if resumed() {
-		t.Error("it is resumed, and the runner is not deleted")
-	}
-	must(t, k.NoteDeletion())
-	d.condemned = true
-	if resumed() {
-		t.Error("that of another deletion is resumed")
 	}
 }
 

@@ -144,7 +144,6 @@ func (d *daemon) plant(context.Context) error {
 		Config:       settings.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
 		IsDeleted:    d.condemned,
-		HasSession:   d.resume(d.client),
 		Deleted:      func() { close(d.deleted) },
 	}))
 	if err != nil {

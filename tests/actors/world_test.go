@@ -169,8 +169,8 @@ func (w *world) start() {
 			},
 		},
 		Release: w.release, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
-		IsDeleted: w.config.isDeleted(), HasSession: w.config.hasSession(),
-		Deleted: func() { w.deleted.Store(true) },
+		IsDeleted: w.config.isDeleted(),
+		Deleted:   func() { w.deleted.Store(true) },
 	}))
 	if err != nil {
 		w.t.Fatal(err)
