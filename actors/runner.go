@@ -28,6 +28,10 @@ type Program struct {
 	Capabilities []string   // what the runner has registered with; they count while the server configures none
 	IsDeleted    bool       // by the server, before this start, which ends what was left
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
+
+	// ReadyChanged is called with what stands against being ready, empty when ready, whenever that changes. It must not block. Nil:
+	// nobody wants to know.
+	ReadyChanged func(against []string)
 }
 
 // runner is the root: it keeps its children up, registers with the server, and sends the heartbeat.
@@ -41,7 +45,8 @@ type runner struct {
 	sse        shell.Ref[msg.ToSSE]
 	poller     shell.Ref[msg.ToPoller]
 
-	phase    phase // as it was after the last message
+	phase    phase    // as it was after the last message
+	notReady []string // as well
 	recovery msg.Recovery
 	keeping  bool // the configuration is being written
 	unkept   bool // and is not the newest any more

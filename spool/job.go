@@ -222,6 +222,7 @@ func (s *Spool) forget(j *job, id msg.ExecutionID) {
 	j.gone = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.tellChanged()
 	delete(s.jobs, id)
 	if at, found := slices.BinarySearchFunc(s.byAge, j, older); found && j.listed {
 		s.byAge = slices.Delete(s.byAge, at, at+1)
@@ -291,6 +292,9 @@ func (s *Spool) enter(j *job, rec msg.JobRecord) {
 func (s *Spool) publish(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !j.here || j.rec.Stage != rec.Stage {
+		defer s.tellChanged()
+	}
 	j.rec, j.here = rec, true
 	if !j.listed && s.jobs[rec.Execution] == j {
 		at, _ := slices.BinarySearchFunc(s.byAge, j, older)

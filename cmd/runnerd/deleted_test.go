@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"runnerd/infra/litter/littertest"
+	msg "runnerd/messages"
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
@@ -57,6 +59,35 @@ func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
 	if err := d.drainByCommand(closing, func(any) {}); err == nil || !strings.Contains(err.Error(), "the server has deleted the runner") {
 		t.Errorf("it says %v", err)
 	}
+}
+
+func TestADrainIsToldOfEachChange(t *testing.T) {
+	d := condemned(t)
+	d.commands = newCommandDoor()
+	told, ended := make(chan drainProgress), make(chan error, 1)
+	go func() {
+		ended <- d.drainByCommand(context.Background(), func(progress any) { told <- progress.(drainProgress) })
+	}()
+	offer := msg.Offer{Job: msg.Job{ID: "j", Execution: "e", Image: "i"}, SessionKey: []byte("key"), Input: "aW5wdXQ="}
+	for _, row := range []struct {
+		change func() error
+		want   drainProgress
+	}{
+		{func() error { return nil }, drainProgress{}},
+		{func() error { return d.spool.Add(offer) }, drainProgress{Waiting: 1}},
+		{func() error { return d.spool.CreateExecutor(msg.ExecutorRecord{ID: "x"}, nil) }, drainProgress{Waiting: 1, Executors: 1}},
+		{func() error { return d.spool.HandOut("e", "x", 0, time.Now()) }, drainProgress{Running: 1, Executors: 1}},
+		{func() error { _, err := d.spool.End("e", msg.Ending{Outcome: msg.Failed}); return err }, drainProgress{Unreported: 1, Executors: 1}},
+		{func() error { return d.spool.RemoveExecutor("x") }, drainProgress{Unreported: 1}},
+		{func() error { return d.spool.Remove("e") }, drainProgress{}},
+	} {
+		must(t, row.change())
+		if got := <-told; got != row.want {
+			t.Fatalf("told is %+v, want %+v", got, row.want)
+		}
+	}
+	close(d.commands.drained)
+	must(t, <-ended)
 }
 
 // condemned is a daemon that has a spool, and was deleted before it started.

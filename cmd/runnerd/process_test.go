@@ -25,6 +25,7 @@ func TestAKilledRunnersChildProcessEndsAndItsJobFails(t *testing.T) {
 	held, err := os.Open(pipe) // which returns once it is open for writing
 	must(t, err)
 	defer held.Close()
+	m.hears("READY=1")
 	must(t, killed.Process.Kill())
 	_ = killed.Wait() // it was killed
 
@@ -44,6 +45,7 @@ func TestAKilledRunnersChildProcessEndsAndItsJobFails(t *testing.T) {
 	}
 	m.hears("READY=1")
 	must(t, next.Process.Signal(syscall.SIGTERM))
+	m.hears("STOPPING=1")
 	must(t, next.Wait())
 	if said := next.Stderr.(*output).String(); !strings.Contains(said, "child processes end with the runner") {
 		t.Errorf("it does not warn: %s", said)
