@@ -41,8 +41,8 @@
 //	runner      configuration: kept, → dispatcher Configured, opens or closes the poller
 //	            script: sse has stored it, → poller ScriptStored, confirmed and handed over like a task, and run before tasks
 //	            abort: → dispatcher Abort; the heartbeat's answer brings it too, should the channel be silent
-//	            delete: Settings.NoteDeletion, and → dispatcher DrainDispatch with the reason; after both Settings.KeepSession and
-//	            Unregister, then Program.Deleted
+//	            delete: Settings.NoteDeletion, and → dispatcher DrainDispatch with the reason; after both Unregister, once, then
+//	            Program.Deleted
 //
 // An event counts once what it brings is in the spool; after a crash the server says again what it has said since the
 // registration. A channel that is silent for 30 s is opened anew; if that does not help the runner is offline: no new jobs, those
@@ -58,7 +58,7 @@
 //	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
 //	executor    its record, its job's stage, its container's state, its door: unborn → running, stopping or settling
 //	recovery    the driver's list and the spool: plan
-//	runner      that the server has deleted it; then, in which session it was about to unregister
+//	runner      that the server has deleted it
 //	sse         nothing: the runner says after which event it goes on
 //	poller      reserved jobs are confirmed again, confirmed ones told again
 //

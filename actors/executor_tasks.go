@@ -162,9 +162,14 @@ func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
 		case err != nil:
 			return msg.Found{Err: err}
 		default:
-			return msg.Found{Container: &container, Restarted: !started.IsZero() && !container.StartedAt.Equal(started)}
+			return msg.Found{Container: &container, Restarted: isAnother(container, started)}
 		}
 	})
+}
+
+// isAnother reports whether a container that runs has another process than the one that was started then.
+func isAnother(c msg.Container, started time.Time) bool {
+	return c.State == msg.ContainerRunning && !started.IsZero() && !c.StartedAt.Equal(started)
 }
 
 func (e *executor) waitForExit(c *shell.Ctx[msg.ToExecutor]) {

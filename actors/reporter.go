@@ -31,6 +31,8 @@ type reporter struct {
 	queue []*errand // that could send something, oldest first
 	busy  int
 
+	tellDone func() // nil: nobody waits for all to be reported
+
 	outage outage
 }
 
@@ -81,10 +83,14 @@ func (r *reporter) Receive(c *shell.Ctx[msg.ToReporter], m msg.ToReporter) {
 				r.wake(c, e)
 			}
 		}
-	case msg.BacklogWanted:
-		m.Reply(len(r.jobs))
+	case msg.ReportsWanted:
+		r.tellDone = m.Done
 	}
 	r.send(c)
+	if r.tellDone != nil && len(r.jobs) == 0 {
+		r.tellDone()
+		r.tellDone = nil
+	}
 }
 
 // look sees what there is to do for the job; nil: the spool has it no more.

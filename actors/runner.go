@@ -17,8 +17,6 @@ type Settings interface {
 	SaveConfig(msg.Config) error
 	// NoteDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
 	NoteDeletion() error
-	// KeepSession keeps what it takes to unregister without a registration. It is durable on return, and may be repeated.
-	KeepSession(runnerID string, token msg.Secret) error
 }
 
 // Program is everything the tree is built from.
@@ -28,9 +26,12 @@ type Program struct {
 	Settings     Settings
 	Config       msg.Config // the last one from the server; its zero value before the first
 	Capabilities []string   // what the runner has registered with; they count while the server configures none
-	IsDeleted    bool       // by the server, before this start, which goes on with it
-	HasSession   bool       // Release has the one that was kept: the server may know already that the deleted runner is no more
+	IsDeleted    bool       // by the server, before this start, which ends what was left
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
+
+	// ReadyChanged is called with what stands against being ready, empty when ready, whenever that changes. It must not block. Nil:
+	// nobody wants to know.
+	ReadyChanged func(against []string)
 }
 
 // runner is the root: it keeps its children up, registers with the server, and sends the heartbeat.
@@ -44,7 +45,8 @@ type runner struct {
 	sse        shell.Ref[msg.ToSSE]
 	poller     shell.Ref[msg.ToPoller]
 
-	phase    phase // as it was after the last message
+	phase    phase    // as it was after the last message
+	notReady []string // as well
 	recovery msg.Recovery
 	keeping  bool // the configuration is being written
 	unkept   bool // and is not the newest any more
@@ -104,8 +106,6 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.noteDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
-	case msg.UnregisterDue:
-		r.unregister(c)
 	case msg.HeartbeatDue:
 		r.heartbeat(c)
 	case msg.HeartbeatAnswered:
@@ -129,12 +129,12 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.Leave:
 		r.leave(m.Ready)
 	case msg.PoolDrained:
-		r.drainEnds = time.Now().Add(reportsWait)
-		r.checkReports(c)
+		r.poolDrained(c)
 	case msg.DrainDue:
-		r.checkReports(c)
-	case msg.DrainChecked:
-		r.reportsChecked(c, m.Backlog)
+		r.endDrain(c)
+	case msg.ReportsDone:
+		r.reported = m.Asked == r.asked
+		r.endDrain(c)
 	case msg.StatusWanted:
 		m.Reply(r.status())
 	case msg.PoolWanted:

@@ -2,29 +2,29 @@ package actors
 
 import (
 	"context"
-	"time"
+	"errors"
 
 	"runnerd/actors/shell"
 	msg "runnerd/messages"
 )
 
-// How the server deletes the runner.
+// How the server deletes the runner: it never registers again, and ends like a drain that aborts the jobs.
 
 // deletion is how far that has come.
 type deletion struct {
-	deleted bool // jobs are aborted, and then nobody registers again
-	noted   bool // the next start knows it
+	deleted bool // nobody registers any more
+	noted   bool // a restart knows it
 	unnoted int  // attempts to note it
-	untold  int  // attempts to unregister
 }
 
-// delete ends everything: jobs are aborted, executors end, the server hears of it, and nothing is kept. Whenever the process ends
-// meanwhile, the next start goes on with it.
+var errNoSession = errors.New("there is no session, and a deleted runner must not register")
+
+// delete may be repeated. A start after it goes on with it, without a session: it reports nothing more, and does not unregister.
 func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
 	if r.deleted {
 		return
 	}
-	r.deleted = true
+	r.deleted, r.ended = true, false // it may have drained already
 	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
 	if r.tellStopped == nil {
 		r.tellStopped = func() {}
@@ -50,33 +50,20 @@ func (r *runner) deletionNoted(c *shell.Ctx[msg.ToRunner], m msg.DeletionNoted) 
 		return
 	}
 	r.noted = true
-	r.unregister(c)
+	r.endDrain(c)
 }
 
-// unregister is the last word to the server. It comes when all is done, and when no restart would register again: one that finds the
-// session repeats it.
+// unregister is tried once: the server has deleted the runner anyway.
 func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
-	if !r.noted || !r.ended {
+	if !r.registered {
+		r.unregistered(c, msg.Unregistered{Err: errNoSession})
 		return
 	}
-	release, settings, id, token := r.Release, r.Settings, r.runnerID, r.token
-	c.Go("unregister", func(ctx context.Context) msg.ToRunner {
-		if id != "" {
-			if err := settings.KeepSession(id, token); err != nil {
-				return msg.Unregistered{Err: err}
-			}
-		}
-		return msg.Unregistered{Err: release.Unregister(ctx)}
-	})
+	release := r.Release
+	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
 }
 
 func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
-	if m.Err != nil && !isFinal(m.Err) && !isUnregistered(m.Err) && time.Now().Before(r.drainEnds) {
-		r.untold++
-		wait := towardsServer.afterError(m.Err, r.untold, c.Chance())
-		c.After("unregister", min(wait, time.Until(r.drainEnds)), msg.UnregisterDue{})
-		return
-	}
 	if m.Err != nil {
 		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
 	}

@@ -15,10 +15,12 @@ const reportsWait = 30 * time.Second
 
 // farewell is how far the end has come.
 type farewell struct {
-	tellStopped func() // not nil: draining
-	ended       bool   // the drain, and that was said
-	drainEnds   time.Time
-	tellLeft    func() // not nil: about to leave
+	tellStopped func()    // not nil: draining
+	drainEnds   time.Time // zero: the pool is not drained yet
+	asked       int       // how often the reporter was asked to say when all is reported
+	reported    bool      // so it has said, of the newest of these
+	ended       bool      // the drain, and that was said
+	tellLeft    func()    // not nil: about to leave
 }
 
 func (f *farewell) ending() bool { return f.tellStopped != nil || f.tellLeft != nil }
@@ -42,6 +44,7 @@ func (r *runner) leave(ready func()) {
 }
 
 func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
+	r.drainEnds = time.Time{}
 	self := c.Self()
 	order := msg.DrainDispatch{Done: func() { self.Tell(msg.PoolDrained{}) }}
 	if r.deleted {
@@ -50,25 +53,39 @@ func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
 	r.dispatcher.Tell(order)
 }
 
-func (r *runner) checkReports(c *shell.Ctx[msg.ToRunner]) {
-	self := c.Self()
-	r.reporter.Tell(msg.BacklogWanted{Reply: func(n int) { self.Tell(msg.DrainChecked{Backlog: n}) }})
+// poolDrained comes again from a dispatcher that was told of the drain again.
+func (r *runner) poolDrained(c *shell.Ctx[msg.ToRunner]) {
+	r.asked++
+	r.reported, r.drainEnds = false, time.Now().Add(reportsWait)
+	self, asked := c.Self(), r.asked
+	r.reporter.Tell(msg.ReportsWanted{Done: func() { self.Tell(msg.ReportsDone{Asked: asked}) }})
+	c.After("reports", reportsWait, msg.DrainDue{})
 }
 
-// reportsChecked ends the drain, once: a dispatcher that was told of it again has said again that its pool is drained.
-func (r *runner) reportsChecked(c *shell.Ctx[msg.ToRunner], backlog int) {
-	if r.ended {
+// endDrain ends the drain once all that it waits for has come. A deleted runner that has lost its session reports nothing more.
+func (r *runner) endDrain(c *shell.Ctx[msg.ToRunner]) {
+	switch {
+	case r.ended || r.drainEnds.IsZero():
 		return
-	}
-	if r.deleted && r.registering || !r.HasSession && (backlog > 0 || r.deleted && !r.registered) && time.Now().Before(r.drainEnds) {
-		c.After("reports", 100*time.Millisecond, msg.DrainDue{})
+	case r.deleted && (!r.noted || r.registering):
+		return
+	case !r.reported && (r.registered || !r.deleted) && time.Now().Before(r.drainEnds):
 		return
 	}
 	r.ended = true
-	c.Log().Info().Int("unreported", backlog).Msg("drained; what is unreported is in the spool and is sent by the next start")
+	c.Log().Info().Int("unreported", r.unreported()).Msg("drained; what is unreported is in the spool and is sent by the next start")
 	if r.deleted {
 		r.unregister(c)
 		return
 	}
 	r.tellStopped()
+}
+
+func (r *runner) unreported() (n int) {
+	for _, job := range r.Spool.Jobs() {
+		if job.Stage >= msg.Ended {
+			n++
+		}
+	}
+	return n
 }

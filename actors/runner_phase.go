@@ -58,6 +58,7 @@ func (r *runner) standing() phase {
 
 // moved follows each message.
 func (r *runner) moved(c *shell.Ctx[msg.ToRunner]) {
+	r.tellReady()
 	to := r.standing()
 	if to == r.phase {
 		return

@@ -19,7 +19,6 @@ type connection struct {
 	registered  bool
 	lost        int // sessions since the server last answered a heartbeat
 	runnerID    string
-	token       msg.Secret
 	lastEvent   string // that the registration took into account
 	lastContact time.Time
 	serverSays  string // why we are not registered
@@ -30,7 +29,7 @@ type connection struct {
 }
 
 func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
-	if r.registering || r.registered || r.deleted && (r.ended || r.HasSession) {
+	if r.registering || r.registered || r.deleted {
 		return
 	}
 	r.registering = true
@@ -61,6 +60,7 @@ func (r *runner) registerAnew(c *shell.Ctx[msg.ToRunner]) {
 
 func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 	r.registering = false
+	defer r.endDrain(c) // which may have waited for this
 	if m.Err != nil {
 		r.failures++
 		r.serverSays = m.Err.Error()
@@ -86,8 +86,7 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 		return
 	}
 	r.registered, r.failures, r.serverSays, r.silence = true, 0, "", ""
-	r.runnerID, r.token = m.Registration.RunnerID, m.Registration.AccessToken
-	r.lastEvent, r.lastContact = m.Registration.LastEventID, time.Now()
+	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
 	tell(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
 	r.configure(c, m.Registration.Config)
 	r.sse.Tell(msg.OpenChannel{After: r.lastEvent})

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 
 	msg "runnerd/messages"
 )
@@ -23,6 +24,14 @@ func (r *runner) status() msg.Status {
 		s.NotReady = append(s.NotReady, r.silence)
 	}
 	return s
+}
+
+// tellReady tells the program what stands against being ready, if that has changed.
+func (r *runner) tellReady() {
+	if against := r.status().NotReady; r.ReadyChanged != nil && !slices.Equal(against, r.notReady) {
+		r.notReady = against
+		r.ReadyChanged(against)
+	}
 }
 
 func join(what, why string) string {

@@ -31,8 +31,6 @@ type (
 	NoteDeletionDue struct{}
 	// Unregistered: the server was told that this runner is no more; or Err.
 	Unregistered struct{ Err error }
-	// UnregisterDue: it is told again.
-	UnregisterDue struct{}
 	// HeartbeatDue is the timer.
 	HeartbeatDue struct{}
 	// HeartbeatAnswered brings what the server wants stopped.
@@ -58,9 +56,9 @@ type (
 	Leave struct{ Ready func() }
 	// PoolDrained: the last executor is gone.
 	PoolDrained struct{}
-	// DrainChecked: how many jobs wait to be reported while draining.
-	DrainChecked struct{ Backlog int }
-	// DrainDue: look again.
+	// ReportsDone answers ReportsWanted, the one of that number.
+	ReportsDone struct{ Asked int }
+	// DrainDue: the reports have been waited for long enough.
 	DrainDue struct{}
 	// StatusWanted asks how the runner fares.
 	StatusWanted struct{ Reply func(Status) }
@@ -75,7 +73,6 @@ func (ConfigKept) toRunner()        {}
 func (DeletionNoted) toRunner()     {}
 func (NoteDeletionDue) toRunner()   {}
 func (Unregistered) toRunner()      {}
-func (UnregisterDue) toRunner()     {}
 func (HeartbeatDue) toRunner()      {}
 func (HeartbeatAnswered) toRunner() {}
 func (Recovered) toRunner()         {}
@@ -87,7 +84,7 @@ func (CrashJournaled) toRunner()    {}
 func (Drain) toRunner()             {}
 func (Leave) toRunner()             {}
 func (PoolDrained) toRunner()       {}
-func (DrainChecked) toRunner()      {}
+func (ReportsDone) toRunner()       {}
 func (DrainDue) toRunner()          {}
 func (StatusWanted) toRunner()      {}
 

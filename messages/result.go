@@ -26,8 +26,8 @@ type (
 	KnockDue struct{}
 	// SessionRenewed: registered again: what waits for that may go.
 	SessionRenewed struct{}
-	// BacklogWanted asks how many jobs wait to be reported.
-	BacklogWanted struct{ Reply func(int) }
+	// ReportsWanted: Done is called once nothing is left to report, which may be so now. A later one replaces it.
+	ReportsWanted struct{ Done func() }
 )
 
 func (Report) toReporter()         {}
@@ -35,4 +35,4 @@ func (Sent) toReporter()           {}
 func (SendDue) toReporter()        {}
 func (KnockDue) toReporter()       {}
 func (SessionRenewed) toReporter() {}
-func (BacklogWanted) toReporter()  {}
+func (ReportsWanted) toReporter()  {}

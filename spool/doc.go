@@ -7,7 +7,6 @@
 //	identity.json        and identity.copy.json: the runner's keys
 //	server.json          settings: the last configuration from the server,
 //	gateway.json         the gateway's address,
-//	session.json         and the session in which a deleted runner takes its leave
 //	jobs/<name>/         job.json    head and encrypted input (.spare-…: of a job to come)
 //	                     journal     one line per synced step
 //	                     log         masked text; log.pos: how much of it counts; log.acked: how much the server has

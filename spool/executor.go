@@ -269,6 +269,7 @@ func (s *Spool) forgetExecutor(e *executor, id msg.ExecutorID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.executors, id)
+	s.tellChanged()
 }
 
 func (s *Spool) executorRecord(e *executor) msg.ExecutorRecord {
@@ -280,6 +281,9 @@ func (s *Spool) executorRecord(e *executor) msg.ExecutorRecord {
 func (s *Spool) publishExecutor(e *executor, rec msg.ExecutorRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.rec.ID == "" {
+		s.tellChanged()
+	}
 	e.rec = rec
 }
 

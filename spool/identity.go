@@ -12,7 +12,6 @@ type Setting string
 const (
 	Server  Setting = "server"  // the last configuration from the server
 	Gateway Setting = "gateway" // the address at which executors find the gateway
-	Session Setting = "session" // with the server, in which a deleted runner takes its leave
 )
 
 // The two copies of the identity.
@@ -94,7 +93,7 @@ func (s *Spool) Save(name Setting, v []byte) error {
 
 // loadSettings takes those that are damaged out of the way.
 func (s *Spool) loadSettings() error {
-	for _, name := range []Setting{Server, Gateway, Session} {
+	for _, name := range []Setting{Server, Gateway} {
 		file := string(name) + ".json"
 		if _, err := s.loadValue(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			if err := s.quarantine("setting", file, file, "", err); err != nil {

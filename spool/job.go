@@ -232,6 +232,7 @@ func (s *Spool) forget(j *job, id msg.ExecutionID) {
 	j.gone = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.tellChanged()
 	delete(s.jobs, id)
 	if j.listed {
 		s.byAge = without(s.byAge, j)
@@ -302,6 +303,9 @@ func (s *Spool) enter(j *job, rec msg.JobRecord) {
 func (s *Spool) publish(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !j.here || j.rec.Stage != rec.Stage {
+		defer s.tellChanged()
+	}
 	before := j.rec.Executor
 	j.rec, j.here = rec, true
 	if !j.listed && s.jobs[rec.Execution] == j {

@@ -20,6 +20,8 @@ func (s *Spool) mustFit(do func() error) error {
 	return err
 }
 
+// isFull: a user's or group's quota, a full network file system and btrfs say EDQUOT; a disk, its inodes and a project's quota ENOSPC.
+// EFBIG is not among them: to remove the reserve does not raise the limit of a file.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

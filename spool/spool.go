@@ -78,6 +78,7 @@ type Spool struct {
 	spares     []string
 	leftovers  map[msg.ExecutionID]string // spares of jobs that could not be added, which could not be taken away either
 	problems   []Problem
+	changed    chan struct{} // nil: nobody listens
 }
 
 // Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
@@ -110,6 +111,24 @@ func (s *Spool) Close() error {
 		err = errors.Join(err, s.fs.RemoveAll(name))
 	}
 	return errors.Join(err, s.fs.Close())
+}
+
+// Changed is closed when next a job enters another stage, or a job or an executor comes or goes.
+func (s *Spool) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// tellChanged closes what Changed has returned. mu is held.
+func (s *Spool) tellChanged() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
 
 // Problems lists what Open went on without.

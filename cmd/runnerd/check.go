@@ -21,6 +21,9 @@ import (
 func (c *RunConfig) complete() (warnings []string, err error) {
 	warnings = officialButUnused(os.Environ())
 	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
+	if c.Executor.Driver == "process" && c.Self.OnExit == "detach" {
+		warnings = append(warnings, "on-exit is detach, but child processes end with the runner, and their jobs fail: to let them finish, set on-exit to drain")
+	}
 	warning, err := c.Self.chooseStateDir()
 	if warning != "" {
 		warnings = append(warnings, warning)

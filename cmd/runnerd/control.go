@@ -61,16 +61,16 @@ type drainProgress struct {
 	Unreported int `json:"unreported"` // jobs whose end the server has not accepted
 }
 
+// progressRest gathers changes that come close together: who asked is told of a thousand reports in a few lines.
+const progressRest = 200 * time.Millisecond
+
 func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
 	d.log.Info().Msg("a command asks for a drain")
 	d.commands.want()
-	look := time.NewTicker(500 * time.Millisecond)
+	look := time.NewTimer(0)
 	defer look.Stop()
+	var changed <-chan struct{}
 	for told := (drainProgress{-1, -1, -1, -1}); ; {
-		if now := d.drainProgress(); now != told {
-			told = now
-			tell(now)
-		}
 		select {
 		case <-d.commands.drained:
 			return nil
@@ -84,7 +84,15 @@ func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
 				return errors.New("the server has deleted the runner meanwhile: jobs that ran were aborted")
 			}
 			return errors.New("the runner ends before it is drained: it was told to leave its executors, or gave up (its log says which)")
+		case <-changed:
+			changed = nil
+			look.Reset(progressRest)
 		case <-look.C:
+			changed = d.spool.Changed()
+			if now := d.drainProgress(); now != told {
+				told = now
+				tell(now)
+			}
 		}
 	}
 }

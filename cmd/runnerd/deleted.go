@@ -12,7 +12,7 @@ import (
 )
 
 // What is left of a runner that the server has deleted: a note, so that whoever starts programs again does not register it anew. It
-// is there from the first moment of the deletion, and the spool until the last: a start that finds both goes on with it.
+// is there from the first moment of the deletion, and the spool until the last: a start that finds both ends and removes what is left.
 
 func (d *daemon) note() string { return filepath.Join(d.config.Self.StateDir, "deleted") }
 

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"runnerd/infra/litter/littertest"
-	"runnerd/infra/release"
+	msg "runnerd/messages"
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
@@ -51,48 +50,6 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 	}
 }
 
-func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
-	d := condemned(t)
-	var heard string
-	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		heard = r.URL.Path + " " + r.Header.Get("Authorization")
-		out.WriteHeader(http.StatusNoContent)
-	}))
-	defer server.Close()
-	resumed := func() bool {
-		t.Helper()
-		client, err := release.New(release.Options{URL: server.URL, Token: "registration"})
-		must(t, err)
-		if !d.resume(client) {
-			return false
-		}
-		must(t, client.Unregister(t.Context()))
-		return true
-	}
-	if resumed() {
-		t.Error("nothing was kept, and that is resumed")
-	}
-	k := configKeeper{d.spool, d.note()}
-	must(t, k.KeepSession("runner-1", "access"))
-	if !resumed() || heard != "/api/v1/runners/runner-1 Bearer access" {
-		t.Errorf("the server hears %q", heard)
-	}
-	about, err := os.Stat(filepath.Join(d.spoolDir(), "session.json"))
-	must(t, err)
-	if about.Mode().Perm() != 0o600 {
-		t.Errorf("its mode is %v", about.Mode())
-	}
-	d.condemned = false // somebody took the note away
-	if resumed() {
-		t.Error("it is resumed, and the runner is not deleted")
-	}
-	must(t, k.NoteDeletion())
-	d.condemned = true
-	if resumed() {
-		t.Error("that of another deletion is resumed")
-	}
-}
-
 func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
 	d := condemned(t)
 	d.commands, d.deleted = newCommandDoor(), make(chan struct{})
@@ -102,6 +59,35 @@ func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
 	if err := d.drainByCommand(closing, func(any) {}); err == nil || !strings.Contains(err.Error(), "the server has deleted the runner") {
 		t.Errorf("it says %v", err)
 	}
+}
+
+func TestADrainIsToldOfEachChange(t *testing.T) {
+	d := condemned(t)
+	d.commands = newCommandDoor()
+	told, ended := make(chan drainProgress), make(chan error, 1)
+	go func() {
+		ended <- d.drainByCommand(context.Background(), func(progress any) { told <- progress.(drainProgress) })
+	}()
+	offer := msg.Offer{Job: msg.Job{ID: "j", Execution: "e", Image: "i"}, SessionKey: []byte("key"), Input: "aW5wdXQ="}
+	for _, row := range []struct {
+		change func() error
+		want   drainProgress
+	}{
+		{func() error { return nil }, drainProgress{}},
+		{func() error { return d.spool.Add(offer) }, drainProgress{Waiting: 1}},
+		{func() error { return d.spool.CreateExecutor(msg.ExecutorRecord{ID: "x"}, nil) }, drainProgress{Waiting: 1, Executors: 1}},
+		{func() error { return d.spool.HandOut("e", "x", 0, time.Now()) }, drainProgress{Running: 1, Executors: 1}},
+		{func() error { _, err := d.spool.End("e", msg.Ending{Outcome: msg.Failed}); return err }, drainProgress{Unreported: 1, Executors: 1}},
+		{func() error { return d.spool.RemoveExecutor("x") }, drainProgress{Unreported: 1}},
+		{func() error { return d.spool.Remove("e") }, drainProgress{}},
+	} {
+		must(t, row.change())
+		if got := <-told; got != row.want {
+			t.Fatalf("told is %+v, want %+v", got, row.want)
+		}
+	}
+	close(d.commands.drained)
+	must(t, <-ended)
 }
 
 // condemned is a daemon that has a spool, and was deleted before it started.

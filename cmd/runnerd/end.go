@@ -100,7 +100,7 @@ func (d *daemon) detach() error {
 	case <-time.After(jobsArrive): // what is not in the spool by then is offered again
 	}
 	d.health.waitsFor("the runner has detached: its executors go on, and wait for its next start")
-	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the executors go on, and the next start takes them over")
+	d.log.Info().Int("executors", len(d.spool.Executors())).Msg("detached; the next start takes over the executors that go on")
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"runnerd/infra/release"
 	msg "runnerd/messages"
 	"runnerd/spool"
 )
@@ -41,33 +40,8 @@ func (k configKeeper) load(log zerolog.Logger) (c msg.Config) {
 	return c
 }
 
-// session is what session.json has. It is as secret as the keys beside it, and goes with them.
-type session struct{ RunnerID, AccessToken string }
-
-func (k configKeeper) KeepSession(runnerID string, token msg.Secret) error {
-	text, err := json.Marshal(session{runnerID, string(token)})
-	if err != nil {
-		return err
-	}
-	return k.spool.Save(spool.Session, text)
-}
-
-// resume goes on with the session in which the runner was taking its leave; false: it had not come so far.
-func (d *daemon) resume(c *release.Client) bool {
-	var kept session
-	text, found := d.spool.Load(spool.Session)
-	if !d.condemned || !found || json.Unmarshal(text, &kept) != nil || kept.RunnerID == "" {
-		return false
-	}
-	c.Resume(kept.RunnerID, msg.Secret(kept.AccessToken))
-	return true
-}
-
 // NoteDeletion is durable on return. No crash leaves half of the note.
 func (k configKeeper) NoteDeletion() error {
-	if err := k.KeepSession("", ""); err != nil { // there may be that of a deletion whose note somebody took away
-		return err
-	}
 	text := fmt.Sprintf("the server deleted this runner at %s, and all that it has on this machine is being removed", time.Now().UTC().Format(time.RFC3339))
 	temp := k.note + ".new"
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,13 +19,29 @@ import (
 // until all is stopped.
 type healthDoor struct {
 	against atomic.Pointer[func() []string] // says what stands against being ready
+	latest  atomic.Pointer[[]string]        // what stood against it when that changed last
+	changed chan struct{}                   // has room for one
 	stop    context.CancelFunc              // nil: not open
 	ended   chan error                      // one, after stop
 }
 
+func newHealthDoor() healthDoor { return healthDoor{changed: make(chan struct{}, 1)} }
+
 func (h *healthDoor) ask(against func() []string) { h.against.Store(&against) }
 
-func (h *healthDoor) waitsFor(reason string) { h.ask(func() []string { return []string{reason} }) }
+// note does not block.
+func (h *healthDoor) note(against []string) {
+	h.latest.Store(&against)
+	select {
+	case h.changed <- struct{}{}:
+	default: // somebody is about to look
+	}
+}
+
+func (h *healthDoor) waitsFor(reason string) {
+	h.ask(func() []string { return []string{reason} })
+	h.note([]string{reason})
+}
 
 // openHealth comes before all that may be waited for: a runner that waits for its engine says so.
 func (d *daemon) openHealth(ctx context.Context) error {
@@ -47,22 +62,20 @@ func (d *daemon) openHealth(ctx context.Context) error {
 
 func (h *healthDoor) reasons() []string { return (*h.against.Load())() }
 
-// tellManager says in a line how the runner fares, and what is new, until ctx ends.
+// tellManager says in a line how the runner fares whenever that changes, until ctx ends.
 func (d *daemon) tellManager(ctx context.Context) {
 	if !systemd.Managed() {
 		return
 	}
-	look := time.NewTicker(2 * time.Second)
-	defer look.Stop()
 	for said := ""; ; {
-		if now := cmp.Or(strings.Join(d.health.reasons(), "; "), "ready"); now != said {
-			said = now
-			d.noted(systemd.Status(now))
-		}
 		select {
-		case <-look.C:
+		case <-d.health.changed:
 		case <-ctx.Done():
 			return
+		}
+		if now := cmp.Or(strings.Join(*d.health.latest.Load(), "; "), "ready"); now != said {
+			said = now
+			d.noted(systemd.Status(now))
 		}
 	}
 }

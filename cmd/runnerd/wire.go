@@ -45,7 +45,7 @@ type daemon struct {
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
 // the next start, which is safe: containers and the spool are the truth.
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
-	d := &daemon{config: config, log: log, started: time.Now(), commands: newCommandDoor(), deleted: make(chan struct{})}
+	d := &daemon{config: config, log: log, started: time.Now(), health: newHealthDoor(), commands: newCommandDoor(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
 		if err := open(ctx); err != nil {
@@ -144,8 +144,8 @@ func (d *daemon) plant(context.Context) error {
 		Config:       settings.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
 		IsDeleted:    d.condemned,
-		HasSession:   d.resume(d.client),
 		Deleted:      func() { close(d.deleted) },
+		ReadyChanged: d.health.note,
 	}))
 	if err != nil {
 		return err

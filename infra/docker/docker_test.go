@@ -137,7 +137,13 @@ func TestTheDriverKeepsTheContract(t *testing.T) {
 			return e.spec(t, string(does), ""), true
 		},
 		Restart: func(t *testing.T, _ driver.Driver, id msg.ExecutorID) { e.restart(t, id) },
-		Image:   e.user, Missing: "runnerd-test/nowhere:1",
+		Reopen: func(_ *testing.T, _ driver.Driver) driver.Driver {
+			next, err := docker.New(docker.Options{RunnerID: e.runner})
+			check(t, err)
+			t.Cleanup(func() { check(t, next.Close()) }) // after the suite's own
+			return next
+		},
+		Image: e.user, Missing: "runnerd-test/nowhere:1",
 	})
 }
 

@@ -8,9 +8,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// Driver runs executors. Every verb may be called from several goroutines; a context that ends makes it return the cause.
-// An error says nothing about the executor unless it is msg.ErrNoExecutor, which a driver returns only if the engine itself
-// says that it does not have this executor.
+// Driver runs executors, which outlive the runner unless the driver says otherwise (infra/process does). Every verb may be called from
+// several goroutines; a context that ends makes it return the cause. An error says nothing about the executor unless it is
+// msg.ErrNoExecutor, which a driver returns only if the engine itself says that it does not have this executor.
 //
 // A driver never starts an executor twice, but somebody else can (docker restart). That is the same executor with another
 // process: Container.StartedAt differs. Each verb below says what it does then.

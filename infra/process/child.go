@@ -1,13 +1,13 @@
 package process
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,124 +18,50 @@ import (
 	msg "runnerd/messages"
 )
 
-// process tells a child from any other process that has or had its pid.
-type process struct {
-	Started time.Time `json:"started"`
-	PID     int       `json:"pid,omitempty"`
-	Boot    string    `json:"boot,omitempty"`
-	Ticks   uint64    `json:"ticks,omitempty"` // its start in clock ticks since the boot: field 22 of /proc/<pid>/stat
-}
-
-var errNoProcess = errors.New("no such process")
-
-// identify fills in boot and start time of the process that has the pid now.
-func (p *process) identify() error {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return fmt.Errorf("read the boot id: %w", err)
-	}
-	p.Boot = strings.TrimSpace(string(boot))
-	p.Ticks, err = startTicks(p.PID)
-	return err
-}
-
-func startTicks(pid int) (uint64, error) {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return 0, errNoProcess
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the start of process %d: %w", pid, err)
-	}
-	// The second field is a name that may contain anything; it ends at the last parenthesis.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("read the start of process %d: /proc has no such field", pid)
-	}
-	return strconv.ParseUint(string(fields[19]), 10, 64)
-}
-
-// open returns a handle that means this process for ever, or errNoProcess.
-func (p process) open() (*os.File, error) {
-	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
-	if errors.Is(err, unix.ESRCH) || p.PID == 0 {
-		return nil, errNoProcess
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
-	}
-	handle := os.NewFile(uintptr(fd), "pidfd")
-	now := process{PID: p.PID}
-	if err := now.identify(); err != nil || now.Boot != p.Boot || now.Ticks != p.Ticks {
-		handle.Close()
-		if err == nil {
-			err = errNoProcess // another has its pid
-		}
-		return nil, err
-	}
-	return handle, nil
-}
-
-// signal reaches the process, and with SIGKILL all of its group.
-func (p process) signal(s msg.Signal) error {
-	number := unix.SignalNum(string(s))
-	if number == 0 {
-		return fmt.Errorf("%q is no signal", s)
-	}
-	handle, err := p.open()
-	if errors.Is(err, errNoProcess) {
-		return nil
-	}
+// launch starts the child. mu is held. The kernel kills the child when the thread that started it ends, so that thread is kept
+// until the child has ended, and only then.
+func (d *Driver) launch(e *executor) error {
+	path, err := executable(e.spec.Image)
 	if err != nil {
 		return err
 	}
-	defer handle.Close()
-	if s == msg.SIGKILL {
-		err = unix.Kill(-p.PID, number)
-	} else {
-		err = unix.PidfdSendSignal(int(handle.Fd()), number, nil, 0)
-	}
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	return err
-}
-
-// await returns when the process has ended; it may not have been reaped.
-func await(ctx context.Context, handle *os.File) error {
-	conn, err := handle.SyscallConn()
+	output, err := os.OpenFile(e.output(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("wait for a process: %w", err)
+		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = handle.SetReadDeadline(time.Unix(1, 0)) })()
-	err = conn.Read(func(fd uintptr) bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		return n > 0 && err == nil
+	defer output.Close()
+	cmd := exec.Command(path)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = e.dir, e.environment(), output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	d.waits.Go(func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			e.watch(cmd)
+		}
 	})
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := <-started; err != nil {
+		return err
 	}
-	return err
+	e.child, e.since = cmd.Process, time.Now()
+	close(e.started)
+	return nil
 }
 
-// watch waits for the child and records how it ended. cmd is nil for one of an earlier runnerd.
-func (d *Driver) watch(e *executor, cmd *exec.Cmd) {
-	if handle, err := e.process.open(); err == nil {
-		_ = await(d.life, handle)
-		handle.Close()
+// watch waits for the child and keeps how it ended. Before the dead child is reaped, its pid names its group and nobody else's.
+func (e *executor) watch(cmd *exec.Cmd) {
+	for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		continue
 	}
-	if d.life.Err() != nil {
-		return // the child goes on
-	}
-	// While the dead child is not reaped, its pid names its group and nobody else's.
-	_ = unix.Kill(-e.process.PID, unix.SIGKILL)
-	exit := msg.Exit{Code: -1}
-	if cmd != nil {
-		_ = cmd.Wait() // its error is the exit code
-		exit.Code = exitCode(cmd.ProcessState)
-	}
-	exit.At = time.Now().UTC()
-	e.end(exit)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+	_ = cmd.Wait() // its error is the exit code
+	e.exit = msg.Exit{Code: exitCode(cmd.ProcessState), At: time.Now().UTC()}
+	close(e.ended)
 }
 
 func exitCode(s *os.ProcessState) int {
@@ -143,4 +69,71 @@ func exitCode(s *os.ProcessState) int {
 		return 128 + int(status.Signal())
 	}
 	return s.ExitCode()
+}
+
+// signal reaches the child, and with SIGKILL all of its group. One that has ended or not begun: no effect.
+func (e *executor) signal(s msg.Signal) error {
+	number := unix.SignalNum(string(s))
+	if number == 0 {
+		return fmt.Errorf("%q is no signal", s)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state() != msg.ContainerRunning {
+		return nil
+	}
+	if number == unix.SIGKILL {
+		return unix.Kill(-e.child.Pid, number)
+	}
+	return e.child.Signal(number)
+}
+
+// rounds bounds how often killLeft looks again, for what was started while it looked.
+const rounds = 10
+
+// killLeft kills what the executors of an earlier runner have left: all processes with the mark of one of them.
+func killLeft(dir string) error {
+	for range rounds {
+		paths, err := filepath.Glob("/proc/[0-9]*/environ")
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, path := range paths {
+			if killMarked(path, markName+"="+dir+"/") {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+	}
+	return errors.New("they do not end, or start others faster than they are killed: end them by hand")
+}
+
+// killMarked kills the process of an environment, and waits for its end, if it has the mark. It is opened before its environment
+// is read: another one that gets its pid meanwhile is left alone.
+func killMarked(environ, mark string) bool {
+	pid, err := strconv.Atoi(filepath.Base(filepath.Dir(environ)))
+	if err != nil {
+		return false
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false // it has ended
+	}
+	defer unix.Close(fd)
+	env, err := os.ReadFile(environ)
+	marked := func(variable string) bool {
+		executor, is := strings.CutPrefix(variable, mark)
+		return is && !strings.Contains(executor, "/")
+	}
+	if err != nil || !slices.ContainsFunc(strings.Split(string(env), "\x00"), marked) {
+		return false // it has ended, or is somebody else's
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		return false
+	}
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Second.Milliseconds()))
+	return true
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	msg "runnerd/messages"
 )
@@ -27,9 +28,9 @@ type Options struct {
 type Driver struct {
 	dir    string
 	images map[string]string
-	life   context.Context // of the goroutines that wait for children
+	life   context.Context // until Close
 	close  context.CancelCauseFunc
-	waits  sync.WaitGroup
+	waits  sync.WaitGroup // for the end of children
 
 	mu        sync.Mutex
 	executors map[msg.ExecutorID]*executor // guarded by mu
@@ -37,10 +38,13 @@ type Driver struct {
 
 var errClosed = errors.New("the process driver is closed")
 
-// New opens the directory and finds the executors of earlier runs.
+// New opens the directory and kills what runs of earlier runners; their executors have ended.
 func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of child processes: %w", err)
+	}
+	if err := killLeft(o.Dir); err != nil {
+		return nil, fmt.Errorf("end the child processes of earlier runs (with %s=%s/… in their environment): %w", markName, o.Dir, err)
 	}
 	d := &Driver{dir: o.Dir, images: maps.Clone(o.Images), executors: map[msg.ExecutorID]*executor{}}
 	d.life, d.close = context.WithCancelCause(context.Background())
@@ -49,18 +53,23 @@ func New(o Options) (*Driver, error) {
 		return nil, fmt.Errorf("list the child processes of earlier runs: %w", err)
 	}
 	for _, entry := range entries {
-		if err := d.recover(msg.ExecutorID(entry.Name())); err != nil {
-			d.Close()
-			return nil, fmt.Errorf("find executor %s in %s: %w; if its record cannot be read, end its process if one still runs (%s in its"+
-				" environment), and remove %s", entry.Name(), o.Dir, err, newExecutor(filepath.Join(o.Dir, entry.Name()), msg.ExecutorSpec{}).mark(), filepath.Join(o.Dir, entry.Name()))
-		}
+		e := newExecutor(filepath.Join(o.Dir, entry.Name()))
+		e.exit, e.since = msg.Exit{Code: -1, At: time.Now().UTC()}, e.stamp
+		close(e.started)
+		close(e.ended)
+		d.executors[e.spec.ID] = e
 	}
 	return d, nil
 }
 
-// Close ends the waiting; the children go on.
+// Close kills the children. Whoever waits for one is not told that it has ended.
 func (d *Driver) Close() {
 	d.close(errClosed)
+	d.mu.Lock()
+	for _, e := range d.executors {
+		_ = e.signal(msg.SIGKILL) // one that cannot be killed has ended
+	}
+	d.mu.Unlock()
 	d.waits.Wait()
 }
 

@@ -1,12 +1,15 @@
 package process
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"runnerd/infra/driver"
 	"runnerd/infra/driver/drivertest"
@@ -26,6 +30,7 @@ const (
 	behave              = "TEST_BEHAVIOUR"
 	tellsItsEnvironment = drivertest.Behaviour("environment")
 	leavesAChild        = drivertest.Behaviour("leaves a child")
+	isARunner           = drivertest.Behaviour("is a runner")
 )
 
 func TestMain(m *testing.M) {
@@ -53,14 +58,35 @@ func plugin(does drivertest.Behaviour) int {
 	case leavesAChild:
 		self, _ := os.Executable()
 		child := exec.Command(self)
-		child.Env = []string{behave + "=" + string(drivertest.Stubborn)}
+		child.Env = append(os.Environ(), behave+"="+string(drivertest.Stubborn))
 		if err := child.Start(); err != nil {
 			fmt.Println(err)
 		}
 		fmt.Println(child.Process.Pid)
 		return live(false)
+	case isARunner:
+		return runner(os.Args[1])
 	}
 	return 0
+}
+
+// runner starts a child that leaves another, says so, and waits to be killed.
+func runner(dir string) int {
+	self, _ := os.Executable()
+	d, err := New(Options{Dir: dir, Images: map[string]string{"plugin:1": self}})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	ctx := context.Background()
+	image, err := d.Pull(ctx, "plugin:1", msg.PullNever, "")
+	err = errors.Join(err, d.Create(ctx, msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behave: string(leavesAChild)}}), d.Start(ctx, "executor1"))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(d.executors["executor1"].child.Pid)
+	return live(true)
 }
 
 func live(stubborn bool) int {
@@ -104,7 +130,12 @@ func TestItIsADriver(t *testing.T) {
 		Spec: func(t *testing.T, d driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
 			return spec(t, d, does), does != drivertest.OOM
 		},
-		Image: "plugin:1", Missing: "plugin:2",
+		Reopen: func(t *testing.T, d driver.Driver) driver.Driver {
+			d.(*Driver).Close()
+			return open(t, d.(*Driver).dir)
+		},
+		EndsWithRunner: true,
+		Image:          "plugin:1", Missing: "plugin:2",
 	})
 }
 
@@ -131,152 +162,145 @@ func start(t *testing.T, d *Driver, does drivertest.Behaviour) (id msg.ExecutorI
 	return s.ID, line
 }
 
-func stateOf(t *testing.T, d *Driver) msg.ContainerState {
-	t.Helper()
-	list, err := d.List(t.Context())
-	if err != nil || len(list) != 1 {
-		t.Fatalf("listed %v, %v", list, err)
-	}
-	return list[0].State
-}
-
-func TestAChildOutlivesItsRunnerAndIsFoundAgain(t *testing.T) {
-	for name, meanwhile := range map[string]func(t *testing.T, e *executor){
-		"by its pid": func(*testing.T, *executor) {},
-		"by its environment, where the runner died before it had noted the pid": func(t *testing.T, e *executor) {
-			if err := e.write("process.json", process{Started: e.process.Started}); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			before := open(t, dir)
-			id, _ := start(t, before, drivertest.Lives)
-			before.Close()
-			meanwhile(t, before.executors[id])
-
-			d := open(t, dir)
-			if s := stateOf(t, d); s != msg.ContainerRunning {
-				t.Fatalf("found as %s", s)
-			}
-			if err := d.Signal(t.Context(), id, msg.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			exit, err := d.Wait(t.Context(), id)
-			if err != nil || exit.Code != -1 || exit.At.IsZero() {
-				t.Fatalf("ended with %+v, %v; want the code unknown", exit, err)
-			}
-			later := open(t, dir)
-			if again, err := later.Wait(t.Context(), id); err != nil || !again.At.Equal(exit.At) {
-				t.Errorf("a later runner says %+v, %v", again, err)
-			}
-		})
-	}
-}
-
-func TestTheKeyOfAJobIsOpenInNoRecordOfAChildThatHasStarted(t *testing.T) {
+func TestKillingTheRunnerEndsItsChildren(t *testing.T) {
 	dir := t.TempDir()
-	d := open(t, dir)
-	s := spec(t, d, drivertest.Lives)
-	s.Env["SESSION_KEY"] = "the key"
-	if err := errors.Join(d.Create(t.Context(), s), d.Start(t.Context(), s.ID)); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	e := d.executors[s.ID]
-	isThere := func() bool {
-		t.Helper()
-		found := exec.Command("grep", "-rq", "the key", e.dir).Run()
-		if code, is := errors.AsType[*exec.ExitError](found); found != nil && (!is || code.ExitCode() != 1) {
-			t.Fatal(found)
+	killed := exec.Command(self, dir)
+	killed.Env = append(os.Environ(), behave+"="+string(isARunner))
+	out, err := killed.StdoutPipe()
+	if err := errors.Join(err, killed.Start()); err != nil {
+		t.Fatal(err)
+	}
+	child := handleOf(t, firstLine(t, out))
+	output, err := filepath.Glob(dir + "/executor1.*/output")
+	if err != nil || len(output) != 1 {
+		t.Fatalf("there are the outputs %v, %v", output, err)
+	}
+	left := handleOf(t, awaitLine(t, output[0]))
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait() // it was killed
+	ends(t, child)    // without a next runner
+
+	d := open(t, dir)
+	ends(t, left)
+	if exit, err := d.Wait(t.Context(), "executor1"); err != nil || exit.Code != -1 {
+		t.Errorf("the next runner says %+v, %v", exit, err)
+	}
+	var said string
+	err = d.Logs(t.Context(), "executor1", msg.Position{}, func(batch []msg.LogEntry) error {
+		for _, e := range batch {
+			said += string(e.Text)
 		}
-		return found == nil
+		return nil
+	})
+	if want, _ := os.ReadFile(output[0]); err != nil || said != string(want) || !strings.HasSuffix(said, "ready\n") {
+		t.Errorf("it reads %q of the output %q, %v", said, want, err)
 	}
-	if isThere() {
-		t.Error("it is there")
+	if err := d.Remove(t.Context(), "executor1"); err != nil {
+		t.Error(err)
 	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("it leaves %v, %v", entries, err)
+	}
+}
+
+func TestTheEndOfTheDriverIsNotToldAsTheEndOfAnExecutor(t *testing.T) {
+	d := open(t, t.TempDir())
+	id, _ := start(t, d, drivertest.Stubborn)
+	child := handleOf(t, strconv.Itoa(d.executors[id].child.Pid))
+	told := make(chan error, 1)
+	go func() {
+		_, err := d.Wait(context.Background(), id)
+		told <- err
+	}()
 	d.Close()
-	if err := e.write("spec.json", s); err != nil { // as if the runner had died before
-		t.Fatal(err)
-	}
-	later := open(t, dir)
-	if isThere() {
-		t.Error("it is there after a restart")
-	}
-	if err := later.Remove(t.Context(), s.ID); err != nil {
-		t.Fatal(err)
+	ends(t, child)
+	_, later := d.Wait(t.Context(), id)
+	for when, err := range map[string]error{"before it": <-told, "after it": later} {
+		if !errors.Is(err, errClosed) {
+			t.Errorf("who waits from %s is told %v", when, err)
+		}
 	}
 }
 
-func TestAnExitCodeIsKeptForTheNextRunner(t *testing.T) {
-	dir := t.TempDir()
-	d := open(t, dir)
-	id, _ := start(t, d, drivertest.Quits)
-	first, err := d.Wait(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := open(t, dir).Wait(t.Context(), id); err != nil || again.Code != 7 || !again.At.Equal(first.At) {
-		t.Errorf("the next runner says %+v, %v", again, err)
-	}
-}
-
-func TestAnotherProcessWithThePidIsLeftAlone(t *testing.T) {
-	dir := t.TempDir()
-	d := open(t, dir)
+func TestAChildOfAnotherRunnerIsLeftAlone(t *testing.T) {
+	d := open(t, t.TempDir())
 	id, _ := start(t, d, drivertest.Lives)
-	d.Close()
-	e := d.executors[id]
-	real := e.process
-	older := real
-	older.Ticks--
-	if err := e.write("process.json", older); err != nil {
+	open(t, t.TempDir())
+	open(t, filepath.Dir(d.dir))
+	if err := d.Signal(t.Context(), id, msg.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	next := open(t, dir)
-	if s := stateOf(t, next); s != msg.ContainerExited {
-		t.Errorf("found as %s", s)
+	if exit, err := d.Wait(t.Context(), id); err != nil || exit.Code != 143 {
+		t.Errorf("it ended with %+v, %v", exit, err)
 	}
-	if err := errors.Join(next.Signal(t.Context(), id, msg.SIGKILL), next.Remove(t.Context(), id)); err != nil {
-		t.Error(err)
-	}
-	handle, err := real.open()
+}
+
+func firstLine(t *testing.T, from io.Reader) string {
+	t.Helper()
+	line, err := bufio.NewReader(from).ReadString('\n')
 	if err != nil {
-		t.Fatalf("the process that has the pid now: %v", err)
+		t.Fatalf("read %q: %v", line, err)
 	}
-	defer handle.Close()
-	if err := real.signal(msg.SIGKILL); err != nil {
+	return strings.TrimSpace(line)
+}
+
+// awaitLine waits until the second line of a file is there, and returns the first.
+func awaitLine(t *testing.T, name string) string {
+	t.Helper()
+	for {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Split(string(text), "\n"); len(lines) > 2 {
+			return lines[0]
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// handleOf means a process for ever.
+func handleOf(t *testing.T, pid string) *os.File {
+	t.Helper()
+	number, err := strconv.Atoi(pid)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := await(t.Context(), handle); err != nil {
-		t.Error(err)
+	fd, err := unix.PidfdOpen(number, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle := os.NewFile(uintptr(fd), "pidfd")
+	t.Cleanup(func() { _ = handle.Close() })
+	return handle
+}
+
+// ends waits for the end of a process.
+func ends(t *testing.T, handle *os.File) {
+	t.Helper()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}, int(time.Minute.Milliseconds()))
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}, int(time.Minute.Milliseconds()))
+	}
+	if n != 1 || err != nil {
+		t.Fatalf("the process still runs: %v", err)
 	}
 }
 
 func TestWhatAChildLeavesBehindEndsWithIt(t *testing.T) {
 	d := open(t, t.TempDir())
 	id, line := start(t, d, leavesAChild)
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	left := process{PID: pid}
-	if err := left.identify(); err != nil {
-		t.Fatal(err)
-	}
-	handle, err := left.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer handle.Close()
+	left := handleOf(t, strings.TrimSpace(line))
 	if err := d.Signal(t.Context(), id, msg.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := await(ctx, handle); err != nil {
-		t.Errorf("the process left behind still runs: %v", err)
-	}
+	ends(t, left)
 }
 
 func TestAChildSeesOnlyTheEnvironmentThatItIsGiven(t *testing.T) {

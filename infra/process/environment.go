@@ -7,14 +7,12 @@ import (
 	msg "runnerd/messages"
 )
 
-// markName is the variable by which a process is found whose pid was not recorded.
+// markName is the variable by which the next runner finds what a child has started and left.
 const markName = "RUNNERD_EXECUTOR_DIR"
-
-func (e *executor) mark() string { return markName + "=" + e.dir }
 
 // environment is what the spec says, and the least that a program needs; nothing of runnerd's own.
 func (e *executor) environment() []string {
-	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + e.dir, e.mark()}
+	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + e.dir, markName + "=" + e.dir}
 	for name, value := range e.spec.Env {
 		env = append(env, name+"="+onHost(value, e.spec.Mounts))
 	}

@@ -4,36 +4,41 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	msg "runnerd/messages"
 )
 
-// executor is one child, from its record to its removal.
+// executor is one child, from its directory to its removal.
 type executor struct {
-	dir  string
-	spec msg.ExecutorSpec
+	dir   string
+	spec  msg.ExecutorSpec
+	stamp time.Time // of the first byte of its output
 
-	started chan struct{} // closed once process stands
+	started chan struct{} // closed once child stands
 	ended   chan struct{} // closed once exit stands
 	removed chan struct{} // closed by Remove
 
-	process process  // written once, before started is closed
-	exit    msg.Exit // written once, before ended is closed
-
-	mu   sync.Mutex // of Start and Remove
-	gone bool       // guarded by mu
+	mu    sync.Mutex  // also keeps the child from being reaped while it is signalled
+	gone  bool        // guarded by mu: it does not start any more
+	child *os.Process // written once, before started is closed
+	since time.Time   // when the child was started; written once, before started is closed
+	exit  msg.Exit    // written once, before ended is closed
 }
 
-func newExecutor(dir string, spec msg.ExecutorSpec) *executor {
-	return &executor{dir: dir, spec: spec,
+// newExecutor is the executor of a directory.
+func newExecutor(dir string) *executor {
+	id, created, _ := strings.Cut(filepath.Base(dir), ".")
+	nanoseconds, _ := strconv.ParseInt(created, 10, 64)
+	return &executor{dir: dir, spec: msg.ExecutorSpec{ID: msg.ExecutorID(id)}, stamp: time.Unix(0, nanoseconds).UTC(),
 		started: make(chan struct{}), ended: make(chan struct{}), removed: make(chan struct{})}
 }
+
+func (e *executor) output() string { return filepath.Join(e.dir, "output") }
 
 func (e *executor) state() msg.ContainerState {
 	switch {
@@ -48,12 +53,12 @@ func (e *executor) state() msg.ContainerState {
 func (e *executor) container() msg.Container {
 	c := msg.Container{ID: e.spec.ID, State: e.state(), Image: e.spec.Image}
 	if c.State != msg.ContainerCreated {
-		c.StartedAt = e.process.Started
+		c.StartedAt = e.since
 	}
 	return c
 }
 
-func closed(c chan struct{}) bool {
+func closed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true
@@ -62,7 +67,7 @@ func closed(c chan struct{}) bool {
 	}
 }
 
-// Create keeps the spec. Repeated for the same id it is the same executor.
+// Create makes the executor's directory. Repeated for the same id it is the same executor.
 func (d *Driver) Create(ctx context.Context, spec msg.ExecutorSpec) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -78,11 +83,9 @@ func (d *Driver) Create(ctx context.Context, spec msg.ExecutorSpec) error {
 	if d.executors[spec.ID] != nil {
 		return nil
 	}
-	e := newExecutor(filepath.Join(d.dir, string(spec.ID)), spec)
-	if err := os.MkdirAll(e.dir, 0o700); err != nil {
-		return fmt.Errorf("create executor %s: %w", spec.ID, err)
-	}
-	if err := e.write("spec.json", spec); err != nil {
+	e := newExecutor(filepath.Join(d.dir, fmt.Sprintf("%s.%d", spec.ID, time.Now().UnixNano())))
+	e.spec = spec
+	if err := os.Mkdir(e.dir, 0o700); err != nil {
 		return fmt.Errorf("create executor %s: %w", spec.ID, err)
 	}
 	d.executors[spec.ID] = e
@@ -100,62 +103,33 @@ func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.gone {
+	switch {
+	case e.gone:
 		return msg.ErrNoExecutor
-	}
-	if closed(e.started) {
+	case closed(e.started):
 		return nil
+	case d.life.Err() != nil:
+		return errClosed
 	}
-	cmd, err := e.launch()
-	if err != nil {
+	if err := d.launch(e); err != nil {
 		return fmt.Errorf("start executor %s: %w", id, err)
 	}
-	close(e.started)
-	d.waits.Go(func() { d.watch(e, cmd) })
 	return nil
 }
 
-// launch starts the process and records it. The record without a pid comes first: no crash makes it run twice.
-func (e *executor) launch() (*exec.Cmd, error) {
-	path, err := executable(e.spec.Image)
-	if err != nil {
-		return nil, err
+// await waits for an event of the executor.
+func (d *Driver) await(ctx context.Context, e *executor, event <-chan struct{}) error {
+	select {
+	case <-event:
+	case <-e.removed:
+		if !closed(event) {
+			return msg.ErrNoExecutor
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-d.life.Done():
 	}
-	output, err := os.OpenFile(filepath.Join(e.dir, "output"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer output.Close()
-	p := process{Started: time.Now().UTC()}
-	if err := e.write("process.json", p); err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(path)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = e.dir, e.environment(), output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, withoutRecord(err, e.dir)
-	}
-	p.PID = cmd.Process.Pid
-	if err = p.identify(); err == nil {
-		err = e.write("process.json", p)
-	}
-	if err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return nil, withoutRecord(err, e.dir)
-	}
-	e.process = p
-	e.forgetKey()
-	return cmd, nil
-}
-
-// withoutRecord takes the record back where no process came of it, so that the start may be repeated.
-func withoutRecord(cause error, dir string) error {
-	if err := os.Remove(filepath.Join(dir, "process.json")); err != nil {
-		return fmt.Errorf("%w; and its record stays: %w", cause, err)
-	}
-	return cause
+	return context.Cause(d.life) // the end of a child that was killed with the driver is not its executor's
 }
 
 // Wait returns how the child ended.
@@ -164,19 +138,10 @@ func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) 
 	if err != nil {
 		return msg.Exit{}, err
 	}
-	select {
-	case <-e.ended:
-		return e.exit, nil
-	case <-e.removed:
-		if closed(e.ended) {
-			return e.exit, nil
-		}
-		return msg.Exit{}, msg.ErrNoExecutor
-	case <-ctx.Done():
-		return msg.Exit{}, context.Cause(ctx)
-	case <-d.life.Done():
-		return msg.Exit{}, errClosed
+	if err := d.await(ctx, e, e.ended); err != nil {
+		return msg.Exit{}, err
 	}
+	return e.exit, nil
 }
 
 // Signal signals the child; SIGKILL its whole group. One that has ended or not begun: no effect.
@@ -185,10 +150,10 @@ func (d *Driver) Signal(ctx context.Context, id msg.ExecutorID, s msg.Signal) er
 		return context.Cause(ctx)
 	}
 	e, err := d.find(id)
-	if err != nil || e.state() != msg.ContainerRunning {
+	if err != nil {
 		return err
 	}
-	if err := e.process.signal(s); err != nil {
+	if err := e.signal(s); err != nil {
 		return fmt.Errorf("signal executor %s: %w", id, err)
 	}
 	return nil
@@ -204,7 +169,10 @@ func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	e.gone = true
 	e.mu.Unlock()
 	if e.state() == msg.ContainerRunning {
-		if err := d.kill(ctx, e); err != nil {
+		if err := e.signal(msg.SIGKILL); err != nil {
+			return fmt.Errorf("remove executor %s: %w", id, err)
+		}
+		if err := d.await(ctx, e, e.ended); err != nil {
 			return fmt.Errorf("remove executor %s: %w", id, err)
 		}
 	}
@@ -219,18 +187,4 @@ func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	delete(d.executors, id)
 	close(e.removed)
 	return nil
-}
-
-func (d *Driver) kill(ctx context.Context, e *executor) error {
-	if err := e.process.signal(msg.SIGKILL); err != nil {
-		return err
-	}
-	select {
-	case <-e.ended:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-d.life.Done():
-		return errClosed
-	}
 }

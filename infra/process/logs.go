@@ -1,13 +1,12 @@
 package process
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"runnerd/infra/driver"
@@ -16,7 +15,7 @@ import (
 
 const (
 	entrySize = 16 << 10  // bytes of a line that make an entry
-	batchSize = 256 << 10 // bytes handed on at once
+	batchSize = 256 << 10 // bytes read at once
 	lookEvery = 100 * time.Millisecond
 )
 
@@ -26,16 +25,10 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err != nil {
 		return err
 	}
-	select {
-	case <-e.started:
-	case <-e.removed:
-		return msg.ErrNoExecutor
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-d.life.Done():
-		return errClosed
+	if err := d.await(ctx, e, e.started); err != nil {
+		return err
 	}
-	f, err := os.Open(filepath.Join(e.dir, "output"))
+	f, err := os.OpenFile(e.output(), os.O_CREATE|os.O_RDONLY, 0o600) // one of an earlier runner may not have been started
 	if err != nil {
 		return fmt.Errorf("read the output of executor %s: %w", id, err)
 	}
@@ -43,83 +36,73 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err := emit(nil); err != nil {
 		return err
 	}
-	r := reader{in: bufio.NewReaderSize(f, entrySize), stamp: e.process.Started, cursor: driver.From(from), emit: emit}
-	return d.follow(ctx, e, &r)
+	return follow(ctx, e, &reader{Reader: f, piece: make([]byte, batchSize), stamp: e.stamp, cursor: driver.From(from)}, emit)
 }
 
-func (d *Driver) follow(ctx context.Context, e *executor, r *reader) error {
+// reader makes entries of an output that grows.
+type reader struct {
+	io.Reader
+	piece  []byte // what a read fills
+	rest   []byte // the beginning of the next entry
+	stamp  time.Time
+	cursor *driver.Cursor
+}
+
+func follow(ctx context.Context, e *executor, r *reader, emit func([]msg.LogEntry) error) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	for {
-		// Asked before reading: what is read then is all of it.
-		over := closed(e.ended)
-		if err := r.read(ctx, over); err != nil || over {
-			return err
-		}
-		select {
-		case <-look.C:
-		case <-e.ended:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-d.life.Done():
-			return errClosed
-		}
-	}
-}
-
-// reader makes entries of a file that grows.
-type reader struct {
-	in     *bufio.Reader
-	part   []byte    // the beginning of the next entry
-	stamp  time.Time // its stamp
-	cursor *driver.Cursor
-	emit   func([]msg.LogEntry) error
-	batch  []msg.LogEntry
-	size   int // of batch, in bytes
-}
-
-// read hands on all entries that are complete, with last also what is left.
-func (r *reader) read(ctx context.Context, last bool) error {
 	for ctx.Err() == nil {
-		piece, err := r.in.ReadSlice('\n')
-		if room := entrySize - len(r.part); len(piece) > room {
-			r.add(append(r.part, piece[:room]...))
-			piece = piece[room:]
-		}
-		r.part = append(r.part, piece...)
+		over := closed(e.ended) // asked before reading: what is read then is all of it
+		batch, err := r.read(over)
 		ended := errors.Is(err, io.EOF)
-		if err == nil || len(r.part) == entrySize || ended && last && len(r.part) > 0 {
-			r.add(r.part)
+		if err != nil && !ended {
+			return fmt.Errorf("read the output of executor %s: %w", e.spec.ID, err)
 		}
-		if r.size >= batchSize || ended {
-			if err := r.flush(); err != nil {
+		if len(batch) > 0 {
+			if err := emit(batch); err != nil {
 				return err
 			}
 		}
-		if ended {
+		if ended && over {
 			return nil
 		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("read the output: %w", err)
+		if ended {
+			select {
+			case <-look.C:
+			case <-e.ended:
+			case <-ctx.Done():
+			}
 		}
 	}
 	return context.Cause(ctx)
 }
 
-func (r *reader) add(text []byte) {
-	if entry, ok := r.cursor.Next(msg.LogEntry{Time: r.stamp, Text: text}); ok {
-		r.batch = append(r.batch, entry)
-		r.size += len(entry.Text)
+// read returns the next entries that are complete, with over also the last one.
+func (r *reader) read(over bool) (batch []msg.LogEntry, err error) {
+	n, err := r.Read(r.piece)
+	r.rest = append(r.rest, r.piece[:n]...)
+	for {
+		size := entryIn(r.rest, over && errors.Is(err, io.EOF))
+		if size == 0 {
+			return batch, err
+		}
+		if entry, ok := r.cursor.Next(msg.LogEntry{Time: r.stamp, Text: bytes.Clone(r.rest[:size])}); ok {
+			batch = append(batch, entry)
+		}
+		r.rest, r.stamp = r.rest[size:], r.stamp.Add(time.Duration(size))
 	}
-	r.stamp = r.stamp.Add(time.Duration(len(text)))
-	r.part = nil
 }
 
-func (r *reader) flush() error {
-	if len(r.batch) == 0 {
-		return nil
+// entryIn is the size of the entry that text begins with; zero: it is not complete, and more may come.
+func entryIn(text []byte, isAll bool) int {
+	newline := bytes.IndexByte(text[:min(len(text), entrySize)], '\n')
+	switch {
+	case newline >= 0:
+		return newline + 1
+	case len(text) >= entrySize:
+		return entrySize
+	case isAll:
+		return len(text)
 	}
-	batch := r.batch
-	r.batch, r.size = nil, 0
-	return r.emit(batch)
+	return 0
 }

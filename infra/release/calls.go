@@ -34,11 +34,6 @@ func (c *Client) Register(ctx context.Context) (msg.Registration, error) {
 	return registration, nil
 }
 
-// Resume goes on with the session of an earlier process.
-func (c *Client) Resume(runnerID string, token msg.Secret) {
-	c.begin(session{runnerID: runnerID, token: string(token)})
-}
-
 // Reserve waits up to wait for at most max jobs; none is no error. An offer that is not valid is left out and logged: it
 // must not keep the others from running.
 func (c *Client) Reserve(ctx context.Context, max int, wait time.Duration) ([]msg.Offer, error) {

@@ -1,6 +1,7 @@
 package memfs
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -40,7 +41,7 @@ func (h *handle) WriteAt(p []byte, at int64) (n int, err error) {
 		n = min(fault.Written, len(p))
 	}
 	if room := h.room(at); int64(n) > room {
-		n, err = int(room), &fs.PathError{Op: "write", Path: h.name, Err: syscall.ENOSPC}
+		n, err = int(room), &fs.PathError{Op: "write", Path: h.name, Err: cmp.Or(h.fs.Full, syscall.ENOSPC)}
 	}
 	if n > 0 || err == nil {
 		h.edit(edit{at: at, data: append([]byte{}, p[:n]...)})
@@ -74,7 +75,7 @@ func (h *handle) Allocate(size int64) error {
 		return err
 	}
 	if size > h.room(0) {
-		return &fs.PathError{Op: "allocate", Path: h.name, Err: syscall.ENOSPC}
+		return &fs.PathError{Op: "allocate", Path: h.name, Err: cmp.Or(h.fs.Full, syscall.ENOSPC)}
 	}
 	had := h.node.takes()
 	h.node.allocated = size

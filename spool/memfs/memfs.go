@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"runnerd/spool"
@@ -43,6 +44,8 @@ type FS struct {
 	BeforeRead func(Op) error
 	// Space is how many bytes are left, for contents only. New: math.MaxUint64, which never gets less.
 	Space uint64
+	// Full is the error of what finds no space. Default: ENOSPC.
+	Full syscall.Errno
 
 	mu      sync.Mutex
 	ops     int

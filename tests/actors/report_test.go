@@ -240,6 +240,21 @@ func TestADrainEndsOnceWhateverCrashesThen(t *testing.T) {
 	})
 }
 
+func TestADrainEndsWhenTheLastReportDoes(t *testing.T) {
+	inWorld(t, daemonMode(1), func(w *world) {
+		w.server.Script(fakes.Finish, fakes.Call{Takes: 17*time.Second + 37*time.Millisecond})
+		w.start()
+		id := w.server.Submit(fakes.Task{Image: "plugin"})
+		w.until("it is being reported", time.Minute, func() bool { return len(w.server.Calls(fakes.Finish)) > 0 })
+		var ended atomic.Pointer[time.Time]
+		w.root.Tell(msg.Drain{Done: func() { now := time.Now(); ended.Store(&now) }})
+		w.until("it is drained", time.Minute, func() bool { return ended.Load() != nil })
+		if late := ended.Load().Sub(w.ends(id).At); late != 0 { // by the clock of the bubble, in which work takes no time
+			t.Errorf("it ends %v after the last report", late)
+		}
+	})
+}
+
 func TestADrainEndsOnceThoughTheServerDeletesTheRunnerThen(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		w.start()
@@ -260,6 +275,9 @@ func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 		s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if told := *w.notReady.Load(); !slices.Equal(told, s.NotReady) {
+			t.Errorf("the program was told %q, and the status says %q", told, s.NotReady)
 		}
 		return s
 	}

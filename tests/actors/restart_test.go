@@ -204,6 +204,38 @@ func TestAJobWhoseContainerIsGoneAfterARestartFailsWithTheReason(t *testing.T) {
 	})
 }
 
+func TestARestartFailsTheJobOfAChildProcessWithThatReason(t *testing.T) {
+	for name, ends := range map[string]func(*world, msg.ExecutorID) error{
+		"it was killed": func(w *world, x msg.ExecutorID) error { w.engine.Fell(x, msg.Exit{Code: -1}); return nil },
+		"it is gone":    func(w *world, x msg.ExecutorID) error { return w.engine.Remove(context.Background(), x) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, daemonMode(1), func(w *world) {
+				w.files = true
+				w.start()
+				failed := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Hangs: true}})
+				x := w.begins(failed)
+				w.stop()
+				if err := ends(w, x); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				w.fails(failed, msg.Failed, "the runner was restarted while the job ran in a child process; a child process ends with its runner. Run the job again")
+				completed := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
+				x = w.begins(completed)
+				w.stop()
+				w.passes(2 * time.Second)
+				if err := ends(w, x); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				w.completes(completed) // its result file is there
+				w.nothingIsLeft()
+			})
+		})
+	}
+}
+
 func TestAJobThatItsExecutorEndedWithoutStartingRunsInAnother(t *testing.T) {
 	for name, then := range map[string]func(*world){
 		"found by the next runner":                  func(*world) {},

@@ -11,7 +11,6 @@ type settings struct {
 	mu      sync.Mutex
 	config  msg.Config
 	deleted bool
-	session bool
 	fails   bool
 }
 
@@ -36,22 +35,6 @@ func (s *settings) NoteDeletion() error {
 	}
 	s.deleted = true
 	return nil
-}
-
-func (s *settings) KeepSession(runnerID string, token msg.Secret) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fails {
-		return errNoSpace
-	}
-	s.session = runnerID != "" && token != ""
-	return nil
-}
-
-func (s *settings) hasSession() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.session
 }
 
 func (s *settings) isDeleted() bool {

@@ -43,8 +43,9 @@ type world struct {
 	logLimit int64
 	mapped   map[string]string // images, by the server's mappings
 	deleted  atomic.Bool
-	release  actors.Release // what the runner takes for the server
-	driver   actors.Driver  // what it takes for the engine
+	notReady atomic.Pointer[[]string] // as the program was told
+	release  actors.Release           // what the runner takes for the server
+	driver   actors.Driver            // what it takes for the engine
 
 	scheduler shell.Scheduler
 	ids       int
@@ -167,8 +168,9 @@ func (w *world) start() {
 			},
 		},
 		Release: w.release, Settings: w.config, Config: w.config.load(), Capabilities: []string{"remote", "remote-script"},
-		IsDeleted: w.config.isDeleted(), HasSession: w.config.hasSession(),
-		Deleted: func() { w.deleted.Store(true) },
+		IsDeleted:    w.config.isDeleted(),
+		Deleted:      func() { w.deleted.Store(true) },
+		ReadyChanged: func(against []string) { w.notReady.Store(&against) },
 	}))
 	if err != nil {
 		w.t.Fatal(err)

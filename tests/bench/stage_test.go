@@ -113,6 +113,5 @@ func (p *player) stop() {
 // forgetful settings are not needed again.
 type forgetful struct{}
 
-func (forgetful) SaveConfig(msg.Config) error          { return nil }
-func (forgetful) NoteDeletion() error                  { return nil }
-func (forgetful) KeepSession(string, msg.Secret) error { return nil }
+func (forgetful) SaveConfig(msg.Config) error { return nil }
+func (forgetful) NoteDeletion() error         { return nil }

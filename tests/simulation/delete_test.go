@@ -20,7 +20,7 @@ func (w *world) wipe() {
 	w.oracle.deletionEnds()
 	_ = w.disk.Close()
 	w.disk = memfs.New()
-	w.config, w.kept, w.wiped = msg.Config{}, false, true
+	w.config, w.wiped = msg.Config{}, true
 }
 
 // refuses: whoever starts the runner again is told that it was deleted, until somebody takes the note away. Who does that
@@ -39,13 +39,13 @@ func (w *world) refuses() {
 	})
 }
 
-// killsWhoLeaves: a runner's last word to the server takes so short that a blow hardly ever meets it by itself.
+// killsWhoLeaves: a runner unregisters so quickly that a kill hardly ever comes at that moment by itself.
 func (w *world) killsWhoLeaves() {
 	life := w.life
 	if w.peaceful || !w.strikes(0.5) {
 		return
 	}
-	w.in(w.between(0, 40*time.Millisecond), "kill -9 as it takes its leave", func() {
+	w.in(w.between(0, 40*time.Millisecond), "kill -9 as it unregisters", func() {
 		if w.life == life {
 			w.dies("kill -9", false, 0)
 		}
@@ -56,7 +56,6 @@ func (w *world) killsWhoLeaves() {
 type deletion struct {
 	heard time.Time // zero: none is
 	owed  []msg.ExecutionID
-	told  bool // the server: no start registers
 }
 
 // deletionBegins: the runner knows of it. What it has confirmed by then it can tell the end of, if nothing goes wrong.
@@ -101,9 +100,9 @@ func (o *oracle) deletionEnds() {
 func (o *oracle) asked(op string) {
 	d := &o.deletion
 	switch {
-	case op == fakes.Unregister:
-		d.told = true
-	case op == fakes.Register && d.told:
+	case op == fakes.Unregister && !o.w.note:
+		o.breach("deletion: the server is told, and the next start does not know")
+	case op == fakes.Register && o.w.note:
 		o.breach("deletion: the runner registers again")
 	case op == fakes.Reserve && !d.heard.IsZero() && time.Since(d.heard) > 2*time.Second:
 		o.breach("deletion: the runner asks for jobs")

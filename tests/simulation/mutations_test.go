@@ -63,8 +63,8 @@ var mutations = []mutation{
 	{"a script that is over runs again", []edit{{"spool/job.go", "case s.over.has(o.Execution):", "case false:"}}, []string{"I1", "I2"}},
 	{"a deletion aborts nothing", []edit{{"actors/runner_end.go", "order.Abort = \"the server has deleted the runner\"", "_ = order"}}, []string{"deletion"}},
 	{"a deletion is forgotten by a restart", []edit{{"actors/runner_delete.go", "return msg.DeletionNoted{Err: settings.NoteDeletion()}", "_ = settings; return msg.DeletionNoted{}"}}, []string{"deletion"}},
-	{"a runner that has taken its leave comes back to repeat it", []edit{{"actors/runner_server.go", "r.deleted && (r.ended || r.HasSession)", "r.deleted && r.ended"}}, []string{"deletion"}},
-	{"a runner takes its leave before a restart can repeat it", []edit{{"actors/runner_delete.go", "if err := settings.KeepSession(id, token); err != nil {", "if err := error(nil); settings == nil || token == \"\" {"}}, []string{"deletion"}},
+	{"a deleted runner registers again", []edit{{"actors/runner_server.go", "r.registered || r.deleted {", "r.registered {"}}, []string{"deletion"}},
+	{"a runner unregisters before a restart knows of its deletion", []edit{{"actors/runner_end.go", "r.deleted && (!r.noted || r.registering)", "r.deleted && r.registering"}}, []string{"deletion"}},
 }
 
 // enough seeds to find any of them.

@@ -122,7 +122,3 @@ func (s settings) SaveConfig(c msg.Config) error {
 func (s settings) NoteDeletion() error {
 	return s.faults.Do(context.Background(), "note deletion", func() error { s.note = true; return nil })
 }
-
-func (s settings) KeepSession(string, msg.Secret) error {
-	return s.faults.Do(context.Background(), "keep session", func() error { s.kept = true; return nil })
-}

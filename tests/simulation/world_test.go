@@ -35,7 +35,6 @@ type world struct {
 	disk   *memfs.FS
 	config msg.Config // the last one from the server, as the disk keeps it
 	note   bool       // on the disk too: the server has deleted the runner
-	kept   bool       // as well: the session in which it takes its leave
 	wiped  bool       // nothing of it but the note is there
 	wanted msg.Config // as the server has it
 	said   time.Time  // when that changed
@@ -130,7 +129,7 @@ func (w *world) boot() {
 				return id
 			},
 		},
-		Release: w.server, Settings: settings{w}, Config: w.config, IsDeleted: w.note, HasSession: w.kept, Deleted: w.deleted,
+		Release: w.server, Settings: settings{w}, Config: w.config, IsDeleted: w.note, Deleted: w.deleted,
 	}))
 	if err != nil {
 		panic(err)

@@ -33,6 +33,11 @@ type Harness struct {
 	Spec func(*testing.T, driver.Driver, Behaviour) (msg.ExecutorSpec, bool)
 	// Restart is what docker restart -t 0 is, or docker start of an executor that has ended. Nil: nobody can do that.
 	Restart func(*testing.T, driver.Driver, msg.ExecutorID)
+	// Reopen returns the driver that the next start of the runner has, for what d has made; d is not used any more.
+	Reopen func(t *testing.T, d driver.Driver) driver.Driver
+	// EndsWithRunner: an executor does not outlive the runner that has started it. The next driver lists it as exited with the
+	// code -1, and still has its output. False: it goes on.
+	EndsWithRunner bool
 	// Image is a reference that Pull finds without a registry, Missing one that is nowhere. Empty: the driver pulls nothing.
 	Image, Missing string
 }

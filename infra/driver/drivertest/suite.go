@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ var promises = []struct {
 	{"SIGKILL ends a program that ignores the others", stubborn},
 	{"an end for want of memory is told", outOfMemory},
 	{"an executor that is removed while it runs is gone", removed},
+	{"a restart of the runner leaves an executor running, or ends it where the driver says so", reopened},
 	{"an executor that does not exist is no executor", unknown},
 	{"a restarted executor has another start time", restarted},
 	{"a wait after a restart is for the new process", waitsForNewProcess},
@@ -230,6 +232,32 @@ func removed(b *bench) {
 	_, err := b.Wait(b.ctx, id)
 	if !errors.Is(err, msg.ErrNoExecutor) {
 		b.Errorf("wait returns %v", err)
+	}
+}
+
+func reopened(b *bench) {
+	id := b.start(Lives)
+	b.Driver = b.harness.Reopen(b.T, b.Driver)
+	list, err := b.List(b.ctx)
+	b.ok(err)
+	i := slices.IndexFunc(list, func(c msg.Container) bool { return c.ID == id })
+	if i < 0 {
+		b.Fatalf("the next driver lists %v and not %s", list, id)
+	}
+	state := msg.ContainerRunning
+	if b.harness.EndsWithRunner {
+		state = msg.ContainerExited
+		if exit := b.exit(id); exit.Code != -1 || exit.OOM || exit.At.IsZero() {
+			b.Errorf("ended with %+v, want code -1", exit)
+		}
+	} else {
+		b.expect(id, msg.SIGTERM, 143)
+	}
+	if list[i].State != state {
+		b.Errorf("the next driver lists it as %s, want %s", list[i].State, state)
+	}
+	if got := textOf(b.log(id, msg.Position{})); got != "ready\n" {
+		b.Errorf("its log is %q", got)
 	}
 }
 

@@ -51,6 +51,7 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 			return msg.ExecutorSpec{Image: d.(*fake.Driver).Load(string(does), fake.Image{Program: p})}, ok
 		},
 		Restart: func(_ *testing.T, d driver.Driver, id msg.ExecutorID) { d.(*fake.Driver).Restart(id) },
+		Reopen:  func(_ *testing.T, d driver.Driver) driver.Driver { return d }, // it is its own engine
 		Image:   "here", Missing: "nowhere",
 	})
 }
