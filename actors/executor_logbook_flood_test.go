@@ -30,10 +30,15 @@ type hydrant struct {
 
 // ServeHTTP sends the output as an engine does: in pieces of 16 KiB, each with a header and a stamp, and once.
 func (h *hydrant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	const labels = `{"runnerd.runner":"11111111-1111-1111-1111-111111111111","runnerd.executor":"executor"}`
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/json"):
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"State":{"Status":"exited"}}`)
+		about := `{"Id":"c","Labels":` + labels + `,"State":{"Status":"exited"},"Config":{"Labels":` + labels + `}}`
+		if strings.HasSuffix(r.URL.Path, "/containers/json") {
+			about = "[" + strings.Replace(about, `"State":{"Status":"exited"}`, `"State":"exited"`, 1) + "]"
+		}
+		_, _ = io.WriteString(w, about)
 		return
 	case !strings.HasSuffix(r.URL.Path, "/logs") || r.URL.Query().Get("since") != "":
 		return

@@ -46,14 +46,14 @@ func TestJobsOfAnExecutorFollowEveryStep(t *testing.T) {
 	}{
 		{what: "as it was", do: func() error { return nil }, ex1: 1},
 		{what: "its next job is handed out", do: func() error {
-			return errors.Join(s.EndLog(execution), endOf(s, execution), s.HandOut("own-1", ex1, 4, noon))
+			return errors.Join(s.EndLog(execution), endOf(s, execution), s.HandOut(msg.HandOut{Execution: "own-1", Executor: ex1, From: noon}))
 		}, ex1: 2},
-		{what: "another executor gets one", do: func() error { return s.HandOut("own-0", "ex2", 1, noon) }, ex1: 2, ex2: 1},
+		{what: "another executor gets one", do: func() error { return s.HandOut(msg.HandOut{Execution: "own-0", Executor: "ex2", From: noon}) }, ex1: 2, ex2: 1},
 		{what: "a job moves", do: func() error {
 			return errors.Join(s.NotStarted("own-1"), s.TakeBack("own-1"))
 		}, ex1: 1, ex2: 1},
 		{what: "to the other executor", do: func() error {
-			return errors.Join(endOf(s, "own-0"), s.HandOut("own-1", "ex2", 2, noon))
+			return errors.Join(endOf(s, "own-0"), s.HandOut(msg.HandOut{Execution: "own-1", Executor: "ex2", From: noon}))
 		}, ex1: 1, ex2: 2},
 		{what: "a reported job is removed", do: func() error { return s.Remove(execution) }, ex2: 2},
 		{what: "the process starts again", do: func() error {
@@ -83,7 +83,7 @@ func BenchmarkJobsOf(b *testing.B) {
 	s := benchSpool(b)
 	ok(b, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, nil))
 	for _, id := range benchJobs(b, s)[:1] {
-		ok(b, s.HandOut(id, ex1, 1, noon))
+		ok(b, s.HandOut(msg.HandOut{Execution: id, Executor: ex1, From: noon}))
 	}
 	for b.Loop() {
 		if len(s.JobsOf(ex1)) != 1 {

@@ -76,7 +76,7 @@ func TestADrainIsToldOfEachChange(t *testing.T) {
 		{func() error { return nil }, drainProgress{}},
 		{func() error { return d.spool.Add(offer) }, drainProgress{Waiting: 1}},
 		{func() error { return d.spool.CreateExecutor(msg.ExecutorRecord{ID: "x"}, nil) }, drainProgress{Waiting: 1, Executors: 1}},
-		{func() error { return d.spool.HandOut("e", "x", 0, time.Now()) }, drainProgress{Running: 1, Executors: 1}},
+		{func() error { return d.spool.HandOut(msg.HandOut{Execution: "e", Executor: "x", From: time.Now()}) }, drainProgress{Running: 1, Executors: 1}},
 		{func() error { _, err := d.spool.End("e", msg.Ending{Outcome: msg.Failed}); return err }, drainProgress{Unreported: 1, Executors: 1}},
 		{func() error { return d.spool.RemoveExecutor("x") }, drainProgress{Unreported: 1}},
 		{func() error { return d.spool.Remove("e") }, drainProgress{}},

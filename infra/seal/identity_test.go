@@ -204,10 +204,13 @@ func TestTheVaultSaysWhatIsWrongWithAJob(t *testing.T) {
 		"its input is no input at all": {sealed, seal.Encrypt(key, []byte("[]")), "read input context"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			secrets, err := i.Open(test.key, test.input)
+			secrets, kept, err := i.Open(test.key, test.input)
 			if test.says == "" {
 				if diff := cmp.Diff([]msg.Secret{"s3cret"}, secrets); err != nil || diff != "" {
 					t.Error(err, diff)
+				}
+				if again, err := i.Unseal(kept); err != nil || len(again) != 1 || again[0] != msg.Secret(key[:]) {
+					t.Errorf("the key that is kept is not the job's: %v", err)
 				}
 			} else if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("it says %v", err)
