@@ -153,8 +153,11 @@ func (c *cell) kidByPID(pid *actor.PID) *cell {
 	return nil
 }
 
-// enter and leave count a goroutine of the actor.
+// enter and leave count a goroutine of the actor, and of all at the top.
 func (c *cell) enter(n uint64, name string) {
+	if top := c.sys.top; c != top {
+		top.enter(n, c.path+" "+name)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running == nil {
@@ -164,6 +167,9 @@ func (c *cell) enter(n uint64, name string) {
 }
 
 func (c *cell) leave(n uint64) {
+	if top := c.sys.top; c != top {
+		defer top.leave(n)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if delete(c.running, n); len(c.running) == 0 && c.idle != nil {
@@ -179,7 +185,7 @@ func (c *cell) tasks() []string {
 	return slices.Sorted(maps.Values(c.running))
 }
 
-// quiet is closed when no goroutine of the actor runs. Asked for once, when no more can start.
+// quiet is closed when no goroutine of the actor runs. The newest who asks is told.
 func (c *cell) quiet() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -72,7 +73,8 @@ func newProto(log zerolog.Logger) *actor.ActorSystem {
 // Fatal delivers the Crash of the first root that crashed, at its crash: the process is to end.
 func (s *System) Fatal() <-chan error { return s.fatal }
 
-// Stop stops all roots, each after its children, and returns when they are gone or ctx ends. It may be repeated.
+// Stop stops all roots, each after its children, and returns nil when they are gone and no goroutine of any actor runs any more, or
+// an error when ctx ends before. It may be repeated.
 func (s *System) Stop(ctx context.Context) error {
 	for _, root := range s.top.living() {
 		root.stop()
@@ -82,5 +84,10 @@ func (s *System) Stop(ctx context.Context) error {
 			return fmt.Errorf("stop %s: %w", root.path, context.Cause(ctx))
 		}
 	}
-	return nil
+	select {
+	case <-s.top.quiet():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop %s: %w", strings.Join(s.top.tasks(), ", "), context.Cause(ctx))
+	}
 }

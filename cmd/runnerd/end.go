@@ -110,14 +110,36 @@ const actorsEnd = 30 * time.Second
 func (d *daemon) stopActors() error {
 	ctx, cancel := context.WithTimeout(context.Background(), actorsEnd)
 	defer cancel()
-	return d.tree.Load().system.Stop(ctx)
+	err := d.tree.Load().system.Stop(ctx)
+	d.stillWrites = err != nil
+	return err
+}
+
+var errStillWrites = errors.New("not all that writes to the spool has ended: its lock is kept until the process ends")
+
+// closeSpool comes when nobody writes to it any more. Where that is not known the lock must not be released: another runner would
+// begin, and both would write.
+func (d *daemon) closeSpool() error {
+	switch {
+	case d.spool == nil:
+		return nil
+	case d.stillWrites:
+		return errStillWrites
+	}
+	err := d.spool.Close()
+	if d.isDeleted() {
+		err = errors.Join(err, d.forget())
+	}
+	return err
 }
 
 func (d *daemon) close() error {
 	var errs []error
 	if d.commands.stop != nil {
 		d.commands.stop()
-		errs = append(errs, <-d.commands.ended)
+		err := <-d.commands.ended
+		d.stillWrites = d.stillWrites || err != nil // a command may be at it
+		errs = append(errs, err)
 	}
 	if d.health.stop != nil {
 		d.health.stop()
@@ -126,11 +148,5 @@ func (d *daemon) close() error {
 	if d.engine != nil {
 		errs = append(errs, d.engine.Close())
 	}
-	if d.spool != nil {
-		errs = append(errs, d.spool.Close())
-	}
-	if d.isDeleted() {
-		errs = append(errs, d.forget())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.closeSpool())...)
 }

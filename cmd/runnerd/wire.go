@@ -34,12 +34,15 @@ type daemon struct {
 	engine    engine
 	gateway   *gateway.Gateway
 	started   time.Time
-	deleted   chan struct{}           // closed when the server has deleted this runner
-	condemned bool                    // it has begun to, before this start
-	sockets   map[string]net.Listener // of the service manager; nil: it keeps none
-	health    healthDoor
-	commands  commandDoor
-	tree      atomic.Pointer[planted] // nil: not yet
+	deleted   chan struct{} // closed when the server has deleted this runner
+	condemned bool          // it has begun to, before this start
+
+	stillWrites bool // something may write to the spool after all was asked to end
+
+	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
+	health   healthDoor
+	commands commandDoor
+	tree     atomic.Pointer[planted] // nil: not yet
 }
 
 // runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
