@@ -70,11 +70,26 @@ var mutations = []mutation{
 // enough seeds to find any of them.
 const enough = 1000
 
+// bugsOfTheDay are as many of the mutations as one run can afford; consecutive days have consecutive ones, so that all have
+// their turn.
+func bugsOfTheDay(t *testing.T) (todays []mutation) {
+	n := *bugs
+	if n <= 0 || n > len(mutations) {
+		n = len(mutations)
+	}
+	first := *day * n % len(mutations)
+	for i := range n {
+		todays = append(todays, mutations[(first+i)%len(mutations)])
+	}
+	t.Logf("%d of %d bugs, from number %d; again: go test ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
+	return todays
+}
+
 func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
 	if raced || *seed > 0 || *worker {
 		t.Skip("without the race detector only")
 	}
-	for _, m := range mutations {
+	for _, m := range bugsOfTheDay(t) {
 		t.Run(m.bug, func(t *testing.T) {
 			t.Parallel()
 			program := m.build(t)
@@ -129,7 +144,8 @@ func (m mutation) build(t *testing.T) string {
 	}
 	write(t, filepath.Join(dir, "overlay.json"), text)
 	program := filepath.Join(dir, "simulation.test")
-	build := exec.Command("go", "test", "-c", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
+	// Links are most of the work, so they are made without what only a debugger reads.
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
