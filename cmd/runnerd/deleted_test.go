@@ -16,6 +16,7 @@ import (
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	k := configKeeper{condemned(t).spool, filepath.Join(dir, "deleted")}
 	must(t, os.WriteFile(k.note, []byte("the first note"), 0o600))
@@ -40,6 +41,7 @@ func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
 }
 
 func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
+	t.Parallel()
 	d := &daemon{}
 	d.config.Self.StateDir = t.TempDir()
 	must(t, os.Mkdir(d.remains(), 0o700))
@@ -52,6 +54,7 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 }
 
 func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
+	t.Parallel()
 	d := condemned(t)
 	var heard string
 	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
@@ -94,6 +97,7 @@ func TestASessionThatWasKeptIsResumedInItsOwnDeletionOnly(t *testing.T) {
 }
 
 func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
+	t.Parallel()
 	d := condemned(t)
 	d.commands, d.deleted = newCommandDoor(), make(chan struct{})
 	close(d.deleted)
