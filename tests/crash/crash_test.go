@@ -21,12 +21,11 @@ type mode struct {
 	images   func() []string
 }
 
-// modes has each mode twice, because a runner waits for most of the time between two kills.
 func modes() []mode {
-	return slices.Repeat([]mode{
+	return []mode{
 		{name: "daemon mode", capacity: 3, eviction: 2 * time.Second, images: func() []string { return []string{shop.Blue, shop.Green} }},
 		{name: "normal mode", capacity: 3, images: func() []string { return []string{shop.Blue} }},
-	}, 2)
+	}
 }
 
 // histogram counts the kills of all worlds.

@@ -81,7 +81,7 @@ func bugsOfTheDay(t *testing.T) (todays []mutation) {
 	for i := range n {
 		todays = append(todays, mutations[(first+i)%len(mutations)])
 	}
-	t.Logf("%d of %d bugs, from number %d; again: go test ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
+	t.Logf("%d of %d deliberate bugs, from number %d; again: go test -timeout 1h ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
 	return todays
 }
 
