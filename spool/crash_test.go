@@ -128,6 +128,7 @@ func identity(s *spool.Spool) []byte {
 }
 
 func TestWhatWasToldIsSoAfterACrashAtAnyOperation(t *testing.T) {
+	t.Parallel()
 	for name, survives := range map[string]func(*rand.Rand) func() bool{
 		"all that was not synced is lost": func(*rand.Rand) func() bool { return func() bool { return false } },
 		"only the process died":           func(*rand.Rand) func() bool { return nil },
@@ -136,6 +137,7 @@ func TestWhatWasToldIsSoAfterACrashAtAnyOperation(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(20) {
 				for at := 1; ; at++ {
 					done, err := crashAt(at, survives(rand.New(rand.NewPCG(seed, uint64(at)))))

@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 
 	msg "runnerd/messages"
@@ -58,7 +59,8 @@ func full(t testing.TB, files *memfs.FS) *spool.Spool {
 
 // Open fails, and is repeated by the next start: nothing is lost but, at a failure to read, the record that could not be read.
 func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
-	seen := map[string]bool{}
+	t.Parallel()
+	var seen sync.Map // the operations that have failed
 	for name, make := range map[string]func(*testing.T) *memfs.FS{
 		"an empty directory": func(*testing.T) *memfs.FS { return memfs.New() },
 		"a full one": func(t *testing.T) *memfs.FS {
@@ -75,11 +77,12 @@ func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			want := shown(t, make(t))
 			for f := range faults() {
 				for f.at = 1; ; f.at++ {
 					files := make(t)
-					hit, lost := openFailing(t, files, f, seen)
+					hit, lost := openFailing(t, files, f, &seen)
 					if !hit {
 						break
 					}
@@ -97,15 +100,17 @@ func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	for _, op := range []string{"mkdir", "create", "write", "truncate", "sync", "rename", "remove", "syncdir", "syncall", "open", "read", "size", "readdir"} {
-		if !seen[op] {
-			t.Errorf("no %s has failed", op)
+	t.Cleanup(func() { // when all of them are done
+		for _, op := range []string{"mkdir", "create", "write", "truncate", "sync", "rename", "remove", "syncdir", "syncall", "open", "read", "size", "readdir"} {
+			if _, failed := seen.Load(op); !failed {
+				t.Errorf("no %s has failed", op)
+			}
 		}
-	}
+	})
 }
 
 // openFailing opens with a fault and returns how many records it took out of the way.
-func openFailing(t *testing.T, files *memfs.FS, f fault, seen map[string]bool) (hit bool, lost int) {
+func openFailing(t *testing.T, files *memfs.FS, f fault, seen *sync.Map) (hit bool, lost int) {
 	t.Helper()
 	tr := &trial{files: files, verb: verb{do: func(*spool.Spool) error {
 		s, err := reopen(files)

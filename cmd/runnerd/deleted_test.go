@@ -15,6 +15,7 @@ import (
 )
 
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	k := configKeeper{condemned(t).spool, filepath.Join(dir, "deleted")}
 	must(t, os.WriteFile(k.note, []byte("the first note"), 0o600))
@@ -39,6 +40,7 @@ func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
 }
 
 func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
+	t.Parallel()
 	d := &daemon{}
 	d.config.Self.StateDir = t.TempDir()
 	must(t, os.Mkdir(d.remains(), 0o700))
@@ -51,6 +53,7 @@ func TestTheRemainsOfADeletedRunnerAreRemovedHoweverDeepTheyAre(t *testing.T) {
 }
 
 func TestADrainThatADeletionOvertakesSaysSo(t *testing.T) {
+	t.Parallel()
 	d := condemned(t)
 	d.commands, d.deleted = newCommandDoor(), make(chan struct{})
 	close(d.deleted)

@@ -59,6 +59,7 @@ func TestExecDeniesNoResultThatAStoppedTaskHasLeft(t *testing.T) {
 }
 
 func TestExecAbortsItsTaskAndLeavesNothingBehindWhenNobodyReadsItsOutput(t *testing.T) {
+	t.Parallel()
 	plugin, temporary := filepath.Join(t.TempDir(), "plugin"), t.TempDir()
 	must(t, os.WriteFile(plugin, []byte("#!/bin/sh\nwhile echo at work; do sleep 0.1; done\n"), 0o700))
 	p := exec.Command("runnerd", "exec", "--driver=process", "--type=sample.Endless", plugin)

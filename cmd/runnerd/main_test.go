@@ -25,6 +25,7 @@ func must(t testing.TB, err error) {
 }
 
 func TestACommandThatOnlyLooksEndsWithWhoeverReadsIt(t *testing.T) {
+	t.Parallel()
 	reader, writer, err := os.Pipe()
 	must(t, err)
 	must(t, reader.Close())

@@ -8,6 +8,7 @@ import (
 )
 
 func TestWhereAnImageHasNoCertificatesTheProgramHasItsOwn(t *testing.T) {
+	t.Parallel()
 	const alone = "RUNNERD_TEST_ALONE"
 	if os.Getenv(alone) == "" { // roots are read once in a process's life
 		child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")

@@ -30,6 +30,7 @@ import (
 //	code N ARGS…      runnerd ARGS ends with this exit code
 //	until RE ARGS…    runnerd ARGS is repeated until its output is like this
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setUp,

@@ -138,6 +138,7 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 }
 
 func TestWhoComesToTheKeptSocketsWhileTheRunnerIsAwayWaitsForItsNextStart(t *testing.T) {
+	t.Parallel()
 	m := newManager(t)
 	first := m.start()
 	m.hears("READY=1")
@@ -164,6 +165,7 @@ func TestWhoComesToTheKeptSocketsWhileTheRunnerIsAwayWaitsForItsNextStart(t *tes
 }
 
 func TestSocketsThatDoNotFitAreRefusedAsWrongSettings(t *testing.T) {
+	t.Parallel()
 	m := newManager(t)
 	m.sockets = map[string]net.Listener{"https": m.sockets[apiSocket]}
 	c := m.start()
@@ -177,6 +179,7 @@ func TestSocketsThatDoNotFitAreRefusedAsWrongSettings(t *testing.T) {
 }
 
 func TestTheAddressOfTheKeptSocketsMustBeTheOneThatIsSet(t *testing.T) {
+	t.Parallel()
 	api, callback := listen(t), listen(t)
 	everywhere, err := net.Listen("tcp", ":0")
 	must(t, err)
@@ -216,6 +219,7 @@ func TestTheAddressOfTheKeptSocketsMustBeTheOneThatIsSet(t *testing.T) {
 }
 
 func TestKeptSocketsMustListenWhereExecutorsThatLiveWereTold(t *testing.T) {
+	t.Parallel()
 	files, err := spool.Dir(t.TempDir())
 	must(t, err)
 	s, err := spool.Open(files, spool.Options{})

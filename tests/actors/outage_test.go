@@ -155,6 +155,10 @@ func since(calls []time.Time, from time.Time) (late []time.Time) {
 	return late
 }
 
+// raced says that the race detector is on. With it the test below has a tenth of the results; `go tool task test` runs it
+// without the race detector too.
+var raced bool
+
 func TestTenThousandResultsOutliveADayWithoutTheServerAndAreDeliveredOnceEachTheFirstWithinASecond(t *testing.T) {
 	for name, c := range map[string]struct {
 		results int
@@ -190,6 +194,9 @@ func TestTenThousandResultsOutliveADayWithoutTheServerAndAreDeliveredOnceEachThe
 			config.Enabled = false // the server has nothing else for this runner
 			inWorld(t, config, func(w *world) {
 				results := c.results
+				if raced {
+					results /= 10
+				}
 				ids := c.begin(w, results)
 				gone := time.Now()
 				time.Sleep(24 * time.Hour)

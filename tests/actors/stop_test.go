@@ -80,6 +80,7 @@ func TestWhatEndsWhileTheRunnerIsAwayIsToldAsItIsKnown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, daemonMode(1), func(w *world) {
+				w.maxStep = minStep // the time since the order is in what is told
 				id, x := w.ordered(c.plugin)
 				w.passes(time.Second)
 				w.stop()

@@ -46,6 +46,7 @@ type world struct {
 	notReady atomic.Pointer[[]string] // as the program was told
 	release  actors.Release           // what the runner takes for the server
 	driver   actors.Driver            // what it takes for the engine
+	maxStep  time.Duration            // between two polls of until
 
 	scheduler shell.Scheduler
 	ids       int
@@ -128,7 +129,7 @@ func inWorld(t *testing.T, config msg.Config, test func(*world)) {
 func newWorld(t judge, config msg.Config) *world {
 	w := &world{
 		t: t, identity: identity(), engine: fake.New(), site: fakes.NewSite(), disk: memfs.New(), limits: limits,
-		scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
+		maxStep: maxStep, scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
 	}
 	w.server = fakes.NewServer(w.identity.PublicKey(), config)
 	w.release, w.driver = w.server, w.engine
@@ -217,12 +218,18 @@ func (w *world) serviceManager() {
 	}
 }
 
-const tick = 10 * time.Millisecond
+// Until polls at growing intervals, because each poll wakes the whole bubble: a test that lets hours pass would spend its
+// time on polling.
+const (
+	minStep = 10 * time.Millisecond
+	maxStep = time.Second
+)
 
 // until waits for a condition.
 func (w *world) until(what string, within time.Duration, so func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(within); ; {
+	step := minStep
+	for end := time.Now().Add(within); ; step = min(2*step, w.maxStep) {
 		synctest.Wait()
 		w.serviceManager()
 		if so() {
@@ -231,7 +238,7 @@ func (w *world) until(what string, within time.Duration, so func() bool) {
 		if time.Now().After(end) {
 			w.t.Fatalf("after %v it is not so: %s\n%s", within, what, w.picture())
 		}
-		time.Sleep(tick)
+		time.Sleep(step)
 	}
 }
 
@@ -263,13 +270,26 @@ func (w *world) busyActors() (busy []string) {
 	return busy
 }
 
-// passes lets time go by in which the invariants hold.
+// passes lets time go by in which the invariants hold, and starts a runner that gives up again.
 func (w *world) passes(d time.Duration) {
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(min(tick, time.Until(end))) {
-		synctest.Wait()
-		w.serviceManager()
+	for end := time.Now().Add(d); ; {
+		select {
+		case <-time.After(time.Until(end)):
+			synctest.Wait()
+			return
+		case <-w.fatal():
+			time.Sleep(min(minStep, time.Until(end))) // or one that gives up at once would stop the clock
+			w.restart()
+		}
 	}
-	synctest.Wait()
+}
+
+// fatal says when the runner gives up.
+func (w *world) fatal() <-chan error {
+	if w.sys == nil {
+		return nil
+	}
+	return w.sys.Fatal()
 }
 
 // configure brings a new configuration, by an event.

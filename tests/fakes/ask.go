@@ -83,6 +83,25 @@ func (v *visitor) get(ctx context.Context) (a msg.Answer, lost bool, code int, o
 	return a, lost, code, over
 }
 
+// readsURL is a loop that delivers a large result: the URL is read again, and must be that of the same job (rule 3).
+func (v *visitor) readsURL(ctx context.Context, in given) (code int, over bool) {
+	a, lost, code, over := v.get(ctx)
+	switch a := a.(type) {
+	case msg.GiveURL:
+		if a.Execution != in.execution {
+			v.site.add("rule 3: the URL of %s is read again, and is that of %s", in.execution, a.Execution)
+		}
+	case msg.GiveJob:
+		if a.Execution != in.execution {
+			v.site.add("rule 3: the URL of %s is read again, and the answer is job %s", in.execution, a.Execution)
+		}
+	}
+	if !over && !lost {
+		v.site.call(ctx, v.World, in.execution, resultOf(in.key, 0))
+	}
+	return code, over
+}
+
 // beginListening is what comes after a result: Python opens one more watch.
 func (v *visitor) beginListening() {
 	l := &v.listens

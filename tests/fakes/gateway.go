@@ -305,6 +305,9 @@ func (g *Gateway) Notify(id msg.ExecutorID, n msg.RequestID, event msg.WatchEven
 	g.site.stage.Do("notify", func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
+		if event.Kind == msg.WatchModified && g.site.isWorking(id) {
+			g.site.add("rule 2: %s is sent an event while its job runs", id)
+		}
 		if e := g.endpoints[id]; e != nil && e.open[n] != nil {
 			e.open[n].events = append(e.open[n].events, event)
 			g.site.wake(id)

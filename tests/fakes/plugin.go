@@ -131,8 +131,14 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 	if over {
 		return code, true
 	}
+	v.site.stage.Do("has worked", func() { v.site.hasWorked(v.Spec.ID) })
 	fileFirst := v.python() || v.site.chance(FileFirst)
-	v.site.deliver(ctx, v.World, in, resultOf(in.key, result), errand, fileFirst)
+	taken := v.site.deliver(ctx, v.World, in, resultOf(in.key, result), errand, fileFirst)
+	if !taken && v.python() && v.site.chance(ReadsURL) {
+		if code, over := v.readsURL(ctx, in); over {
+			return code, true
+		}
+	}
 	for _, line := range errand.Trails {
 		if v.passes(ctx, Step) != nil {
 			return died, true

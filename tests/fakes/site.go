@@ -1,6 +1,7 @@
 package fakes
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -32,6 +33,7 @@ type Site struct {
 	visitors map[msg.ExecutorID]*fake.World
 	runs     []Run
 	ran      map[msg.ExecutionID]msg.ExecutorID
+	working  map[msg.ExecutorID]bool
 }
 
 // What may happen to a plugin.
@@ -41,6 +43,7 @@ const (
 	FileFirst = "its file is there before its callback"
 	NoCall    = "its callback does not get through"
 	OddExit   = "it exits 255 after its result"
+	ReadsURL  = "it reads its URL again to deliver its result"
 )
 
 // Witness hears, within the deed itself, what happens at a site.
@@ -50,6 +53,7 @@ type Witness interface {
 	Asked(msg.ExecutorID)                     // its GET waits
 	Answered(msg.ExecutorID, msg.ExecutionID) // with a job, or with something else
 	Lost(msg.ExecutorID)                      // its GET waits no longer
+	Delivered(msg.ExecutionID)                // its result was taken, or is in its file
 }
 
 func (s *Site) witness() Witness {
@@ -67,6 +71,7 @@ func (nobody) Printed(msg.ExecutionID, string)          {}
 func (nobody) Asked(msg.ExecutorID)                     {}
 func (nobody) Answered(msg.ExecutorID, msg.ExecutionID) {}
 func (nobody) Lost(msg.ExecutorID)                      {}
+func (nobody) Delivered(msg.ExecutionID)                {}
 
 // Run is a job that a plugin has begun.
 type Run struct {
@@ -82,7 +87,7 @@ func NewSite() *Site { return NewSiteOn(fake.Live()) }
 // NewSiteOn is NewSite, on a stage.
 func NewSiteOn(stage fake.Stage) *Site {
 	return &Site{stage: stage, files: map[msg.ExecutorID][]byte{}, inputs: map[msg.ExecutorID]given{}, visitors: map[msg.ExecutorID]*fake.World{},
-		ran: map[msg.ExecutionID]msg.ExecutorID{}}
+		ran: map[msg.ExecutionID]msg.ExecutorID{}, working: map[msg.ExecutorID]bool{}}
 }
 
 func (s *Site) chance(what string) bool { return s.Chance != nil && s.Chance(what) }
@@ -183,6 +188,7 @@ func (s *Site) begin(r Run) {
 		s.add("I2: %s runs in %s, and ran in %s", r.Execution, r.Executor, other)
 	}
 	s.ran[r.Execution] = r.Executor
+	s.working[r.Executor] = true
 	s.runs = append(s.runs, r)
 	s.witness().Began(r)
 }
@@ -214,7 +220,9 @@ func (s *Site) call(ctx context.Context, w *fake.World, job msg.ExecutionID, bod
 			return r == nil || !found, end
 		}
 		a, lost := r.result()
-		taken = a != nil
+		if taken = a != nil; taken && !bytes.Equal(body, tooLarge) {
+			s.witness().Delivered(job)
+		}
 		return taken || lost || !time.Now().Before(end), end
 	})
 	if !taken {
@@ -224,7 +232,7 @@ func (s *Site) call(ctx context.Context, w *fake.World, job msg.ExecutionID, bod
 }
 
 // deliver brings a result: to the file, and by callback unless it is for the file only.
-func (s *Site) deliver(ctx context.Context, w *fake.World, in given, body []byte, how Errand, fileFirst bool) {
+func (s *Site) deliver(ctx context.Context, w *fake.World, in given, body []byte, how Errand, fileFirst bool) (taken bool) {
 	if how.TooLarge {
 		body = tooLarge
 	}
@@ -233,10 +241,11 @@ func (s *Site) deliver(ctx context.Context, w *fake.World, in given, body []byte
 		s.write(w.Spec.ID, body)
 	case fileFirst:
 		s.write(w.Spec.ID, body)
-		s.call(ctx, w, in.execution, body)
+		return s.call(ctx, w, in.execution, body)
 	case !s.call(ctx, w, in.execution, body):
 		s.write(w.Spec.ID, body)
 	}
+	return true
 }
 
 // bogus is an SDK's error about the job after in: on the URL of in, and over its result file.
@@ -251,6 +260,19 @@ type given struct {
 	execution msg.ExecutionID
 	key       seal.Key
 	input     string
+}
+
+// hasWorked: a plugin is done with its job, and about to deliver the result.
+func (s *Site) hasWorked(id msg.ExecutorID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.working, id)
+}
+
+func (s *Site) isWorking(id msg.ExecutorID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.working[id]
 }
 
 func (s *Site) leaveInput(id msg.ExecutorID, in given) {

@@ -29,10 +29,11 @@ type Shop struct {
 	Runnerd string         // with the race detector where that can be built
 	Plugin  string         // the sample plugin
 	Types   [][]byte       // the plugins' type definitions
-	Engine  *client.Client // to look and meddle from outside
+	Engine  *client.Client `json:"-"` // to look and meddle from outside
 
 	Blue, Green string // two images of the sample plugin
 
+	root    string // the repository's first directory
 	dir     string
 	builder *docker.Driver
 	images  []string
@@ -42,8 +43,9 @@ type Shop struct {
 // fails. The result is the process's exit code.
 func Main(m *testing.M, open func(context.Context, *Shop) error) int {
 	ctx := context.Background()
-	s, err := openShop(ctx)
+	s := &Shop{root: "../.."}
 	defer s.close()
+	err := s.open(ctx, os.Getenv(shared))
 	if err == nil {
 		err = open(ctx, s)
 	}
@@ -66,37 +68,39 @@ func Main(m *testing.M, open func(context.Context, *Shop) error) int {
 
 var errNoEngine = errors.New("there is no Docker Engine")
 
-func openShop(ctx context.Context) (*Shop, error) {
-	s := &Shop{}
-	var err error
+// open connects to the engine, and takes over what is described in the file from, or builds it if there is no such file.
+func (s *Shop) open(ctx context.Context, from string) (err error) {
 	if s.dir, err = os.MkdirTemp("", "runnerd-tests-"); err != nil {
-		return s, err
+		return err
 	}
 	if s.Engine, err = client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation()); err != nil {
-		return s, err
+		return err
 	}
 	s.Engine.NegotiateAPIVersion(ctx) // the client's Events reads the version without its lock
 	if s.builder, err = docker.New(docker.Options{RunnerID: uuid.NewString()}); err != nil {
-		return s, err
+		return err
 	}
 	if err := s.builder.Check(ctx); err != nil {
-		return s, fmt.Errorf("%w: %w", errNoEngine, err)
+		return fmt.Errorf("%w: %w", errNoEngine, err)
+	}
+	if from != "" {
+		return s.load(from)
 	}
 	if err := s.buildPrograms(ctx); err != nil {
-		return s, err
+		return err
 	}
-	return s, s.paint(ctx)
+	return s.paint(ctx)
 }
 
 func (s *Shop) buildPrograms(ctx context.Context) error {
 	s.Runnerd, s.Plugin = filepath.Join(s.dir, "runnerd"), filepath.Join(s.dir, "plugin")
-	if goBuild(ctx, "../..", nil, "-race", "-o", s.Runnerd, "./cmd/runnerd") != nil {
+	if goBuild(ctx, s.root, []string{"CGO_ENABLED=1"}, "-race", "-o", s.Runnerd, "./cmd/runnerd") != nil {
 		fmt.Fprintln(os.Stderr, "the race detector cannot be built here (it needs a C compiler): runnerd is built without")
-		if err := goBuild(ctx, "../..", nil, "-o", s.Runnerd, "./cmd/runnerd"); err != nil {
+		if err := goBuild(ctx, s.root, []string{"CGO_ENABLED=0"}, "-o", s.Runnerd, "./cmd/runnerd"); err != nil {
 			return err
 		}
 	}
-	return s.buildPlugin(ctx, "../../infra/sampleplugin", s.Plugin)
+	return s.buildPlugin(ctx, filepath.Join(s.root, "infra/sampleplugin"), s.Plugin)
 }
 
 // buildPlugin builds the one in dir, a module of its own, and makes its types known.
@@ -121,7 +125,7 @@ func (s *Shop) BuildPlugin(ctx context.Context, name, dir string) (ref string, e
 // Release builds the runner as a release of this version, and returns where it is.
 func (s *Shop) Release(ctx context.Context, version string) (string, error) {
 	program := filepath.Join(s.dir, "runnerd-"+version)
-	return program, goBuild(ctx, "../..", []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-X main.version="+version, "-o", program, "./cmd/runnerd")
+	return program, goBuild(ctx, s.root, []string{"CGO_ENABLED=0"}, "-ldflags", "-X main.version="+version, "-o", program, "./cmd/runnerd")
 }
 
 func goBuild(ctx context.Context, dir string, env []string, args ...string) error {

@@ -78,6 +78,9 @@ var blows = []blow{
 	{"an executor is removed", 15 * time.Minute, func(w *world) {
 		w.strike(func(id msg.ExecutorID) { w.oracle.lossy(id, "removed"); w.engine.Vanish(id) })
 	}},
+	{"an executor is restarted", 10 * time.Minute, func(w *world) {
+		w.strike(func(id msg.ExecutorID) { w.oracle.lossy(id, "restarted"); w.engine.Restart(id) })
+	}},
 	{"a job is aborted", 4 * time.Minute, func(w *world) {
 		w.pick(func(a fakes.Account) { w.oracle.trouble(); w.server.Abort(a.ID, "unwanted") })
 	}},

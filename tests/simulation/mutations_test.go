@@ -33,16 +33,32 @@ var mutations = []mutation{
 	{"a reserved job is not confirmed again", []edit{{"actors/poller.go", "p.goOn(c, rec.Job)", "_ = rec"}}, []string{"I1", "I10", "I11"}},
 	{"an unconfirmed job is run", []edit{{"actors/poller.go", "if m.Err != nil && m.Stored && !isFinal(m.Err) {", "if m.Stored && !isFinal(m.Err) {\n\t\tm.Err = nil\n\t}\n\tif false {"}}, []string{"I3"}},
 	{"executors are evicted early", []edit{{"actors/dispatcher_pool.go", "left := min(d.config.Eviction-", "left := min(d.config.Eviction/2-"}}, []string{"I5"}},
-	{"idle time is not recorded", []edit{{"actors/executor_job.go", "r.IdleSince = rec.IdleSince", "_ = r"}}, []string{"I5"}},
+	{"idle time is not recorded", []edit{{"actors/executor_effects.go", "r.IdleSince = since", "_ = since"}}, []string{"I5"}},
 	{"the capacity is exceeded by one", []edit{{"actors/dispatcher_slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
 	{"an executor of another key is reused", []edit{{"actors/dispatcher_slots.go", "if s.key == key && (last", "if (last"}}, []string{"I6"}},
 	{"a job is removed instead of finished", []edit{{"actors/reporter_progress.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // of a script that seems to wait
 	{"a byte of every piece of a log is dropped", []edit{{"actors/executor_chapter.go", "ch.filter.Write(text, came)", "ch.filter.Write(text[1:], came)"}}, []string{"I7"}},
 	{"the engine is taken for punctual", []edit{{"actors/executor_logbook.go", "slices.Backward(b.begun())", "slices.Backward(b.chapters)"}}, []string{"I7"}},
 	{"secrets are not learned", []edit{{"actors/executor_logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
-	{"a result of another job is accepted", []edit{{"tests/fakes/door.go", "text, err := seal.Decrypt(d.open.key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
+	{"a result of another job is accepted", []edit{{"tests/fakes/gateway.go", "text, err := seal.Decrypt(key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
+	// The session's rules.
+	{"a second process gets the job", []edit{{"actors/session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, []string{"I2"}},
+	{"a restart does not know that a job was delivered", []edit{{"actors/session_start.go", "delivered: rec.Delivered, ", ""}}, []string{"I2"}},
+	{"a job is answered before it is journaled", []edit{{"actors/executor_tasks.go", "\tif err := shop.Spool.HandOut(", "\tshop.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})\n\tif err := shop.Spool.HandOut("}}, []string{"I2", "I3"}},
+	{"a callback is answered before its result is stored", []edit{{"actors/session_result.go", "\t\tt.do(storeResult{m.Request", "\t\tt.answer(m.Request, msg.Accept{})\n\t\tt.do(storeResult{m.Request"}}, []string{"I1"}},
+	{"an event is sent while a job runs", []edit{{"actors/session_requests.go", " || t.job.stage == handedOut && !t.job.unstarted", ""}}, []string{"rule 2"}},
+	{"a plugin that delivers late gets the next job", []edit{{"actors/session_requests.go", "t.state == finishing && !t.asksForJob()", "false"}}, []string{"rule 3"}},
+	{"an executor without a GET is idle", []edit{{"actors/session_job.go", "\tt.poll, t.polled = 0, false\n", "\tt.polled = false\n"}}, []string{"I1", "I5", "I11", "order"}},
+	{"a result file is not looked at when its executor has ended", []edit{{"actors/executor_tasks.go", "if last.Executor == id && (", "if false && ("}}, []string{"I1"}},
+	{"an exit is not examined", []edit{{"actors/session_container.go", "\t\tif t.exit != nil {\n\t\t\tt.examine()", "\t\tif false {\n\t\t\tt.examine()"}}, []string{"I1", "I4", "I10", "I11"}},
+	{"an abort during a hand-out is forgotten", []edit{{"actors/session_job.go", "\t\tt.abortIfAsked()\n\t\tt.readOrServe()", "\t\tt.readOrServe()"}}, []string{"I11"}},
+	{"an abort before a restart is forgotten", []edit{{"actors/session_start.go", "\t\ts.job.abort = k.job.Abort\n", ""}}, []string{"I11"}},
+	{"the stop sequence ends with its first signal", []edit{{"actors/session_stop.go", "\t\tt.do(startTimer{stopTimer, t.stopWait(m.Step)", "\t\t_ = (startTimer{stopTimer, t.stopWait(m.Step)"}}, []string{"I11"}},
+	{"a restart does not go on with a stop sequence", []edit{{"actors/session_container.go", "\t\tt.resumeStop()\n", ""}}, []string{"I11", "I1"}},
+	{"an ending that could not be stored is not tried again", []edit{{"actors/session_job.go", "\t\tt.retry(msg.RetryEnding, m.Err)\n", ""}}, []string{"I1", "I10", "I11"}},
+	{"a job that did not start is given to nobody", []edit{{"actors/session_result.go", "\tt.do(noteNotStarted{t.job.Execution, proof})\n\tt.scheduleNotify()", "\tt.do(noteNotStarted{t.job.Execution, proof})"}}, []string{"I1"}},
 	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
-	{"executors are not removed from the engine", []edit{{"actors/executor_end.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I4", "I10"}},
+	{"executors are not removed from the engine", []edit{{"actors/executor_tasks.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I4", "I10"}},
 	{"the aborts that a heartbeat brings are passed over", []edit{{"actors/runner_server.go", "r.dispatcher.Tell(msg.Abort(order))", "_ = order"}}, []string{"I11"}},
 	{"an abort that overtakes its job is forgotten", []edit{{"actors/dispatcher.go", "d.pendingAborts.set(m.Execution, abortedBefore(m.Reason))", "[]msg.ExecutionID{}"}}, []string{"I11"}},
 	{"a disabled runner asks for jobs", []edit{{"actors/runner_server.go", "r.recovery.Done && r.Config.Enabled &&", "r.recovery.Done &&"}}, []string{"disable"}},
@@ -52,7 +68,7 @@ var mutations = []mutation{
 	{"scripts run without the capability", []edit{{"actors/dispatcher.go", "!slices.Contains(d.config.Capabilities, remoteScript)", "false"}}, []string{"capability"}},
 	{"a lowered capacity kills running jobs", []edit{
 		{"actors/dispatcher.go", "\t\t\td.keepWarm(c, x)\n\t\t}", "\t\t\td.keepWarm(c, x)\n\t\t} else if len(d.members) > config.Capacity && x.state == slotBusy {\n\t\t\tx.ref.Tell(msg.Retire{Reason: \"lowered\"})\n\t\t}"},
-		{"actors/executor_job.go", "\te.takeNoMore(c, reason)\n}", "\te.takeNoMore(c, reason)\n\te.signal(c, killStep)\n}"},
+		{"actors/session_job.go", "\tt.takeNoMore(reason)\n}", "\tt.takeNoMore(reason)\n\tt.signal(killStep)\n}"},
 	}, []string{"I4"}},
 	{"a lowered capacity leaves idle executors", []edit{{"actors/dispatcher_slots.go", "for alive-leaving > capacity && len(idle) > 0 {", "for false {"}}, []string{"I4"}},
 	{"an eviction time of 0 comes late", []edit{{"actors/dispatcher.go", "if x.state == slotIdle {\n\t\t\td.keepWarm", "if x.state == slotIdle && config.Eviction > 0 {\n\t\t\td.keepWarm"}}, []string{"I5"}},
@@ -70,11 +86,26 @@ var mutations = []mutation{
 // enough seeds to find any of them.
 const enough = 1000
 
+// bugsOfTheDay are as many of the mutations as one run can afford; consecutive days have consecutive ones, so that all have
+// their turn.
+func bugsOfTheDay(t *testing.T) (todays []mutation) {
+	n := *bugs
+	if n <= 0 || n > len(mutations) {
+		n = len(mutations)
+	}
+	first := *day * n % len(mutations)
+	for i := range n {
+		todays = append(todays, mutations[(first+i)%len(mutations)])
+	}
+	t.Logf("%d of %d deliberate bugs, from number %d; again: go test -timeout 1h ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
+	return todays
+}
+
 func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
 	if raced || *seed > 0 || *worker {
 		t.Skip("without the race detector only")
 	}
-	for _, m := range mutations {
+	for _, m := range bugsOfTheDay(t) {
 		t.Run(m.bug, func(t *testing.T) {
 			t.Parallel()
 			program := m.build(t)
@@ -129,7 +160,8 @@ func (m mutation) build(t *testing.T) string {
 	}
 	write(t, filepath.Join(dir, "overlay.json"), text)
 	program := filepath.Join(dir, "simulation.test")
-	build := exec.Command("go", "test", "-c", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
+	// Links are most of the work, so they are made without what only a debugger reads.
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

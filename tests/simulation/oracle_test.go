@@ -174,6 +174,13 @@ func (o *oracle) Answered(id msg.ExecutorID, job msg.ExecutionID) {
 
 func (o *oracle) Lost(id msg.ExecutorID) { o.held[id] = false }
 
+// Delivered: a plugin was told that its result is taken. Then it is stored, unless the job had its ending before.
+func (o *oracle) Delivered(id msg.ExecutionID) {
+	if rec, ok := o.w.spool.Job(id); ok && rec.Stage < msg.Ended {
+		o.breach("I1: the result of %s was taken, and is not stored", id)
+	}
+}
+
 // lossy: the output of an executor, or its end, need not be whole any more.
 func (o *oracle) lossy(id msg.ExecutorID, why string) { o.lost[id] = why }
 
@@ -276,7 +283,7 @@ func (o *oracle) hears(line []byte) {
 // evicted is the other half of I5: who is evicted for its idle time has had it.
 func (o *oracle) evicted(id msg.ExecutorID, claim string) {
 	d, err := time.ParseDuration(claim)
-	if since := o.waits[id]; err != nil || !since.IsZero() && time.Since(since) < d {
+	if since := o.waits[id]; err != nil || !since.IsZero() && !o.struck[id] && time.Since(since) < d {
 		o.breach("I5: %s is evicted after %v, and the eviction time is %s", id, time.Since(since), claim)
 	}
 }

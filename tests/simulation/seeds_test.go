@@ -22,8 +22,10 @@ var (
 	step   = flag.Uint64("step", 1, "every so manieth seed only")
 	traced = flag.Bool("traced", false, "make the hashes of the traces")
 	once   = flag.Bool("once", false, "stop at the first breach")
+	bugs   = flag.Int("bugs", 12, "how many of the deliberate bugs to look for; 0: all")
+	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "decides which")
 
-	asMany = 1000
+	asMany = 300
 	pairs  = 20
 	raced  bool // the race detector is on: it costs ten times as much
 )

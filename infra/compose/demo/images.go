@@ -49,7 +49,7 @@ func makeImages(ctx context.Context) error {
 }
 
 func build(ctx context.Context, dir, to, what string) error {
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, what)
+	c := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", to, what)
 	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if said, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s in %s: %w\n%s", what, dir, err, said)
