@@ -38,6 +38,8 @@ type endpoint struct {
 	dismissed bool // nor those
 	queue     queue
 	fileRests time.Time // the result file is not worth a look before
+	fileRead  bool      // it is being read
+	fileDirty bool      // and has changed since
 	fileTimer *time.Timer
 }
 
