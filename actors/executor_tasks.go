@@ -395,8 +395,13 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 		if err != nil {
 			return done, err
 		}
-		if got.Verdict == msg.TooLarge {
+		switch {
+		case got.Verdict == msg.TooLarge:
 			done.Refused = tooLarge(got)
+		case got.Verdict == msg.NotStarted && last.Stage == msg.HandedOut:
+			if err := shop.Spool.NotStarted(x.last); err != nil {
+				return done, err
+			}
 		}
 	}
 	if err := takeBack(shop.Spool, book, id, x.last); err != nil {
