@@ -244,6 +244,8 @@ func (e *executor) handOut(c *shell.Ctx[msg.ToExecutor], h handOut) {
 		if done.Env, done.Err = give(shop, book, id, before, h, in, from); done.Err != nil && !h.again {
 			book.withdraw(h.execution)
 		}
+		rec, _ := shop.Spool.Job(h.execution)
+		done.HandOuts = rec.HandOuts
 		return done
 	})
 }
@@ -398,6 +400,8 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 		switch {
 		case got.Verdict == msg.TooLarge:
 			done.Refused = tooLarge(got)
+		case got.Verdict == msg.NotStarted && last.HandOuts >= handOutsMost:
+			done.Refused = neverStarts(last.HandOuts, proofInFile)
 		case got.Verdict == msg.NotStarted && last.Stage == msg.HandedOut:
 			if err := shop.Spool.NotStarted(x.last); err != nil {
 				return done, err
