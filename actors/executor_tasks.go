@@ -400,9 +400,9 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 		switch {
 		case got.Verdict == msg.TooLarge:
 			done.Refused = tooLarge(got)
-		case got.Verdict == msg.NotStarted && last.HandOuts >= handOutsMost:
+		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= handOutsMost:
 			done.Refused = neverStarts(last.HandOuts, proofInFile)
-		case got.Verdict == msg.NotStarted && last.Stage == msg.HandedOut:
+		case (got.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut: // the session's own note may be on its way
 			if err := shop.Spool.NotStarted(x.last); err != nil {
 				return done, err
 			}
