@@ -10,6 +10,10 @@ import (
 
 // callback takes what was posted to the URL of a job.
 func (t *transition) callback(m msg.CallbackReceived) {
+	if t.returned && t.reading { // rule 8
+		t.pending = append(t.pending, m)
+		return
+	}
 	if t.job.Execution == m.Execution && t.job.stage == handingOut && !t.job.unstarted {
 		t.jobIsOut() // its plugin was quicker than the journal's answer
 	}
