@@ -257,6 +257,8 @@ func (e *executor) handOut(c *shell.Ctx[msg.ToExecutor], h handOut) {
 		if done.Env, done.Err = give(shop, book, id, before, h, in, from); done.Err != nil && !h.again {
 			book.withdraw(h.execution)
 		}
+		rec, _ := shop.Spool.Job(h.execution)
+		done.HandOuts = rec.HandOuts
 		return done
 	})
 }
@@ -408,8 +410,15 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 		if err != nil {
 			return done, err
 		}
-		if got.Verdict == msg.TooLarge {
+		switch {
+		case got.Verdict == msg.TooLarge:
 			done.Refused = tooLarge(got)
+		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= handOutsMost:
+			done.Refused = neverStarts(last.HandOuts, proofInFile)
+		case (got.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut: // the session's own note may be on its way
+			if err := shop.Spool.NotStarted(x.last); err != nil {
+				return done, err
+			}
 		}
 	}
 	if err := takeBack(shop.Spool, book, id, x.last); err != nil {

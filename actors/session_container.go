@@ -247,7 +247,7 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 // examine looks for the last time: only now is it known that there is no result.
 func (t *transition) examine() {
 	t.limit(0)
-	e := examine{job: t.job.Execution, last: t.last, before: t.before}
+	e := examine{job: t.job.Execution, last: t.last, before: t.before, unstarted: t.job.isOpen() && t.job.unstarted}
 	if t.job.stop != nil {
 		stop := *t.job.stop
 		e.stop = &stop

@@ -34,6 +34,7 @@ type (
 		job          msg.ExecutionID // that it has; empty: none
 		last, before msg.ExecutionID
 		stop         *stopSequence // nil: it was not being stopped
+		unstarted    bool          // the job was proven not to have started
 	}
 	remove    struct{} // msg.Removed
 	stopActor struct{}

@@ -70,12 +70,17 @@ func (t *transition) startHandOut() {
 }
 
 func (t *transition) handOutDone(m msg.HandOutDone) {
-	if t.job.Execution != m.Execution || t.job.stage != handingOut {
+	if t.job.Execution != m.Execution {
+		return
+	}
+	if t.job.stage != handingOut { // its plugin was quicker than this answer
+		t.job.handOuts = max(t.job.handOuts, m.HandOuts)
 		return
 	}
 	switch {
 	case m.Err == nil:
 		t.jobIsOut()
+		t.job.handOuts = max(t.job.handOuts, m.HandOuts) // other executors may have had it before
 		t.startDelivery()
 		if t.mode == msg.Files && t.state != exited {
 			t.launch(m.Env)

@@ -58,6 +58,8 @@ func (t *transition) serve(r msg.SessionEvent) {
 		t.answer(r.Request, msg.GiveList{Version: t.shownTo(r.Version)})
 	case msg.WatchOpened:
 		t.serveWatch(r)
+	case msg.CallbackReceived:
+		t.callback(r)
 	}
 }
 
@@ -163,6 +165,8 @@ func requestOf(r msg.SessionEvent) msg.RequestID {
 	case msg.SecretListed:
 		return r.Request
 	case msg.WatchOpened:
+		return r.Request
+	case msg.CallbackReceived:
 		return r.Request
 	}
 	return 0

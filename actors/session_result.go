@@ -10,6 +10,10 @@ import (
 
 // callback takes what was posted to the URL of a job.
 func (t *transition) callback(m msg.CallbackReceived) {
+	if t.returned && t.reading { // rule 8
+		t.pending = append(t.pending, m)
+		return
+	}
 	if t.job.Execution == m.Execution && t.job.stage == handingOut && !t.job.unstarted {
 		t.jobIsOut() // its plugin was quicker than the journal's answer
 	}
@@ -105,7 +109,7 @@ func (t *transition) fileRead(m msg.FileRead) {
 			}
 			t.resultIn(m.Execution, m.Result)
 		case m.Verdict == msg.NotStarted:
-			t.proveUnstarted("what it left in the result file was not made with the job's key")
+			t.proveUnstarted(proofInFile)
 		case m.Verdict == msg.TooLarge:
 			t.refuse(tooLarge(m.Delivery))
 		}
@@ -141,13 +145,20 @@ func (t *transition) proveUnstarted(proof string) {
 		return
 	}
 	if t.job.handOuts >= handOutsMost {
-		t.refuse(fmt.Sprintf("the plugin could not read its input, %d times: %s", t.job.handOuts, proof))
+		t.refuse(neverStarts(t.job.handOuts, proof))
 		return
 	}
 	t.job.unstarted, t.job.delivered = true, false
 	t.do(cancelTimer{deliveryTimer})
 	t.do(noteNotStarted{t.job.Execution, proof})
 	t.scheduleNotify()
+}
+
+const proofInFile = "what it left in the result file was not made with the job's key"
+
+// neverStarts is why a job is given up that no plugin has started.
+func neverStarts(handOuts int, proof string) string {
+	return fmt.Sprintf("the plugin could not read its input, %d times: %s", handOuts, proof)
 }
 
 // delivered: the plugin has its input, so whoever asks for the job again is another process.

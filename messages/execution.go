@@ -50,6 +50,7 @@ type (
 	HandOutDone struct {
 		Execution  ExecutionID
 		Request    RequestID
+		HandOuts   int               // of the job so far, in other executors too
 		Env        map[string]string // mode Files only
 		Unreadable bool
 		Err        error

@@ -67,6 +67,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 
 // get answers a GET of the Secret. It may take for ever.
 func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
+	e.settleDeliveries()
 	a, there := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} })
 	if !there {
 		return
@@ -78,7 +79,7 @@ func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if a.job != "" {
-		e.g.work.Go(func() { e.awaitDelivery(conn, before+int64(len(a.body)), a.job) })
+		e.beginDelivery(conn, before+int64(len(a.body)), a.job)
 	}
 }
 

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"maps"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,16 +16,25 @@ import (
 	msg "runnerd/messages"
 )
 
-// connection counts what was written to it, so that the gateway can tell when an answer has left the process.
+// connection counts what was written to it, so that the gateway can tell when the other side has an answer.
 type connection struct {
 	net.Conn
 	bytes atomic.Int64
+	final atomic.Int64 // of bytes, those that were acknowledged when it was closed
 }
 
 func (c *connection) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.bytes.Add(int64(n))
 	return n, err
+}
+
+// Close remembers what the other side has: a plugin that ends as soon as it has its job closes the connection before anybody asks.
+func (c *connection) Close() error {
+	if n, err := c.acknowledged(); err == nil {
+		c.final.Store(n)
+	}
+	return c.Conn.Close()
 }
 
 func (c *connection) written() int64 {
@@ -32,21 +44,22 @@ func (c *connection) written() int64 {
 	return c.bytes.Load()
 }
 
-// unacknowledged is how many bytes the other side has not acknowledged.
-func (c *connection) unacknowledged() (n int, err error) {
+// acknowledged is how many bytes the other side has acknowledged, or had when the connection was closed: then with an error.
+func (c *connection) acknowledged() (n int64, err error) {
 	raw, ok := c.Conn.(syscall.Conn)
 	if !ok {
-		return 0, nil // of a test: what is written is there
+		return c.written(), nil // of a test: what is written is there
 	}
 	control, err := raw.SyscallConn()
 	if err != nil {
-		return 0, err
+		return c.final.Load(), err
 	}
-	outer := control.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
-	if outer != nil {
-		return 0, outer
+	written, left := c.written(), 0 // in this order: what is written meanwhile counts as not acknowledged
+	outer := control.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	if err = cmp.Or(outer, err); err != nil {
+		return c.final.Load(), err
 	}
-	return n, err
+	return written - int64(left), nil
 }
 
 // counted is a listener whose connections count.
@@ -75,28 +88,69 @@ func connectionOf(ctx context.Context) *connection {
 	return c
 }
 
+// delivery is an answer with a job that is on its way.
+type delivery struct {
+	conn *connection
+	upTo int64 // the last byte of it on the connection
+	job  msg.ExecutionID
+}
+
 // ackPolls is how often the kernel is asked at most: it has no event for an acknowledgement. On one machine the first answer is yes.
 const ackPolls = 250 * time.Millisecond
 
-// awaitDelivery tells when the other side has acknowledged everything up to that byte of the connection: then its plugin has the job,
-// and whoever asks for it again is another process. A connection that breaks before says nothing.
-func (e *endpoint) awaitDelivery(c *connection, upTo int64, job msg.ExecutionID) {
-	if c == nil {
+// ackDelay is how long a kernel may keep an acknowledgement back.
+const ackDelay = 200 * time.Millisecond
+
+// beginDelivery follows an answer until the other side has acknowledged all of it: then its plugin has the job, and whoever asks for it
+// again is another process. A connection that breaks before says nothing.
+func (e *endpoint) beginDelivery(conn *connection, upTo int64, job msg.ExecutionID) {
+	d := &delivery{conn, max(upTo, conn.written()), job}
+	if conn == nil {
 		e.isDelivered(job)
 		return
 	}
-	for wait := 100 * time.Microsecond; ; wait = min(2*wait, ackPolls) {
-		n, err := c.unacknowledged()
-		switch {
-		case err != nil:
-			return
-		case n == 0 && c.written() >= upTo:
-			e.isDelivered(job)
-			return
+	e.mu.Lock()
+	e.deliveries[d] = true
+	e.mu.Unlock()
+	e.g.work.Go(func() {
+		for wait := 100 * time.Microsecond; !e.look(d); wait = min(2*wait, ackPolls) {
+			select {
+			case <-time.After(wait):
+			case <-e.ended:
+				return
+			}
 		}
-		select {
-		case <-time.After(wait):
-		case <-e.ended:
+	})
+}
+
+// look asks the kernel whether the answer is there. True: it is known, and told.
+func (e *endpoint) look(d *delivery) (known bool) {
+	n, err := d.conn.acknowledged()
+	if n < d.upTo && err == nil {
+		return false
+	}
+	e.mu.Lock()
+	mine := e.deliveries[d]
+	delete(e.deliveries, d)
+	e.mu.Unlock()
+	if mine && n >= d.upTo {
+		e.isDelivered(d.job)
+	}
+	return true
+}
+
+// settleDeliveries finds out, before a GET is told, whether its plugin has its job already. It may be another process, whose forerunner
+// got the job a moment ago, and must not get it too.
+func (e *endpoint) settleDeliveries() {
+	for begun := time.Now(); time.Since(begun) < ackDelay; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		open := slices.Collect(maps.Keys(e.deliveries))
+		e.mu.Unlock()
+		known := true
+		for _, d := range open {
+			known = e.look(d) && known
+		}
+		if known {
 			return
 		}
 	}

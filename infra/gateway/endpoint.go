@@ -27,18 +27,21 @@ type endpoint struct {
 	bodies    chan struct{} // the permit for a callback's body in memory
 	ended     chan struct{} // closed with the endpoint
 
-	mu        sync.Mutex // guards what follows
-	last      msg.RequestID
-	waiting   map[msg.RequestID]*waiting
-	watches   map[msg.RequestID]*watch
-	current   msg.ExecutionID // the job that the plugin was given last
-	delivered msg.ExecutionID // the newest whose input was acknowledged
-	sdk       msg.SDK
-	closed    bool // no request is taken any more, but callbacks
-	dismissed bool // nor those
-	queue     queue
-	fileRests time.Time // the result file is not worth a look before
-	fileTimer *time.Timer
+	mu         sync.Mutex // guards what follows
+	last       msg.RequestID
+	waiting    map[msg.RequestID]*waiting
+	watches    map[msg.RequestID]*watch
+	current    msg.ExecutionID    // the job that the plugin was given last
+	delivered  msg.ExecutionID    // the newest whose input was acknowledged
+	deliveries map[*delivery]bool // answers with a job that are not
+	sdk        msg.SDK
+	closed     bool // no request is taken any more, but callbacks
+	dismissed  bool // nor those
+	queue      queue
+	fileRests  time.Time // the result file is not worth a look before
+	fileRead   bool      // it is being read
+	fileDirty  bool      // and has changed since
+	fileTimer  *time.Timer
 }
 
 // waiting is a request that waits for its answer.
@@ -60,7 +63,7 @@ func newEndpoint(g *Gateway, rec msg.ExecutorRecord) *endpoint {
 		log:      g.Log.With().Str("executor", string(rec.ID)).Logger(),
 		requests: make(chan struct{}, maxRequests), callbacks: make(chan struct{}, maxCallbacks), bodies: make(chan struct{}, 1),
 		ended:   make(chan struct{}),
-		waiting: map[msg.RequestID]*waiting{}, watches: map[msg.RequestID]*watch{},
+		waiting: map[msg.RequestID]*waiting{}, watches: map[msg.RequestID]*watch{}, deliveries: map[*delivery]bool{},
 		current: rec.Job, queue: newQueue(),
 	}
 }

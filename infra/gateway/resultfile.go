@@ -101,13 +101,14 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery,
 	if e == nil {
 		return msg.Delivery{}, errNotAdmitted(id)
 	}
-	begun := time.Now()
-	defer func() { e.restFile(time.Since(begun)) }()
+	defer e.readsFile()()
 	body, err := readResult(e.out(), g.MaxResult)
 	large, isLarge := errors.AsType[*tooLarge](err)
 	switch {
 	case isLarge && !f.Written && time.Since(large.modified) < settleTime:
-		e.fileChangedIn(settleTime)
+		e.mu.Lock()
+		e.lookIn(settleTime)
+		e.mu.Unlock()
 		return msg.Delivery{}, nil
 	case isLarge:
 		return msg.Delivery{Verdict: msg.TooLarge, Size: large.size, Limit: g.MaxResult}, nil
@@ -231,37 +232,54 @@ func (g *Gateway) changed(dir string) {
 	}
 }
 
-// restFile lets nobody look at the file for four times as long as a look took: a plugin that writes without end has a fifth of a core,
-// and a result that is overwritten within 100 ms is still seen.
-func (e *endpoint) restFile(took time.Duration) {
+// restMin is how long the file is left alone at least: a plugin makes it and writes to it, and that is one change.
+const restMin = 5 * time.Millisecond
+
+// readsFile lets nobody look at the file until the read ends, and then for four times as long as it took: a plugin that writes without
+// end has a fifth of a core, and a result that is overwritten within 100 ms is still seen.
+func (e *endpoint) readsFile() (end func()) {
+	begun := time.Now()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.fileRests = time.Now().Add(min(max(4*took, 5*time.Millisecond), time.Second))
+	e.fileRead = true
+	e.mu.Unlock()
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		rest := min(max(4*time.Since(begun), restMin), time.Second)
+		e.fileRests = time.Now().Add(rest)
+		if e.fileDirty {
+			e.lookIn(rest)
+		}
+		e.fileRead, e.fileDirty = false, false
+	}
 }
 
 // fileChanged tells that the result file is worth a look, now or when that is due.
 func (e *endpoint) fileChanged() {
 	e.mu.Lock()
-	wait := time.Until(e.fileRests)
-	e.mu.Unlock()
-	e.fileChangedIn(wait)
+	defer e.mu.Unlock()
+	if e.fileRead {
+		e.fileDirty = true
+		return
+	}
+	e.lookIn(time.Until(e.fileRests))
 }
 
-func (e *endpoint) fileChangedIn(wait time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// lookIn tells after a while that the result file is worth a look. mu is held.
+func (e *endpoint) lookIn(wait time.Duration) {
 	switch {
 	case e.closed:
 	case wait <= 0:
 		if !slices.Contains(e.queue.events, msg.SessionEvent(msg.ResultFileChanged{})) {
 			e.queue.add(msg.ResultFileChanged{})
+			e.fileRests = time.Now().Add(restMin)
 		}
 	case e.fileTimer == nil:
 		e.fileTimer = time.AfterFunc(wait, func() {
 			e.mu.Lock()
 			e.fileTimer = nil
 			e.mu.Unlock()
-			e.fileChangedIn(0)
+			e.fileChanged()
 		})
 	}
 }

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"runnerd/infra/gateway/gatewaytest"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+)
+
+func TestACallbackIsToldAsWhatItBrought(t *testing.T) {
+	x := newEnv(t, func(o *Options) { o.MaxResult = 4096 }).executor("callback", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	j, other := x.job(), x.job()
+	url := x.give(c, j).CallbackURL(t)
+	seven, raw := j.result(7), gatewaytest.PlainURL(t, []byte(j.result(5))) // without its base64
+	for what, row := range map[string]struct {
+		body string
+		want msg.Delivery
+	}{
+		"base64 text":             {seven, result(seven, 7)},
+		"base64 text in lines":    {seven[:20] + "\r\n" + seven[20:], msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 7, Via: msg.ViaCallback}}},
+		"raw bytes (rule 11)":     {raw, msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 5, Via: msg.ViaCallback}}},
+		"something but JSON":      {seal.Encrypt(j.key, []byte("not JSON")), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unreadable, Via: msg.ViaCallback}}},
+		"nested without end":      {seal.Encrypt(j.key, []byte(`{"exitCode":0,"o":`+strings.Repeat("[", 1000))), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unreadable, Via: msg.ViaCallback}}},
+		"plain text":              {`{"exitCode":0}`, msg.Delivery{}},
+		"a result of another key": {other.result(0), msg.Delivery{}},
+		"half of a result":        {j.result(0)[:20], msg.Delivery{}},
+		"nothing":                 {"", msg.Delivery{}},
+		"as much as is taken":     {strings.Repeat("A", 4096), msg.Delivery{}},
+		"too much":                {strings.Repeat("A", 10000), msg.Delivery{Verdict: msg.TooLarge, Limit: 4096}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			row.want.Size = int64(len(row.body))
+			status := c.PostLater(url, row.body)
+			got := expect[msg.CallbackReceived](x)
+			if row.want.Result.Body == nil {
+				got.Result.Body = nil
+			}
+			if diff := cmp.Diff(msg.CallbackReceived{Request: got.Request, Execution: j.id, Current: j.id, Delivery: row.want}, got); diff != "" {
+				t.Error(diff)
+			}
+			x.Answer(x.id, got.Request, msg.Accept{})
+			if got := await(t, status); got != http.StatusNoContent {
+				t.Errorf("answered %d", got)
+			}
+		})
+	}
+}
+
+func result(body string, exitCode int) msg.Delivery {
+	return msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{Body: []byte(body), ExitCode: exitCode, Via: msg.ViaCallback}}
+}
+
+func TestAPathThatIsNoCallbackLeadsNowhere(t *testing.T) {
+	x := newEnv(t, nil).executor("paths", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	j := x.job()
+	url := x.give(c, j).CallbackURL(t)
+	for what, path := range map[string]string{
+		"a wrong secret":        url[:len(url)-1] + "x",
+		"the secret cut":        url[:len(url)-1],
+		"the input's path":      strings.Replace(url, "callback", "input", 1),
+		"no secret":             url[:strings.LastIndex(url, "/")],
+		"the secret and more":   url + "/more",
+		"another kind":          strings.Replace(url, "callback", "other", 1),
+		"the job's id as it is": url[:strings.LastIndex(url, "/")+1] + string(j.id),
+	} {
+		if got := c.Post(path, j.result(0)); got != http.StatusNotFound {
+			t.Errorf("%s is answered %d", what, got)
+		}
+	}
+	if got, _ := c.Fetch(url); got != http.StatusMethodNotAllowed {
+		t.Errorf("a GET of it is answered %d", got)
+	}
+}
+
+func TestTheCallbackOfAnOlderJobIsToldWithoutItsBody(t *testing.T) {
+	x := newEnv(t, nil).executor("older", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	old, current := x.job(), x.job()
+	url := x.give(c, old).CallbackURL(t)
+	asked, request := x.ask(c)
+	must(t, x.OpenURLs(x.id, msg.JobURL{Execution: old.id}, current.url()))
+	x.Answer(x.id, request, msg.GiveJob{Execution: current.id, Input: current.input})
+	await(t, asked)
+	expect[msg.Delivered](x)
+	status := c.PostLater(url, old.result(1))
+	got := expect[msg.CallbackReceived](x)
+	want := msg.CallbackReceived{Request: got.Request, Execution: old.id, Current: current.id, Delivery: msg.Delivery{Size: int64(len(old.result(1)))}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	x.Answer(x.id, got.Request, msg.Accept{})
+	await(t, status)
+}
+
+func TestOneBodyOfAnExecutorIsInMemoryAtATime(t *testing.T) {
+	x := newEnv(t, nil).executor("bodies", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	j := x.job()
+	url := x.give(c, j).CallbackURL(t)
+	first := c.PostLater(url, j.result(0))
+	one := expect[msg.CallbackReceived](x)
+	second := c.PostLater(url, j.result(0))
+	x.ask(c) // is told next: the second body is not read yet
+	x.Answer(x.id, one.Request, msg.Accept{})
+	await(t, first)
+	two := expect[msg.CallbackReceived](x)
+	x.Answer(x.id, two.Request, msg.Accept{})
+	if got := await(t, second); got != http.StatusNoContent {
+		t.Errorf("the second is answered %d", got)
+	}
+}
+
+func TestRule12ALargeInputIsFetchedWhileItsJobIsTheCurrentOne(t *testing.T) {
+	x := newEnv(t, func(o *Options) { o.InlineInput = 10 }).executor("fetch", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	j := x.job()
+	a := x.give(c, j)
+	if len(a.Secret.Data["input"]) > 0 {
+		t.Error("the input is in the Secret")
+	}
+	url := gatewaytest.PlainURL(t, a.Secret.Data["fetchUrl"])
+	if status, body := c.Fetch(url); status != http.StatusOK || body != j.input {
+		t.Errorf("%d: %d bytes, want %d", status, len(body), len(j.input))
+	}
+	if got := c.Post(url, "x"); got != http.StatusMethodNotAllowed {
+		t.Errorf("a POST of it is answered %d", got)
+	}
+	next := x.job()
+	must(t, x.OpenURLs(x.id, msg.JobURL{Execution: j.id}, next.url()))
+	asked, request := x.ask(c)
+	x.Answer(x.id, request, msg.GiveJob{Execution: next.id, Input: next.input})
+	await(t, asked)
+	if status, _ := c.Fetch(url); status != http.StatusNotFound {
+		t.Errorf("the input of the job before is answered %d", status)
+	}
+}

@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"runnerd/infra/gateway/gatewaytest"
+	msg "runnerd/messages"
+)
+
+func TestRule6APlannedStopAsksWaitingGETsToComeAgainAndEndsWatches(t *testing.T) {
+	for _, after := range []time.Duration{10 * time.Second, time.Second} {
+		t.Run(after.String(), func(t *testing.T) {
+			x := newEnv(t, func(o *Options) { o.Absence = after }).executor("planned", msg.Daemon)
+			c := gatewaytest.Python(t, x.access)
+			asked, request := x.ask(c)
+			events := c.Watch(gatewaytest.Standing("1"))
+			watch := expect[msg.WatchOpened](x)
+			x.stop()
+			a := await(t, asked)
+			if seconds, _ := strconv.Atoi(a.RetryAfter); a.Status != http.StatusServiceUnavailable || seconds != int(after.Seconds()) {
+				t.Errorf("answered %d, Retry-After %q", a.Status, a.RetryAfter)
+			}
+			if _, more := <-events; more {
+				t.Error("the watch goes on")
+			}
+			ended := map[msg.RequestID]bool{expect[msg.RequestEnded](x).Request: true, expect[msg.RequestEnded](x).Request: true}
+			if !ended[request] || !ended[watch.Request] {
+				t.Errorf("told that %v ended", ended)
+			}
+		})
+	}
+}
+
+func TestRule6ACallbackUnderWayAtAPlannedStopIsAnsweredWhileSomebodyListens(t *testing.T) {
+	e := newEnv(t, nil)
+	x, other := e.executor("late", msg.Daemon), e.executor("idle", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	j := x.job()
+	url := x.give(c, j).CallbackURL(t)
+	posted := c.PostLater(url, j.result(0))
+	callback := expect[msg.CallbackReceived](x)
+	sentAway, _ := other.ask(gatewaytest.Python(t, other.access))
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); e.stop() }()
+	await(t, sentAway) // the stop has begun
+	x.listen()
+	expect[msg.Delivered](x)
+	if again := expect[msg.CallbackReceived](x); again.Request != callback.Request {
+		t.Errorf("told again as %+v", again)
+	}
+	x.Answer(x.id, callback.Request, msg.Accept{})
+	if status := await(t, posted); status != http.StatusNoContent {
+		t.Errorf("the callback is answered %d", status)
+	}
+	await(t, stopped)
+}
