@@ -79,6 +79,10 @@ func (m lifeModel) events(w *world, visit func(lifeEvent)) {
 	}
 	for i, t := range w.tasks {
 		switch {
+		case !t.done && w.isOneEvent(t):
+			if w.mayPass(t) && w.mayTell(t) {
+				visit(lifeEvent{taskTells, int8(i), true})
+			}
 		case !t.done && w.mayPass(t):
 			visit(lifeEvent{taskPasses, int8(i), true})
 		case t.done && w.actor != actorCrashed && w.mayTell(t):
@@ -114,7 +118,15 @@ func (m lifeModel) actorEvents(w *world, visit func(lifeEvent)) {
 
 // mayFire and mayTell are where the order of time is fixed: what the kernel has acknowledged is told within a second. The delivery timer
 // runs for minutes, and the exit of a container comes after what its kernel did.
-func (w *world) mayFire(k timerKind) bool { return k != deliveryIsDue || !w.isDeliveryUntold() }
+func (w *world) mayFire(k timerKind) bool {
+	switch k {
+	case deliveryIsDue:
+		return !w.isDeliveryUntold()
+	case limitDue: // the engine hands on the rest of the output
+		return w.session.state != exited
+	}
+	return true
+}
 
 func (w *world) mayTell(t task) bool { return t.kind != waitTask || !w.isDeliveryUntold() }
 
@@ -203,6 +215,7 @@ func (m lifeModel) describe(from *world, e lifeEvent, to *world) string {
 }
 
 func taskOutcome(t task) string {
+	t.done = true
 	m := t.back()
 	return fmt.Sprintf("%T%+v", m, m)
 }

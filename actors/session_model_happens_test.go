@@ -57,6 +57,11 @@ func (m lifeModel) happens(w *world, e lifeEvent) error {
 }
 
 func (m lifeModel) taskTells(w *world, i int) (err error) {
+	for !w.tasks[i].done {
+		if err := w.pass(i); err != nil {
+			return err
+		}
+	}
 	t := w.tasks[i]
 	w.tasks = slices.Delete(w.tasks, i, i+1)
 	switch t.kind {

@@ -43,7 +43,9 @@ func (k *lifeKey) collect() {
 	if s.id == "" { // no actor
 		k.base = k.record.version
 	}
-	k.base = min(k.base, k.record.version)
+	if !k.mayNotRestart() {
+		k.base = min(k.base, k.record.version)
+	}
 	note(s.poll)
 	note(s.next)
 	for _, p := range s.pending {
@@ -160,6 +162,9 @@ func (k *lifeKey) putWorld() {
 	k.put(int(k.actor), int(k.box.state), int(k.box.process), len(k.slot.inbox), int(k.slot.job))
 	k.b = append(k.b, k.slot.state...)
 	r, p := k.record, k.plugin
+	if k.mayNotRestart() {
+		r = recordFacts{exists: r.exists, version: k.base}
+	}
 	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.hears, p.denied)
 	k.put(int(r.job), int(r.before), int(r.jobs), int(r.version-k.base), int(r.startedAt))
 	k.put(int(p.phase), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.asks))
@@ -174,7 +179,7 @@ func (k *lifeKey) putWorld() {
 	}
 	for _, j := range k.jobs {
 		k.put(int(j.where), int(j.stage), int(j.handOuts), outcomeNumbers[j.outcome], int(j.started))
-		k.flags(j.ours, j.abort, j.unstarted, j.delivered, j.hasResult, j.stopped, j.genuine, j.overTold)
+		k.flags(j.ours, j.abort, j.unstarted, j.delivered && !k.mayNotRestart(), j.hasResult, j.stopped, j.genuine, j.overTold)
 	}
 }
 

@@ -15,6 +15,23 @@ func (w *world) mayPass(t task) bool {
 	return true
 }
 
+// isOneEvent reports whether all moments of a task, and its message, are one event: between them there is nothing to be seen. While
+// a restart may still come there is, where the task leaves something behind.
+func (w *world) isOneEvent(t task) bool {
+	switch t.kind {
+	case pullTask, logsTask, waitTask, restoreTask, findTask:
+		return true
+	case prepareTask, examineTask, removeTask, versionTask:
+		return w.mayNotRestart()
+	}
+	return false
+}
+
+// mayNotRestart: nobody will read again what only a restart needs.
+func (w *world) mayNotRestart() bool {
+	return w.left[actorCrashes]+w.left[runnerKilled]+w.left[powerLost] == 0 && (w.actor == actorRuns || w.actor == actorGone || w.actor == nothingLeft)
+}
+
 // pass carries out the next moment of the task, and returns what is broken by it.
 func (w *world) pass(i int) error {
 	t := w.tasks[i]

@@ -146,11 +146,11 @@ func (w *world) do(e effect) error {
 	case noteVersion:
 		w.add(task{kind: versionTask, version: e.version})
 	case noteDelivered:
-		w.add(task{kind: deliveredTask, job: jobNo(e.execution)})
+		w.note(task{kind: deliveredTask, job: jobNo(e.execution)})
 	case noteNotStarted:
 		w.add(task{kind: unstartedTask, job: jobNo(e.execution)})
 	case noteRetirement:
-		w.add(task{kind: retirementTask})
+		w.note(task{kind: retirementTask})
 	case noteStop:
 		w.add(task{kind: stopTask, job: jobNo(e.execution)})
 	case endJob:
@@ -171,6 +171,13 @@ func (w *world) do(e effect) error {
 		return w.retry(e)
 	}
 	return nil
+}
+
+// note adds a task whose trace only a restart sees.
+func (w *world) note(t task) {
+	if !w.mayNotRestart() {
+		w.add(t)
+	}
 }
 
 func bodyOfResult(r msg.Result) bodyKind {
@@ -224,7 +231,7 @@ func (w *world) becomesIdle() error {
 	}
 	if !w.idleSince {
 		w.idleSince = true
-		w.add(task{kind: idleTask, jobs: int8(w.session.jobs)})
+		w.note(task{kind: idleTask, jobs: int8(w.session.jobs)})
 	}
 	if !w.isAssigning() && w.slot.job == 0 && w.slot.state == slotBusy {
 		w.slot.state = slotIdle
