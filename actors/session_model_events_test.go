@@ -77,6 +77,10 @@ func (m lifeModel) events(w *world, visit func(lifeEvent)) {
 		m.accidents(w, visit)
 		return
 	}
+	if e, ok := w.urgent(); ok {
+		visit(e)
+		return
+	}
 	for i, t := range w.tasks {
 		switch {
 		case !t.done && w.isOneEvent(t):
@@ -102,6 +106,23 @@ func (m lifeModel) events(w *world, visit func(lifeEvent)) {
 	m.accidents(w, visit)
 }
 
+// urgent is an event that changes nothing for any other, so that there is no need to explore the others before it.
+func (w *world) urgent() (lifeEvent, bool) {
+	if w.actor != actorRuns {
+		return lifeEvent{}, false
+	}
+	for i, t := range w.tasks {
+		if t.kind == signalTask && w.box.state != runs {
+			return lifeEvent{taskTells, int8(i), true}, true
+		}
+	}
+	ends := w.session.state == stopping || w.session.state == exited
+	if ends && w.gate.listening && len(w.gate.queue) > 0 && w.gate.queue[0].kind == requestGone {
+		return lifeEvent{kind: gatewayTells, helps: true}, true
+	}
+	return lifeEvent{}, false
+}
+
 func (m lifeModel) actorEvents(w *world, visit func(lifeEvent)) {
 	if w.gate.listening && len(w.gate.queue) > 0 {
 		visit(lifeEvent{kind: gatewayTells, helps: true})
@@ -124,6 +145,10 @@ func (w *world) mayFire(k timerKind) bool {
 		return !w.isDeliveryUntold()
 	case limitDue: // the engine hands on the rest of the output
 		return w.session.state != exited
+	case stopStepIsDue: // an exit is told sooner
+		return w.box.state == runs
+	case notifyIsDue: // it says nothing any more
+		return w.session.state != stopping && w.session.state != exited
 	}
 	return true
 }

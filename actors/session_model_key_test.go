@@ -121,6 +121,10 @@ var outcomeNumbers = map[msg.Outcome]int{"": 0, msg.Completed: 1, msg.Failed: 2,
 
 func (k *lifeKey) putSession() {
 	s, j, n := k.session, k.session.job, k.session.notice
+	if s.state == stopping || s.state == exited { // nobody is given anything or told to ask any more
+		n = notice{version: n.version}
+		s.polled = false
+	}
 	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
 	k.flags(s.attached, s.returned, s.found, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded, s.examining,
 		j.delivered, j.unstarted, j.abandoned, j.abort != "")

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"errors"
+	"slices"
 
 	msg "runnerd/messages"
 )
@@ -58,7 +59,7 @@ func (m lifeModel) pluginEvents(w *world, visit func(lifeEvent)) {
 	if p.phase == asking {
 		m.askingEvents(w, reaches, visit)
 	}
-	if p.phase == working {
+	if p.phase == working && !w.isLaunching() {
 		visit(lifeEvent{kind: pluginFinishes, helps: true})
 	}
 	if p.phase == reporting {
@@ -70,6 +71,11 @@ func (m lifeModel) pluginEvents(w *world, visit func(lifeEvent)) {
 	if p.hears {
 		m.listeningEvents(w, reaches, visit)
 	}
+}
+
+// isLaunching: the engine's answer to the start is not there. It takes less time than a job.
+func (w *world) isLaunching() bool {
+	return slices.ContainsFunc(w.tasks, func(t task) bool { return t.kind == launchTask })
 }
 
 func (m lifeModel) askingEvents(w *world, reaches bool, visit func(lifeEvent)) {

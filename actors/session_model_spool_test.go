@@ -23,6 +23,8 @@ func (w *world) isOneEvent(t task) bool {
 		return true
 	case prepareTask, examineTask, removeTask, versionTask:
 		return w.mayNotRestart()
+	case signalTask:
+		return t.step != killStep
 	}
 	return false
 }
