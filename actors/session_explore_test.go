@@ -18,10 +18,19 @@ func (m lifeModel) exploration() exploration[*world, lifeEvent, string] {
 	}
 }
 
-var lives = []lifeModel{
-	{name: "Go, one job", sdk: msg.GoSDK, mode: msg.Daemon, jobs: 1},
-	{name: "Go, two jobs", sdk: msg.GoSDK, mode: msg.Daemon, jobs: 2},
-	{name: "Python, two jobs", sdk: msg.PythonSDK, mode: msg.Daemon, jobs: 2},
+var lives = everyLife()
+
+func everyLife() (all []lifeModel) {
+	names := [faultKinds]string{"crash", "kill", "power", "abort", "retire", "cut", "dies", "container", "limit", "process"}
+	for _, sdk := range []msg.SDK{msg.GoSDK, msg.PythonSDK} {
+		all = append(all, lifeModel{name: string(sdk) + ", two jobs", sdk: sdk, mode: msg.Daemon, jobs: 2})
+		for f, name := range names {
+			m := lifeModel{name: string(sdk) + ", one job, " + name, sdk: sdk, mode: msg.Daemon, jobs: 1}
+			m.faults[f] = 1
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 func TestASessionKeepsItsInvariantsInEveryState(t *testing.T) {

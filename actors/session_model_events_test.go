@@ -71,6 +71,22 @@ func (m lifeModel) next(w *world, visit func(lifeEvent, *world, error)) {
 }
 
 func (m lifeModel) events(w *world, visit func(lifeEvent)) {
+	waits := true
+	m.eventsNow(w, func(e lifeEvent) {
+		waits = waits && !e.helps
+		visit(e)
+	})
+	for k, due := range w.timers {
+		if due != 0 && isLong[k] && w.mayFire(timerKind(k)) && (waits || w.left[limitPassed] > 0) {
+			visit(lifeEvent{timerFires, int8(k), true})
+		}
+	}
+}
+
+// isLong: these timers fire when nothing else is left to happen, and only as a fault before that.
+var isLong = [timerKinds]bool{limitDue: true, assignmentIsDue: true, deliveryIsDue: true}
+
+func (m lifeModel) eventsNow(w *world, visit func(lifeEvent)) {
 	if w.actor == runnerDown {
 		visit(lifeEvent{kind: runnerStarts, helps: true})
 		m.pluginEvents(w, visit)
@@ -131,7 +147,7 @@ func (m lifeModel) actorEvents(w *world, visit func(lifeEvent)) {
 		visit(lifeEvent{kind: dispatcherTells, helps: true})
 	}
 	for k, due := range w.timers {
-		if due != 0 && w.mayFire(timerKind(k)) {
+		if due != 0 && !isLong[k] && w.mayFire(timerKind(k)) {
 			visit(lifeEvent{timerFires, int8(k), true})
 		}
 	}

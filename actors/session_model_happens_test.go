@@ -22,6 +22,9 @@ func (m lifeModel) happens(w *world, e lifeEvent) error {
 	case timerFires:
 		told := w.timerMessage(timerKind(e.at))
 		w.timers[e.at] = 0
+		if isLong[e.at] && w.left[limitPassed] > 0 {
+			w.left[limitPassed]--
+		}
 		return w.receive(told)
 	case lossIsHeard:
 		w.gate.ended(int(e.at))
@@ -145,12 +148,17 @@ func (m lifeModel) restart(w *world, kind lifeEventKind) {
 
 // crash ends the actor. Tasks that have begun come to their end before the next actor starts.
 func (w *world) crash() {
-	tasks := slices.DeleteFunc(slices.Clone(w.tasks), func(t task) bool { return t.done || t.kind == logsTask || t.kind == waitTask })
+	tasks := slices.DeleteFunc(slices.Clone(w.tasks), func(t task) bool { return t.done || t.back() != nil && leavesNothing(t.kind) })
 	w.forgetActor()
 	w.tasks, w.actor = tasks, actorCrashed
 	if w.slot.state == slotIdle {
 		w.slot.state = slotBusy
 	}
+}
+
+// leavesNothing: such a task only asks.
+func leavesNothing(k taskKind) bool {
+	return k == logsTask || k == waitTask || k == findTask || k == restoreTask || k == pullTask
 }
 
 // startAgain is the dispatcher's revive. Tasks that have not begun never do.

@@ -18,6 +18,9 @@ func (w *world) mayPass(t task) bool {
 // isOneEvent reports whether all moments of a task, and its message, are one event: between them there is nothing to be seen. While
 // a restart may still come there is, where the task leaves something behind.
 func (w *world) isOneEvent(t task) bool {
+	if w.actor == actorCrashed {
+		return false
+	}
 	switch t.kind {
 	case pullTask, logsTask, waitTask, restoreTask, findTask:
 		return true

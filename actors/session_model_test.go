@@ -125,6 +125,7 @@ const (
 	connectionCut
 	pluginDies
 	containerRestarted
+	limitPassed     // a long timer fires although something else could happen
 	pluginRestarted // by its entrypoint, in the same container
 	faultKinds
 )
