@@ -25,9 +25,16 @@ func everyLife() (all []lifeModel) {
 	for _, sdk := range []msg.SDK{msg.GoSDK, msg.PythonSDK} {
 		all = append(all, lifeModel{name: string(sdk) + ", two jobs", sdk: sdk, mode: msg.Daemon, jobs: 2})
 		for f, name := range names {
-			m := lifeModel{name: string(sdk) + ", one job, " + name, sdk: sdk, mode: msg.Daemon, jobs: 1}
+			m := lifeModel{name: string(sdk) + ", two jobs, " + name, sdk: sdk, mode: msg.Daemon, jobs: 2}
 			m.faults[f] = 1
 			all = append(all, m)
+		}
+		for f, name := range names {
+			for g, other := range names[:f] {
+				m := lifeModel{name: string(sdk) + ", one job, " + name + ", " + other, sdk: sdk, mode: msg.Daemon, jobs: 1}
+				m.faults[f], m.faults[g] = 1, 1
+				all = append(all, m)
+			}
 		}
 	}
 	return all
