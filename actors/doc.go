@@ -6,7 +6,8 @@
 //	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, then _server, _end, _delete, _status; _phase
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, _outage; _progress decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, _pool, _crash; _slots decides
-//	│   └─ executor…  one per container, its whole life                                          executor.go, then _birth, _attach, _job, _census, _stop, _end; _life, _log, _logbook, _chapter
+//	│   └─ executor…  one per container; its session decides                                     session.go, then _start, _requests, _job, _result, _stop, _container;
+//	│                                                                                            executor.go, _effects, _tasks do; _log, _logbook, _chapter, _usage
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; _plan decides
 //	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
@@ -17,13 +18,21 @@
 //
 //	poller      reserves, Spool.Add, confirms                         → dispatcher JobConfirmed
 //	dispatcher  decide: reuse, start, or wait for a place              → executor   Assign
-//	executor    pull, create, start; or it has been waiting            ← gateway    Held: its GET waits
-//	executor    checks that the input opens, Gateway.HandOut           (journaled, then the first byte)
+//	executor    pull, create, start; or it has been waiting            ← gateway    SecretRequested: its GET waits
+//	executor    reads the input once, Spool.HandOut, then answers the GET with the job
 //	executor    output → logbook → Spool.AppendLog, masked             → reporter   Report
-//	gateway     a result decrypts, Spool.StoreResult, answers 204      → executor   ResultStored
-//	executor    settles                                                → reporter   Report, → dispatcher JobOver
-//	gateway     arms the plugin; its next GET waits                    → executor   Held → dispatcher Idle
+//	gateway     the input is acknowledged                              → executor   Delivered, journaled
+//	gateway     a callback or a result file                            → executor   CallbackReceived, ResultFileChanged
+//	executor    Spool.StoreResult, answers the callback                → reporter   Report, → dispatcher JobOver
+//	executor    tells the plugin to ask; its next GET waits            → dispatcher Idle
 //	reporter    log, finish, log's end; Spool.Remove
+//
+// # The session
+//
+// All that is decided about one executor is one pure function: step takes a session, which is a value, and a message, and returns
+// the session after it and its effects. The executor's actor brings it every message, carries the effects out, and brings back what
+// comes of them. So its container's life, its job and what its plugin is told cannot contradict each other, and a test can visit every
+// state that they reach together (session_explore_test.go). The gateway keeps requests until the session has them answered.
 //
 // The finish of an aborted or timed-out job waits for the plugin's answer to the signals, or its end: until Spool.Stopped, with
 // which the executor says how that went, or for a little longer than the signals may take. The reporter says Stopped before it
@@ -56,7 +65,8 @@
 //
 //	reporter    every job that is handed out or ended: unsent log, an ending, removal
 //	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
-//	executor    its record, its job's stage, its container's state, its door: unborn → running, stopping or settling
+//	executor    its record and its job's stage: from them its session; the gateway tells again all requests that wait; the engine
+//	            tells later what has become of the container
 //	recovery    the driver's list and the spool: plan
 //	runner      that the server has deleted it
 //	sse         nothing: the runner says after which event it goes on
@@ -74,6 +84,6 @@
 //
 // Drain: the poller takes nothing more, the dispatcher lets running jobs end and evicts the rest, the reporter delivers; then
 // the tree is stopped from its end. Detach: the poller takes what is on its way and nothing more, the dispatcher gives out nothing;
-// the tree is stopped, then the gateway; executors stay, and the next start goes on. A second signal ends the process at once, with
+// the gateway is stopped, which takes the results that are on their way, and then the tree; executors stay, and the next start goes on. A second signal ends the process at once, with
 // the same effect.
 package actors
