@@ -53,7 +53,7 @@ var mutations = []mutation{
 	{"an exit is not examined", []edit{{"actors/session_container.go", "\t\tif t.exit != nil {\n\t\t\tt.examine()", "\t\tif false {\n\t\t\tt.examine()"}}, []string{"I1", "I4", "I10", "I11"}},
 	{"an abort during a hand-out is forgotten", []edit{{"actors/session_job.go", "\t\tt.abortIfAsked()\n\t\tt.readOrServe()", "\t\tt.readOrServe()"}}, []string{"I11"}},
 	{"an abort before a restart is forgotten", []edit{{"actors/session_start.go", "\t\ts.job.abort = k.job.Abort\n", ""}}, []string{"I11"}},
-	{"the stop sequence ends with its first signal", []edit{{"actors/session_stop.go", "\t\tt.do(startTimer{stopTimer, t.stopWait(m.Step)", "\t\t_ = (startTimer{stopTimer, t.stopWait(m.Step)"}}, []string{"I11"}},
+	{"the stop sequence ends with its first signal", []edit{{"actors/session_stop.go", "\t\tt.do(startTimer{stopTimer, t.stopWait(m.Step)", "\t\t_ = (startTimer{stopTimer, t.stopWait(m.Step)"}}, []string{"I11", "I1"}},
 	{"a restart does not go on with a stop sequence", []edit{{"actors/session_container.go", "\t\tt.resumeStop()\n", ""}}, []string{"I11", "I1"}},
 	{"an ending that could not be stored is not tried again", []edit{{"actors/session_job.go", "\t\tt.retry(msg.RetryEnding, m.Err)\n", ""}}, []string{"I1", "I10", "I11"}},
 	{"a job that did not start is given to nobody", []edit{{"actors/session_result.go", "\tt.do(noteNotStarted{t.job.Execution, proof})\n\tt.scheduleNotify()", "\tt.do(noteNotStarted{t.job.Execution, proof})"}}, []string{"I1"}},
