@@ -130,10 +130,9 @@ func (e *executor) log(c *shell.Ctx[msg.ToExecutor], what effect) {
 			info = debug
 		}
 		info.Str("job", string(what.execution)).Msg("callback for a job that is closed")
+	case stopNotNoted:
+		warn.Err(what.err).Str("job", string(what.execution)).Msg("could not note how a job was stopped: its message will not say it")
 	case jobStopped:
-		if what.err != nil {
-			warn.Err(what.err).Str("job", string(what.execution)).Msg("could not note how a job was stopped: its message will not say it")
-		}
 		rec, _ := e.Spool.Job(what.execution)
 		info.Str("job", string(what.execution)).Str("reason", rec.Ending.Message).Msg("job stopped")
 	}

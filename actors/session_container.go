@@ -144,10 +144,10 @@ func (t *transition) limitPassed() {
 	}
 	switch t.state {
 	case pulling:
-		t.notStarted(fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise --pull-limit", t.image, t.limits.Pull))
+		t.notStarted(fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise --pull-timeout", t.image, t.limits.Pull))
 	case starting:
 		t.notStarted(fmt.Sprintf("the plugin of image %s did not ask for its job within %v. Is it built with the integration SDK? "+
-			"An image that is slow to start needs a higher --pick-up-limit", t.image, t.limits.PickUp))
+			"An image that is slow to start needs a higher --pickup-timeout", t.image, t.limits.PickUp))
 	case running:
 		if t.job.ending == nil {
 			t.conclude(msg.Ending{Outcome: msg.TimedOut, Message: fmt.Sprintf("the plugin had no result after %v and was stopped", t.runLimit())})
@@ -301,7 +301,7 @@ func (t *transition) exitReason() string {
 	switch {
 	case t.job.abandoned:
 		return fmt.Sprintf("the plugin was stopped because it had not received its input within %v; it arrived too late, so the plugin may have begun "+
-			"and the job is not run again. Check the network between the runner and its executors, or raise --pick-up-limit", t.limits.PickUp)
+			"and the job is not run again. Check the network between the runner and its executors, or raise --pickup-timeout", t.limits.PickUp)
 	case t.exit.OOM:
 		return fmt.Sprintf("the plugin was killed for lack of memory %s. Its executor may use more if the memory limit is raised", what)
 	case t.exit.Code == killed: // not by the runner: that kills no executor whose job is open

@@ -130,9 +130,10 @@ type (
 		execution msg.ExecutionID
 		newest    bool
 	}
-	jobStopped struct {
+	jobStopped   struct{ execution msg.ExecutionID }
+	stopNotNoted struct {
 		execution msg.ExecutionID
-		err       error // the spool's, to note it
+		err       error
 	}
 )
 
@@ -191,3 +192,4 @@ func (resultStored) effect()    {}
 func (deliveryIgnored) effect() {}
 func (callbackTooLate) effect() {}
 func (jobStopped) effect()      {}
+func (stopNotNoted) effect()    {}

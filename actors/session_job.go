@@ -176,6 +176,9 @@ func (t *transition) jobEnded(m msg.JobEnded) {
 // jobOver: the job has its ending in the spool. What is left is the executor's own future.
 func (t *transition) jobOver() {
 	over := t.job.Execution
+	if t.job.stop != nil {
+		t.do(jobStopped{over})
+	}
 	t.job = openJob{}
 	t.do(cancelTimer{deliveryTimer})
 	t.do(report{msg.Report{Execution: over, Over: true}})

@@ -123,7 +123,9 @@ func (t *transition) stopNoted(m msg.StopNoted) {
 	if t.job.Execution != m.Execution || t.job.stop == nil {
 		return
 	}
-	t.do(jobStopped{m.Execution, m.Err})
+	if m.Err != nil {
+		t.do(stopNotNoted{m.Execution, m.Err})
+	}
 	t.jobOver()
 }
 

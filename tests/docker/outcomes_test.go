@@ -74,7 +74,7 @@ func fates() []fate {
 		{job: "whose plugin takes too much memory", image: image, taskType: misbehave, set: map[string]any{"how": "memory", "size": 400},
 			state: failed, outcome: api.OutcomeFailed, code: 137, says: []string{"lack of memory", "memory limit"}},
 		{job: "whose result is too large", image: image, taskType: "sample.Large", set: map[string]any{"size": 3 << 20},
-			state: failed, outcome: api.OutcomeFailed, says: []string{"more than the 2097152 that this runner takes", "raise the limit"}},
+			state: failed, outcome: api.OutcomeFailed, says: []string{"more than the 2097152 that this runner takes", "raise --max-result"}},
 		{job: "with a password", image: image, taskType: "sample.Secret", set: map[string]any{"password": password},
 			state: completed, outcome: api.OutcomeCompleted, prints: []string{"plain: ***", "on the other stream: ***", "in two writes: ***"}},
 	}

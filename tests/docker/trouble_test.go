@@ -87,7 +87,7 @@ func TestAPullThatStallsFailsItsJobAndFreesThePlace(t *testing.T) {
 	stalls := w.SubmitTask(devserver.TaskRequest{Image: "127.0.0.1:1/stalls:1.0", TaskType: "sample.Hello", ImagePullPolicy: api.PullAlways})
 	runs := w.Submit(shop.Blue, "sample.Hello", map[string]any{"yourName": w.Marker})
 	view, _ := w.Done(stalls)
-	if view.State != devserver.Failed || !strings.Contains(view.Message, "was not there after 2s") || !strings.Contains(view.Message, "raise the pull limit") {
+	if view.State != devserver.Failed || !strings.Contains(view.Message, "was not there after 2s") || !strings.Contains(view.Message, "raise --pull-timeout") {
 		t.Errorf("the job is %s: %s", view.State, view.Message)
 	}
 	w.Completed(runs)
