@@ -65,6 +65,7 @@ func (e *executor) do(c *shell.Ctx[msg.ToExecutor], do effect) {
 	case noteVersion:
 		e.noteVersion(c, do.version)
 	case noteDelivered:
+		c.Log().Debug().Str("executor", string(e.id)).Str("job", string(do.execution)).Msg("input delivered")
 		e.note(c, "note delivery", func() error { return e.Spool.Delivered(do.execution) })
 	case noteNotStarted:
 		c.Log().Warn().Str("executor", string(e.id)).Str("job", string(do.execution)).Str("proof", do.proof).Msg("plugin did not start its job; it will be handed out once more")

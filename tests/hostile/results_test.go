@@ -39,7 +39,7 @@ func TestAResultThatIsForgedOrReplayedEndsNoJob(t *testing.T) {
 	}
 	gate := newGate(w)
 	replay := attempt{what: "replace", with: "the result of an earlier job", gate: gate}.submit(w)
-	w.Hears("the plugin did not start the job") // so it seems: the file was made with the key of the job before
+	w.Hears("plugin did not start its job") // so it seems: the file was made with the key of the job before
 	gate.open()
 	if said := got(w, replay); said != "by the SDK's file" {
 		t.Errorf("the result of a job that replayed another's by the file is %q", said)
@@ -58,7 +58,7 @@ func TestWhatIsNoFileInTheResultsPlaceIsPassedOver(t *testing.T) {
 		task := attempt{what: "replace", with: trick, gate: gate}.submit(w)
 		if trick != "nothing" { // the control
 			rig.Until(t, "the runner passes over "+trick, func() bool {
-				return len(w.LinesOf(task, "the result file is passed over")) > 0
+				return len(w.LinesOf(task, "result file ignored")) > 0
 			})
 			if view, err := w.Server.Task(task); err != nil || view.State != devserver.Running {
 				t.Errorf("%s: the job is %s, %v", trick, view.State, err)
