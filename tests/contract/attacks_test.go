@@ -72,6 +72,51 @@ func TestRule4ASecondProcessGetsNothingAfterARestartEither(t *testing.T) {
 	}
 }
 
+// Two processes in one container, and the second asks while the job of the first is being journaled.
+func TestRule4ASecondProcessThatAsksDuringTheHandOutDoesNotGetTheJob(t *testing.T) {
+	x := newEnv(t).executor("window", msg.Daemon)
+	first := x.hello()
+	c, a := x.first(first)
+	c.finish(a, first)
+	c.notified()
+	asked := c.ask()
+	began, goOn := make(chan struct{}), make(chan struct{})
+	x.store.on("HandOut", func(msg.ExecutionID) error { close(began); <-goOn; return nil })
+	j := x.hello()
+	x.assign(j)
+	await(t, began)
+	other := x.python()
+	second := other.Get(t.Context())
+	x.untilWaiting(2)
+	close(goOn)
+	x.check(await(t, asked), j)
+	if a := await(t, second); len(a.Secret.Data["input"]) > 0 {
+		t.Fatal("both have the job")
+	}
+	other.Get(t.Context()) // it comes again
+	x.expectFailed(j, "another process asked for the job")
+}
+
+// untilWaiting waits until so many requests of the executor wait for an answer.
+func (x *executor) untilWaiting(want int) {
+	x.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range int(gatewaytest.Timeout / (5 * time.Millisecond)) {
+		n := 0
+		for id := range msg.RequestID(100) {
+			if x.gateway.IsWaiting(x.id, id) {
+				n++
+			}
+		}
+		if n == want {
+			return
+		}
+		<-tick.C
+	}
+	x.t.Fatalf("there are never %d requests that wait", want)
+}
+
 // The executor was cut off from the network: its machine never acknowledges the job.
 func TestAJobWhoseAnswerIsNeverAcknowledgedMovesWhenItsExecutorHasExited(t *testing.T) {
 	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).executor("deaf", msg.Daemon)
