@@ -84,12 +84,13 @@ func begin(s session, hasFile bool) (session, []effect) {
 	t.do(listen{})
 	t.do(findContainer{})
 	t.limit(t.limitOf(t.state))
+	returned := t.returned
+	t.returned = returned && t.job.stage == handedOut // the file of a later job says nothing about this return
 	switch {
 	case t.job.stage == handedOut:
 		t.readResultFile()
-	case t.returned && hasFile: // it proves that the plugin gave up
-		t.returned = false
-	case t.returned:
+	case returned && hasFile: // it proves that the plugin gave up
+	case returned:
 		t.delayNotify(comeBack)
 	default:
 		t.delayNotify(pollsAgain)

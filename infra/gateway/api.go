@@ -74,12 +74,12 @@ func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
 	}
 	conn := connectionOf(r.Context())
 	before := conn.written()
-	if err := a.write(w); err != nil {
+	err := a.write(w)
+	if err != nil {
 		e.log.Info().Err(err).Str("job", string(a.job)).Msg("answer was cut: the plugin repeats its request, or proves that it did not start")
-		return
 	}
 	if a.job != "" {
-		e.beginDelivery(conn, before+int64(len(a.body)), a.job)
+		e.wroteJob(err == nil, conn, before+int64(len(a.body)), a.job)
 	}
 }
 

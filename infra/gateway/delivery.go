@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -46,6 +47,9 @@ func (c *connection) written() int64 {
 
 // acknowledged is how many bytes the other side has acknowledged, or had when the connection was closed: then with an error.
 func (c *connection) acknowledged() (n int64, err error) {
+	if c == nil {
+		return math.MaxInt64, nil // of a test, without a connection
+	}
 	raw, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return c.written(), nil // of a test: what is written is there
@@ -101,16 +105,13 @@ const ackPolls = 250 * time.Millisecond
 // ackDelay is how long a kernel may keep an acknowledgement back.
 const ackDelay = 200 * time.Millisecond
 
-// beginDelivery follows an answer until the other side has acknowledged all of it: then its plugin has the job, and whoever asks for it
-// again is another process. A connection that breaks before says nothing.
-func (e *endpoint) beginDelivery(conn *connection, upTo int64, job msg.ExecutionID) {
+// wroteJob follows an answer until the other side has acknowledged all of it: then its plugin has the job, and whoever asks for it again is
+// another process. A connection that breaks before says nothing.
+func (e *endpoint) wroteJob(whole bool, conn *connection, upTo int64, job msg.ExecutionID) {
 	d := &delivery{conn, max(upTo, conn.written()), job}
-	if conn == nil {
-		e.isDelivered(job)
-		return
-	}
 	e.mu.Lock()
-	e.deliveries[d] = true
+	e.writing--
+	e.deliveries[d] = whole
 	e.mu.Unlock()
 	e.g.work.Go(func() {
 		for wait := 100 * time.Microsecond; !e.look(d); wait = min(2*wait, ackPolls) {
@@ -126,17 +127,17 @@ func (e *endpoint) beginDelivery(conn *connection, upTo int64, job msg.Execution
 // look asks the kernel whether the answer is there. True: it is known, and told.
 func (e *endpoint) look(d *delivery) (known bool) {
 	n, err := d.conn.acknowledged()
-	if n < d.upTo && err == nil {
-		return false
-	}
 	e.mu.Lock()
-	mine := e.deliveries[d]
-	delete(e.deliveries, d)
+	whole := e.deliveries[d]
+	known = !whole || n >= d.upTo || err != nil
+	if known {
+		delete(e.deliveries, d)
+	}
 	e.mu.Unlock()
-	if mine && n >= d.upTo {
+	if whole && n >= d.upTo {
 		e.isDelivered(d.job)
 	}
-	return true
+	return known
 }
 
 // settleDeliveries finds out, before a GET is told, whether its plugin has its job already. It may be another process, whose forerunner
@@ -144,9 +145,8 @@ func (e *endpoint) look(d *delivery) (known bool) {
 func (e *endpoint) settleDeliveries() {
 	for begun := time.Now(); time.Since(begun) < ackDelay; time.Sleep(time.Millisecond) {
 		e.mu.Lock()
-		open := slices.Collect(maps.Keys(e.deliveries))
+		open, known := slices.Collect(maps.Keys(e.deliveries)), e.writing == 0
 		e.mu.Unlock()
-		known := true
 		for _, d := range open {
 			known = e.look(d) && known
 		}

@@ -34,6 +34,7 @@ type endpoint struct {
 	current    msg.ExecutionID    // the job that the plugin was given last
 	delivered  msg.ExecutionID    // the newest whose input was acknowledged
 	deliveries map[*delivery]bool // answers with a job that are not
+	writing    int                // answers with a job that are being written
 	sdk        msg.SDK
 	closed     bool // no request is taken any more, but callbacks
 	dismissed  bool // nor those
@@ -118,8 +119,22 @@ func (e *endpoint) answer(request msg.RequestID, a msg.Answer) {
 	delete(e.waiting, request)
 	if job, ok := a.(msg.GiveJob); ok {
 		e.current = job.Execution
+		e.writing++
+		e.supersedeGETs()
 	}
 	w.answer <- e.respond(a)
+}
+
+// supersedeGETs lets GETs that wait while another one gets a job come again: they may be another process's, and when they do it is known
+// whether the first has the job. mu is held.
+func (e *endpoint) supersedeGETs() {
+	for id, w := range e.waiting {
+		if _, get := w.event.(msg.SecretRequested); get {
+			w.answer <- e.respond(msg.Superseded{})
+			delete(e.waiting, id)
+			e.queue.end(id)
+		}
+	}
 }
 
 // close ends everything that goes on here; requests that wait get r. Not dismissed, it goes on with callbacks: a planned stop takes the

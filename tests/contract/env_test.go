@@ -1,0 +1,367 @@
+// Package contract_test proves what an executor meets: the real session (package actors) behind the real gateway, with a real spool on disk.
+// On the other side is what the official SDKs ask, replayed request by request (gatewaytest), or the Go SDK itself in a process of its own.
+// The container around it is the fake engine's. The rules by number are in docs/executor-contract.md.
+package contract_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"runnerd/actors"
+	"runnerd/infra/contract"
+	"runnerd/infra/driver/fake"
+	"runnerd/infra/gateway"
+	"runnerd/infra/gateway/gatewaytest"
+	"runnerd/infra/masking"
+	"runnerd/infra/seal"
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(pluginDir)
+		os.Exit(code)
+	}))
+}
+
+// must and await are short for what every line here needs.
+func must(t testing.TB, err error) { t.Helper(); gatewaytest.Must(t, err) }
+
+func await[T any](t testing.TB, c <-chan T) T { t.Helper(); return gatewaytest.Await(t, c) }
+
+// env is one runner without a server, and its executors.
+type env struct {
+	t        testing.TB
+	store    *store
+	identity *seal.Identity
+	engine   *fake.Driver
+	shop     actors.Shop
+	options  gateway.Options
+	log      *lines
+
+	gateway            *gateway.Gateway
+	secrets, callbacks *gatewaytest.Listener
+	stopGateway        func()
+	executors          []*executor
+	jobs               int
+}
+
+// setting changes an env before it starts.
+type setting func(*env)
+
+func newEnv(t testing.TB, settings ...setting) *env {
+	t.Helper()
+	files, err := spool.Dir(t.TempDir())
+	must(t, err)
+	s, err := spool.Open(files, spool.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
+	identity, err := seal.NewIdentity()
+	must(t, err)
+	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &lines{}}
+	t.Cleanup(e.engine.Close)
+	e.shop = actors.Shop{
+		Spool: e.store, Driver: e.engine, Vault: identity,
+		NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
+		Limits:    msg.ExecutorLimits{Abort: time.Hour, Term: time.Hour, Quiet: time.Second},
+	}
+	e.options = gateway.Options{Store: e.store, Keys: identity, Host: net.IPv4(127, 0, 0, 2)} // where nobody else takes the ports while they are free
+	for _, set := range settings {
+		set(e)
+	}
+	e.start()
+	t.Cleanup(func() {
+		e.stop()
+		if t.Failed() {
+			t.Log(e.log)
+		}
+	})
+	return e
+}
+
+func limits(set func(*msg.ExecutorLimits)) setting { return func(e *env) { set(&e.shop.Limits) } }
+func options(set func(*gateway.Options)) setting   { return func(e *env) { set(&e.options) } }
+
+// start is what the runner does at its start: the gateway knows the executors and their URLs before it serves.
+func (e *env) start() {
+	e.t.Helper()
+	ports := []int{0, 0}
+	if e.gateway != nil {
+		ports = []int{port(e.secrets), port(e.callbacks)}
+	}
+	listeners, err := gateway.Listen(e.options.Host, ports[0], ports[1])
+	must(e.t, err)
+	e.secrets, e.callbacks = &gatewaytest.Listener{Listener: listeners.Secrets}, &gatewaytest.Listener{Listener: listeners.Callbacks}
+	o := e.options
+	o.Listeners, o.Log = gateway.Listeners{Secrets: e.secrets, Callbacks: e.callbacks}, zerolog.New(e.log)
+	e.gateway, err = gateway.New(o)
+	must(e.t, err)
+	for _, rec := range e.store.Executors() {
+		_, err := e.gateway.Admit(rec)
+		must(e.t, err)
+		must(e.t, e.gateway.OpenURLs(rec.ID, actors.URLsOf(e.store, rec)...))
+	}
+	e.shop.Gateway = e.gateway
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- e.gateway.Serve(ctx) }()
+	e.stopGateway = sync.OnceFunc(func() {
+		cancel()
+		if err := await(e.t, served); err != nil && !errors.Is(err, net.ErrClosed) {
+			e.t.Errorf("serve: %v", err)
+		}
+	})
+	for _, x := range e.executors {
+		x.spawn(true)
+	}
+}
+
+// stop is a planned one: the actors end, then the gateway.
+func (e *env) stop() {
+	for _, x := range e.executors {
+		x.stopActor()
+	}
+	e.stopGateway()
+}
+
+// crash is the end of the process from one moment to the next.
+func (e *env) crash() {
+	_ = errors.Join(e.secrets.Close(), e.callbacks.Close())
+	for _, x := range e.executors {
+		x.stopActor()
+	}
+	e.cut()
+	e.stopGateway()
+}
+
+// restart is a return of the runner with the same spool.
+func (e *env) restart() { e.stop(); e.start() }
+
+// cut resets every connection there is.
+func (e *env) cut() { e.secrets.Cut(); e.callbacks.Cut() }
+
+func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// task is a job in the spool, with what the server knows of it.
+type task struct {
+	msg.Job
+	key   seal.Key
+	input string
+}
+
+func (e *env) task(kind string, properties map[string]any) task {
+	e.t.Helper()
+	in := contract.InputContext{Task: contract.Task{ID: "Task", Type: kind, Properties: []contract.Property{}}}
+	for name, value := range properties {
+		in.Task.Properties = append(in.Task.Properties, contract.Property{Name: name, Value: value, Kind: "string", Category: "input"})
+	}
+	plain, err := json.Marshal(in)
+	must(e.t, err)
+	key := seal.NewKey()
+	return e.offer(key, key, seal.Encrypt(key, plain))
+}
+
+// offer puts a job into the spool whose session key need not be the one that opens its input.
+func (e *env) offer(key, sealed seal.Key, input string) task {
+	e.t.Helper()
+	e.jobs++
+	j := task{Job: msg.Job{ID: "job", Execution: msg.ExecutionID(fmt.Sprint("execution-", e.jobs)), Kind: msg.Task}, key: key, input: input}
+	text, err := seal.SealKey(e.identity.PublicKey(), sealed)
+	must(e.t, err)
+	must(e.t, e.store.Add(msg.Offer{Job: j.Job, Input: input, SessionKey: text}))
+	must(e.t, e.store.Confirm(j.Execution))
+	return j
+}
+
+func (e *env) hello() task { return e.task("sample.Hello", map[string]any{"yourName": "World"}) }
+
+func (j task) result(exitCode int) string {
+	return seal.Encrypt(j.key, fmt.Appendf(nil, `{"exitCode":%d}`, exitCode))
+}
+
+// outcome opens the result that is stored.
+func (e *env) outcome(j task) contract.Result {
+	e.t.Helper()
+	body, err := e.store.Result(j.Execution)
+	must(e.t, err)
+	plain, err := seal.Decrypt(j.key, body)
+	must(e.t, err)
+	r, err := contract.ParseResult(plain)
+	must(e.t, err)
+	return r
+}
+
+// record is what the spool knows of a job.
+func (e *env) record(j task) msg.JobRecord {
+	e.t.Helper()
+	rec, ok := e.store.Job(j.Execution)
+	if !ok {
+		e.t.Fatalf("the spool has no job %s", j.Execution)
+	}
+	return rec
+}
+
+// until waits until the spool says so of a job.
+func (e *env) until(j task, says func(msg.JobRecord) bool) {
+	e.t.Helper()
+	e.store.until(e.t, func() bool { return says(e.record(j)) })
+}
+
+func (e *env) untilDelivered(j task) {
+	e.t.Helper()
+	e.until(j, func(r msg.JobRecord) bool { return r.Delivered })
+}
+
+// store is a spool that can fail, or wait, before it does something, and says when it has.
+type store struct {
+	*spool.Spool
+	mu      sync.Mutex
+	before  map[string]func(msg.ExecutionID) error
+	changed chan struct{} // closed with the next change
+}
+
+func newStore(s *spool.Spool) *store {
+	return &store{Spool: s, before: map[string]func(msg.ExecutionID) error{}, changed: make(chan struct{})}
+}
+
+// on lets something happen before a verb; nil: nothing any more.
+func (s *store) on(verb string, what func(msg.ExecutionID) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before[verb] = what
+}
+
+// fail lets a verb fail so many times.
+func (s *store) fail(verb string, times int) {
+	var mu sync.Mutex
+	s.on(verb, func(msg.ExecutionID) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if times--; times < 0 {
+			return nil
+		}
+		return errDisk
+	})
+}
+
+var errDisk = errors.New("disk full")
+
+func (s *store) do(verb string, id msg.ExecutionID, act func() error) error {
+	s.mu.Lock()
+	before := s.before[verb]
+	s.mu.Unlock()
+	if before != nil {
+		if err := before(id); err != nil {
+			return err
+		}
+	}
+	defer s.hasChanged()
+	return act()
+}
+
+// after is what happens after a verb.
+func (s *store) after(verb string, id msg.ExecutionID) {
+	_ = s.do(verb, id, func() error { return nil })
+}
+
+func (s *store) hasChanged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *store) until(t testing.TB, says func() bool) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		if says() {
+			return
+		}
+		await(t, changed)
+	}
+}
+
+func (s *store) HandOut(h msg.HandOut) error {
+	err := s.do("HandOut", h.Execution, func() error { return s.Spool.HandOut(h) })
+	s.after("HandedOut", h.Execution)
+	return err
+}
+
+func (s *store) StoreResult(id msg.ExecutionID, r msg.Result) (stored bool, err error) {
+	err = s.do("StoreResult", id, func() error {
+		stored, err = s.Spool.StoreResult(id, r)
+		return err
+	})
+	return stored, err
+}
+
+func (s *store) Input(id msg.ExecutionID) (text string, err error) {
+	err = s.do("Input", id, func() error {
+		text, err = s.Spool.Input(id)
+		return err
+	})
+	return text, err
+}
+
+func (s *store) Delivered(id msg.ExecutionID) error {
+	return s.do("Delivered", id, func() error { return s.Spool.Delivered(id) })
+}
+
+func (s *store) NotStarted(id msg.ExecutionID) error {
+	return s.do("NotStarted", id, func() error { return s.Spool.NotStarted(id) })
+}
+
+func (s *store) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, err error) {
+	err = s.do("End", id, func() error {
+		stands, err = s.Spool.End(id, ending)
+		return err
+	})
+	return stands, err
+}
+
+func (s *store) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error {
+	return s.do("UpdateExecutor", "", func() error { return s.Spool.UpdateExecutor(id, change) })
+}
+
+// recordOf is what the spool knows of an executor.
+func (s *store) recordOf(id msg.ExecutorID) msg.ExecutorRecord {
+	all := s.Executors()
+	if i := slices.IndexFunc(all, func(r msg.ExecutorRecord) bool { return r.ID == id }); i >= 0 {
+		return all[i]
+	}
+	return msg.ExecutorRecord{}
+}
