@@ -399,6 +399,11 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 			done.Refused = tooLarge(got)
 		}
 	}
+	if x.undelivered {
+		if err := shop.Spool.NotStarted(x.job); err != nil {
+			return done, err
+		}
+	}
 	if err := takeBack(shop.Spool, book, id, x.last); err != nil {
 		return done, err
 	}

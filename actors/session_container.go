@@ -247,7 +247,7 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 // examine looks for the last time: only now is it known that there is no result.
 func (t *transition) examine() {
 	t.limit(0)
-	e := examine{job: t.job.Execution, last: t.last, before: t.before}
+	e := examine{job: t.job.Execution, last: t.last, before: t.before, undelivered: t.job.abandoned && !t.job.delivered}
 	if t.job.stop != nil {
 		stop := *t.job.stop
 		e.stop = &stop
@@ -266,7 +266,7 @@ func (t *transition) examined(m msg.Examined) {
 	case m.Over:
 		t.jobOver()
 	case t.job.stage == handedOut && m.Back && t.job.ending == nil:
-		t.giveBack("the executor ended and did not start it")
+		t.giveBack(t.whyNotStarted())
 		t.do(remove{})
 	case t.job.stage == assigned && (t.jobs > 0 || t.attached):
 		t.giveBack("the executor ended before it took the job")
@@ -279,6 +279,13 @@ func (t *transition) examined(m msg.Examined) {
 	}
 }
 
+func (t *transition) whyNotStarted() string {
+	if t.job.abandoned {
+		return fmt.Sprintf("its executor did not acknowledge the input within %v, and was ended", t.limits.PickUp)
+	}
+	return "the executor ended and did not start it"
+}
+
 // exitReason says why there is no result, to the one who waits for it.
 func (t *transition) exitReason() string {
 	what := "without a result"
@@ -286,6 +293,9 @@ func (t *transition) exitReason() string {
 		what = "before it asked for its job"
 	}
 	switch {
+	case t.job.abandoned:
+		return fmt.Sprintf("the plugin was stopped because it had not received its input within %v; it arrived too late, so the plugin may have begun "+
+			"and the job is not run again. Check the network between the runner and its executors, or raise --pick-up-limit", t.limits.PickUp)
 	case t.exit.OOM:
 		return fmt.Sprintf("the plugin was killed for lack of memory %s. Its executor may use more if the memory limit is raised", what)
 	case t.exit.Code == killed: // not by the runner: that kills no executor whose job is open

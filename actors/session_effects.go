@@ -34,6 +34,7 @@ type (
 		job          msg.ExecutionID // that it has; empty: none
 		last, before msg.ExecutionID
 		stop         *stopSequence // nil: it was not being stopped
+		undelivered  bool          // nothing has acknowledged its input: it did not start
 	}
 	remove    struct{} // msg.Removed
 	stopActor struct{}

@@ -173,14 +173,13 @@ func (t *transition) startDelivery() {
 	}
 }
 
-// deliveryDue: nothing has acknowledged the input, so the plugin did not start the job. It must not do so later: its executor is
-// ended, and the job moves when it has.
+// deliveryDue: nothing has acknowledged the input. The executor is ended, and the job moves if it has ended without it: until then the
+// input may still arrive.
 func (t *transition) deliveryDue() {
 	if !t.job.isOpen() || t.job.delivered || t.job.unstarted || t.state != running {
 		return
 	}
-	t.job.unstarted, t.job.abandoned = true, true
+	t.job.abandoned = true
 	t.takeNoMore("its job did not reach it")
-	t.do(noteNotStarted{t.job.Execution, fmt.Sprintf("its executor did not acknowledge the input within %v", t.limits.PickUp)})
 	t.signal(killStep)
 }

@@ -1,0 +1,66 @@
+package actors
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// The faults that the exploration of every state has found, each as the shortest sequence of messages that shows it.
+
+// after is what a session does upon the last of the messages.
+func after(s session, all ...msg.ToExecutor) (session, []effect) {
+	var effects []effect
+	for _, m := range all {
+		s, effects = step(s, m)
+	}
+	return s, effects
+}
+
+func has[E effect](effects []effect) (found E, ok bool) {
+	i := slices.IndexFunc(effects, func(e effect) bool { _, is := e.(E); return is })
+	if i < 0 {
+		return found, false
+	}
+	return effects[i].(E), true
+}
+
+// runningSession has handed job 2 out to the GET with number 1; job 1 was its plugin's first.
+func runningSession() session {
+	s := newSession(msg.ExecutorRecord{ID: "x", Mode: msg.Daemon}, msg.ExecutorLimits{PickUp: time.Minute}, 0)
+	s.state, s.observed, s.last, s.before, s.jobs = running, true, "2", "1", 2
+	s.job = openJob{Job: msg.Job{Execution: "2"}, stage: handedOut, handOuts: 1}
+	return s
+}
+
+func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
+	for _, row := range []struct {
+		when     string
+		messages []msg.ToExecutor
+		moves    bool
+	}{
+		{"it never arrived", nil, true},
+		{"it arrived before the kill took effect", []msg.ToExecutor{msg.Delivered{Execution: "2"}}, false},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			s, effects := after(runningSession(), msg.DeliveryDue{})
+			if _, notes := has[noteNotStarted](effects); notes {
+				t.Error("that it did not start is noted while its plugin may still begin it")
+			}
+			s, _ = after(s, row.messages...)
+			s, effects = after(s, msg.LogsEnded{}, msg.Exited{})
+			if e, ok := has[examine](effects); !ok || e.undelivered != row.moves {
+				t.Errorf("its end is examined as %+v, want undelivered %v", e, row.moves)
+			}
+			_, effects = after(s, msg.Examined{Back: row.moves})
+			if _, moves := has[tellDispatcher](effects); moves != row.moves {
+				t.Errorf("it moves to another executor: %v, want %v", moves, row.moves)
+			}
+			if _, ends := has[endJob](effects); ends == row.moves {
+				t.Errorf("it is ended: %v, want %v", ends, !row.moves)
+			}
+		})
+	}
+}
