@@ -64,3 +64,12 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestAnExaminationFromBeforeTheHandOutIsRepeated(t *testing.T) {
+	s := runningSession()
+	s.job.stage, s.job.handOuts = handingOut, 0
+	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{Back: true})
+	if _, ok := has[examine](effects); !ok {
+		t.Errorf("a job that was handed out meanwhile is given back: %+v", effects)
+	}
+}
