@@ -89,6 +89,7 @@ func (t *transition) foundContainer(m msg.Found) {
 		return
 	}
 	t.found = true
+	defer t.readOrServe() // what was asked meanwhile
 	t.tell(msg.Attached{Executor: t.id})
 	c := m.Container
 	switch {

@@ -73,3 +73,24 @@ func TestAnExaminationFromBeforeTheHandOutIsRepeated(t *testing.T) {
 		t.Errorf("a job that was handed out meanwhile is given back: %+v", effects)
 	}
 }
+
+func TestNoJobIsGivenToAProcessThatMayBeAnotherOne(t *testing.T) {
+	for _, row := range []struct {
+		when      string
+		restarted bool
+	}{{"the container was restarted", true}, {"it is the process of before", false}} {
+		t.Run(row.when, func(t *testing.T) {
+			s := runningSession()
+			s.found, s.attached = false, true
+			s, effects := after(s, msg.SecretRequested{Request: 2}, msg.FileRead{Execution: "2"})
+			if _, gives := has[repeatJob](effects); gives {
+				t.Fatal("the job is given before the engine has said whose process this is")
+			}
+			s, _ = after(s, msg.Found{Container: &msg.Container{State: msg.ContainerRunning}, Restarted: row.restarted})
+			_, effects = after(s, msg.FileRead{Execution: "2"})
+			if _, gives := has[repeatJob](effects); gives == row.restarted {
+				t.Errorf("the job is given: %v, want %v", gives, !row.restarted)
+			}
+		})
+	}
+}
