@@ -10,7 +10,7 @@ import (
 
 // callback takes what was posted to the URL of a job.
 func (t *transition) callback(m msg.CallbackReceived) {
-	if t.job.Execution == m.Execution && t.job.stage == handingOut && !t.job.unstarted {
+	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoDelivery) {
 		t.jobIsOut() // its plugin was quicker than the journal's answer
 	}
 	if t.job.Execution != m.Execution || t.job.stage != handedOut {
@@ -155,7 +155,11 @@ func (t *transition) delivered(execution msg.ExecutionID) {
 	if t.job.Execution != execution || t.job.stage == handedOut && t.job.unstarted {
 		return
 	}
-	if t.job.stage == handingOut && !t.job.unstarted {
+	if t.job.stage == handingOut && t.job.unstarted { // it counts if the hand-out does
+		t.job.delivered = true
+		return
+	}
+	if t.job.stage == handingOut {
 		t.jobIsOut()
 	}
 	if t.job.stage != handedOut || t.job.delivered {

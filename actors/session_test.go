@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -90,6 +91,34 @@ func TestNoJobIsGivenToAProcessThatMayBeAnotherOne(t *testing.T) {
 			_, effects = after(s, msg.FileRead{Execution: "2"})
 			if _, gives := has[repeatJob](effects); gives == row.restarted {
 				t.Errorf("the job is given: %v, want %v", gives, !row.restarted)
+			}
+		})
+	}
+}
+
+func repeatedHandOut() session {
+	s := runningSession()
+	s.job.stage, s.job.unstarted = handingOut, true
+	return s
+}
+
+func TestAResultThatOvertakesARepeatedHandOutIsStored(t *testing.T) {
+	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}})
+	if _, stores := has[storeResult](effects); !stores {
+		t.Errorf("its callback is answered and its result lost: %+v", effects)
+	}
+}
+
+func TestADeliveryThatOvertakesARepeatedHandOutCounts(t *testing.T) {
+	for _, row := range []struct {
+		when string
+		err  error
+		want bool
+	}{{"it was handed out", nil, true}, {"it was not", errors.New("no"), false}} {
+		t.Run(row.when, func(t *testing.T) {
+			s, _ := after(repeatedHandOut(), msg.Delivered{Execution: "2"}, msg.HandOutDone{Execution: "2", Request: 2, Err: row.err})
+			if s.job.delivered != row.want {
+				t.Errorf("its plugin has it: %v, want %v", s.job.delivered, row.want)
 			}
 		})
 	}
