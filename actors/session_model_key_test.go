@@ -1,0 +1,220 @@
+package actors
+
+import (
+	"encoding/binary"
+	"slices"
+
+	msg "runnerd/messages"
+)
+
+// What identifies a state: everything that a decision may depend on. Requests are numbered anew, in their order, and versions count
+// from the lowest that somebody knows.
+
+type lifeKey struct {
+	*world
+	b    []byte
+	ids  []msg.RequestID
+	base uint64
+}
+
+func (w *world) key() string {
+	k := &lifeKey{world: w, b: make([]byte, 0, 160)}
+	k.collect()
+	k.putSession()
+	k.putWorld()
+	k.putGate()
+	k.putTasks()
+	return string(k.b)
+}
+
+func (k *lifeKey) collect() {
+	s := k.session
+	note := func(id msg.RequestID) {
+		if id != 0 {
+			k.ids = append(k.ids, id)
+		}
+	}
+	k.base = s.notice.version
+	lowest := func(v uint64) {
+		if v%baseline != 0 {
+			k.base = min(k.base, v%baseline-1)
+		}
+	}
+	if s.id == "" { // no actor
+		k.base = k.record.version
+	}
+	if !k.mayNotRestart() {
+		k.base = min(k.base, k.record.version)
+	}
+	note(s.poll)
+	note(s.next)
+	for _, p := range s.pending {
+		note(requestOf(p))
+		if l, ok := p.(msg.SecretListed); ok {
+			lowest(l.Version)
+		}
+		if o, ok := p.(msg.WatchOpened); ok {
+			lowest(o.Version)
+		}
+	}
+	for _, o := range s.notice.watches {
+		note(o.request)
+	}
+	for _, r := range s.job.storing {
+		note(r)
+	}
+	for _, r := range k.gate.requests {
+		note(r.id)
+		lowest(r.version)
+		lowest(r.shown)
+		for _, v := range r.events {
+			lowest(v)
+		}
+	}
+	for _, e := range k.gate.queue {
+		note(e.request)
+	}
+	for _, t := range k.tasks {
+		note(t.request)
+		lowest(t.version)
+	}
+	lowest(k.plugin.seen)
+	slices.Sort(k.ids)
+	k.ids = slices.Compact(k.ids)
+}
+
+func (k *lifeKey) put(values ...int) {
+	for _, v := range values {
+		k.b = append(k.b, byte(v))
+	}
+}
+
+func (k *lifeKey) flags(all ...bool) {
+	v := 0
+	for i, is := range all {
+		if is {
+			v |= 1 << i
+		}
+	}
+	k.b = binary.LittleEndian.AppendUint16(k.b, uint16(v))
+}
+
+func (k *lifeKey) id(id msg.RequestID) int {
+	at, there := slices.BinarySearch(k.ids, id)
+	if !there {
+		return 0
+	}
+	return at + 1
+}
+
+// version is relative; 0 stays what it is.
+func (k *lifeKey) version(v uint64) int {
+	if v%baseline == 0 {
+		return 0
+	}
+	return int(v%baseline-k.base) | int(v>>32)<<6
+}
+
+var stateNumbers = map[state]int{fresh: 0, pulling: 1, starting: 2, running: 3, finishing: 4, idle: 5, stopping: 6, exited: 7}
+
+var outcomeNumbers = map[msg.Outcome]int{"": 0, msg.Completed: 1, msg.Failed: 2, msg.Aborted: 3, msg.TimedOut: 4}
+
+func (k *lifeKey) putSession() {
+	s, j, n := k.session, k.session.job, k.session.notice
+	if s.state == stopping || s.state == exited { // nobody is given anything or told to ask any more
+		n = notice{version: n.version}
+		s.polled = false
+	}
+	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
+	k.flags(s.attached, s.returned, s.found, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded, s.examining,
+		j.delivered, j.unstarted, j.abandoned, j.abort != "")
+	ending := 0
+	if j.ending != nil {
+		ending = 1 + outcomeNumbers[j.ending.Outcome]
+	}
+	k.flags(j.stop != nil, n.due, n.delayed, n.noting, n.sent, n.calledBack, n.gaveUp)
+	version := 0
+	if s.id != "" {
+		version = int(n.version - k.base)
+	}
+	k.put(ending, version, len(n.watches), len(s.pending), len(j.storing))
+	for _, o := range n.watches {
+		k.put(k.id(o.request))
+		k.flags(o.nested, o.late)
+	}
+	for _, p := range s.pending {
+		k.putPending(p)
+	}
+	for _, r := range j.storing {
+		k.put(k.id(r))
+	}
+}
+
+func (k *lifeKey) putPending(p msg.SessionEvent) {
+	switch p := p.(type) {
+	case msg.SecretRequested:
+		k.put(1, k.id(p.Request))
+	case msg.SecretListed:
+		k.put(2, k.id(p.Request), k.version(p.Version))
+	case msg.WatchOpened:
+		k.put(3, k.id(p.Request), k.version(p.Version))
+		k.flags(p.Nested, p.Fresh)
+	}
+}
+
+func (k *lifeKey) putWorld() {
+	k.put(int(k.actor), int(k.box.state), int(k.box.process), len(k.slot.inbox), int(k.slot.job))
+	k.b = append(k.b, k.slot.state...)
+	r, p := k.record, k.plugin
+	if k.mayNotRestart() {
+		r = recordFacts{exists: r.exists, version: k.base}
+	}
+	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.hears, p.denied)
+	k.put(int(r.job), int(r.before), int(r.jobs), int(r.version-k.base), int(r.startedAt))
+	k.put(int(p.phase), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.asks))
+	for _, o := range k.slot.inbox {
+		k.put(int(o.kind), int(o.job))
+	}
+	for _, t := range k.timers {
+		k.put(int(t))
+	}
+	for _, f := range k.left {
+		k.put(int(f))
+	}
+	for _, j := range k.jobs {
+		k.put(int(j.where), int(j.stage), int(j.handOuts), outcomeNumbers[j.outcome], int(j.started))
+		k.flags(j.ours, j.abort, j.unstarted, j.delivered && !k.mayNotRestart(), j.hasResult, j.stopped, j.genuine, j.overTold)
+	}
+}
+
+func (k *lifeKey) putGate() {
+	g := k.gate
+	k.flags(g.up, g.admitted, g.listening, g.file.old)
+	k.put(int(g.current), int(g.delivered), int(g.urls[0]), int(g.urls[1]), int(g.file.body), int(g.file.job), len(g.requests), len(g.queue))
+	for _, r := range g.requests {
+		k.put(k.id(r.id), int(r.kind), k.version(r.version), int(r.job), int(r.current), int(r.body), int(r.answer), k.version(r.shown), int(r.held))
+		k.flags(r.fresh, r.nested, r.newest, r.sending, r.lost, r.old)
+		for _, v := range r.events[:r.held] {
+			k.put(k.version(v))
+		}
+	}
+	for _, e := range g.queue {
+		k.put(int(e.kind), k.id(e.request), int(e.job))
+	}
+}
+
+// putTasks: their order does not matter.
+func (k *lifeKey) putTasks() {
+	all := make([]string, 0, 8)
+	for _, t := range k.tasks {
+		one := &lifeKey{world: k.world, ids: k.ids, base: k.base}
+		one.put(int(t.kind), int(t.moment), k.id(t.request), int(t.job), int(t.before), int(t.jobs), int(t.last), int(t.step), k.version(t.version), outcomeNumbers[t.outcome],
+			int(t.body), int(t.found), len(t.verdict))
+		one.flags(t.stop, t.again, t.done, t.failed, t.restarted, t.hasFile, t.kept, t.isBack, t.isAbort)
+		all = append(all, string(one.b))
+	}
+	slices.Sort(all)
+	for _, one := range all {
+		k.b = append(k.b, one...)
+	}
+}
