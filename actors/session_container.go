@@ -89,6 +89,7 @@ func (t *transition) foundContainer(m msg.Found) {
 		return
 	}
 	t.found = true
+	defer t.readOrServe() // what was asked meanwhile
 	t.tell(msg.Attached{Executor: t.id})
 	c := m.Container
 	switch {
@@ -271,6 +272,8 @@ func (t *transition) examined(m msg.Examined) {
 		t.retry(msg.RetryExamine, errors.New("its job is being handed out"))
 	case m.Over:
 		t.jobOver()
+	case t.job.stage == handedOut && m.Back && !t.job.unstarted && !t.job.abandoned: // the hand-out crossed the examination
+		t.examine()
 	case t.job.stage == handedOut && m.Back && t.job.ending == nil:
 		t.giveBack(t.whyNotStarted())
 		t.do(remove{})

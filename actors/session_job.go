@@ -79,8 +79,12 @@ func (t *transition) handOutDone(m msg.HandOutDone) {
 	}
 	switch {
 	case m.Err == nil:
+		delivered := t.job.delivered
 		t.jobIsOut()
 		t.job.handOuts = max(t.job.handOuts, m.HandOuts) // other executors may have had it before
+		if delivered {
+			t.delivered(m.Execution)
+		}
 		t.startDelivery()
 		if t.mode == msg.Files && t.state != exited {
 			t.launch(m.Env)
@@ -88,7 +92,7 @@ func (t *transition) handOutDone(m msg.HandOutDone) {
 		t.abortIfAsked()
 		t.readOrServe()
 	case t.job.unstarted:
-		t.job.stage = handedOut
+		t.job.stage, t.job.delivered = handedOut, false
 		t.pending = append(t.pending, msg.SecretRequested{Request: m.Request})
 		t.abortIfAsked()
 		t.retry(msg.RetryFile, m.Err)

@@ -245,7 +245,8 @@ func (w *world) checkGive(r request, job int8) error {
 	switch {
 	case r.kind != getRequest:
 		return errWrongAnswer
-	case j.stage != msg.HandedOut || !j.ours:
+	case r.lost: // nobody gets it
+	case j.stage < msg.HandedOut || !j.ours:
 		return errNotJournal
 	case j.started > 0:
 		return errGivenTwice

@@ -36,9 +36,9 @@ const afterResult = 2 * time.Millisecond
 const handOutsMost = 5
 
 // requested serves a request, after a look at the result file while a job is open: a plugin that asks may have left it there
-// (rule 3).
+// (rule 3). A GET waits until it is known whether its process is the one that was started.
 func (t *transition) requested(r msg.SessionEvent) {
-	if t.job.stage == handingOut {
+	if _, isGet := r.(msg.SecretRequested); t.job.stage == handingOut || isGet && !t.found {
 		t.pending = append(t.pending, r)
 		return
 	}
@@ -64,6 +64,9 @@ func (t *transition) serve(r msg.SessionEvent) {
 }
 
 func (t *transition) servePending() {
+	if !t.found {
+		return
+	}
 	all := t.pending
 	t.pending = nil
 	for _, r := range all {
@@ -192,7 +195,7 @@ func (t *transition) asksForJob() bool {
 
 // isDeaf reports whether an event would do harm now: while a job runs, and while a GET waits (rule 2).
 func (t *transition) isDeaf() bool {
-	return t.poll != 0 || t.next != 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
+	return t.poll != 0 || t.next != 0 || !t.found && len(t.pending) > 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
 }
 
 // shownTo is the version that a LIST shows to a client that has seen one. An informer whose watch was cut lists anew, and a key that

@@ -14,7 +14,7 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.pending = append(t.pending, m)
 		return
 	}
-	if t.job.Execution == m.Execution && t.job.stage == handingOut && !t.job.unstarted {
+	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoDelivery) {
 		t.jobIsOut() // its plugin was quicker than the journal's answer
 	}
 	if t.job.Execution != m.Execution || t.job.stage != handedOut {
@@ -166,7 +166,11 @@ func (t *transition) delivered(execution msg.ExecutionID) {
 	if t.job.Execution != execution || t.job.stage == handedOut && t.job.unstarted {
 		return
 	}
-	if t.job.stage == handingOut && !t.job.unstarted {
+	if t.job.stage == handingOut && t.job.unstarted { // it counts if the hand-out does
+		t.job.delivered = true
+		return
+	}
+	if t.job.stage == handingOut {
 		t.jobIsOut()
 	}
 	if t.job.stage != handedOut || t.job.delivered {

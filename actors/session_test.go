@@ -1,0 +1,125 @@
+package actors
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	msg "runnerd/messages"
+)
+
+// The faults that the exploration of every state has found, each as the shortest sequence of messages that shows it.
+
+// after is what a session does upon the last of the messages.
+func after(s session, all ...msg.ToExecutor) (session, []effect) {
+	var effects []effect
+	for _, m := range all {
+		s, effects = step(s, m)
+	}
+	return s, effects
+}
+
+func has[E effect](effects []effect) (found E, ok bool) {
+	i := slices.IndexFunc(effects, func(e effect) bool { _, is := e.(E); return is })
+	if i < 0 {
+		return found, false
+	}
+	return effects[i].(E), true
+}
+
+// runningSession has handed job 2 out to the GET with number 1; job 1 was its plugin's first.
+func runningSession() session {
+	s := newSession(msg.ExecutorRecord{ID: "x", Mode: msg.Daemon}, msg.ExecutorLimits{PickUp: time.Minute}, 0)
+	s.state, s.observed, s.last, s.before, s.jobs = running, true, "2", "1", 2
+	s.job = openJob{Job: msg.Job{Execution: "2"}, stage: handedOut, handOuts: 1}
+	return s
+}
+
+func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
+	for _, row := range []struct {
+		when     string
+		messages []msg.ToExecutor
+		moves    bool
+	}{
+		{"it never arrived", nil, true},
+		{"it arrived before the kill took effect", []msg.ToExecutor{msg.Delivered{Execution: "2"}}, false},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			s, effects := after(runningSession(), msg.DeliveryDue{})
+			if _, notes := has[noteNotStarted](effects); notes {
+				t.Error("that it did not start is noted while its plugin may still begin it")
+			}
+			s, _ = after(s, row.messages...)
+			s, effects = after(s, msg.LogsEnded{}, msg.Exited{})
+			if e, ok := has[examine](effects); !ok || e.unstarted != row.moves {
+				t.Errorf("its end is examined as %+v, want undelivered %v", e, row.moves)
+			}
+			_, effects = after(s, msg.Examined{Back: row.moves})
+			if _, moves := has[tellDispatcher](effects); moves != row.moves {
+				t.Errorf("it moves to another executor: %v, want %v", moves, row.moves)
+			}
+			if _, ends := has[endJob](effects); ends == row.moves {
+				t.Errorf("it is ended: %v, want %v", ends, !row.moves)
+			}
+		})
+	}
+}
+
+func TestAnExaminationFromBeforeTheHandOutIsRepeated(t *testing.T) {
+	s := runningSession()
+	s.job.stage, s.job.handOuts = handingOut, 0
+	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{Back: true})
+	if _, ok := has[examine](effects); !ok {
+		t.Errorf("a job that was handed out meanwhile is given back: %+v", effects)
+	}
+}
+
+func TestNoJobIsGivenToAProcessThatMayBeAnotherOne(t *testing.T) {
+	for _, row := range []struct {
+		when      string
+		restarted bool
+	}{{"the container was restarted", true}, {"it is the process of before", false}} {
+		t.Run(row.when, func(t *testing.T) {
+			s := runningSession()
+			s.found, s.attached = false, true
+			s, effects := after(s, msg.SecretRequested{Request: 2}, msg.FileRead{Execution: "2"})
+			if _, gives := has[repeatJob](effects); gives {
+				t.Fatal("the job is given before the engine has said whose process this is")
+			}
+			s, _ = after(s, msg.Found{Container: &msg.Container{State: msg.ContainerRunning}, Restarted: row.restarted})
+			_, effects = after(s, msg.FileRead{Execution: "2"})
+			if _, gives := has[repeatJob](effects); gives == row.restarted {
+				t.Errorf("the job is given: %v, want %v", gives, !row.restarted)
+			}
+		})
+	}
+}
+
+func repeatedHandOut() session {
+	s := runningSession()
+	s.job.stage, s.job.unstarted = handingOut, true
+	return s
+}
+
+func TestAResultThatOvertakesARepeatedHandOutIsStored(t *testing.T) {
+	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}})
+	if _, stores := has[storeResult](effects); !stores {
+		t.Errorf("its callback is answered and its result lost: %+v", effects)
+	}
+}
+
+func TestADeliveryThatOvertakesARepeatedHandOutCounts(t *testing.T) {
+	for _, row := range []struct {
+		when string
+		err  error
+		want bool
+	}{{"it was handed out", nil, true}, {"it was not", errors.New("no"), false}} {
+		t.Run(row.when, func(t *testing.T) {
+			s, _ := after(repeatedHandOut(), msg.Delivered{Execution: "2"}, msg.HandOutDone{Execution: "2", Request: 2, Err: row.err})
+			if s.job.delivered != row.want {
+				t.Errorf("its plugin has it: %v, want %v", s.job.delivered, row.want)
+			}
+		})
+	}
+}
