@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net"
-	"slices"
 	"strconv"
 
 	"runnerd/infra/seal"
@@ -113,16 +112,4 @@ func (g *Gateway) routeOf(k kind, secret string) (route, bool) {
 	defer g.mu.Unlock()
 	r, ok := g.urls[secret]
 	return r, ok && r.kind == k
-}
-
-// jobs are those whose URLs lead to an endpoint.
-func (g *Gateway) jobs() []msg.ExecutionID {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var all []msg.ExecutionID
-	for _, r := range g.urls {
-		all = append(all, r.execution)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }

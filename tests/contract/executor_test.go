@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +32,6 @@ type executor struct {
 	started chan *fake.World // the processes that its container had
 	exit    chan int         // ends the process
 	access  msg.Access
-	over    atomic.Bool // the actor is to be stopped no more
 }
 
 // receiver is anybody who is told something.
