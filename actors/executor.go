@@ -140,6 +140,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("could not update the executor's record: a restart would not know of its last change")
 	case msg.RetryDue:
 		e.repeat(c, m.What)
+	default: // only the session's
 	}
 	e.succeeded(m)
 	e.step(c, m)

@@ -136,6 +136,7 @@ func (e *executor) log(c *shell.Ctx[msg.ToExecutor], what effect) {
 	case jobStopped:
 		rec, _ := e.Spool.Job(what.execution)
 		info.Str("job", string(what.execution)).Str("reason", rec.Ending.Message).Msg("job stopped")
+	default: // is done, not logged
 	}
 }
 

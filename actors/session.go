@@ -46,7 +46,6 @@ type session struct {
 	exit      *msg.Exit
 	vanished  bool // its container was not there any more
 	logsEnded bool
-	examining bool
 }
 
 // openJob is the executor's job, from its assignment until its ending is in the spool.

@@ -95,6 +95,7 @@ func (v *visitor) readsURL(ctx context.Context, in given) (code int, over bool) 
 		if a.Execution != in.execution {
 			v.site.add("rule 3: the URL of %s is read again, and the answer is job %s", in.execution, a.Execution)
 		}
+	default: // its URL is not shown to it: it gives up
 	}
 	if !over && !lost {
 		v.site.call(ctx, v.World, in.execution, resultOf(in.key, 0))
