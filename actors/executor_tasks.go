@@ -101,7 +101,7 @@ func (e *executor) launch(c *shell.Ctx[msg.ToExecutor], jobEnv map[string]string
 		defer cancel()
 		err := createAndStart(ctx, shop, rec, jobEnv)
 		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = fmt.Errorf("the engine did not start a container of image %s within %v. Check the engine, or raise --start-limit: %w",
+			err = fmt.Errorf("the engine did not start a container of image %s within %v. Check the engine, or raise --start-timeout: %w",
 				rec.Key.Image, shop.Limits.Start, err)
 		}
 		return msg.Launched{Err: err}

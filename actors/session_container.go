@@ -144,10 +144,10 @@ func (t *transition) limitPassed() {
 	}
 	switch t.state {
 	case pulling:
-		t.notStarted(fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise --pull-limit", t.image, t.limits.Pull))
+		t.notStarted(fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise --pull-timeout", t.image, t.limits.Pull))
 	case starting:
 		t.notStarted(fmt.Sprintf("the plugin of image %s did not ask for its job within %v. Is it built with the integration SDK? "+
-			"An image that is slow to start needs a higher --pick-up-limit", t.image, t.limits.PickUp))
+			"An image that is slow to start needs a higher --pickup-timeout", t.image, t.limits.PickUp))
 	case running:
 		if t.job.ending == nil {
 			t.conclude(msg.Ending{Outcome: msg.TimedOut, Message: fmt.Sprintf("the plugin had no result after %v and was stopped", t.runLimit())})
