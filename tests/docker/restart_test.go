@@ -167,7 +167,7 @@ func TestDetachedTheRunnerEndsAtOnceAndTheNextStartTakesOverWhatRunsAndWhatIsIdl
 		t.Errorf("alive are %v", l.Alive)
 	}
 	w.Start("--on-exit=drain")
-	w.Hears(`"executor":"` + idle + `","from":"settling","to":"idle"`) // it was asked to come again
+	w.Hears(`"executor":"` + idle + `","from":"finishing","to":"idle"`) // it was asked to come again
 	later := w.Submit(shop.Green, "sample.Hello", map[string]any{"yourName": w.Marker})
 	w.Completed(later)
 	if got := w.ExecutorOf(later); got != idle {
