@@ -45,6 +45,7 @@ type session struct {
 
 	exit      *msg.Exit
 	vanished  bool // its container was not there any more
+	freed     bool // its slot, by its end
 	logsEnded bool
 }
 

@@ -204,7 +204,8 @@ func (t *transition) stop(why string) {
 	}
 }
 
-// exitSeen: the slot is free from here on; what is left is removed on nobody's path.
+// exitSeen frees the slot, so that what is left is removed on nobody's path. After an end that nobody expected it may be starting
+// once more (docker restart), and would run beside the next one: then its slot is free when it is removed.
 func (t *transition) exitSeen(m msg.Exited) {
 	absent := errors.Is(m.Err, msg.ErrNoExecutor)
 	if m.Err != nil && !absent {
@@ -215,6 +216,12 @@ func (t *transition) exitSeen(m msg.Exited) {
 	if absent {
 		t.exit, t.vanished = &msg.Exit{Code: -1}, true
 	}
+	switch was := t.state; {
+	case absent || t.mode == msg.Files || was == stopping || was == finishing:
+		t.free()
+	case was == idle:
+		t.do(notIdle{})
+	}
 	if t.state != exited {
 		t.enter(exited)
 	}
@@ -222,10 +229,16 @@ func (t *transition) exitSeen(m msg.Exited) {
 	t.do(cancelTimer{deliveryTimer})
 	t.limit(afterExit)
 	t.do(hasExited{*t.exit})
-	t.tell(msg.Gone{Executor: t.id, Reason: t.retire})
 	if absent || t.logsEnded {
 		t.logsEnded = true
 		t.examine()
+	}
+}
+
+func (t *transition) free() {
+	if !t.freed {
+		t.freed = true
+		t.tell(msg.Gone{Executor: t.id, Reason: t.retire})
 	}
 }
 
@@ -323,13 +336,16 @@ func (t *transition) exitReason() string {
 }
 
 func (t *transition) removed(err error) {
+	if t.state == exited {
+		t.free() // also if not all of it can be removed: the engine has killed it, or can start nothing
+	}
 	if err != nil {
 		t.retry(msg.RetryRemove, err)
 		return
 	}
 	if t.state != exited {
 		t.enter(exited)
-		t.tell(msg.Gone{Executor: t.id, Reason: t.retire})
+		t.free()
 	}
 	if t.job.stop != nil { // its container never was
 		t.do(report{msg.Report{Execution: t.job.Execution, Over: true}})

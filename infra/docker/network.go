@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 )
 
@@ -21,25 +23,65 @@ func (d *Driver) network() string { return "runnerd-" + d.runner[:shortRunner] }
 // It may be repeated; as long as the network is there the address is the same.
 func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) {
 	step := "prepare the network " + d.network()
-	_, err = d.engine.NetworkInspect(ctx, d.network(), network.InspectOptions{})
-	if cerrdefs.IsNotFound(err) {
-		err = d.makeNetwork(ctx)
+	all, err := d.networks(ctx)
+	if err == nil && len(all) == 0 {
+		if err = d.makeNetwork(ctx); err == nil {
+			all, err = d.networks(ctx)
+		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", d.networkFailed(ctx, step, err)
+	case len(all) == 0:
+		return "", fmt.Errorf("%s: %w", step, errNotEngine)
 	}
-	n, err := d.engine.NetworkInspect(ctx, d.network(), network.InspectOptions{})
-	if err != nil {
-		return "", d.networkFailed(ctx, step, err)
+	for _, n := range all {
+		if !d.owns(n.Labels) || n.Options[apartOption] != "false" {
+			return "", fmt.Errorf("%s: there is one of that name which this runner did not make; remove it (docker network rm %s)", step, n.ID)
+		}
 	}
-	if n.Labels[runnerLabel] != d.runner || n.Options[apartOption] != "false" {
-		return "", fmt.Errorf("%s: there is one of that name which this runner did not make; remove it (docker network rm %s)",
-			step, d.network())
+	if err := d.removeNetworks(ctx, all[1:]); err != nil {
+		return "", d.networkFailed(ctx, step+": remove another one of that name that this runner made", err)
 	}
-	if gateway, err = ours(n); err != nil {
+	if gateway, err = ours(all[0]); err != nil {
 		return "", fmt.Errorf("%s: %w", step, err)
 	}
 	return gateway, nil
+}
+
+// networks are those of the runner's network's name: first those with containers, and of these the oldest. There are several when
+// a create was repeated whose answer was late; then the engine refuses the name as ambiguous.
+func (d *Driver) networks(ctx context.Context) (all []network.Inspect, err error) {
+	found, err := d.engine.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("name", d.network()))})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if f.Name != d.network() { // the filter takes a part of the name
+			continue
+		}
+		n, err := d.engine.NetworkInspect(ctx, f.ID, network.InspectOptions{}) // a list does not say which containers it has
+		switch {
+		case cerrdefs.IsNotFound(err):
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, n)
+		}
+	}
+	slices.SortFunc(all, func(a, b network.Inspect) int {
+		return cmp.Or(cmp.Compare(min(len(b.Containers), 1), min(len(a.Containers), 1)), a.Created.Compare(b.Created))
+	})
+	return all, nil
+}
+
+func (d *Driver) removeNetworks(ctx context.Context, all []network.Inspect) error {
+	for _, n := range all {
+		if err := d.engine.NetworkRemove(ctx, n.ID); err != nil && !cerrdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // networkIsMade is how long the engine may take for that.
@@ -89,9 +131,12 @@ func (d *Driver) networkFailed(ctx context.Context, step string, err error) erro
 
 // RemoveNetwork takes the network away once no executor is left in it. Repeated: no effect.
 func (d *Driver) RemoveNetwork(ctx context.Context) error {
-	err := d.engine.NetworkRemove(ctx, d.network())
-	if err == nil || cerrdefs.IsNotFound(err) {
-		return nil
+	all, err := d.networks(ctx)
+	if err == nil {
+		err = d.removeNetworks(ctx, slices.DeleteFunc(all, func(n network.Inspect) bool { return !d.owns(n.Labels) }))
 	}
-	return d.networkFailed(ctx, "remove the network "+d.network(), err)
+	if err != nil {
+		return d.networkFailed(ctx, "remove the network "+d.network(), err)
+	}
+	return nil
 }
