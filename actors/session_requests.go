@@ -63,13 +63,15 @@ func (t *transition) serve(r msg.SessionEvent) {
 	}
 }
 
+// servePending serves what has waited for the result file. A GET waits on until the container is found.
 func (t *transition) servePending() {
-	if !t.found {
-		return
-	}
 	all := t.pending
 	t.pending = nil
 	for _, r := range all {
+		if _, isGet := r.(msg.SecretRequested); isGet && !t.found {
+			t.pending = append(t.pending, r)
+			continue
+		}
 		t.serve(r)
 	}
 }
