@@ -128,7 +128,7 @@ func TestACallbackDoesNotWaitForTheEngine(t *testing.T) {
 	s := runningSession()
 	s.attached, s.returned, s.found, s.reading = true, true, false, true
 	s, _ = after(s, msg.CallbackReceived{Request: 7, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}}, msg.SecretRequested{Request: 8})
-	s, effects := after(s, msg.FileRead{Execution: "2"}, msg.FileRead{Execution: "2"}) // the GET asks for a second look
+	s, effects := after(s, msg.FileRead{Execution: "2"})
 	if _, stores := has[storeResult](effects); !stores {
 		t.Errorf("its result is not stored: %+v", effects)
 	}
