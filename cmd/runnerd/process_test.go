@@ -36,7 +36,7 @@ func TestAKilledRunnersChildProcessEndsAndItsJobFails(t *testing.T) {
 	}
 	view, err := m.server.WaitLog(t.Context(), id)
 	must(t, err)
-	if view.Outcome != api.OutcomeFailed || !strings.Contains(view.Message, "the runner was restarted while the job ran in a child process; ") {
+	if view.Outcome != api.OutcomeFailed || !strings.Contains(view.Message, "the runner was restarted while the job ran in a child process") {
 		t.Errorf("its job is %s: %s", view.State, view.Message)
 	}
 	for left := []os.DirEntry{nil}; len(left) > 0; time.Sleep(10 * time.Millisecond) {
