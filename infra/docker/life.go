@@ -53,6 +53,11 @@ func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 		return nil
 	}
 	err = d.engine.ContainerStart(ctx, c.ID, container.StartOptions{})
+	if err != nil && strings.Contains(err.Error(), "is ambiguous") { // its network was made again, later than anybody looked
+		if _, err = d.EnsureNetwork(ctx); err == nil {
+			err = d.engine.ContainerStart(ctx, c.ID, container.StartOptions{})
+		}
+	}
 	if err == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"runnerd/infra/docker"
+	msg "runnerd/messages"
 )
 
 // newcomer is a runner that has no network yet.
@@ -134,5 +135,24 @@ func TestAllNetworksOfARunnerAreRemoved(t *testing.T) {
 	check(t, d.RemoveNetwork(t.Context()))
 	if left := e.left(t, made...); len(left) > 0 {
 		t.Errorf("left are %v", left)
+	}
+}
+
+func TestAnExecutorStartsThoughItsNetworkWasMadeAgain(t *testing.T) {
+	t.Parallel()
+	e := engine(t)
+	d, id, name := e.newcomer(t)
+	_, err := d.EnsureNetwork(t.Context())
+	check(t, err)
+	t.Cleanup(func() { check(t, d.RemoveNetwork(context.WithoutCancel(t.Context()))) })
+	e.makeNetwork(t, name, id)
+	spec := e.spec(t, "lives", "")
+	t.Cleanup(func() { check(t, d.Remove(context.WithoutCancel(t.Context()), spec.ID)) })
+	check(t, d.Create(t.Context(), spec))
+	check(t, d.Start(t.Context(), spec.ID))
+	c, err := d.Inspect(t.Context(), spec.ID)
+	check(t, err)
+	if c.State != msg.ContainerRunning {
+		t.Errorf("it is %v", c.State)
 	}
 }
