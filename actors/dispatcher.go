@@ -139,6 +139,8 @@ func (d *dispatcher) receive(c *shell.Ctx[msg.ToDispatcher], m msg.ToDispatcher)
 		d.counted(c, m)
 	case msg.Unsettled:
 		d.unsettled(c, m)
+	case msg.NotPolling:
+		d.notPolling(m)
 	case msg.ImageFound:
 		d.imageFound(c, m)
 	case msg.JobOver:
@@ -336,7 +338,7 @@ func (d *dispatcher) drain(c *shell.Ctx[msg.ToDispatcher]) {
 		return
 	}
 	for _, x := range d.inOrder() {
-		if x.state == slotIdle {
+		if x.state.mayGiveWay() {
 			d.evict(c, x, "the runner drains")
 		}
 	}

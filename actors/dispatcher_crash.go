@@ -24,7 +24,7 @@ func (d *dispatcher) crashed(c *shell.Ctx[msg.ToDispatcher], x *member, crash *s
 		x.crashes = 0
 	}
 	x.crashes++
-	if x.state == slotIdle {
+	if x.state.mayGiveWay() {
 		x.state = slotBusy
 	}
 	counted := msg.CrashCounted{Executor: x.id, Execution: cmp.Or(msg.ExecutionID(crash.Subject), x.jobID())}

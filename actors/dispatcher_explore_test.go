@@ -57,6 +57,7 @@ var (
 	errGivesWay = errors.New("gives way: a job waits although an executor that nobody needs is idle")
 	errWanted   = errors.New("wanted: an executor is evicted that a waiting job could use, and not one that nobody needs")
 	errOwn      = errors.New("own: an executor is evicted that a job could use whose turn is not after that of the job which gains")
+	errAnswers  = errors.New("unresponsive: an idle executor is evicted although an unresponsive one stays")
 	errLongest  = errors.New("longest: an executor is evicted although another that nobody needs is idle longer")
 	errSettled  = errors.New("settled: carried out, the decisions lead to more of them although nothing has happened")
 )
@@ -81,6 +82,9 @@ func (m poolModel) decide(s poolState) round {
 	}
 	for at := count(s.idle[:]) - 1; at >= 0; at-- {
 		add(int(s.idle[at]-1), slotIdle, times[at])
+	}
+	for range s.unresponsive { // of the image of the first job, which must not be given to it
+		add(0, slotUnresponsive, times[0])
 	}
 	for range s.stopping {
 		add(0, slotStopping, time.Time{})
@@ -129,6 +133,10 @@ func (r round) carryOut() poolState {
 	idle := count(s.idle[:])
 	for _, d := range r.todo {
 		switch {
+		case d.evict != "" && number(d.evict, idle) < 0:
+			s.unresponsive--
+			s.stopping++
+			continue
 		case d.evict != "":
 			s.idle[idle-1-number(d.evict, idle)] = 0
 			s.stopping++
@@ -158,8 +166,9 @@ func (r round) check() error {
 type usage struct {
 	round
 	alive, stopping, idle int
+	unresponsive          int // and not evicted
 	started               int
-	evicted               []int
+	evicted               []int             // of the idle ones
 	reusedBy              [2 * maxSlots]int // job + 1
 	gone                  [2 * maxSlots]bool
 	slotOf                [maxJobs]int // of a job: waits, starts, or the slot it reuses
@@ -172,7 +181,7 @@ const (
 
 // use follows the decisions one by one.
 func (r round) use() (usage, error) {
-	u := usage{round: r, alive: len(r.slots), stopping: int(r.state.stopping), idle: count(r.state.idle[:])}
+	u := usage{round: r, alive: len(r.slots), stopping: int(r.state.stopping), idle: count(r.state.idle[:]), unresponsive: int(r.state.unresponsive)}
 	for job := range u.slotOf {
 		u.slotOf[job] = waits
 	}
@@ -183,6 +192,10 @@ func (r round) use() (usage, error) {
 			switch {
 			case at < 0 || d.reuse != "" && d.evict != "":
 				return u, errUnknown
+			case d.evict != "" && r.slots[at].state == slotUnresponsive && !u.gone[at]:
+				u.gone[at] = true
+				u.unresponsive--
+				continue
 			case at >= u.idle || u.gone[at] || u.reusedBy[at] > 0:
 				return u, errUsed
 			case d.evict != "":
@@ -261,9 +274,11 @@ func (u *usage) checkTurns() error {
 
 func (u *usage) checkEvictions() error {
 	capacity := int(u.state.capacity)
+	giveWay := int(u.state.unresponsive) - u.unresponsive // unresponsive ones that are evicted
+	evicted := giveWay + len(u.evicted)
 	excess := max(0, u.alive-u.stopping-capacity)
-	forced := min(excess, u.idle)
-	coming := max(0, capacity-(u.alive+u.started-u.stopping-len(u.evicted)))
+	forced := min(excess, u.idle+int(u.state.unresponsive))
+	coming := max(0, capacity-(u.alive+u.started-u.stopping-evicted))
 	var left []int8 // the images of the jobs that wait on, in turn
 	free := 0
 	var wanted [images]bool
@@ -280,21 +295,25 @@ func (u *usage) checkEvictions() error {
 		}
 	}
 	switch {
-	case len(u.evicted) < forced:
+	case evicted < forced:
 		return errLowered
-	case len(u.evicted) > forced && coming > len(left):
+	case evicted > forced && coming > len(left):
 		return errGain
-	case len(left) > coming && free > 0:
+	case len(left) > coming && free+u.unresponsive > 0:
 		return errGivesWay
+	case len(u.evicted) > 0 && u.unresponsive > 0:
+		return errAnswers
 	}
+	forcedIdle := max(0, forced-giveWay) // the others went first
 	// Slots that were coming before are for the first of them.
 	before := max(0, capacity-(u.alive-u.stopping-forced)) - max(0, capacity-u.alive)
-	for n, at := range u.evicted[forced:] {
-		if slices.Contains(left[:min(before+n+1, len(left))], u.imageOf(at)) {
+	gained := max(0, giveWay-forced)
+	for n, at := range u.evicted[forcedIdle:] {
+		if slices.Contains(left[:min(before+gained+n+1, len(left))], u.imageOf(at)) {
 			return errOwn
 		}
 	}
-	return u.checkChoice(wanted, forced)
+	return u.checkChoice(wanted, forcedIdle)
 }
 
 // checkChoice is about which of the idle executors are evicted, the forced ones first.

@@ -23,13 +23,15 @@ type class struct {
 	name     string
 }
 
-// poolState is the dispatcher's view. Images are numbered; of a busy executor only the image counts, of a stopping one nothing.
+// poolState is the dispatcher's view. Images are numbered; of a busy executor only the image counts, of an unresponsive or a
+// stopping one nothing.
 type poolState struct {
-	capacity int8
-	stopping int8
-	busy     [images]int8   // how many of an image
-	idle     [maxSlots]int8 // image + 1, the one idle longest first
-	queue    [maxJobs]int8  // class · images + image + 1, in turn
+	capacity     int8
+	stopping     int8
+	unresponsive int8
+	busy         [images]int8   // how many of an image
+	idle         [maxSlots]int8 // image + 1, the one idle longest first
+	queue        [maxJobs]int8  // class · images + image + 1, in turn
 }
 
 // poolEvent is something that happens to an executor, a job or the capacity.
@@ -50,6 +52,10 @@ const (
 	busyBecomesIdle // from here on what happens also when nothing new comes
 	busyStops
 	busyEnds
+	busyBecomesUnresponsive
+	unresponsiveBecomesIdle // of any image
+	unresponsiveStops
+	unresponsiveEnds
 	idleStops
 	idleEnds
 	stoppingEnds
@@ -100,7 +106,15 @@ func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 			each(busyBecomesIdle, image)
 			each(busyStops, image)
 			each(busyEnds, image)
+			each(busyBecomesUnresponsive, image)
 		}
+	}
+	if s.unresponsive > 0 {
+		for image := range images {
+			each(unresponsiveBecomesIdle, image)
+		}
+		each(unresponsiveStops, 0)
+		each(unresponsiveEnds, 0)
 	}
 	for at := range count(s.idle[:]) {
 		each(idleBecomesBusy, at)
@@ -130,14 +144,14 @@ func (m poolModel) states(yield func(poolState) bool) {
 	}
 }
 
-// withSlots adds up to n executors: idle ones, then stopping ones, then busy ones.
+// withSlots adds up to n executors: idle ones, then stopping, then unresponsive, then busy ones.
 func (m poolModel) withSlots(s poolState, n int, use func(poolState)) {
 	if use(s); n == 0 {
 		return
 	}
 	for image := range int8(images) {
 		with := s
-		if s.stopping == 0 && s.busy == [images]int8{} {
+		if s.stopping+s.unresponsive == 0 && s.busy == [images]int8{} {
 			with.idle[count(s.idle[:])] = image + 1
 			m.withSlots(with, n-1, use)
 		}
@@ -147,6 +161,11 @@ func (m poolModel) withSlots(s poolState, n int, use func(poolState)) {
 		}
 	}
 	if s.busy == [images]int8{} {
+		with := s
+		with.unresponsive++
+		m.withSlots(with, n-1, use)
+	}
+	if s.unresponsive == 0 && s.busy == [images]int8{} {
 		s.stopping++
 		m.withSlots(s, n-1, use)
 	}
@@ -194,6 +213,17 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 		s.stopping++
 	case busyEnds:
 		s.busy[what]--
+	case busyBecomesUnresponsive:
+		s.busy[what]--
+		s.unresponsive++
+	case unresponsiveBecomesIdle:
+		s.unresponsive--
+		s.idle[count(s.idle[:])] = what + 1
+	case unresponsiveStops:
+		s.unresponsive--
+		s.stopping++
+	case unresponsiveEnds:
+		s.unresponsive--
 	case idleStops:
 		takeOut(s.idle[:], int(what))
 		s.stopping++
@@ -286,10 +316,14 @@ func (m poolModel) jobName(job int8) string {
 
 func (m poolModel) decisionName(r round, d decision) string {
 	image := func(id msg.ExecutorID) string {
-		if at := number(id, len(r.slots)); at >= 0 {
-			return r.slots[at].key.Image
+		at := number(id, len(r.slots))
+		switch {
+		case at < 0:
+			return "nobody"
+		case r.slots[at].state == slotUnresponsive:
+			return "an unresponsive one"
 		}
-		return "nobody"
+		return r.slots[at].key.Image
 	}
 	switch job := number(d.job, r.waiting()); {
 	case d.evict != "":
@@ -323,6 +357,14 @@ func (m poolModel) eventName(from poolState, e poolEvent) string {
 		return busy() + " is stopping"
 	case busyEnds:
 		return busy() + " has ended"
+	case busyBecomesUnresponsive:
+		return busy() + " is unresponsive"
+	case unresponsiveBecomesIdle:
+		return "the unresponsive one is idle " + keys[e.what].Image
+	case unresponsiveStops:
+		return "the unresponsive one is stopping"
+	case unresponsiveEnds:
+		return "the unresponsive one has ended"
 	case idleStops:
 		return idle() + " is stopping"
 	case idleEnds:
@@ -341,6 +383,9 @@ func (m poolModel) stateName(s poolState) string {
 	}
 	for _, image := range s.idle[:count(s.idle[:])] {
 		pool = append(pool, keys[image-1].Image+" idle")
+	}
+	for range s.unresponsive {
+		pool = append(pool, "unresponsive")
 	}
 	for range s.stopping {
 		pool = append(pool, "stopping")

@@ -157,7 +157,7 @@ func (d *dispatcher) keepWarm(c *shell.Ctx[msg.ToDispatcher], x *member) {
 }
 
 func (d *dispatcher) idle(c *shell.Ctx[msg.ToDispatcher], m msg.Idle) {
-	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
+	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && (x.state == slotBusy || x.state == slotUnresponsive) {
 		x.state, x.since = slotIdle, m.Since
 		d.keepWarm(c, x)
 	}
@@ -167,6 +167,13 @@ func (d *dispatcher) unsettled(c *shell.Ctx[msg.ToDispatcher], m msg.Unsettled) 
 	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.state == slotIdle {
 		c.Cancel(evictionOf(x.id))
 		x.state = slotBusy
+	}
+}
+
+// notPolling lets the executor give way to a job, which may be one that this runner takes only now that there is room for it.
+func (d *dispatcher) notPolling(m msg.NotPolling) {
+	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
+		x.state = slotUnresponsive
 	}
 }
 
@@ -240,7 +247,7 @@ func (d *dispatcher) imageFound(c *shell.Ctx[msg.ToDispatcher], m msg.ImageFound
 	x.image = m.Image
 	for _, other := range d.inOrder() {
 		outdated := other.key.Image == x.key.Image && other.image != "" && other.image != m.Image
-		if outdated && other.state == slotIdle {
+		if outdated && other.state.mayGiveWay() {
 			d.evict(c, other, "its image reference means another image now")
 		} else if outdated && other.state == slotBusy {
 			other.ref.Tell(msg.Retire{Reason: "its image reference means another image now"})

@@ -16,11 +16,15 @@ import (
 type slotState string
 
 const (
-	slotBusy     slotState = "busy" // starting, running, settling
-	slotIdle     slotState = "idle"
-	slotStopping slotState = "stopping"
-	slotGone     slotState = "gone" // and its record is being cleared away
+	slotBusy         slotState = "busy" // starting, running, finishing
+	slotIdle         slotState = "idle"
+	slotUnresponsive slotState = "unresponsive" // it was idle, and its plugin does not ask any more
+	slotStopping     slotState = "stopping"
+	slotGone         slotState = "gone" // and its record is being cleared away
 )
+
+// mayGiveWay reports whether the slot can be had by a job that waits.
+func (s slotState) mayGiveWay() bool { return s == slotIdle || s == slotUnresponsive }
 
 // slot is an executor that exists.
 type slot struct {
@@ -48,11 +52,11 @@ type decision struct {
 	why   string
 }
 
-// room is how many more jobs could be taken now. Idle executors do not count: they are reused or give way.
+// room is how many more jobs could be taken now. Executors that are reused or give way do not count.
 func room(capacity int, slots iter.Seq[slotState], waiting int) int {
 	n := capacity - waiting
 	for state := range slots {
-		if state != slotIdle {
+		if !state.mayGiveWay() {
 			n--
 		}
 	}
@@ -60,12 +64,12 @@ func room(capacity int, slots iter.Seq[slotState], waiting int) int {
 }
 
 // decide goes through the waiting jobs, scripts first, then by priority and arrival. Each takes an idle executor of its key;
-// else, below capacity, a new one; else an idle executor is evicted and the job waits for its slot. A job that must wait blocks
-// none behind it, but may take the slot of an executor that one behind it could use, if there is no other: else the jobs of a
-// warm image would go before it for as long as they come.
+// else, below capacity, a new one; else an unresponsive executor is evicted, or an idle one, and the job waits for its slot. A job
+// that must wait blocks none behind it, but may take the slot of an executor that one behind it could use, if there is no other:
+// else the jobs of a warm image would go before it for as long as they come.
 func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 	var todo []decision
-	var idle []slot
+	var idle []slot // and the unresponsive ones
 	alive, leaving := len(slots), 0
 	for _, s := range slots {
 		switch s.state {
@@ -73,6 +77,8 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 			leaving++
 		case slotIdle:
 			idle = append(idle, s)
+		case slotUnresponsive: // no job can use it: without a key it is not needed, without a time it goes first
+			idle = append(idle, slot{id: s.id, state: s.state})
 		case slotBusy:
 		}
 	}
@@ -104,7 +110,7 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 		case coming > 0:
 			coming--
 		case len(idle) > 0 && alive-leaving <= capacity:
-			evict("another image's job needs its slot")
+			evict("a waiting job that cannot use it needs its slot")
 		}
 	}
 	return todo
@@ -136,7 +142,7 @@ func compareIdle(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Co
 func lastIdle(idle []slot, key msg.Key) int {
 	last := -1
 	for i, s := range idle {
-		if s.key == key && (last < 0 || compareIdle(s, idle[last]) > 0) {
+		if s.state == slotIdle && s.key == key && (last < 0 || compareIdle(s, idle[last]) > 0) {
 			last = i
 		}
 	}

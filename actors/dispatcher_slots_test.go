@@ -78,6 +78,9 @@ func TestWhoRunsWhere(t *testing.T) {
 		{"above the capacity one goes that no job could use", 2, "a:idle b:idle c:busy", "a", "evict x2, j1 in x1"},
 		{"one that no job could use gives way before one that a job behind could use", 3, "b:idle c:idle d:busy", "a b", "evict x2, j2 in x1"},
 		{"of three that a job could use, it needs one", 4, "b:idle b:idle b:idle d:busy", "a c b", "evict x1, evict x2, j3 in x3"},
+		{"an executor of its key is unresponsive, and there is place", 2, "a:unresponsive", "a", "j1 in a new one"},
+		{"capacity one, and an executor of its key is unresponsive", 1, "a:unresponsive", "a", "evict x1"},
+		{"an unresponsive executor gives way before an idle one that nobody needs", 2, "b:idle c:unresponsive", "a", "evict x2"},
 		{"capacity nothing", 0, "a:idle", "a", "evict x1"},
 	} {
 		t.Run(row.when, func(t *testing.T) {
@@ -103,6 +106,7 @@ func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
 		{4, "a:busy b:idle c:stopping", 0, 2},
 		{4, "a:busy", 2, 1},
 		{1, "a:idle", 0, 1},
+		{1, "a:unresponsive", 0, 1},
 		{1, "a:idle", 1, 0},
 		{1, "a:busy b:busy", 1, 0},
 	} {
@@ -121,7 +125,7 @@ func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
 
 func TestDecisionsKeepTheCapacityAndWasteNothing(t *testing.T) {
 	images := rapid.SampledFrom([]string{"a", "b", "c"})
-	states := rapid.SampledFrom([]slotState{slotBusy, slotIdle, slotIdle, slotStopping})
+	states := rapid.SampledFrom([]slotState{slotBusy, slotIdle, slotIdle, slotUnresponsive, slotStopping})
 	rapid.Check(t, func(t *rapid.T) {
 		var slots []slot
 		for i := range rapid.IntRange(0, 6).Draw(t, "executors") {
@@ -145,7 +149,7 @@ func checkDecisions(t *rapid.T, capacity int, slots []slot, jobs []waitingJob, t
 	}
 	for _, d := range todo {
 		if x := d.reuse + d.evict; x != "" {
-			if stateOf(x).state != slotIdle || used[x] != "" {
+			if state := stateOf(x).state; state != slotIdle && (d.evict == "" || state != slotUnresponsive) || used[x] != "" {
 				t.Fatalf("%v: it does not wait, or is spoken for by %s", d, used[x])
 			}
 			used[x] = d.String()

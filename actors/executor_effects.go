@@ -85,6 +85,8 @@ func (e *executor) do(c *shell.Ctx[msg.ToExecutor], do effect) {
 		e.becomesIdle(c, do.last)
 	case notIdle:
 		e.dispatcher.Tell(msg.Unsettled{Executor: e.id, Seq: e.seq})
+	case notPolling:
+		e.dispatcher.Tell(msg.NotPolling{Executor: e.id, Seq: e.seq})
 
 	case startTimer:
 		c.Cancel(string(do.timer))

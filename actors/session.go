@@ -135,8 +135,8 @@ func (t *transition) receive(m msg.ToExecutor) {
 	switch m := m.(type) {
 	case msg.Assign:
 		t.assign(m.Job)
-	case msg.AssignmentDue:
-		t.assignmentDue()
+	case msg.PollDue:
+		t.pollDue()
 	case msg.Retire:
 		t.retireFor(m.Reason)
 	case msg.AbortJob:

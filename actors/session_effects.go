@@ -97,6 +97,7 @@ type (
 	report         struct{ m msg.Report }
 	isIdle         struct{ last msg.ExecutionID }
 	notIdle        struct{}
+	notPolling     struct{}
 
 	// Later.
 	startTimer struct {
@@ -142,7 +143,7 @@ type timer string
 
 const (
 	limitTimer    timer = "limit"
-	assignTimer   timer = "assignment"
+	pollTimer     timer = "poll"
 	deliveryTimer timer = "delivery"
 	notifyTimer   timer = "notify"
 	stopTimer     timer = "stop step"
@@ -179,6 +180,7 @@ func (tellDispatcher) effect()  {}
 func (report) effect()          {}
 func (isIdle) effect()          {}
 func (notIdle) effect()         {}
+func (notPolling) effect()      {}
 func (startTimer) effect()      {}
 func (cancelTimer) effect()     {}
 func (retryLater) effect()      {}

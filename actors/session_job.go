@@ -14,7 +14,8 @@ import (
 // fails at about 320 (rule 14).
 const pythonJobs = 200
 
-// asksWithin is how long a warm executor may take to ask for a job that it was given. Then the job moves: another one may be quicker.
+// asksWithin is how long a warm executor that has a job, or may be given one, may take to ask for it. Another one may be quicker then:
+// the SDKs wait up to half a minute between their attempts.
 const asksWithin = 2 * time.Second
 
 func (t *transition) assign(job msg.Job) {
@@ -34,17 +35,26 @@ func (t *transition) assign(job msg.Job) {
 	case t.poll != 0:
 		t.handOutIfPolled()
 	case t.isWarm():
-		t.do(startTimer{assignTimer, asksWithin, msg.AssignmentDue{}})
+		t.expectPoll()
 	}
 }
 
 // isWarm reports whether the job can be moved without a loss: its plugin has asked for one before.
 func (t *transition) isWarm() bool { return t.state == finishing || t.state == idle }
 
-// assignmentDue moves a job to another executor: this one does not ask for it.
-func (t *transition) assignmentDue() {
-	if t.job.stage == assigned && t.poll == 0 && t.job.ending == nil && t.isWarm() {
+func (t *transition) expectPoll() { t.do(startTimer{pollTimer, asksWithin, msg.PollDue{}}) }
+
+// pollDue moves the job of a warm executor that does not ask for it to another one, and lets its slot be had by a job that waits.
+// One whose plugin is still busy after its last job is left its time for that.
+func (t *transition) pollDue() {
+	if t.poll != 0 || !t.isWarm() {
+		return
+	}
+	if t.job.stage == assigned && t.job.ending == nil {
 		t.giveBack(fmt.Sprintf("it did not ask for its job within %v", asksWithin))
+	}
+	if t.job.stage == noJob && t.polled {
+		t.do(notPolling{})
 	}
 }
 
@@ -64,7 +74,7 @@ func (t *transition) handOutIfPolled() {
 
 func (t *transition) startHandOut() {
 	t.job.stage = handingOut
-	t.do(cancelTimer{assignTimer})
+	t.do(cancelTimer{pollTimer})
 	t.limit(t.limits.PickUp)
 	t.do(handOut{request: t.poll, execution: t.job.Execution})
 }
@@ -125,7 +135,7 @@ func (t *transition) notHandedOut(m msg.HandOutDone) {
 			t.retry(msg.RetryHandOut, m.Err)
 		case t.isWarm():
 			t.limit(t.limitOf(t.state))
-			t.do(startTimer{assignTimer, asksWithin, msg.AssignmentDue{}})
+			t.expectPoll()
 		}
 	case t.jobs > 0:
 		t.stop(fmt.Sprintf("it did not take its job: %v", m.Err))

@@ -183,6 +183,7 @@ func (t *transition) pollLost() {
 	if t.state == idle && t.job.stage != handingOut {
 		t.enter(finishing)
 		t.do(notIdle{})
+		t.expectPoll()
 	}
 	if t.notice.gaveUp {
 		t.scheduleNotify()

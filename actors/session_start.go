@@ -96,5 +96,8 @@ func begin(s session, hasFile bool) (session, []effect) {
 		t.delayNotify(pollsAgain)
 	}
 	t.notify()
+	if t.state == finishing {
+		t.expectPoll()
+	}
 	return t.session, t.effects
 }

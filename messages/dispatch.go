@@ -43,6 +43,11 @@ type (
 		Executor ExecutorID
 		Seq      uint64
 	}
+	// NotPolling: it has no job, has waited for one before, and its plugin does not ask for one. It may still: then it is Idle.
+	NotPolling struct {
+		Executor ExecutorID
+		Seq      uint64
+	}
 	// ImageFound: which local image the executor is made from.
 	ImageFound struct {
 		Executor ExecutorID
@@ -134,6 +139,7 @@ func (JobConfirmed) toDispatcher()     {}
 func (Idle) toDispatcher()             {}
 func (ProcessesCounted) toDispatcher() {}
 func (Unsettled) toDispatcher()        {}
+func (NotPolling) toDispatcher()       {}
 func (ImageFound) toDispatcher()       {}
 func (JobOver) toDispatcher()          {}
 func (JobReturned) toDispatcher()      {}

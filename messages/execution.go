@@ -158,8 +158,8 @@ type (
 
 	// LimitPassed tells that a state, or a wait, has lasted too long.
 	LimitPassed struct{}
-	// AssignmentDue tells that it has not asked for a job that it was assigned.
-	AssignmentDue struct{}
+	// PollDue tells that its plugin should have asked for a job by now.
+	PollDue struct{}
 	// DeliveryDue tells that its plugin's machine has not acknowledged its job.
 	DeliveryDue struct{}
 	// NotifyDue tells that an event may be sent to its plugin now.
@@ -234,7 +234,7 @@ func (Examined) toExecutor()          {}
 func (Signalled) toExecutor()         {}
 func (Removed) toExecutor()           {}
 func (LimitPassed) toExecutor()       {}
-func (AssignmentDue) toExecutor()     {}
+func (PollDue) toExecutor()           {}
 func (DeliveryDue) toExecutor()       {}
 func (NotifyDue) toExecutor()         {}
 func (StopStepDue) toExecutor()       {}

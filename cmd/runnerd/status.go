@@ -44,7 +44,7 @@ type serverStatus struct {
 type executorStatus struct {
 	ID      msg.ExecutorID  `json:"id"`
 	Image   string          `json:"image"`
-	State   string          `json:"state,omitempty"` // busy, idle, stopping, gone
+	State   string          `json:"state,omitempty"` // busy, idle, unresponsive, stopping, gone
 	Since   time.Time       `json:"since,omitzero"`  // idle, or at its job, or made
 	Created time.Time       `json:"created,omitzero"`
 	Jobs    int             `json:"jobs"` // handed out to it so far

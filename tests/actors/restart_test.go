@@ -220,7 +220,7 @@ func TestARestartFailsTheJobOfAChildProcessWithThatReason(t *testing.T) {
 					t.Fatal(err)
 				}
 				w.start()
-				w.fails(failed, msg.Failed, "the runner was restarted while the job ran in a child process; a child process ends with its runner. Run the job again")
+				w.fails(failed, msg.Failed, "the runner was restarted while the job ran in a child process, which ends with its runner. Run the job again")
 				completed := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
 				x = w.begins(completed)
 				w.stop()

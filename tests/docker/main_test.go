@@ -20,6 +20,8 @@ var (
 	quitter string // it ends before it asks for one
 )
 
+var supervised string // the sample plugin under a process 1 that starts it again
+
 func TestMain(m *testing.M) { os.Exit(rig.Main(m, stock)) }
 
 func stock(ctx context.Context, s *rig.Shop) (err error) {
@@ -29,5 +31,6 @@ func stock(ctx context.Context, s *rig.Shop) (err error) {
 			return err
 		}
 	}
-	return nil
+	supervised, err = s.Wrap(ctx, s.Blue, "supervisor", "./testdata/supervisor")
+	return err
 }

@@ -90,7 +90,7 @@ func (l *Events) of(t *testing.T, runner string) (own []event) {
 // Lives is what the engine's events say of a runner's executors.
 type Lives struct {
 	Created []string // in their order
-	Most    int      // at the same time, from create to die
+	Most    int      // at the same time, from create to die, and from a start after that
 	Alive   map[string]bool
 	Died    map[string]time.Time
 }
@@ -110,13 +110,21 @@ func (w *World) MostSince(began time.Time) int {
 func (w *World) livesSince(began time.Time) Lives {
 	w.T.Helper()
 	l := Lives{Alive: map[string]bool{}, Died: map[string]time.Time{}}
+	appears := func(e event) {
+		l.Alive[e.executor] = true
+		if e.at.After(began) {
+			l.Most = max(l.Most, len(l.Alive))
+		}
+	}
 	for _, e := range w.events.of(w.T, w.UUID) {
 		switch e.action {
 		case events.ActionCreate:
 			l.Created = append(l.Created, e.executor)
-			l.Alive[e.executor] = true
-			if e.at.After(began) {
-				l.Most = max(l.Most, len(l.Alive))
+			appears(e)
+		case events.ActionStart:
+			if !l.Alive[e.executor] { // somebody restarted it
+				delete(l.Died, e.executor)
+				appears(e)
 			}
 		case events.ActionDie:
 			l.Died[e.executor] = e.at

@@ -164,9 +164,15 @@ func (s *Shop) Build(ctx context.Context, name, dir, ldflags string) (ref string
 	return s.image(ctx, name, program)
 }
 
-func (s *Shop) image(ctx context.Context, name, program string) (string, error) {
+// reference names an image, which is removed at the end.
+func (s *Shop) reference(name string) string {
 	ref := "runnerd-e2e/" + name + ":" + filepath.Base(s.dir)[len("runnerd-tests-"):]
 	s.images = append(s.images, ref)
+	return ref
+}
+
+func (s *Shop) image(ctx context.Context, name, program string) (string, error) {
+	ref := s.reference(name)
 	_, err := s.builder.BuildScratch(ctx, ref, program, "65532:65532")
 	return ref, err
 }

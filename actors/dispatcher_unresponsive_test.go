@@ -1,0 +1,84 @@
+package actors
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"runnerd/actors/shell"
+	msg "runnerd/messages"
+	"runnerd/spool"
+)
+
+func TestAnExecutorIsReportedWhenItsPluginStopsAsking(t *testing.T) {
+	was := msg.ExecutorRecord{ID: "x", Mode: msg.Daemon, Job: "before", Jobs: 1, IdleSince: time.Unix(1, 0)}
+	adopted := func(rec msg.ExecutorRecord) session {
+		s, effects := begin(restoredSession(known{record: rec, returned: true}, msg.ExecutorLimits{}, 0), false)
+		if !slices.Contains(effects, effect(startTimer{pollTimer, asksWithin, msg.PollDue{}})) {
+			t.Fatalf("nothing is expected of its plugin: %v", effects)
+		}
+		s, _ = step(s, msg.Found{Container: &msg.Container{ID: "x", State: msg.ContainerRunning}})
+		return s
+	}
+	asks := func(s session) session {
+		s, _ = step(s, msg.SecretRequested{Request: 1})
+		s, _ = step(s, msg.ResultsCleared{})
+		return s
+	}
+	neverIdle := was
+	neverIdle.IdleSince = time.Time{}
+	stopsAsking, _ := step(asks(adopted(was)), msg.RequestEnded{Request: 1})
+	assigned, _ := step(adopted(was), msg.Assign{Job: msg.Job{Execution: "next"}})
+	for _, row := range []struct {
+		when string
+		is   session
+		want bool
+	}{
+		{"it was idle before a restart of the runner", adopted(was), true},
+		{"it was idle, and its GET has ended", stopsAsking, true},
+		{"it was given a job", assigned, true},
+		{"its GET waits", asks(adopted(was)), false},
+		{"its plugin may be busy with the job before", adopted(neverIdle), false},
+	} {
+		after, effects := step(row.is, msg.PollDue{})
+		if got := slices.Contains(effects, effect(notPolling{})); got != row.want || after.job.stage != noJob {
+			t.Errorf("%s: it is reported: %v, want %v: %v", row.when, got, row.want, effects)
+		}
+	}
+}
+
+func TestAnUnresponsiveExecutorGivesWayUntilItIsIdleAgain(t *testing.T) {
+	for _, row := range []struct {
+		when string
+		says []msg.ToDispatcher
+		want msg.ToExecutor
+	}{
+		{"it asks no more", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}}, msg.Retire{Reason: "a waiting job that cannot use it needs its slot"}},
+		{"it asked no more before its newest job", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 1}}, nil},
+		{"it asks again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
+	} {
+		t.Run(row.when, func(t *testing.T) {
+			withSeeded(t, func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor) {
+				job := msg.Job{Execution: "job"}
+				if err := store.Add(msg.Offer{Job: job}); err != nil {
+					t.Fatal(err)
+				}
+				d.Tell(msg.Configured{Config: msg.Config{Capacity: 1, Eviction: time.Hour}})
+				d.Tell(msg.Unsettled{Executor: "x", Seq: 2})
+				for _, m := range row.says {
+					d.Tell(m)
+				}
+				d.Tell(msg.JobConfirmed{Job: job})
+				synctest.Wait()
+				var got msg.ToExecutor
+				if len(heard) > 0 {
+					got = <-heard
+				}
+				if got != row.want {
+					t.Errorf("it is told %#v, want %#v", got, row.want)
+				}
+			})
+		})
+	}
+}
