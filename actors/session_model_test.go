@@ -148,7 +148,7 @@ var timerNames = [timerKinds]string{"limit", "assignment", "delivery", "notify",
 
 func timerOf(name timer) timerKind {
 	switch name {
-	case assignTimer:
+	case pollTimer:
 		return assignmentIsDue
 	case deliveryTimer:
 		return deliveryIsDue
@@ -164,7 +164,7 @@ func timerOf(name timer) timerKind {
 func (w *world) timerMessage(k timerKind) msg.ToExecutor {
 	switch k {
 	case assignmentIsDue:
-		return msg.AssignmentDue{}
+		return msg.PollDue{}
 	case deliveryIsDue:
 		return msg.DeliveryDue{}
 	case notifyIsDue:
