@@ -56,7 +56,7 @@ var deliberateBugs = []deliberateBug{
 	{"a job is given again by an executor that is being killed", []edit{{"session_requests.go", "case t.job.abandoned:", "case false:"}}, everySession + "go, one job, cut, limit", "once:"},
 	{"an input that arrives late is taken for none", []edit{{"session_container.go", "t.job.abandoned && !t.job.delivered)", "t.job.abandoned)"}}, everySession + "go, two jobs, limit", "once:"},
 	{"an examination of before the hand-out counts", []edit{{"session_container.go", "&& m.Back && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
-	{"a GET is served before the engine is asked", []edit{{"session_requests.go", "isGet && !t.found {", "isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
+	{"a GET is served before the engine is asked", []edit{{"session_requests.go", "handingOut || isGet && !t.found {", "handingOut || isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
 	{"a result that overtakes a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoDelivery)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
 	{"a callback that began before the hand-out proves something", []edit{{"session_result.go", " && m.Current == t.job.Execution:", ":"}}, everySession + "go, two jobs, cut", "once:"},
 	{"a job's end is told twice", []edit{{"session_job.go", "t.do(report{msg.Report{Execution: over, Over: true}})\n", "t.tell(msg.JobOver{Executor: t.id, Execution: over})\n"}}, everySession + "go, one job", "over twice:"},

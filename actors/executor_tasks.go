@@ -433,7 +433,7 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 	}
 	done.Over = !ok || rec.Stage >= msg.Ended
 	done.Back = ok && rec.Stage < msg.HandedOut
-	done.Abort = rec.Abort
+	done.Abort, done.HandOuts = rec.Abort, rec.HandOuts
 	return done, nil
 }
 

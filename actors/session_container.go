@@ -285,7 +285,7 @@ func (t *transition) examined(m msg.Examined) {
 		t.retry(msg.RetryExamine, errors.New("its job is being handed out"))
 	case m.Over:
 		t.jobOver()
-	case t.job.stage == handedOut && m.Back && !t.job.unstarted && !t.job.abandoned: // the hand-out crossed the examination
+	case t.job.stage == handedOut && m.Back && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts: // the hand-out crossed the examination
 		t.examine()
 	case t.job.stage == handedOut && m.Back && t.job.ending == nil:
 		t.giveBack(t.whyNotStarted())

@@ -209,7 +209,7 @@ func (k *lifeKey) putTasks() {
 	for _, t := range k.tasks {
 		one := &lifeKey{world: k.world, ids: k.ids, base: k.base}
 		one.put(int(t.kind), int(t.moment), k.id(t.request), int(t.job), int(t.before), int(t.jobs), int(t.last), int(t.step), k.version(t.version), outcomeNumbers[t.outcome],
-			int(t.body), int(t.found), len(t.verdict))
+			int(t.body), int(t.found), len(t.verdict), int(t.handOuts))
 		one.flags(t.stop, t.again, t.done, t.failed, t.restarted, t.hasFile, t.kept, t.isBack, t.isAbort)
 		all = append(all, string(one.b))
 	}

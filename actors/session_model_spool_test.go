@@ -164,6 +164,7 @@ func (w *world) examineMoment(t *task) (err error) {
 		w.stopped(t.job)
 	}
 	j := w.job(t.job)
+	t.handOuts = j.handOuts
 	t.kept, t.isBack, t.isAbort = j.stage >= msg.Ended, j.stage < msg.HandedOut, j.abort
 	return err
 }

@@ -35,6 +35,7 @@ type task struct {
 	found                 boxState
 	verdict               msg.Verdict
 	kept, isBack, isAbort bool
+	handOuts              int8
 }
 
 type taskKind int8
@@ -337,7 +338,7 @@ func (t task) back() msg.ToExecutor {
 	case signalTask:
 		return msg.Signalled{Step: int(t.step), Elapsed: time.Second}
 	case examineTask:
-		return msg.Examined{Over: t.kept, Back: t.isBack, Abort: reasonIf(t.isAbort)}
+		return msg.Examined{Over: t.kept, Back: t.isBack, Abort: reasonIf(t.isAbort), HandOuts: int(t.handOuts)}
 	case removeTask:
 		return msg.Removed{}
 	case handOutTask:

@@ -55,7 +55,7 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 			if e, ok := has[examine](effects); !ok || e.unstarted != row.moves {
 				t.Errorf("its end is examined as %+v, want undelivered %v", e, row.moves)
 			}
-			_, effects = after(s, msg.Examined{Back: row.moves})
+			_, effects = after(s, msg.Examined{Back: row.moves, HandOuts: 1})
 			if _, moves := has[tellDispatcher](effects); moves != row.moves {
 				t.Errorf("it moves to another executor: %v, want %v", moves, row.moves)
 			}

@@ -137,12 +137,13 @@ type (
 	}
 	// Examined tells that after its exit its directory was read for a last time, and its log to the end; or Err.
 	Examined struct {
-		Closed  []ExecutionID // whose logs are complete now
-		Refused string        // why the result that is there cannot be stored
-		Over    bool          // its job has its ending
-		Back    bool          // its job was proven not to have started, and may go elsewhere
-		Abort   string        // why its job is to be aborted; empty: it is not
-		Err     error
+		Closed   []ExecutionID // whose logs are complete now
+		Refused  string        // why the result that is there cannot be stored
+		Over     bool          // its job has its ending
+		Back     bool          // its job was proven not to have started, and may go elsewhere
+		Abort    string        // why its job is to be aborted; empty: it is not
+		HandOuts int           // of its job, when it was examined
+		Err      error
 	}
 	// Signalled tells that the signal was sent, as step Step of the stop sequence; or Err.
 	Signalled struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 // An engine goes on with a network that it has begun to make, whether or not who asked still waits for it.
 func TestAStopInMidStartLeavesNoNetworkInTheEngine(t *testing.T) {
 	making, heard, made := make(chan struct{}), make(chan struct{}), new(atomic.Bool)
+	var about map[string]any // the network, as it was asked for
 	host := engineOfATest(t, func(w http.ResponseWriter, r *http.Request) {
 		at := path.Base(r.URL.Path)
 		switch {
@@ -27,11 +29,19 @@ func TestAStopInMidStartLeavesNoNetworkInTheEngine(t *testing.T) {
 		case strings.Contains(r.URL.Path, "/images/"):
 			fmt.Fprint(w, `{"Id": "sha256:0"}`)
 		case at == "create":
+			must(t, json.NewDecoder(r.Body).Decode(&about))
+			about["Id"] = "0"
 			close(making)
 			<-heard
 			made.Store(true)
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprint(w, `{"Id": "0"}`)
+		case at == "networks" && made.Load():
+			must(t, json.NewEncoder(w).Encode([]any{about}))
+		case at == "networks":
+			fmt.Fprint(w, "[]")
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/networks/") && made.Load():
+			must(t, json.NewEncoder(w).Encode(about))
 		case r.Method == http.MethodDelete && made.Swap(false):
 			w.WriteHeader(http.StatusNoContent)
 		default:

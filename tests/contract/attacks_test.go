@@ -124,10 +124,10 @@ func TestAJobWhoseAnswerIsNeverAcknowledgedMovesWhenItsExecutorHasExited(t *test
 	x.launch(j)
 	get := x.python().Stall()
 	get.Begin()
-	expect[msg.Gone](x)
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
+	expect[msg.Gone](x)
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.Executor != "" {
 		t.Errorf("it is %s, of executor %q", rec.Stage, rec.Executor)
 	}

@@ -130,7 +130,7 @@ func expect[V msg.ToDispatcher](x *executor) V {
 			return v
 		}
 		switch got.(type) {
-		case msg.Attached, msg.ImageFound, msg.ProcessesCounted:
+		case msg.Attached, msg.ImageFound, msg.ProcessesCounted, msg.NotPolling:
 		default:
 			x.t.Fatalf("the dispatcher is told %T%+v, want %T", got, got, *new(V))
 		}

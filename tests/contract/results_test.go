@@ -210,8 +210,8 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 			default:
 				x.writesOn(body)
 				x.exit <- 0
-				expect[msg.Gone](x)
 				x.expectFailed(j, "10000", "4096")
+				expect[msg.Gone](x)
 				return
 			}
 			x.expectFailed(j, "10000", "4096")

@@ -233,7 +233,7 @@ func expect2[V, Other msg.ToDispatcher](x *executor) V {
 		switch got := await(x.t, x.told).(type) {
 		case V:
 			return got
-		case Other, msg.Attached, msg.ImageFound:
+		case Other, msg.Attached, msg.ImageFound, msg.NotPolling:
 		default:
 			x.t.Fatalf("the dispatcher is told %T%+v", got, got)
 		}
