@@ -323,11 +323,11 @@ func (t *transition) exitReason() string {
 	case t.exit.Code == killed: // not by the runner: that kills no executor whose job is open
 		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
 			"Its executor may use more if the memory limit is raised", what)
-	case t.vanished:
-		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
 	case t.exit.Code < 0 && t.mode == msg.Files:
 		return "the runner was restarted while the job ran in a child process, which ends with its runner. " +
 			"Run the job again, or use the driver docker, whose containers outlive a restart"
+	case t.vanished:
+		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
 	case t.exit.Code < 0:
 		return fmt.Sprintf("the plugin ended %s, and the engine does not know how: somebody restarted its container", what)
 	default:

@@ -165,8 +165,11 @@ func TestACrashAtAnyPointOfAnyActorLosesNothing(t *testing.T) {
 		for _, p := range points {
 			t.Run(p.String(), func(t *testing.T) {
 				t.Parallel()
-				if aDay(t, p).struck {
-					struck.Add(1)
+				for range 3 { // what happens at one instant has no order, so not every day comes by the point
+					if aDay(t, p).struck {
+						struck.Add(1)
+						return
+					}
 				}
 			})
 		}

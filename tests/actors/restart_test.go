@@ -340,7 +340,7 @@ func TestAnExecutorThatIsNotFoundAgainStandsAgainstReadiness(t *testing.T) {
 		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
 		w.begins(id)
 		w.stop()
-		w.engine.Script(fake.List, fake.Call{}, fake.Call{Fails: errNoAnswer}) // recovery is answered, the executor's actor is not
+		w.engine.Script(fake.Inspect, fake.Call{Fails: errNoAnswer}) // recovery is answered, the executor's actor is not
 		w.start()
 		w.until("recovery is done", time.Second, func() bool { return w.status().Recovery.Done })
 		w.standsAgainst("of 1 executors that outlived the restart 1 are not found again yet")

@@ -148,6 +148,7 @@ func TestASignalThatTheEngineDoesNotTakeIsNotSaidToHaveEndedAJob(t *testing.T) {
 		gone := fake.Call{Fails: errNoAnswer}
 		w.engine.Script(fake.Signal, fake.Call{}, gone, gone, gone, gone, gone)
 		id, x := w.ordered(fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		w.maxStep = minStep
 		w.until("SIGTERM has failed twice", time.Minute, func() bool { return len(w.engine.Calls(fake.Signal)) == 3 })
 		w.engine.Fell(x, msg.Exit{Code: 1})
 		w.fails(id, msg.Aborted, "aborted: enough. It ended on SIGABRT after 10.")
