@@ -7,7 +7,7 @@
 //	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, _outage; _progress decides
 //	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, _pool, _crash; _slots decides
 //	│   └─ executor…  one per container; its session decides                                     session.go, then _start, _requests, _job, _result, _stop, _container;
-//	│                                                                                            executor.go, _effects, _tasks do; _log, _logbook, _chapter, _usage
+//	│                                                                                            executor.go, _effects, _tasks, _handout do; _log, _logbook, _chapter, _usage
 //	├─ recovery       finds what outlived a restart; then is done                                recovery.go; _plan decides
 //	├─ sse            keeps the control channel open, hands on what the server says              sse.go
 //	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
