@@ -56,7 +56,7 @@ func TestAnUnresponsiveExecutorGivesWayUntilItIsIdleAgain(t *testing.T) {
 	}{
 		{"it asks no more", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}}, msg.Retire{Reason: "a waiting job that cannot use it needs its slot"}},
 		{"it asked no more before its newest job", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 1}}, nil},
-		{"it asks again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
+		{"it asks again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2, Since: time.Now()}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			withSeeded(t, func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor) {
@@ -64,8 +64,8 @@ func TestAnUnresponsiveExecutorGivesWayUntilItIsIdleAgain(t *testing.T) {
 				if err := store.Add(msg.Offer{Job: job}); err != nil {
 					t.Fatal(err)
 				}
+				d.Tell(msg.Unsettled{Executor: "x", Seq: 2}) // before its eviction timer is set
 				d.Tell(msg.Configured{Config: msg.Config{Capacity: 1, Eviction: time.Hour}})
-				d.Tell(msg.Unsettled{Executor: "x", Seq: 2})
 				for _, m := range row.says {
 					d.Tell(m)
 				}

@@ -35,7 +35,7 @@ var mutations = []mutation{
 	{"executors are evicted early", []edit{{"actors/dispatcher_pool.go", "left := min(d.config.Eviction-", "left := min(d.config.Eviction/2-"}}, []string{"I5"}},
 	{"idle time is not recorded", []edit{{"actors/executor_effects.go", "r.IdleSince = since", "_ = since"}}, []string{"I5"}},
 	{"the capacity is exceeded by one", []edit{{"actors/dispatcher_slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
-	{"an executor of another key is reused", []edit{{"actors/dispatcher_slots.go", "if s.key == key && (last", "if (last"}}, []string{"I6"}},
+	{"an executor of another key is reused", []edit{{"actors/dispatcher_slots.go", "s.key == key && (last", "(last"}}, []string{"I6"}},
 	{"a job is removed instead of finished", []edit{{"actors/reporter_progress.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // of a script that seems to wait
 	{"a byte of every piece of a log is dropped", []edit{{"actors/executor_chapter.go", "ch.filter.Write(text, came)", "ch.filter.Write(text[1:], came)"}}, []string{"I7"}},
 	{"the engine is taken for punctual", []edit{{"actors/executor_logbook.go", "slices.Backward(b.begun())", "slices.Backward(b.chapters)"}}, []string{"I7"}},
