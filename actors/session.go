@@ -55,6 +55,7 @@ type openJob struct {
 	stage     jobStage
 	delivered bool            // its plugin has its input
 	unstarted bool            // its plugin has proven that it did not start, and was not given it again yet
+	hasResult bool            // its result is stored, and how its stop went is being noted
 	abandoned bool            // and must not be given it again
 	handOuts  int             // so far
 	runLeft   time.Duration   // of its run limit, when this actor came; 0: all of it

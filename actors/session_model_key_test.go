@@ -127,7 +127,7 @@ func (k *lifeKey) putSession() {
 	}
 	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
 	k.flags(s.attached, s.returned, s.found, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded,
-		j.delivered, j.unstarted, j.abandoned, j.abort != "")
+		j.delivered, j.unstarted, j.abandoned, j.hasResult, j.abort != "")
 	ending := 0
 	if j.ending != nil {
 		ending = 1 + outcomeNumbers[j.ending.Outcome]

@@ -67,9 +67,10 @@ func (t *transition) resultKept(m msg.ResultKept) {
 
 // resultIn: the open job has its result in the spool.
 func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
-	if t.job.Execution != of || t.job.stage != handedOut {
+	if t.job.Execution != of || t.job.stage != handedOut || t.job.hasResult {
 		return
 	}
+	t.job.hasResult = true
 	t.do(resultStored{of, result})
 	t.do(cancelTimer{deliveryTimer})
 	t.job.unstarted = false

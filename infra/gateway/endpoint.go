@@ -94,7 +94,10 @@ func (e *endpoint) park(event func(msg.RequestID) msg.SessionEvent) (msg.Request
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := &waiting{event: event(e.last + 1), answer: make(chan response, 1)}
-	if _, callback := w.event.(msg.CallbackReceived); e.dismissed || e.closed && !callback {
+	if e.dismissed {
+		return 0, nil, refusal(404, "the executor was dismissed")
+	}
+	if _, callback := w.event.(msg.CallbackReceived); e.closed && !callback {
 		return 0, nil, e.g.comeAgain("the runner is being restarted")
 	}
 	e.last++

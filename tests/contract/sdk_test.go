@@ -117,7 +117,7 @@ func TestRule7TheGoSDKIsNotifiedAfterACrashWithThePortRefusing(t *testing.T) {
 	x.crash()
 	untilThereIs(t, x.resultFile())
 	x.start()
-	x.idles()
+	x.idlesAgain()
 	x.runs(x.hello())
 	x.idles()
 	x.retires()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func (w *World) checkServer() {
 		w.T.Errorf("breach of the protocol: %s", b)
 	}
 	for _, task := range w.Server.Tasks() {
-		if !task.LogComplete {
+		if !task.LogComplete && !slices.Contains(w.Untold, task.ID) {
 			w.T.Errorf("task %s (%s) is %s at the end", task.ID, task.TaskType, task.State)
 		}
 	}

@@ -38,6 +38,7 @@ type World struct {
 	Server  *devserver.Server // nil: it is away
 	Address string            // of the server; it stays the same
 	UUID    string            // of the runner, once it has been ready
+	Untold  []string          // tasks whose end the server need not hear of
 	Runner  *Process          // nil: none runs
 
 	Command func(args ...string) *exec.Cmd // how the runner is started; at first, the shop's
