@@ -110,9 +110,12 @@ const ackDelay = 200 * time.Millisecond
 func (e *endpoint) wroteJob(whole bool, conn *connection, upTo int64, job msg.ExecutionID) {
 	d := &delivery{conn, max(upTo, conn.written()), job}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.writing--
 	e.deliveries[d] = whole
-	e.mu.Unlock()
+	if e.closed { // Serve is about to end, and waits for no more work than it knows of
+		return
+	}
 	e.g.work.Go(func() {
 		for wait := 100 * time.Microsecond; !e.look(d); wait = min(2*wait, ackPolls) {
 			select {
