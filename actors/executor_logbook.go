@@ -87,12 +87,22 @@ func (b *logbook) known() []msg.Secret {
 func (b *logbook) begin(job msg.ExecutionID, from time.Time) *chapter {
 	ch := &chapter{job: job, from: from, filter: b.newFilter(b.secrets, b.isMidline(job))}
 	rec, _ := b.spool.Job(job)
-	if resume := rec.Log.Resume; !resume.Time.Before(from) { // else it is a place in another executor's output
+	if resume := b.resumeOf(rec); !resume.Time.Before(from) { // else it was handed out here before
 		ch.resume, ch.behind, ch.left = resume, resume, resume.Left
 	}
 	ch.untimed = rec.Kind == msg.Script
 	ch.spoken = from.IsZero() || !ch.resume.Time.IsZero() && rec.Log.Size > 0
 	return ch
+}
+
+// resumeOf is where to go on reading this executor's output for the job; zero where the job's log holds none of it.
+func (b *logbook) resumeOf(job msg.JobRecord) msg.Position {
+	resume := job.Log.Resume
+	if resume.Executor != b.executor {
+		return msg.Position{}
+	}
+	resume.Executor = ""
+	return resume
 }
 
 func (b *logbook) find(job msg.ExecutionID) int {
@@ -189,6 +199,7 @@ func (b *logbook) append(ch *chapter) (kept bool, err error) {
 	case b.limit > 0 && int64(len(text)) > left:
 		text = fmt.Appendf(beginning(text, int(left)), "\n… the log ends here: of a job's log this runner keeps %d bytes\n", b.limit)
 	}
+	next.Executor = b.executor
 	if err := b.spool.AppendLog(ch.job, text, next); err != nil {
 		return false, err
 	}
@@ -320,7 +331,7 @@ func (b *logbook) handOn(job msg.ExecutionID) error {
 	}
 	ch, next := b.chapters[i], b.chapters[i+1]
 	rec, _ := b.spool.Job(next.job)
-	if ch.behind.Time.Before(next.from) || compare(ch.behind, rec.Log.Resume) <= 0 {
+	if ch.behind.Time.Before(next.from) || compare(ch.behind, b.resumeOf(rec)) <= 0 {
 		return nil
 	}
 	if compare(ch.behind, next.behind) > 0 {

@@ -67,10 +67,11 @@ type LogState struct {
 // Position is a place in an engine's log: everything stamped before Time is behind it, and the first Count entries
 // stamped Time, and the first Skip bytes of the next one with that stamp.
 type Position struct {
-	Time  time.Time `json:"time"`
-	Count int       `json:"count,omitempty"`
-	Skip  int       `json:"skip,omitempty"`
-	Left  bool      `json:"left,omitempty"` // the plugin has gone for its next job by then, as its output says
+	Time     time.Time  `json:"time"`
+	Count    int        `json:"count,omitempty"`
+	Skip     int        `json:"skip,omitempty"`
+	Left     bool       `json:"left,omitempty"`     // the plugin has gone for its next job by then, as its output says
+	Executor ExecutorID `json:"executor,omitempty"` // whose log it is; set in what the spool keeps
 }
 
 // HandOut is a job on its way to an executor.
