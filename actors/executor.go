@@ -22,6 +22,9 @@ type Shop struct {
 	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
 
+// turn is an executor's actor at work on one message.
+type turn = shell.Ctx[msg.ToExecutor]
+
 // executor is one container for its whole life, from before its create until nothing of it is left. Its session decides; the actor
 // brings it every message, and does what follows (executor_effects.go).
 //
@@ -63,7 +66,7 @@ func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, d
 }
 
 // Start looks in the spool: an executor that has a record there has lived before.
-func (e *executor) Start(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) Start(c *turn) {
 	for _, rec := range e.Spool.Executors() {
 		if rec.ID == e.id {
 			e.record, e.idleSince = rec, rec.IdleSince
@@ -78,20 +81,20 @@ func (e *executor) Start(c *shell.Ctx[msg.ToExecutor]) {
 	e.begin(c, false)
 }
 
-func (e *executor) begin(c *shell.Ctx[msg.ToExecutor], hasFile bool) {
+func (e *executor) begin(c *turn, hasFile bool) {
 	var effects []effect
 	e.session, effects = begin(e.session, hasFile)
-	e.doAll(c, effects)
+	e.do(c, effects)
 }
 
-func (e *executor) about(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) about(c *turn) {
 	if e.session.job.stage != noJob {
 		c.About(string(e.session.job.Execution))
 	}
 }
 
 // Receive lets the session decide. What it need not know is dealt with here: output, and what is measured.
-func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 	e.about(c)
 	switch m := m.(type) {
 	case msg.Assign:
@@ -125,7 +128,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.LogWritten:
 		e.logWritten(c, m)
 	case msg.LateOutput:
-		c.Log().Warn().Str("executor", string(e.id)).Int("bytes", m.Bytes).Msg("dropped output that an idle executor wrote after the log of its last job was closed")
+		e.warn(c).Int("bytes", m.Bytes).Msg("dropped output that an idle executor wrote after the log of its last job was closed")
 	case msg.LogCloseDue:
 		e.closeLog(c, m)
 	case msg.LogClosed:
@@ -137,7 +140,7 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	case msg.DiskMeasured:
 		e.measured(c, m)
 	case msg.RecordNotUpdated:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("could not update the executor's record: a restart would not know of its last change")
+		e.warn(c).Err(m.Err).Msg("could not update the executor's record: a restart would not know of its last change")
 	case msg.RetryDue:
 		e.repeat(c, m.What)
 	default: // only the session's
@@ -146,10 +149,16 @@ func (e *executor) Receive(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
 	e.step(c, m)
 }
 
-func (e *executor) step(c *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) {
+func (e *executor) step(c *turn, m msg.ToExecutor) {
 	var effects []effect
 	e.session, effects = step(e.session, m)
-	e.doAll(c, effects)
+	e.do(c, effects)
+}
+
+func (e *executor) do(c *turn, effects []effect) {
+	for _, one := range effects {
+		one.do(e, c)
+	}
 }
 
 // succeeded ends the count of failures of a call.
@@ -187,9 +196,9 @@ func (e *executor) reportClosed(jobs []msg.ExecutionID) {
 	}
 }
 
-func (e *executor) restored(c *shell.Ctx[msg.ToExecutor], m msg.Restored) {
+func (e *executor) restored(c *turn, m msg.Restored) {
 	if m.Err != nil {
-		e.retry(c, retryLater{msg.RetryRestore, m.Err})
+		retryLater{msg.RetryRestore, m.Err}.do(e, c)
 		return
 	}
 	e.begin(c, m.HasFile)

@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"runnerd/actors/shell"
 	msg "runnerd/messages"
 )
 
-// The work of an executor on its job: it is handed out, its result is stored, and its ending. Each may block, and comes back as the
-// message that its effect names (session_effects.go).
+// Effects on the job: it is handed out, its result is stored, and its ending. Each may block, so it runs beside the actor, and comes
+// back as the message that its type names.
 
 // input is a job's, read and checked.
 type input struct {
@@ -34,8 +33,7 @@ func readInput(shop Shop, job msg.ExecutionID) (in input, err error) {
 	return in, err
 }
 
-// handOut journals the job, and answers the GET with it.
-func (e *executor) handOut(c *shell.Ctx[msg.ToExecutor], h handOut) {
+func (h handOut) do(e *executor, c *turn) {
 	shop, book, id, before := e.Shop, e.book, e.id, e.session.last
 	if h.again {
 		before = e.session.before
@@ -89,8 +87,7 @@ func give(shop Shop, book *logbook, id msg.ExecutorID, before msg.ExecutionID, h
 	return env, nil
 }
 
-// repeatJob answers a GET with the open job once more.
-func (e *executor) repeatJob(c *shell.Ctx[msg.ToExecutor], r repeatJob) {
+func (r repeatJob) do(e *executor, c *turn) {
 	spool, gateway, id := e.Spool, e.Gateway, e.id
 	c.Go("repeat job", func(context.Context) msg.ToExecutor {
 		text, err := spool.Input(r.execution)
@@ -101,7 +98,7 @@ func (e *executor) repeatJob(c *shell.Ctx[msg.ToExecutor], r repeatJob) {
 	})
 }
 
-func (e *executor) clearResults(c *shell.Ctx[msg.ToExecutor]) {
+func (clearResults) do(e *executor, c *turn) {
 	gateway, id := e.Gateway, e.id
 	c.Go("clear results", func(context.Context) msg.ToExecutor {
 		gateway.ClearResults(id)
@@ -109,7 +106,7 @@ func (e *executor) clearResults(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-func (e *executor) readFile(c *shell.Ctx[msg.ToExecutor], r readFile) {
+func (r readFile) do(e *executor, c *turn) {
 	shop, id := e.Shop, e.id
 	c.Go("read result file", func(context.Context) msg.ToExecutor {
 		got, kept, err := takeFile(shop, id, msg.ResultFile{Execution: r.execution, Before: r.before})
@@ -139,7 +136,7 @@ func keep(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
 	return ok && rec.HasResult, nil
 }
 
-func (e *executor) storeResult(c *shell.Ctx[msg.ToExecutor], s storeResult) {
+func (s storeResult) do(e *executor, c *turn) {
 	spool := e.Spool
 	c.Go("store result", func(context.Context) msg.ToExecutor {
 		kept, err := keep(spool, s.execution, s.result)
@@ -150,15 +147,15 @@ func (e *executor) storeResult(c *shell.Ctx[msg.ToExecutor], s storeResult) {
 	})
 }
 
-func (e *executor) noteVersion(c *shell.Ctx[msg.ToExecutor], version uint64) {
+func (n noteVersion) do(e *executor, c *turn) {
 	spool, id := e.Spool, e.id
 	c.Go("note version", func(context.Context) msg.ToExecutor {
-		err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Version, r.Notified = version, true })
-		return msg.VersionNoted{Version: version, Err: err}
+		err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Version, r.Notified = n.version, true })
+		return msg.VersionNoted{Version: n.version, Err: err}
 	})
 }
 
-func (e *executor) noteStop(c *shell.Ctx[msg.ToExecutor], n noteStop) {
+func (n noteStop) do(e *executor, c *turn) {
 	spool := e.Spool
 	how := howItEnded(n.last, n.answered, sinceEnding(spool, n.execution))
 	c.Go("note stop", func(context.Context) msg.ToExecutor {
@@ -167,7 +164,7 @@ func (e *executor) noteStop(c *shell.Ctx[msg.ToExecutor], n noteStop) {
 	})
 }
 
-func (e *executor) endJob(c *shell.Ctx[msg.ToExecutor], d endJob) {
+func (d endJob) do(e *executor, c *turn) {
 	spool, book := e.Spool, e.book
 	c.Go("end job", func(context.Context) msg.ToExecutor {
 		if d.quote {
@@ -182,8 +179,8 @@ func (e *executor) endJob(c *shell.Ctx[msg.ToExecutor], d endJob) {
 	})
 }
 
-func (e *executor) logEnded(c *shell.Ctx[msg.ToExecutor], m msg.JobEnded) {
+func (e *executor) logEnded(c *turn, m msg.JobEnded) {
 	if m.Err == nil {
-		c.Log().Info().Str("executor", string(e.id)).Str("job", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
+		e.info(c).Str("job", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
 	}
 }

@@ -6,13 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"runnerd/actors/shell"
 	msg "runnerd/messages"
 )
 
 // An executor's output, and the logs of its jobs: read, closed when all has been said, and quoted.
 
-func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
+func (readLogs) do(e *executor, c *turn) {
 	drv, book, id := e.Driver, e.book, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		var ours bool // the spool did not take what the engine handed on
@@ -37,24 +36,24 @@ func (e *executor) readLogs(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-func (e *executor) logWritten(c *shell.Ctx[msg.ToExecutor], m msg.LogWritten) {
+func (e *executor) logWritten(c *turn, m msg.LogWritten) {
 	if e.session.state == exited && !e.session.logsEnded { // the rest still comes
 		c.After(string(limitTimer), afterExit, msg.LimitPassed{})
 	}
 	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
 
-func (e *executor) closeLater(c *shell.Ctx[msg.ToExecutor], job msg.ExecutionID) {
+func (e *executor) closeLater(c *turn, job msg.ExecutionID) {
 	e.closeIn(c, e.Limits.Quiet, msg.LogCloseDue{Execution: job, Since: time.Now()})
 }
 
-func (e *executor) closeIn(c *shell.Ctx[msg.ToExecutor], d time.Duration, m msg.LogCloseDue) {
+func (e *executor) closeIn(c *turn, d time.Duration, m msg.LogCloseDue) {
 	c.After("close log "+string(m.Execution), d, m)
 }
 
 // closeLog: an idle executor has said all about its last job once it says that it goes for the next, or has been quiet for so long
 // that it does not say such things. While its output is not read, nobody knows whether it is quiet.
-func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
+func (e *executor) closeLog(c *turn, m msg.LogCloseDue) {
 	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
 		e.closeIn(c, e.Limits.Quiet, m)
 		return
@@ -73,21 +72,21 @@ func (e *executor) closeLog(c *shell.Ctx[msg.ToExecutor], m msg.LogCloseDue) {
 	})
 }
 
-func (e *executor) logClosed(c *shell.Ctx[msg.ToExecutor], m msg.LogClosed) {
+func (e *executor) logClosed(c *turn, m msg.LogClosed) {
 	e.reportClosed(m.Closed)
 	switch {
 	case m.Wait > 0:
 		e.closeIn(c, m.Wait, msg.LogCloseDue{Execution: m.Execution, Since: m.Since})
 	case m.Err != nil:
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Str("job", string(m.Execution)).Msg("could not close the log of a job; will retry")
+		e.warn(c).Err(m.Err).Str("job", string(m.Execution)).Msg("could not close the log of a job; will retry")
 		e.closeLater(c, m.Execution)
 	default:
 		e.count(c)
 	}
 }
 
-// closeOlder closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
-func (e *executor) closeOlder(c *shell.Ctx[msg.ToExecutor]) {
+// do closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
+func (closeOlderLogs) do(e *executor, c *turn) {
 	for _, job := range e.Spool.JobsOf(e.id) {
 		if job.Execution != e.session.last && !job.Log.Ended {
 			e.closeLater(c, job.Execution)

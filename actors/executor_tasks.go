@@ -9,14 +9,13 @@ import (
 	"slices"
 	"time"
 
-	"runnerd/actors/shell"
 	msg "runnerd/messages"
 )
 
-// The work of an executor on its container. Each may block, and comes back as the message that its effect names (session_effects.go).
+// Effects on the container. Each may block, so it runs beside the actor, and comes back as the message that its type names.
 
 // restore makes known again what the actor before knew: what is masked, and whose output is whose.
-func (e *executor) restore(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) restore(c *turn) {
 	shop, book, rec := e.Shop, e.book, e.record
 	c.Go("restore", func(context.Context) msg.ToExecutor {
 		secrets, err := shop.Vault.Unseal(rec.Mask)
@@ -56,8 +55,7 @@ func URLsOf(spool interface {
 	return urls
 }
 
-// prepare makes everything that must be there before the container: the job's secrets known to the mask, the directory, the access.
-func (e *executor) prepare(c *shell.Ctx[msg.ToExecutor]) {
+func (prepare) do(e *executor, c *turn) {
 	shop, book, rec, job := e.Shop, e.book, e.record, e.session.job.Execution
 	c.Go("prepare", func(context.Context) msg.ToExecutor {
 		in, err := readInput(shop, job)
@@ -83,7 +81,7 @@ func makeDirectory(shop Shop, rec msg.ExecutorRecord, secrets []msg.Secret) (err
 	return shop.Spool.CreateExecutor(rec, access.Files)
 }
 
-func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
+func (pull) do(e *executor, c *turn) {
 	drv, key := e.Driver, e.record.Key
 	e.pullTask = c.Go("pull", func(ctx context.Context) msg.ToExecutor {
 		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
@@ -91,15 +89,15 @@ func (e *executor) pull(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-func (e *executor) launch(c *shell.Ctx[msg.ToExecutor], jobEnv map[string]string) {
+func (l launch) do(e *executor, c *turn) {
 	shop, rec := e.Shop, e.record
 	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
 		if shop.Limits.Start == 0 {
-			return msg.Launched{Err: createAndStart(ctx, shop, rec, jobEnv)}
+			return msg.Launched{Err: createAndStart(ctx, shop, rec, l.env)}
 		}
 		ctx, cancel := context.WithTimeout(ctx, shop.Limits.Start)
 		defer cancel()
-		err := createAndStart(ctx, shop, rec, jobEnv)
+		err := createAndStart(ctx, shop, rec, l.env)
 		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("the engine did not start a container of image %s within %v. Check the engine, or raise --start-timeout: %w",
 				rec.Key.Image, shop.Limits.Start, err)
@@ -134,7 +132,7 @@ func createAndStart(ctx context.Context, shop Shop, rec msg.ExecutorRecord, jobE
 
 // noteStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
 // not say it now is not asked again.
-func (e *executor) noteStart(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) noteStart(c *turn) {
 	drv, spool, id := e.Driver, e.Spool, e.id
 	c.Go("note start", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
@@ -150,8 +148,7 @@ func (e *executor) noteStart(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-// find asks the engine for the container.
-func (e *executor) find(c *shell.Ctx[msg.ToExecutor]) {
+func (findContainer) do(e *executor, c *turn) {
 	drv, id, started := e.Driver, e.id, e.record.StartedAt
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
@@ -172,7 +169,7 @@ func isAnother(c msg.Container, started time.Time) bool {
 	return c.State == msg.ContainerRunning && !started.IsZero() && !c.StartedAt.Equal(started)
 }
 
-func (e *executor) waitForExit(c *shell.Ctx[msg.ToExecutor]) {
+func (waitForExit) do(e *executor, c *turn) {
 	drv, id := e.Driver, e.id
 	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
 		exit, err := drv.Wait(ctx, id)
@@ -180,7 +177,7 @@ func (e *executor) waitForExit(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], s sendSignal) {
+func (s sendSignal) do(e *executor, c *turn) {
 	drv, spool, id, sig := e.Driver, e.Spool, e.id, signals[s.step]
 	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
@@ -190,13 +187,12 @@ func (e *executor) signal(c *shell.Ctx[msg.ToExecutor], s sendSignal) {
 	})
 }
 
-// signalAgain tries a signal again, or goes on to the next one when no time is left for it.
-func (e *executor) signalAgain(c *shell.Ctx[msg.ToExecutor], s signalAgain) {
+func (s signalAgain) do(e *executor, c *turn) {
 	wait := towardsEngine.after(s.failures, c.Chance())
 	if wait >= s.left {
 		s.step, wait = s.step+1, max(0, s.left)
 	}
-	c.Log().Warn().Err(s.err).Str("executor", string(e.id)).Dur("retry", wait).Msg("could not send a signal; will retry")
+	e.warn(c).Err(s.err).Dur("retry", wait).Msg("could not send a signal; will retry")
 	c.After(string(stopTimer), wait, msg.StopStepDue{Step: s.step})
 }
 
@@ -206,16 +202,14 @@ func sinceEnding(spool Spool, job msg.ExecutionID) time.Duration {
 	return max(0, time.Since(rec.EndedAt))
 }
 
-// listen follows what the plugin does at the gateway.
-func (e *executor) listen(c *shell.Ctx[msg.ToExecutor]) {
+func (listen) do(e *executor, c *turn) {
 	gateway, id := e.Gateway, e.id
 	c.Stream("requests", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		return msg.RequestsLost{Err: gateway.Requests(ctx, id, func(v msg.SessionEvent) error { return emit(v) })}
 	})
 }
 
-// examine looks for the last time: only now is it known that there is no result.
-func (e *executor) examine(c *shell.Ctx[msg.ToExecutor], x examine) {
+func (x examine) do(e *executor, c *turn) {
 	shop, book, id, exitedAt := e.Shop, e.book, e.id, e.exitedAt
 	c.Go("examine", func(context.Context) msg.ToExecutor {
 		done, err := lookAtLast(shop, book, id, x, exitedAt)
@@ -271,8 +265,7 @@ func takeBack(spool Spool, book *logbook, id msg.ExecutorID, job msg.ExecutionID
 	return errors.Join(book.leave(job), spool.TakeBack(job))
 }
 
-// remove takes away what is left.
-func (e *executor) remove(c *shell.Ctx[msg.ToExecutor]) {
+func (remove) do(e *executor, c *turn) {
 	shop, book, id := e.Shop, e.book, e.id
 	c.Go("remove", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineAnswers)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"runnerd/actors/shell"
 	"runnerd/infra/driver"
 	msg "runnerd/messages"
 )
@@ -12,7 +11,7 @@ import (
 // What an executor is measured for: processes that it should not have, and disk that it should not take.
 
 // count looks, while the executor is idle and nobody waits for it, for processes that a job has left behind.
-func (e *executor) count(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) count(c *turn) {
 	census, can := e.Driver.(driver.Census)
 	if !can || e.session.state != idle {
 		return
@@ -26,8 +25,8 @@ func (e *executor) count(c *shell.Ctx[msg.ToExecutor]) {
 	})
 }
 
-func (e *executor) processesCounted(c *shell.Ctx[msg.ToExecutor], m msg.ProcessCount) {
-	c.Log().Debug().Err(m.Err).Str("executor", string(e.id)).Int("processes", m.Processes).Msg("processes counted")
+func (e *executor) processesCounted(c *turn, m msg.ProcessCount) {
+	e.debug(c).Err(m.Err).Int("processes", m.Processes).Msg("processes counted")
 	if m.Err == nil {
 		e.dispatcher.Tell(msg.ProcessesCounted{Executor: e.id, Seq: m.Seq, Processes: m.Processes})
 	}
@@ -36,15 +35,15 @@ func (e *executor) processesCounted(c *shell.Ctx[msg.ToExecutor], m msg.ProcessC
 // measureEvery is how often an executor's disk is measured: what it takes in between is all that it can take too much.
 const measureEvery = 10 * time.Second
 
-// measureLater goes on whatever the executor does meanwhile: also one whose jobs are short, or that is idle, is measured.
-func (e *executor) measureLater(c *shell.Ctx[msg.ToExecutor]) {
+// do goes on whatever the executor does meanwhile: also one whose jobs are short, or that is idle, is measured.
+func (measureDisk) do(e *executor, c *turn) {
 	if e.DiskLimit > 0 && !e.measuring {
 		e.measuring = true
 		c.After("measure", measureEvery, msg.MeasureDue{})
 	}
 }
 
-func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
+func (e *executor) measure(c *turn) {
 	census, can := e.Driver.(driver.Census)
 	if !can || !e.session.state.works() {
 		e.measuring = false
@@ -60,13 +59,13 @@ func (e *executor) measure(c *shell.Ctx[msg.ToExecutor]) {
 }
 
 // measured logs an error once, as it may come for as long as the executor lives.
-func (e *executor) measured(c *shell.Ctx[msg.ToExecutor], m msg.DiskMeasured) {
+func (e *executor) measured(c *turn, m msg.DiskMeasured) {
 	e.measuring = false
 	if m.Err == nil {
 		e.unmeasured = false
-		c.Log().Debug().Str("executor", string(e.id)).Int64("bytes", m.Bytes).Msg("disk measured")
+		e.debug(c).Int64("bytes", m.Bytes).Msg("disk measured")
 	} else if !e.unmeasured {
 		e.unmeasured = true
-		c.Log().Warn().Err(m.Err).Str("executor", string(e.id)).Msg("could not measure an executor's disk usage: its limit is not enforced meanwhile")
+		e.warn(c).Err(m.Err).Msg("could not measure an executor's disk usage: its limit is not enforced meanwhile")
 	}
 }

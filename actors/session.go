@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -216,7 +218,7 @@ func (t *transition) enter(to state) {
 	if !t.state.mayBecome(to) {
 		panic(fmt.Sprintf("executor: %q cannot become %q", t.state, to))
 	}
-	t.do(stateChanged{t.state, to})
+	t.log(zerolog.DebugLevel, "executor changed state", "from", t.state, "to", to, "job", t.job.Execution)
 	t.state = to
 	t.limit(t.limitOf(to))
 	if to.works() {
@@ -309,6 +311,11 @@ func (t *transition) repeat(what msg.Retry) {
 // isStoring reports whether the result of a callback that still waits is being stored.
 func (s session) isStoring(request msg.RequestID) bool {
 	return slices.Contains(s.job.storing, request)
+}
+
+// log says what happened, as constant text with pairs of a name and a value.
+func (t *transition) log(level zerolog.Level, text string, fields ...any) {
+	t.do(logLine{level, text, fields})
 }
 
 // tell says something to the dispatcher.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -107,7 +109,8 @@ func (t *transition) foundContainer(m msg.Found) {
 		return
 	}
 	t.observe()
-	t.do(isAttached{})
+	t.log(zerolog.InfoLevel, "attached to executor again", "to", t.state)
+	t.do(closeOlderLogs{})
 	switch {
 	case m.Restarted:
 		t.refuseRestarted()
@@ -139,7 +142,7 @@ func (t *transition) refuseRestarted() {
 // limitPassed: the state, or what it waits for, has lasted too long.
 func (t *transition) limitPassed() {
 	if t.job.stage == handingOut { // whether it is out is not known yet: it must not move
-		t.do(handOutSlow{t.job.Execution})
+		t.log(zerolog.WarnLevel, "handing out a job takes long", "job", t.job.Execution)
 		t.limit(t.limits.PickUp)
 		return
 	}
@@ -157,7 +160,7 @@ func (t *transition) limitPassed() {
 		t.stop(fmt.Sprintf("it neither asked for its next job nor ended within %v after its result", t.limits.Settle))
 	case exited:
 		if !t.logsEnded {
-			t.do(outputLost{})
+			t.log(zerolog.WarnLevel, "engine did not deliver the rest of the executor's output")
 			t.logsEnded = true
 			t.examine()
 		}
@@ -228,7 +231,7 @@ func (t *transition) exitSeen(m msg.Exited) {
 	t.do(cancelTimer{stopTimer})
 	t.do(cancelTimer{deliveryTimer})
 	t.limit(afterExit)
-	t.do(hasExited{*t.exit})
+	t.log(zerolog.InfoLevel, "executor exited", "exit", t.exit.Code, "oom", t.exit.OOM)
 	if absent || t.logsEnded {
 		t.logsEnded = true
 		t.examine()
@@ -264,6 +267,9 @@ func (t *transition) examine() {
 	e := examine{job: t.job.Execution, last: t.last, before: t.before, unstarted: t.provedUnstarted()}
 	if t.job.stop != nil {
 		stop := *t.job.stop
+		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != killed { // it came too late
+			stop.sent, stop.sending = msg.SIGTERM, ""
+		}
 		e.stop = &stop
 	}
 	t.do(e)

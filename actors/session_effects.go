@@ -3,13 +3,15 @@ package actors
 import (
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
 // effect is one thing that a session wants done. The executor's actor does it; what comes of it comes back as a message.
 //
 //sumtype:decl
-type effect interface{ effect() }
+type effect interface{ do(*executor, *turn) }
 
 type (
 	// On the container.
@@ -112,30 +114,15 @@ type (
 	}
 	measureDisk struct{}
 
-	// For the log.
-	stateChanged struct{ from, to state }
-	isAttached   struct{}
-	hasExited    struct{ exit msg.Exit }
-	outputLost   struct{}
-	handOutSlow  struct{ execution msg.ExecutionID }
-	resultStored struct {
-		execution msg.ExecutionID
-		result    msg.Result
+	closeOlderLogs struct{}
+
+	// For the runner's log.
+	logLine struct {
+		level  zerolog.Level
+		text   string
+		fields []any
 	}
-	deliveryIgnored struct {
-		execution msg.ExecutionID
-		size      int64
-		repeated  bool
-	}
-	callbackTooLate struct {
-		execution msg.ExecutionID
-		newest    bool
-	}
-	jobStopped   struct{ execution msg.ExecutionID }
-	stopNotNoted struct {
-		execution msg.ExecutionID
-		err       error
-	}
+	jobStopped struct{ execution msg.ExecutionID }
 )
 
 // timer names one of an executor's timers.
@@ -148,50 +135,3 @@ const (
 	notifyTimer   timer = "notify"
 	stopTimer     timer = "stop step"
 )
-
-func (prepare) effect()         {}
-func (pull) effect()            {}
-func (cancelPull) effect()      {}
-func (launch) effect()          {}
-func (findContainer) effect()   {}
-func (readLogs) effect()        {}
-func (waitForExit) effect()     {}
-func (sendSignal) effect()      {}
-func (signalAgain) effect()     {}
-func (examine) effect()         {}
-func (remove) effect()          {}
-func (stopActor) effect()       {}
-func (listen) effect()          {}
-func (answerRequest) effect()   {}
-func (sendEvent) effect()       {}
-func (handOut) effect()         {}
-func (repeatJob) effect()       {}
-func (clearResults) effect()    {}
-func (readFile) effect()        {}
-func (storeResult) effect()     {}
-func (storeAgain) effect()      {}
-func (noteVersion) effect()     {}
-func (noteDelivered) effect()   {}
-func (noteNotStarted) effect()  {}
-func (noteRetirement) effect()  {}
-func (noteStop) effect()        {}
-func (endJob) effect()          {}
-func (tellDispatcher) effect()  {}
-func (report) effect()          {}
-func (isIdle) effect()          {}
-func (notIdle) effect()         {}
-func (notPolling) effect()      {}
-func (startTimer) effect()      {}
-func (cancelTimer) effect()     {}
-func (retryLater) effect()      {}
-func (measureDisk) effect()     {}
-func (stateChanged) effect()    {}
-func (isAttached) effect()      {}
-func (hasExited) effect()       {}
-func (outputLost) effect()      {}
-func (handOutSlow) effect()     {}
-func (resultStored) effect()    {}
-func (deliveryIgnored) effect() {}
-func (callbackTooLate) effect() {}
-func (jobStopped) effect()      {}
-func (stopNotNoted) effect()    {}

@@ -44,3 +44,18 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 		}
 	}
 }
+
+// The engine may take so long to tell of an end that the next signal is on its way.
+func TestTheSignalThatEndedAJobIsKnownByItsExitCode(t *testing.T) {
+	for _, row := range []struct {
+		code int
+		want msg.Signal
+	}{{137, msg.SIGKILL}, {143, msg.SIGTERM}, {2, msg.SIGTERM}, {-1, msg.SIGKILL}} {
+		s := session{id: "x", found: true, observed: true, state: stopping, logsEnded: true, last: "job",
+			job: openJob{Job: msg.Job{Execution: "job"}, stage: handedOut, ending: &msg.Ending{}, stop: &stopSequence{sent: msg.SIGTERM}}}
+		_, effects := after(s, msg.StopStepDue{Step: killStep}, msg.Exited{Exit: msg.Exit{Code: row.code}})
+		if e, ok := has[examine](effects); !ok || e.stop.signal() != row.want {
+			t.Errorf("exit code %d: it ended on %+v, want %s", row.code, e.stop, row.want)
+		}
+	}
+}

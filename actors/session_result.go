@@ -3,6 +3,8 @@ package actors
 import (
 	"fmt"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -31,14 +33,20 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.refuse(tooLarge(m.Delivery))
 	case msg.NoDelivery, msg.NotStarted:
 		t.answer(m.Request, msg.Accept{})
-		t.do(deliveryIgnored{m.Execution, m.Size, t.job.blamed})
+		if !t.job.blamed {
+			t.log(zerolog.WarnLevel, "callback brought something that is not the job's result", "job", m.Execution, "bytes", m.Size)
+		}
 		t.job.blamed = true
 	}
 }
 
 // lateCallback is for a job that has its result: it came late, or it is an SDK's report that it could not fetch the job after.
 func (t *transition) lateCallback(m msg.CallbackReceived) {
-	t.do(callbackTooLate{m.Execution, m.Execution == t.last})
+	level := zerolog.InfoLevel
+	if m.Execution == t.last { // most often its file was faster, and that is all
+		level = zerolog.DebugLevel
+	}
+	t.log(level, "callback for a job that is closed", "job", m.Execution)
 	switch {
 	case m.Execution == t.before && m.Execution != "" && t.job.isOpen() && m.Current == t.job.Execution:
 		t.proveUnstarted("an error about the job's input was posted to the URL of the job before")
@@ -71,7 +79,7 @@ func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
 		return
 	}
 	t.job.hasResult = true
-	t.do(resultStored{of, result})
+	t.log(zerolog.InfoLevel, "result stored", "job", of, "via", result.Via, "exit", result.ExitCode)
 	t.do(cancelTimer{deliveryTimer})
 	t.job.unstarted = false
 	switch {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	msg "runnerd/messages"
 )
 
@@ -124,7 +126,7 @@ func (t *transition) stopNoted(m msg.StopNoted) {
 		return
 	}
 	if m.Err != nil {
-		t.do(stopNotNoted{m.Execution, m.Err})
+		t.log(zerolog.WarnLevel, "could not note how a job was stopped: its message will not say it", "job", m.Execution, "error", m.Err)
 	}
 	t.jobOver()
 }

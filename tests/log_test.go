@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,17 +55,17 @@ func warnings(t *testing.T, dir string) map[string]string {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			call, is := n.(*ast.CallExpr)
-			if is && isMsg(call) && isLoud(call) {
-				ast.Inspect(call.Args[0], func(n ast.Node) bool {
-					if lit, is := n.(*ast.BasicLit); is {
-						said, err := strconv.Unquote(lit.Value)
-						if err == nil {
-							all[strings.TrimSpace(said)] = files.Position(call.Pos()).String()
-						}
-					}
-					return true
-				})
+			if !is {
+				return true
 			}
+			ast.Inspect(loudText(call), func(n ast.Node) bool {
+				if lit, is := n.(*ast.BasicLit); is {
+					if said, err := strconv.Unquote(lit.Value); err == nil {
+						all[strings.TrimSpace(said)] = files.Position(call.Pos()).String()
+					}
+				}
+				return true
+			})
 			return true
 		})
 		return nil
@@ -75,18 +76,25 @@ func warnings(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func isMsg(call *ast.CallExpr) bool {
+// loudText is the text of a call that logs at warn or error; else it is empty.
+func loudText(call *ast.CallExpr) ast.Node {
 	f, is := call.Fun.(*ast.SelectorExpr)
-	return is && f.Sel.Name == "Msg" && len(call.Args) == 1
+	switch {
+	case is && f.Sel.Name == "Msg" && len(call.Args) == 1 && names(call.Fun, "Warn", "warn", "Error"):
+		return call.Args[0]
+	case is && f.Sel.Name == "log" && len(call.Args) >= 2 && names(call.Args[0], "WarnLevel", "ErrorLevel"):
+		return call.Args[1]
+	}
+	return &ast.EmptyStmt{}
 }
 
-// isLoud: Warn() or Error() begins the chain.
-func isLoud(call *ast.CallExpr) (loud bool) {
-	ast.Inspect(call.Fun, func(n ast.Node) bool {
-		if f, is := n.(*ast.SelectorExpr); is && (f.Sel.Name == "Warn" || f.Sel.Name == "Error") {
-			loud = true
+// names reports whether one of the names is selected anywhere in an expression.
+func names(in ast.Node, any ...string) (found bool) {
+	ast.Inspect(in, func(n ast.Node) bool {
+		if f, is := n.(*ast.SelectorExpr); is && slices.Contains(any, f.Sel.Name) {
+			found = true
 		}
 		return true
 	})
-	return loud
+	return found
 }

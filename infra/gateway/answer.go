@@ -13,10 +13,10 @@ import (
 
 // response is what a request gets.
 type response struct {
-	status int
-	body   []byte
-	after  int             // seconds; Retry-After
-	job    msg.ExecutionID // whose input it carries
+	status   int
+	body     []byte
+	after    int       // seconds; Retry-After
+	delivery *delivery // of the job whose input it carries
 }
 
 // writeTime is how long a client may take to read an answer.
@@ -43,7 +43,7 @@ func (r response) write(w http.ResponseWriter) error {
 func (e *endpoint) respond(a msg.Answer) response {
 	switch a := a.(type) {
 	case msg.GiveJob:
-		return response{status: http.StatusOK, body: e.secret(e.filled(a.Execution, a.Input)), job: a.Execution}
+		return response{status: http.StatusOK, body: e.secret(e.filled(a.Execution, a.Input))}
 	case msg.GiveURL:
 		return response{status: http.StatusOK, body: e.secret(e.emptied(a.Execution))}
 	case msg.GiveList:

@@ -72,14 +72,13 @@ func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
 	if !there {
 		return
 	}
-	conn := connectionOf(r.Context())
-	before := conn.written()
+	before := connectionOf(r.Context()).written()
 	err := a.write(w)
 	if err != nil {
-		e.log.Info().Err(err).Str("job", string(a.job)).Msg("answer was cut: the plugin repeats its request, or proves that it did not start")
+		e.log.Info().Err(err).Msg("answer was cut: the plugin repeats its request, or proves that it did not start")
 	}
-	if a.job != "" {
-		e.wroteJob(err == nil, conn, before+int64(len(a.body)), a.job)
+	if a.delivery != nil {
+		e.wroteJob(a.delivery, err == nil, before+int64(len(a.body)))
 	}
 }
 

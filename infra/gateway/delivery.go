@@ -92,10 +92,18 @@ func connectionOf(ctx context.Context) *connection {
 	return c
 }
 
+// reset closes the connection, and drops what the other side has not acknowledged: it can never arrive.
+func (c *connection) reset() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
 // delivery is an answer with a job that is on its way.
 type delivery struct {
 	conn *connection
-	upTo int64 // the last byte of it on the connection
+	upTo int64 // the last byte of it on the connection; more than there will be, while it is being written
 	job  msg.ExecutionID
 }
 
@@ -107,12 +115,14 @@ const ackDelay = 200 * time.Millisecond
 
 // wroteJob follows an answer until the other side has acknowledged all of it: then its plugin has the job, and whoever asks for it again is
 // another process. A connection that breaks before says nothing.
-func (e *endpoint) wroteJob(whole bool, conn *connection, upTo int64, job msg.ExecutionID) {
-	d := &delivery{conn, max(upTo, conn.written()), job}
+func (e *endpoint) wroteJob(d *delivery, whole bool, upTo int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.writing--
-	e.deliveries[d] = whole
+	if !whole {
+		delete(e.deliveries, d)
+		return
+	}
+	d.upTo = max(upTo, d.conn.written())
 	if e.closed { // Serve is about to end, and waits for no more work than it knows of
 		return
 	}
@@ -131,30 +141,33 @@ func (e *endpoint) wroteJob(whole bool, conn *connection, upTo int64, job msg.Ex
 func (e *endpoint) look(d *delivery) (known bool) {
 	n, err := d.conn.acknowledged()
 	e.mu.Lock()
-	whole := e.deliveries[d]
-	known = !whole || n >= d.upTo || err != nil
+	_, open := e.deliveries[d]
+	arrived := n >= d.upTo
+	known = !open || arrived || err != nil
 	if known {
 		delete(e.deliveries, d)
 	}
 	e.mu.Unlock()
-	if whole && n >= d.upTo {
+	if open && arrived {
 		e.isDelivered(d.job)
 	}
 	return known
 }
 
 // settleDeliveries finds out, before a GET is told, whether its plugin has its job already. It may be another process, whose forerunner
-// got the job a moment ago, and must not get it too.
+// got the job a moment ago, and must not get it too. What is not acknowledged in time must not arrive any more.
 func (e *endpoint) settleDeliveries() {
+	var open []*delivery
 	for begun := time.Now(); time.Since(begun) < ackDelay; time.Sleep(time.Millisecond) {
 		e.mu.Lock()
-		open, known := slices.Collect(maps.Keys(e.deliveries)), e.writing == 0
+		open = slices.Collect(maps.Keys(e.deliveries))
 		e.mu.Unlock()
-		for _, d := range open {
-			known = e.look(d) && known
-		}
-		if known {
+		if open = slices.DeleteFunc(open, e.look); len(open) == 0 {
 			return
 		}
+	}
+	for _, d := range open {
+		d.conn.reset()
+		e.look(d)
 	}
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -21,9 +22,8 @@ func TestAJobIsDeliveredOnceItsLastByteIsAcknowledged(t *testing.T) {
 			must(t, x.OpenURLs(x.id, j.url()))
 			x.Answer(x.id, request, msg.GiveJob{Execution: j.id, Input: strings.Repeat("A", size)})
 			body := get.Begin()
-			for range 10 { // round trips on other connections, and nothing is told but them
-				_, request := x.ask(c)
-				x.Answer(x.id, request, msg.Superseded{})
+			for range 10 { // round trips on other connections, and nothing is told
+				c.Status(http.MethodPost, c.Own())
 			}
 			_, err := io.Copy(io.Discard, body)
 			must(t, err)
@@ -31,6 +31,28 @@ func TestAJobIsDeliveredOnceItsLastByteIsAcknowledged(t *testing.T) {
 				t.Errorf("delivered: %+v", got)
 			}
 		})
+	}
+}
+
+// Whoever asks may be another process: what the first one has not received by then must never arrive.
+func TestAnAnswerThatIsNotAcknowledgedEndsWhenTheJobIsAskedForAgain(t *testing.T) {
+	x := newEnv(t, func(o *Options) { o.InlineInput = 16 << 20 }).executor("stalled", msg.Daemon)
+	c := gatewaytest.Python(t, x.access)
+	get := c.Stall()
+	request := expect[msg.SecretRequested](x).Request
+	j := x.job()
+	must(t, x.OpenURLs(x.id, j.url()))
+	x.Answer(x.id, request, msg.GiveJob{Execution: j.id, Input: strings.Repeat("A", 8<<20)})
+	body := get.Begin()
+	x.ask(c) // nothing is told before
+	if n, err := io.Copy(io.Discard, body); err == nil {
+		t.Errorf("the first one received all of its %d bytes after the second one had asked", n)
+	}
+	x.stop()
+	for len(x.events) > 0 {
+		if got, told := (<-x.events).(msg.Delivered); told {
+			t.Errorf("it is told: %+v", got)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -31,10 +32,9 @@ type endpoint struct {
 	last       msg.RequestID
 	waiting    map[msg.RequestID]*waiting
 	watches    map[msg.RequestID]*watch
-	current    msg.ExecutionID    // the job that the plugin was given last
-	delivered  msg.ExecutionID    // the newest whose input was acknowledged
-	deliveries map[*delivery]bool // answers with a job that are not
-	writing    int                // answers with a job that are being written
+	current    msg.ExecutionID        // the job that the plugin was given last
+	delivered  msg.ExecutionID        // the newest whose input was acknowledged
+	deliveries map[*delivery]struct{} // of which it is not known whether they arrived
 	sdk        msg.SDK
 	closed     bool // no request is taken any more, but callbacks
 	dismissed  bool // nor those
@@ -48,6 +48,7 @@ type endpoint struct {
 // waiting is a request that waits for its answer.
 type waiting struct {
 	event  msg.SessionEvent
+	conn   *connection
 	answer chan response
 }
 
@@ -64,14 +65,14 @@ func newEndpoint(g *Gateway, rec msg.ExecutorRecord) *endpoint {
 		log:      g.Log.With().Str("executor", string(rec.ID)).Logger(),
 		requests: make(chan struct{}, maxRequests), callbacks: make(chan struct{}, maxCallbacks), bodies: make(chan struct{}, 1),
 		ended:   make(chan struct{}),
-		waiting: map[msg.RequestID]*waiting{}, watches: map[msg.RequestID]*watch{}, deliveries: map[*delivery]bool{},
+		waiting: map[msg.RequestID]*waiting{}, watches: map[msg.RequestID]*watch{}, deliveries: map[*delivery]struct{}{},
 		current: rec.Job, queue: newQueue(),
 	}
 }
 
 // await parks a request until it is answered, or until nobody waits for the answer. false: the client has gone.
 func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.SessionEvent) (response, bool) {
-	id, w, busy := e.park(event)
+	id, w, busy := e.park(connectionOf(ctx), event)
 	if w == nil {
 		return busy, true
 	}
@@ -90,10 +91,10 @@ func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.Sess
 	return <-w.answer, true // the answer crossed the loss
 }
 
-func (e *endpoint) park(event func(msg.RequestID) msg.SessionEvent) (msg.RequestID, *waiting, response) {
+func (e *endpoint) park(conn *connection, event func(msg.RequestID) msg.SessionEvent) (msg.RequestID, *waiting, response) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w := &waiting{event: event(e.last + 1), answer: make(chan response, 1)}
+	w := &waiting{event: event(e.last + 1), conn: conn, answer: make(chan response, 1)}
 	if e.dismissed {
 		return 0, nil, refusal(404, "the executor was dismissed")
 	}
@@ -120,12 +121,14 @@ func (e *endpoint) answer(request msg.RequestID, a msg.Answer) {
 		return
 	}
 	delete(e.waiting, request)
+	r := e.respond(a)
 	if job, ok := a.(msg.GiveJob); ok {
 		e.current = job.Execution
-		e.writing++
 		e.supersedeGETs()
+		r.delivery = &delivery{w.conn, math.MaxInt64, job.Execution}
+		e.deliveries[r.delivery] = struct{}{}
 	}
-	w.answer <- e.respond(a)
+	w.answer <- r
 }
 
 // supersedeGETs lets GETs that wait while another one gets a job come again: they may be another process's, and when they do it is known

@@ -69,7 +69,7 @@ func TestWhereverTheRunnerIsKilledEveryJobRunsOnceAndNothingIsLost(t *testing.T)
 			})
 		}
 	})
-	t.Logf("kills by row:\n%s", h)
+	t.Logf("kills by row, with -seed=%d:\n%s", *seed, h)
 	for _, r := range wanted() {
 		if h.hits[r] == 0 && !t.Failed() {
 			t.Errorf("no runner was killed %s: nothing is proven of it", r)
