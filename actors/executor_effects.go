@@ -94,7 +94,7 @@ func (n noteDelivered) do(e *executor, c *turn) {
 
 func (n noteNotStarted) do(e *executor, c *turn) {
 	e.warn(c).Str("job", string(n.execution)).Str("proof", n.proof).Msg("plugin did not start its job; it will be handed out once more")
-	e.note(c, "note that a job did not start", func() error { return e.Spool.NotStarted(n.execution) })
+	e.note(c, "note that a job did not start", func() error { return e.Spool.NotStarted(n.execution, n.handOut) })
 }
 
 func (n noteRetirement) do(e *executor, c *turn) {

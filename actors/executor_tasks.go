@@ -234,7 +234,7 @@ func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt
 		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= handOutsMost:
 			done.Refused = neverStarts(last.HandOuts, proofInFile)
 		case (got.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut: // the session's own note may be on its way
-			if err := shop.Spool.NotStarted(x.last); err != nil {
+			if err := shop.Spool.NotStarted(x.last, last.HandOuts); err != nil {
 				return done, err
 			}
 		}

@@ -35,7 +35,7 @@ type Spool interface {
 	// Delivered notes that the plugin's machine has acknowledged the input. Not durable against a loss of power.
 	Delivered(msg.ExecutionID) error
 	// NotStarted notes a proof that the plugin did not start the job. The next hand-out answers it.
-	NotStarted(msg.ExecutionID) error
+	NotStarted(job msg.ExecutionID, handOut int) error
 	// StoreResult keeps the first result of a job. False: the job has one, or its ending was told without.
 	StoreResult(msg.ExecutionID, msg.Result) (bool, error)
 	// TakeBack lets a job that was proven not to have started go to another executor: its own has ended. Any other job is

@@ -78,6 +78,7 @@ type (
 	noteDelivered  struct{ execution msg.ExecutionID }
 	noteNotStarted struct {
 		execution msg.ExecutionID
+		handOut   int // that the proof is of
 		proof     string
 	}
 	noteRetirement struct{ reason string }

@@ -159,7 +159,7 @@ func (t *transition) proveUnstarted(proof string) {
 	}
 	t.job.unstarted, t.job.delivered = true, false
 	t.do(cancelTimer{deliveryTimer})
-	t.do(noteNotStarted{t.job.Execution, proof})
+	t.do(noteNotStarted{t.job.Execution, t.job.handOuts, proof})
 	t.scheduleNotify()
 }
 

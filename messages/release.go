@@ -41,6 +41,7 @@ type Refusal struct {
 	Detail     string        // of the problem document
 	RetryAfter time.Duration // zero: the server named none
 	Offset     int64         // 409 to a log: where the server wants it to go on
+	Outdated   bool          // the runner has registered since the request began: the refusal may be about the session before
 }
 
 func (r *Refusal) Error() string {
@@ -71,5 +72,5 @@ func (r *Refusal) Away() bool {
 
 // Unregistered reports whether the server does not know the caller (any more): register again.
 func (r *Refusal) Unregistered() bool {
-	return r.Status == 401 || r.Status == 403
+	return !r.Outdated && (r.Status == 401 || r.Status == 403)
 }

@@ -50,7 +50,7 @@ func TestJobsOfAnExecutorFollowEveryStep(t *testing.T) {
 		}, ex1: 2},
 		{what: "another executor gets one", do: func() error { return s.HandOut(msg.HandOut{Execution: "own-0", Executor: "ex2", From: noon}) }, ex1: 2, ex2: 1},
 		{what: "a job moves", do: func() error {
-			return errors.Join(s.NotStarted("own-1"), s.TakeBack("own-1"))
+			return errors.Join(s.NotStarted("own-1", 1), s.TakeBack("own-1"))
 		}, ex1: 1, ex2: 1},
 		{what: "to the other executor", do: func() error {
 			return errors.Join(endOf(s, "own-0"), s.HandOut(msg.HandOut{Execution: "own-1", Executor: "ex2", From: noon}))

@@ -39,7 +39,7 @@ var (
 	executor  = func(s *spool.Spool) error {
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 	}
-	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution) }
+	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution, 1) }
 	passing   = func(s *spool.Spool) error { return errors.Join(s.Add(offer("passing")), s.Remove("passing")) }
 	handedOut = func(s *spool.Spool) error {
 		return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})

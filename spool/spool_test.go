@@ -252,11 +252,11 @@ func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
 		does func() error
 		want time.Time
 	}{
-		{func() error { return s.NotStarted(execution) }, noon},
+		{func() error { return s.NotStarted(execution, 1) }, noon},
 		{func() error {
 			return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon.Add(time.Minute)})
 		}, noon},
-		{func() error { return errors.Join(s.NotStarted(execution), s.TakeBack(execution)) }, time.Time{}},
+		{func() error { return errors.Join(s.NotStarted(execution, 2), s.TakeBack(execution)) }, time.Time{}},
 		{func() error {
 			return s.HandOut(msg.HandOut{Execution: execution, Executor: "ex2", From: noon.Add(time.Hour)})
 		}, noon.Add(time.Hour)},
@@ -528,4 +528,14 @@ func TestManyReadersFindWhatOneFinds(t *testing.T) {
 	ok(t, err)
 	same(t, len(s.Problems()), 3)
 	same(t, len(s.Jobs()), len(want.Jobs)-2)
+}
+
+func TestAProofThatIsNotedAfterTheNextHandOutCountsNoMore(t *testing.T) {
+	s := withJob(t, open(t, memfs.New()))
+	ok(t, s.NotStarted(execution, 1))
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}))
+	ok(t, s.NotStarted(execution, 1))
+	if rec, _ := s.Job(execution); rec.Unstarted || rec.HandOuts != 2 {
+		t.Errorf("unstarted: %v, after %d hand-outs", rec.Unstarted, rec.HandOuts)
+	}
 }

@@ -139,10 +139,11 @@ func (s *Spool) Delivered(id msg.ExecutionID) error {
 	return err
 }
 
-// NotStarted notes a proof that the plugin did not start the job that was handed out to it. The next hand-out answers it.
-func (s *Spool) NotStarted(id msg.ExecutionID) error {
+// NotStarted notes a proof that the plugin did not start the job when it was handed out to it for that time, counted from 1. The
+// next hand-out answers it: a proof that is noted later counts no more.
+func (s *Spool) NotStarted(id msg.ExecutionID, handOut int) error {
 	_, err := s.note(id, func(rec msg.JobRecord) (*step, error) {
-		if rec.Stage != msg.HandedOut || rec.Unstarted {
+		if rec.Stage != msg.HandedOut || rec.Unstarted || rec.HandOuts != handOut {
 			return nil, nil
 		}
 		return &step{Step: unstarted}, nil

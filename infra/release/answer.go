@@ -27,6 +27,7 @@ const (
 
 // call sends a request and returns its answer when that has one of the statuses; closing its body ends it.
 func (c *Client) call(ctx context.Context, op string, limit time.Duration, send func(context.Context) (*http.Response, error), statuses ...int) (*http.Response, error) {
+	began := c.newest()
 	limited, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("no answer within %s", limit)) })
 	res, err := send(limited)
@@ -43,7 +44,11 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 		return res, nil
 	}
 	defer res.Body.Close()
-	return nil, refusal(op, res, statuses[0])
+	err = refusal(op, res, statuses[0])
+	if r := (*msg.Refusal)(nil); errors.As(err, &r) {
+		r.Outdated = c.newest() != began
+	}
+	return nil, err
 }
 
 // body is the body of an answer. It may be slow, but must not stand still, and has a limit in size.

@@ -113,12 +113,17 @@ func bearer(token string) api.RequestEditorFn {
 
 // current is the session for a request; without one the caller is to register, as if the server had said so.
 func (c *Client) current(op string) (session, error) {
+	s := c.newest()
+	if s == (session{}) {
+		return s, &msg.Refusal{Op: op, Status: http.StatusUnauthorized, Detail: "the runner has not registered yet"}
+	}
+	return s, nil
+}
+
+func (c *Client) newest() session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session == (session{}) {
-		return session{}, &msg.Refusal{Op: op, Status: http.StatusUnauthorized, Detail: "the runner has not registered yet"}
-	}
-	return c.session, nil
+	return c.session
 }
 
 func (c *Client) begin(s session) {

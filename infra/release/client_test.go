@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -429,5 +430,32 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	}
 	if _, err := release.Roots(nil, []byte("no store"), ""); err == nil {
 		t.Error("a trust store that is none was taken")
+	}
+}
+
+// The runner would give up the session that it has just been given.
+func TestARefusalOfTheSessionBeforeIsNoReasonToRegister(t *testing.T) {
+	tokens := 0
+	var c *release.Client
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/register") {
+			tokens++
+			_, _ = io.WriteString(w, strings.Replace(registered, `"access"`, strconv.Quote("access"+strconv.Itoa(tokens)), 1))
+			return
+		}
+		if tokens == 1 { // another one registers meanwhile
+			if _, err := c.Register(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(s.Close)
+	c = registeredClient(t, s.URL)
+	for _, want := range []bool{false, true} {
+		var refusal *msg.Refusal
+		if _, err := c.Heartbeat(t.Context(), nil); !errors.As(err, &refusal) || refusal.Unregistered() != want {
+			t.Errorf("after %d registrations: %v, register again: %v", tokens, err, !want)
+		}
 	}
 }

@@ -176,7 +176,7 @@ func TestAJobThatIsToEndDoesNotStartAgainAfterARestart(t *testing.T) {
 		for _, err := range []error{ // its container is gone, as after a loss of power
 			disk.Add(offers[0]), w.server.Confirm(t.Context(), id, job), disk.Confirm(job),
 			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(msg.HandOut{Execution: job, Executor: "x0", From: time.Now()}),
-			disk.NotStarted(job), disk.Abort(job, "enough"), disk.Close(),
+			disk.NotStarted(job, 1), disk.Abort(job, "enough"), disk.Close(),
 		} {
 			if err != nil {
 				t.Fatal(err)

@@ -259,7 +259,7 @@ func TestAJobThatItsExecutorEndedWithoutStartingRunsInAnother(t *testing.T) {
 					t.Fatal(err)
 				}
 				job := w.server.ExecutionOf(id)
-				err = errors.Join(s.HandOut(msg.HandOut{Execution: job, Executor: x, From: time.Now()}), s.NotStarted(job), w.engine.Signal(t.Context(), x, msg.SIGKILL))
+				err = errors.Join(s.HandOut(msg.HandOut{Execution: job, Executor: x, From: time.Now()}), s.NotStarted(job, 1), w.engine.Signal(t.Context(), x, msg.SIGKILL))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -341,8 +341,8 @@ func (s *store) Delivered(id msg.ExecutionID) error {
 	return s.do("Delivered", id, func() error { return s.Spool.Delivered(id) })
 }
 
-func (s *store) NotStarted(id msg.ExecutionID) error {
-	return s.do("NotStarted", id, func() error { return s.Spool.NotStarted(id) })
+func (s *store) NotStarted(id msg.ExecutionID, handOut int) error {
+	return s.do("NotStarted", id, func() error { return s.Spool.NotStarted(id, handOut) })
 }
 
 func (s *store) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, err error) {

@@ -98,9 +98,10 @@ func runErrands(w *rig.World, all []errand) []string {
 	return ids
 }
 
-func TestTwoHundredJobsOfTwoImagesShareThreeWarmExecutors(t *testing.T) {
+func TestManyJobsOfTwoImagesShareThreeWarmExecutors(t *testing.T) {
 	t.Parallel()
-	const capacity, jobs, eviction = 3, 200, 3 * time.Second
+	const capacity, eviction = 3, 3 * time.Second
+	jobs := rig.Size(80, 200)
 	w := shop.World(t, rig.Plan{Capacity: capacity, Eviction: eviction})
 	begun := time.Now()
 	ids := runErrands(w, errands(w.Marker, jobs))
@@ -152,7 +153,7 @@ func lastResults(w *rig.World, jobs []string) map[string]time.Time {
 
 func TestInNormalModeEveryJobHasAnExecutorOfItsOwn(t *testing.T) {
 	t.Parallel()
-	const capacity, jobs = 3, 40
+	capacity, jobs := 3, rig.Size(12, 40)
 	w := shop.World(t, rig.Plan{Capacity: capacity})
 	begun := time.Now()
 	ids := runErrands(w, errands(w.Marker, jobs))

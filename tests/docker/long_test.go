@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -9,7 +8,7 @@ import (
 )
 
 func TestAnExecutorThatWasIdleForTenMinutesTakesAJob(t *testing.T) {
-	if os.Getenv("RUNNERD_LONG") != "1" {
+	if !rig.Long() {
 		t.Skip("takes ten minutes: set RUNNERD_LONG=1")
 	}
 	t.Parallel()

@@ -69,8 +69,8 @@ func (d deeds) HandOut(h msg.HandOut) error {
 func (d deeds) Delivered(id msg.ExecutionID) error {
 	return d.verb("delivered", id, func() error { return d.Spool.Delivered(id) })
 }
-func (d deeds) NotStarted(id msg.ExecutionID) error {
-	return d.verb("not started", id, func() error { return d.Spool.NotStarted(id) })
+func (d deeds) NotStarted(id msg.ExecutionID, handOut int) error {
+	return d.verb("not started", id, func() error { return d.Spool.NotStarted(id, handOut) })
 }
 func (d deeds) TakeBack(id msg.ExecutionID) error {
 	return d.verb("take back", id, func() error { return d.Spool.TakeBack(id) })
