@@ -6,12 +6,17 @@ import (
 	msg "runnerd/messages"
 )
 
-// restart is done by somebody else than the driver.
-func (b *bench) restart(id msg.ExecutorID) {
+// needsRestart skips a test before it starts anything.
+func (b *bench) needsRestart() {
 	b.Helper()
 	if b.harness.Restart == nil {
 		b.Skip("nobody can restart an executor of this driver")
 	}
+}
+
+// restart is done by somebody else than the driver.
+func (b *bench) restart(id msg.ExecutorID) {
+	b.Helper()
 	b.harness.Restart(b.T, b.Driver, id)
 }
 
@@ -23,6 +28,7 @@ func (b *bench) inspect(id msg.ExecutorID) msg.Container {
 }
 
 func restarted(b *bench) {
+	b.needsRestart()
 	id := b.start(Lives)
 	starts := []msg.Container{b.inspect(id)}
 	for _, ends := range []bool{false, true} { // while it runs, and when it has ended
@@ -43,6 +49,7 @@ func restarted(b *bench) {
 }
 
 func waitsForNewProcess(b *bench) {
+	b.needsRestart()
 	id := b.start(Lives)
 	b.restart(id)
 	b.awaitText(id, "ready\nready\n")
@@ -50,6 +57,7 @@ func waitsForNewProcess(b *bench) {
 }
 
 func logGoesOn(b *bench) {
+	b.needsRestart()
 	id := b.start(Lives)
 	done := make(chan string, 1)
 	go func() { done <- textOf(b.log(id, msg.Position{})) }()
