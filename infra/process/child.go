@@ -21,16 +21,12 @@ import (
 // launch starts the child. mu is held. The kernel kills the child when the thread that started it ends, so that thread is kept
 // until the child has ended, and only then.
 func (d *Driver) launch(e *executor) error {
-	path, err := executable(e.spec.Image)
-	if err != nil {
-		return err
-	}
 	output, err := os.OpenFile(e.output(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer output.Close()
-	cmd := exec.Command(path)
+	cmd := exec.Command(string(e.spec.Image))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = e.dir, e.environment(), output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

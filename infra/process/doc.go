@@ -1,8 +1,5 @@
 // Package process runs executors as child processes, where no container engine answers: for development, and for plugins
-// that a person trusts. It is for messages.Files, on Linux.
-//
-// An "image" is an executable of this machine, by the reference that a job names. Its image id is its path and what is in it,
-// so that a plugin that was built anew is another one.
+// that a person trusts. It is for messages.Files, on Linux. An "image" is an executable of this machine, its image id a path.
 //
 // A child does not outlive the runner: the kernel kills it when the runner's process ends, however that ends, and New kills
 // what the child had started and left. New lists an executor of an earlier runner as one that has exited with code -1, which
@@ -13,7 +10,6 @@
 // An entry is a line, or 16 KiB of one; it depends on the output alone, so that reading goes on exactly where it stopped, in
 // this process or the next.
 //
-// There is no isolation: limits are not enforced, mounts are no mounts (a path in the environment that lies below a mount's
-// target is given as the path below its source), the child has the user and the network of runnerd, one that leaves its
+// There is no isolation: limits and mounts are ignored, the child has the user and the network of runnerd, one that leaves its
 // process group outlives it until the next start, and the output file has no bound.
 package process

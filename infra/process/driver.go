@@ -2,13 +2,11 @@ package process
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -83,43 +81,19 @@ func (d *Driver) Ready(ctx context.Context) error {
 
 // Pull finds the executable. There is nothing to fetch: policy and secret do not matter.
 func (d *Driver) Pull(ctx context.Context, image string, _ msg.PullPolicy, _ string) (msg.ImageID, error) {
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
-	}
 	path, known := d.images[image]
 	if !known {
 		return "", fmt.Errorf("%w: %s is no configured executable; known are: %s; add it, or use a container engine",
 			msg.ErrNoImage, image, strings.Join(slices.Sorted(maps.Keys(d.images)), ", "))
 	}
-	return identify(path)
-}
-
-func identify(path string) (msg.ImageID, error) {
 	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("find the executable: %w", err)
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: the executable %s is not there; build it, or correct its path", msg.ErrNoImage, path)
+	if err == nil {
+		_, err = exec.LookPath(path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the executable: %w", err)
+		return "", fmt.Errorf("%w: %w; build the executable, or correct its path", msg.ErrNoImage, err)
 	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", fmt.Errorf("read the executable: %w", err)
-	}
-	return msg.ImageID(fmt.Sprintf("sha256:%x:%s", sum.Sum(nil), path)), nil
-}
-
-// executable is the path in an image id.
-func executable(id msg.ImageID) (string, error) {
-	if parts := strings.SplitN(string(id), ":", 3); len(parts) == 3 && parts[0] == "sha256" {
-		return parts[2], nil
-	}
-	return "", fmt.Errorf("%w: %q is not from this driver's pull", msg.ErrNoImage, id)
+	return msg.ImageID(path), context.Cause(ctx)
 }
 
 // List returns all executors.

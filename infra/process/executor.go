@@ -72,12 +72,6 @@ func (d *Driver) Create(ctx context.Context, spec msg.ExecutorSpec) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !filepath.IsLocal(string(spec.ID)) || strings.ContainsAny(string(spec.ID), "/.") {
-		return fmt.Errorf("create executor %q: an id is lower-case letters and digits", spec.ID)
-	}
-	if _, err := executable(spec.Image); err != nil {
-		return fmt.Errorf("create executor %s: %w", spec.ID, err)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.executors[spec.ID] != nil {
