@@ -7,8 +7,6 @@
 //
 // Each executor has a directory <id>.<time of its create in ns> below the driver's, with its output (stdout and stderr) in it.
 // Stamps of log entries are positions, not times: the time of the create plus one nanosecond for each byte before the entry.
-// An entry is a line, or 16 KiB of one; it depends on the output alone, so that reading goes on exactly where it stopped, in
-// this process or the next.
 //
 // There is no isolation: limits and mounts are ignored, the child has the user and the network of runnerd, one that leaves its
 // process group outlives it until the next start, and the output file has no bound.

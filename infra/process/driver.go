@@ -24,11 +24,11 @@ type Options struct {
 
 // Driver satisfies driver.Driver.
 type Driver struct {
-	dir    string
-	images map[string]string
-	life   context.Context // until Close
-	close  context.CancelCauseFunc
-	waits  sync.WaitGroup // for the end of children
+	dir      string
+	images   map[string]string
+	life     context.Context // until Close; its end kills the children
+	close    context.CancelFunc
+	children sync.WaitGroup
 
 	mu        sync.Mutex
 	executors map[msg.ExecutorID]*executor // guarded by mu
@@ -41,43 +41,34 @@ func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of child processes: %w", err)
 	}
-	if err := killLeft(o.Dir); err != nil {
-		return nil, fmt.Errorf("end the child processes of earlier runs (with %s=%s/… in their environment): %w", markName, o.Dir, err)
+	if err := killLeft(markName + "=" + o.Dir); err != nil {
+		return nil, err
 	}
-	d := &Driver{dir: o.Dir, images: maps.Clone(o.Images), executors: map[msg.ExecutorID]*executor{}}
-	d.life, d.close = context.WithCancelCause(context.Background())
 	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list the child processes of earlier runs: %w", err)
 	}
+	d := &Driver{dir: o.Dir, images: o.Images, executors: map[msg.ExecutorID]*executor{}}
+	d.life, d.close = context.WithCancel(context.Background())
 	for _, entry := range entries {
 		e := newExecutor(filepath.Join(o.Dir, entry.Name()))
-		e.exit, e.since = msg.Exit{Code: -1, At: time.Now().UTC()}, e.stamp
-		close(e.started)
-		close(e.ended)
-		d.executors[e.spec.ID] = e
+		e.StartedAt = e.created
+		e.end(msg.Exit{Code: -1, At: time.Now().UTC()}, nil)
+		d.executors[e.ID] = e
 	}
 	return d, nil
 }
 
 // Close kills the children. Whoever waits for one is not told that it has ended.
 func (d *Driver) Close() {
-	d.close(errClosed)
 	d.mu.Lock()
-	for _, e := range d.executors {
-		_ = e.signal(msg.SIGKILL) // one that cannot be killed has ended
-	}
+	d.close()
 	d.mu.Unlock()
-	d.waits.Wait()
+	d.children.Wait()
 }
 
-// Ready is nil while the directory is there.
-func (d *Driver) Ready(ctx context.Context) error {
-	if _, err := os.Stat(d.dir); err != nil {
-		return fmt.Errorf("look for the directory of child processes: %w", err)
-	}
-	return context.Cause(ctx)
-}
+// Ready is nil: there is no engine that may be away.
+func (d *Driver) Ready(ctx context.Context) error { return context.Cause(ctx) }
 
 // Pull finds the executable. There is nothing to fetch: policy and secret do not matter.
 func (d *Driver) Pull(ctx context.Context, image string, _ msg.PullPolicy, _ string) (msg.ImageID, error) {
@@ -101,22 +92,21 @@ func (d *Driver) List(ctx context.Context) ([]msg.Container, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []msg.Container
-	for _, id := range slices.Sorted(maps.Keys(d.executors)) {
-		all = append(all, d.executors[id].container())
+	for _, e := range d.executors {
+		all = append(all, e.Container)
 	}
 	return all, context.Cause(ctx)
 }
 
 // Inspect returns one executor.
 func (d *Driver) Inspect(ctx context.Context, id msg.ExecutorID) (msg.Container, error) {
-	if ctx.Err() != nil {
-		return msg.Container{}, context.Cause(ctx)
-	}
 	e, err := d.find(id)
 	if err != nil {
-		return msg.Container{}, fmt.Errorf("inspect executor %s: %w", id, err)
+		return msg.Container{}, err
 	}
-	return e.container(), nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return e.Container, context.Cause(ctx)
 }
 
 func (d *Driver) find(id msg.ExecutorID) (*executor, error) {

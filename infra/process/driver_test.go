@@ -85,7 +85,7 @@ func runner(dir string) int {
 		fmt.Println(err)
 		return 1
 	}
-	fmt.Println(d.executors["executor1"].child.Pid)
+	fmt.Println(d.executors["executor1"].process.Pid)
 	return live(true)
 }
 
@@ -211,7 +211,7 @@ func TestKillingTheRunnerEndsItsChildren(t *testing.T) {
 func TestTheEndOfTheDriverIsNotToldAsTheEndOfAnExecutor(t *testing.T) {
 	d := open(t, t.TempDir())
 	id, _ := start(t, d, drivertest.Stubborn)
-	child := handleOf(t, strconv.Itoa(d.executors[id].child.Pid))
+	child := handleOf(t, strconv.Itoa(d.executors[id].process.Pid))
 	told := make(chan error, 1)
 	go func() {
 		_, err := d.Wait(context.Background(), id)

@@ -25,10 +25,7 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err != nil {
 		return err
 	}
-	if err := d.await(ctx, e, e.started); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(e.output(), os.O_CREATE|os.O_RDONLY, 0o600) // one of an earlier runner may not have been started
+	f, err := os.OpenFile(e.output(), os.O_CREATE|os.O_RDONLY, 0o600) // the child may not have been started
 	if err != nil {
 		return fmt.Errorf("read the output of executor %s: %w", id, err)
 	}
@@ -36,7 +33,16 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err := emit(nil); err != nil {
 		return err
 	}
-	return follow(ctx, e, &reader{Reader: f, piece: make([]byte, batchSize), stamp: e.stamp, cursor: driver.From(from)}, emit)
+	return follow(ctx, e, &reader{Reader: f, piece: make([]byte, batchSize), stamp: e.created, cursor: driver.From(from)}, emit)
+}
+
+func (e *executor) hasEnded() bool {
+	select {
+	case <-e.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // reader makes entries of an output that grows.
@@ -52,11 +58,11 @@ func follow(ctx context.Context, e *executor, r *reader, emit func([]msg.LogEntr
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for ctx.Err() == nil {
-		over := closed(e.ended) // asked before reading: what is read then is all of it
+		over := e.hasEnded() // asked before reading: what is read then is all of it
 		batch, err := r.read(over)
 		ended := errors.Is(err, io.EOF)
 		if err != nil && !ended {
-			return fmt.Errorf("read the output of executor %s: %w", e.spec.ID, err)
+			return fmt.Errorf("read the output of executor %s: %w", e.ID, err)
 		}
 		if len(batch) > 0 {
 			if err := emit(batch); err != nil {
