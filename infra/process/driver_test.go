@@ -339,3 +339,35 @@ func TestAPullThatFindsNothingSaysWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestALongLineOfAnEarlierRunnerIsReadInParts(t *testing.T) {
+	dir, want := t.TempDir(), "short\n"+strings.Repeat("x", 2*batchSize+9)+"\nlast"
+	if err := errors.Join(os.Mkdir(dir+"/executor1.1", 0o700), os.WriteFile(dir+"/executor1.1/output", []byte(want), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, dir)
+	read := func(from msg.Position) (entries []msg.LogEntry) {
+		err := d.Logs(t.Context(), "executor1", from, func(batch []msg.LogEntry) error {
+			entries = append(entries, batch...)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entries
+	}
+	log := read(msg.Position{})
+	if len(log) != 5 {
+		t.Errorf("it comes in %d entries", len(log))
+	}
+	for _, e := range log {
+		var got strings.Builder
+		for _, rest := range read(msg.Position{Time: e.Time, Skip: 1}) {
+			got.Write(rest.Text)
+		}
+		if want = want[1:]; got.String() != want {
+			t.Errorf("behind the first byte of the entry at %v are %d bytes, want %d", e.Time, got.Len(), len(want))
+		}
+		want = want[len(e.Text)-1:]
+	}
+}
