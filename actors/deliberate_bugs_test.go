@@ -1,12 +1,11 @@
 package actors
 
 import (
-	"encoding/json"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"runnerd/tests/mutants"
 )
 
 // deliberateBug is a bug put into the production code, and the invariant that an exploration must name for it.
@@ -17,8 +16,8 @@ type deliberateBug struct {
 	says  string // the beginning of the invariant
 }
 
-// edit changes the source of this package. A snippet that is not there exactly once fails the test.
-type edit struct{ file, from, to string }
+// edit changes the source of this package.
+type edit = mutants.Edit
 
 const (
 	slotsFile    = "dispatcher_slots.go"
@@ -74,7 +73,7 @@ func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
 		}
 		t.Run(b.bug, func(t *testing.T) {
 			of := "^" + strings.ReplaceAll(strings.ReplaceAll(b.finds, " ", "_"), "/", "$/^") + "$"
-			explore := exec.Command(b.build(t), "-test.run", of, "-test.timeout", "5m")
+			explore := exec.Command(mutants.Build(t, ".", ".", b.edits), "-test.run", of, "-test.timeout", "5m")
 			if strings.HasPrefix(b.finds, everySession) {
 				explore.Args = append(explore.Args, "-wide") // its slice may not be one of those that are always explored
 			}
@@ -85,59 +84,5 @@ func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
 			}
 			t.Logf("%s", out)
 		})
-	}
-}
-
-// build compiles the tests of this package with the bug in it.
-func (b deliberateBug) build(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	sources := map[string]string{}
-	for _, e := range b.edits {
-		source, edited := sources[e.file]
-		if !edited {
-			source = readText(t, e.file)
-		}
-		if n := strings.Count(source, e.from); n != 1 {
-			t.Fatalf("%s has %q %d times: adapt this bug", e.file, e.from, n)
-		}
-		sources[e.file] = strings.Replace(source, e.from, e.to, 1)
-	}
-	var overlay struct{ Replace map[string]string }
-	overlay.Replace = map[string]string{}
-	for file, source := range sources {
-		original, err := filepath.Abs(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		overlay.Replace[original] = filepath.Join(dir, file)
-		writeText(t, overlay.Replace[original], source)
-	}
-	text, err := json.Marshal(overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeText(t, filepath.Join(dir, "overlay.json"), string(text))
-	program := filepath.Join(dir, "actors.test")
-	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
-}
-
-func readText(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-func writeText(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
 	}
 }

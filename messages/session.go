@@ -11,10 +11,10 @@ import (
 // RequestID numbers the requests of one executor, in the order in which they arrived. It is never 0 and never used twice.
 type RequestID uint64
 
-// SessionEvent is something that an executor's plugin did at the gateway.
+// SessionEvent is something that an executor's plugin did at the gateway. Opens is the request that begins with it; 0: none does.
 type SessionEvent interface {
 	ToExecutor
-	sessionEvent()
+	Opens() RequestID
 }
 
 type (
@@ -50,14 +50,14 @@ type (
 	Delivered struct{ Execution ExecutionID }
 )
 
-func (SDKDetected) sessionEvent()       {}
-func (SecretRequested) sessionEvent()   {}
-func (SecretListed) sessionEvent()      {}
-func (WatchOpened) sessionEvent()       {}
-func (RequestEnded) sessionEvent()      {}
-func (CallbackReceived) sessionEvent()  {}
-func (ResultFileChanged) sessionEvent() {}
-func (Delivered) sessionEvent()         {}
+func (SDKDetected) Opens() RequestID        { return 0 }
+func (e SecretRequested) Opens() RequestID  { return e.Request }
+func (e SecretListed) Opens() RequestID     { return e.Request }
+func (e WatchOpened) Opens() RequestID      { return e.Request }
+func (RequestEnded) Opens() RequestID       { return 0 }
+func (e CallbackReceived) Opens() RequestID { return e.Request }
+func (ResultFileChanged) Opens() RequestID  { return 0 }
+func (Delivered) Opens() RequestID          { return 0 }
 
 // Verdict is what a body, or a result file, turned out to be.
 type Verdict string

@@ -39,9 +39,8 @@ type JobRecord struct {
 	Delivered   bool       // the plugin's machine has acknowledged the input: whoever asks for the job again is another process
 	HandOuts    int        // more than 1 only after proofs that those before did not start
 	Abort       string     // reason; empty: nobody asked for it
-	AbortAt     time.Time
-	Crashes     int  // actors that panicked on it
-	HasResult   bool // then Ending.Outcome is Completed, or Aborted with the result attached
+	Crashes     int        // actors that panicked on it
+	HasResult   bool       // then Ending.Outcome is Completed, or Aborted with the result attached
 	Ending      Ending
 	EndedAt     time.Time // zero: its result has ended it
 	Stopped     bool      // how the stop of an aborted or timed-out job went is known, or will not be: its ending changes no more

@@ -106,7 +106,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 
 	want := msg.JobRecord{
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
-		Executor: ex1, HandedOutAt: noon, OutputFrom: noon, HandOuts: 1, Abort: "enough", AbortAt: noon, Crashes: 1, HasResult: true,
+		Executor: ex1, HandedOutAt: noon, OutputFrom: noon, HandOuts: 1, Abort: "enough", Crashes: 1, HasResult: true,
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}

@@ -54,7 +54,7 @@ func apply(rec *msg.JobRecord, st step) error {
 	case confirmed:
 		rec.Stage = max(rec.Stage, msg.Confirmed)
 	case aborted:
-		rec.Abort, rec.AbortAt = st.Reason, st.At
+		rec.Abort = st.Reason
 	case handedOut:
 		rec.Stage = max(rec.Stage, msg.HandedOut)
 		if rec.Executor != st.Executor {

@@ -1,12 +1,8 @@
 package shell
 
-import (
-	"context"
+import "github.com/rs/zerolog"
 
-	"github.com/rs/zerolog"
-)
-
-// Ctx is what a Behavior works with. It belongs to the actor's turns; what a goroutine needs (Self, Context, Log) is taken
+// Ctx is what a Behavior works with. It belongs to the actor's turns; what a goroutine needs (Self, Log) is taken
 // out of it first.
 type Ctx[M any] struct{ s *shell[M] }
 
@@ -15,9 +11,6 @@ func (c *Ctx[M]) Self() Ref[M] { return Ref[M]{c.s.cell} }
 
 // Log writes with the field actor.
 func (c *Ctx[M]) Log() *zerolog.Logger { return &c.s.cell.log }
-
-// Context ends with the actor: at its crash, or after its Stop.
-func (c *Ctx[M]) Context() context.Context { return c.s.cell.ctx }
 
 // About names the job that the message in hand is about, for a Crash. It holds for this message, and for the tasks and
 // timers that are started in its turn, and for the messages that these deliver.

@@ -234,7 +234,7 @@ func TestStopRunsOnlyInOrderAndBeforeTheChildrenAreStopped(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		last := func(name string) func(*obedient) {
 			return func(o *obedient) {
-				o.stop = func(c *Ctx[order]) { w.heard.add("%s says bye, context %v", name, c.Context().Err()) }
+				o.stop = func(c *Ctx[order]) { w.heard.add("%s says bye, context %v", name, c.s.cell.ctx.Err()) }
 			}
 		}
 		kid := w.child("kid", last("kid"))

@@ -40,12 +40,11 @@ func (c *Ctx[M]) Stream(name string, window int, fn func(ctx context.Context, em
 // origin is the task that a parcel comes from.
 type origin struct {
 	number  uint64
-	name    string
 	subject string
 }
 
 func (s *shell[M]) run(name string, fn func(context.Context, origin) M) Task {
-	c, from := s.cell, origin{s.cell.sys.seq.Add(1), name, s.subject}
+	c, from := s.cell, origin{s.cell.sys.seq.Add(1), s.subject}
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.tasks[from.number] = cancel
 	c.enter(from.number, name)

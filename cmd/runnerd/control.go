@@ -97,19 +97,10 @@ func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
 	}
 }
 
-func (d *daemon) drainProgress() (p drainProgress) {
-	for _, job := range d.spool.Jobs() {
-		switch {
-		case job.Stage < msg.HandedOut:
-			p.Waiting++
-		case job.Stage == msg.HandedOut:
-			p.Running++
-		default:
-			p.Unreported++
-		}
-	}
-	p.Executors = len(d.spool.Executors())
-	return p
+func (d *daemon) drainProgress() drainProgress {
+	var now statusDocument
+	now.count(d.spool.Jobs())
+	return drainProgress{Waiting: now.Spool.Waiting, Running: now.Spool.Running, Executors: len(d.spool.Executors()), Unreported: now.Spool.Over}
 }
 
 func (d *daemon) resend(_ context.Context, place string) error {

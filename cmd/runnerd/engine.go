@@ -28,7 +28,7 @@ type engine interface {
 	Close() error
 }
 
-func openEngine(ctx context.Context, c ExecutorConfig, runner, stateDir string) (engine, error) {
+func openEngine(c ExecutorConfig, runner, stateDir string) (engine, error) {
 	switch c.Driver {
 	case "docker":
 		credentials, err := pullSecrets(c.PullSecrets)
@@ -82,10 +82,7 @@ type dockerEngine struct{ *docker.Driver }
 
 // Ready makes the network that executors are created in, too: an engine that was set up anew has lost it.
 func (e dockerEngine) Ready(ctx context.Context) error {
-	if err := e.Check(ctx); err != nil {
-		return err
-	}
-	_, err := e.EnsureNetwork(ctx)
+	_, err := e.Address(ctx)
 	return err
 }
 

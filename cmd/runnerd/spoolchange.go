@@ -20,10 +20,7 @@ func (c resendCommand) Run(ctx context.Context, out io.Writer) error {
 		if !f.Rejected() {
 			return fmt.Errorf("%s was not refused by the server: what is over is sent by itself, again and again", f.Place)
 		}
-		alive, err := c.change(ctx, control.NewClient(c.dir()).Resend, func(s *spool.Spool, place string) error {
-			_, err := s.Resend(place)
-			return err
-		}, f.Place)
+		alive, err := c.change(ctx, control.NewClient(c.dir()).Resend, (*spool.Spool).Resend, f.Place)
 		if err != nil {
 			return err
 		}
@@ -46,10 +43,7 @@ func (c discardCommand) Run(ctx context.Context, out io.Writer, in io.Reader) er
 		if !c.Yes && !agreed(out, in) {
 			return errors.New("nothing was discarded; --yes does not ask")
 		}
-		_, err := c.change(ctx, control.NewClient(c.dir()).Discard, func(s *spool.Spool, place string) error {
-			_, err := s.Discard(place)
-			return err
-		}, f.Place)
+		_, err := c.change(ctx, control.NewClient(c.dir()).Discard, (*spool.Spool).Discard, f.Place)
 		if err == nil {
 			fmt.Fprintln(out, "Discarded.")
 		}
@@ -79,7 +73,8 @@ func agreed(out io.Writer, in io.Reader) bool {
 }
 
 // change asks the runner that lives, or takes the spool's lock where none does.
-func (f stateFlags) change(ctx context.Context, ask func(context.Context, string) error, do func(*spool.Spool, string) error, place string) (alive bool, err error) {
+func (f stateFlags) change(ctx context.Context, ask func(context.Context, string) error, do func(*spool.Spool, string) (msg.ExecutionID, error),
+	place string) (alive bool, err error) {
 	if err := ask(ctx, place); !errors.Is(err, control.ErrNoRunner) {
 		return true, err
 	}
@@ -91,5 +86,6 @@ func (f stateFlags) change(ctx context.Context, ask func(context.Context, string
 	if err != nil {
 		return false, errors.Join(err, files.Close())
 	}
-	return false, errors.Join(do(s, place), s.Close())
+	_, err = do(s, place)
+	return false, errors.Join(err, s.Close())
 }

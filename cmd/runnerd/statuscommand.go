@@ -78,40 +78,27 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer) error {
 
 // lookIntoSpool is the status of a runner that does not live.
 func (f stateFlags) lookIntoSpool() (doc statusDocument, err error) {
-	files, err := f.files()
-	if err != nil {
-		return doc, err
-	}
-	defer func() { err = errors.Join(err, files.Close()) }()
-	found, err := spool.Inspect(files)
-	if err != nil {
-		return doc, err
-	}
-	records, err := spool.InspectExecutors(files)
-	if err != nil {
-		return doc, err
-	}
 	doc = statusDocument{StateDir: f.dir(), NotReady: []string{"no runner answers"}}
-	doc.count(jobsOf(found))
-	doc.executors(records, msg.Pool{})
-	for _, x := range found {
-		switch {
-		case x.Rejected():
-			doc.Spool.Rejected++
-		case x.Corrupt():
-			doc.Spool.Corrupt++
+	err = f.inspect(func(files spool.FS, found []spool.Found) error {
+		var jobs []msg.JobRecord // those that can be read and that a start would find
+		for _, x := range found {
+			switch {
+			case x.Rejected():
+				doc.Spool.Rejected++
+			case x.Corrupt():
+				doc.Spool.Corrupt++
+			case x.Job.Execution != "":
+				jobs = append(jobs, x.Job)
+			}
 		}
-	}
-	doc.Spool.Free, err = files.Free()
+		doc.count(jobs)
+		records, err := spool.InspectExecutors(files)
+		if err != nil {
+			return err
+		}
+		doc.executors(records, msg.Pool{})
+		doc.Spool.Free, err = files.Free()
+		return err
+	})
 	return doc, err
-}
-
-// jobsOf are those that can be read and that a start would find.
-func jobsOf(found []spool.Found) (jobs []msg.JobRecord) {
-	for _, f := range found {
-		if !f.Rejected() && !f.Corrupt() && f.Job.Execution != "" {
-			jobs = append(jobs, f.Job)
-		}
-	}
-	return jobs
 }

@@ -12,10 +12,8 @@ var version string
 
 // build is what the Go tool recorded about this binary.
 type build struct {
-	Version  string // of a release; else the commit; else "devel"
-	Revision string
-	Modified bool // uncommitted changes were built in
-	Go       string
+	Version string // of a release; else the commit; else "devel"
+	Go      string
 }
 
 func thisBuild() build {
@@ -24,18 +22,15 @@ func thisBuild() build {
 		return build{Version: cmp.Or(version, "devel")}
 	}
 	b := build{Version: version, Go: info.GoVersion}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Revision = s.Value
-		case "vcs.modified":
-			b.Modified = s.Value == "true"
-		}
-	}
 	if b.Version == "" && info.Main.Version != "(devel)" {
 		b.Version = info.Main.Version
 	}
-	b.Version = cmp.Or(b.Version, b.Revision, "devel")
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			b.Version = cmp.Or(b.Version, s.Value)
+		}
+	}
+	b.Version = cmp.Or(b.Version, "devel")
 	return b
 }
 

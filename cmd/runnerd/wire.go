@@ -117,9 +117,8 @@ func (d *daemon) sayProblems() {
 	}
 }
 
-func (d *daemon) openEngine(ctx context.Context) error {
-	var err error
-	d.engine, err = openEngine(ctx, d.config.Executor, d.identity.UUID(), d.config.Self.StateDir)
+func (d *daemon) openEngine(context.Context) (err error) {
+	d.engine, err = openEngine(d.config.Executor, d.identity.UUID(), d.config.Self.StateDir)
 	return err
 }
 

@@ -53,7 +53,6 @@ type Result struct {
 	ExitCode         int            `json:"exitCode"`
 	OutputProperties map[string]any `json:"outputProperties,omitempty"`
 	JobErrorMessage  string         `json:"jobErrorMessage,omitempty"`
-	ReportingRecords any            `json:"reportingRecords,omitempty"`
 }
 
 // ParseInput reads an input context. Numbers in values keep the text that they came in (json.Number), so that they can be

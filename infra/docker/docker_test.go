@@ -61,7 +61,7 @@ func withEngine(m *testing.M) int {
 func prepare() (*env, error) {
 	ctx := context.Background()
 	runner := uuid.NewString()
-	d, err := docker.New(docker.Options{RunnerID: runner, Labels: map[string]string{"about": "tests"}})
+	d, err := docker.New(docker.Options{RunnerID: runner})
 	if err != nil {
 		return nil, err
 	}

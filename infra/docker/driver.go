@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -21,7 +20,6 @@ import (
 // Options are the runner's settings of the driver.
 type Options struct {
 	RunnerID    string                // uuid; what is made is marked with it
-	Labels      map[string]string     // added to what is made, for people
 	Credentials map[string]Credential // by the name of the pull secret
 	Limits      msg.Limits            // where a spec leaves them open; zero: see defaultLimits
 	Progress    Terminal              // where pulls show how far they are; nil: nowhere
@@ -54,7 +52,6 @@ const (
 type Driver struct {
 	engine      *client.Client
 	runner      string
-	labels      map[string]string
 	credentials map[string]Credential
 	limits      msg.Limits
 	progress    Terminal
@@ -76,11 +73,8 @@ func New(o Options) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use DOCKER_HOST %q: %w; set it to unix:///path/of/docker.sock, or unset it", os.Getenv("DOCKER_HOST"), err)
 	}
-	labels := map[string]string{}
-	maps.Copy(labels, o.Labels)
-	labels[runnerLabel] = o.RunnerID
 	d := &Driver{
-		engine: engine, runner: o.RunnerID, labels: labels, credentials: o.Credentials,
+		engine: engine, runner: o.RunnerID, credentials: o.Credentials,
 		limits: orElse(o.Limits, defaultLimits), progress: o.Progress, ids: map[msg.ExecutorID]string{},
 	}
 	if err := d.checkLocal(); err != nil {
@@ -99,7 +93,7 @@ func (d *Driver) Ready(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("ask the Docker Engine at %s: %w", d.engine.DaemonHost(), context.Cause(ctx))
+		return failed(ctx, "ask the Docker Engine at "+d.engine.DaemonHost(), err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("ask the Docker Engine: this user may not use %s: add it to the socket's group (usually docker), "+
 			"or set DOCKER_HOST to an engine it may use: %w", d.engine.DaemonHost(), err)
@@ -140,9 +134,12 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// failed says which step did not work. A context that ended is its cause.
+// failed says which step did not work, if err is not nil. A context that ended is its cause.
 func failed(ctx context.Context, step string, err error) error {
-	if ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
 	return fmt.Errorf("%s: %w", step, err)

@@ -65,7 +65,7 @@ func TestTheEngineKeepsTheLimitsAndTheMarks(t *testing.T) {
 		t.Errorf("privileged %v, init %v, binds %v, log %v", h.Privileged, *h.Init, h.Binds, h.LogConfig)
 	}
 	for label, want := range map[string]string{
-		"runnerd.runner": e.runner, "runnerd.executor": string(spec.ID), "about": "tests", "job": "j1",
+		"runnerd.runner": e.runner, "runnerd.executor": string(spec.ID), "job": "j1",
 	} {
 		if c.Config.Labels[label] != want {
 			t.Errorf("label %s is %q, want %q", label, c.Config.Labels[label], want)

@@ -36,10 +36,8 @@ func (d *Driver) Create(ctx context.Context, spec msg.ExecutorSpec) error {
 }
 
 func (d *Driver) adopt(ctx context.Context, step string, id msg.ExecutorID) error {
-	if _, err := d.inspect(ctx, id); err != nil {
-		return failed(ctx, step, err)
-	}
-	return nil
+	_, err := d.inspect(ctx, id)
+	return failed(ctx, step, err)
 }
 
 // Start starts the container, unless it was before: the engine would run one that has ended a second time.
@@ -57,9 +55,6 @@ func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 		if _, err = d.EnsureNetwork(ctx); err == nil {
 			err = d.engine.ContainerStart(ctx, c.ID, container.StartOptions{})
 		}
-	}
-	if err == nil {
-		return nil
 	}
 	if cerrdefs.IsNotFound(err) && ctx.Err() == nil {
 		return d.notStarted(ctx, step, id, err)
@@ -115,16 +110,12 @@ func (d *Driver) remove(ctx context.Context, id msg.ExecutorID) error {
 
 // Inspect returns one executor.
 func (d *Driver) Inspect(ctx context.Context, id msg.ExecutorID) (msg.Container, error) {
-	step := "inspect executor " + string(id)
+	var found msg.Container
 	c, err := d.inspect(ctx, id)
-	if err != nil {
-		return msg.Container{}, failed(ctx, step, err)
+	if err == nil {
+		found, err = containerOf(id, c)
 	}
-	found, err := containerOf(id, c)
-	if err != nil {
-		return msg.Container{}, failed(ctx, step, err)
-	}
-	return found, nil
+	return found, failed(ctx, "inspect executor "+string(id), err)
 }
 
 // List returns the containers with the runner's label. The engine's list does not say when they were started: each is

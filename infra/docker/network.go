@@ -31,7 +31,7 @@ func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) 
 	}
 	switch {
 	case err != nil:
-		return "", d.networkFailed(ctx, step, err)
+		return "", networkFailed(ctx, step, err)
 	case len(all) == 0:
 		return "", fmt.Errorf("%s: %w", step, errNotEngine)
 	}
@@ -41,7 +41,7 @@ func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) 
 		}
 	}
 	if err := d.removeNetworks(ctx, all[1:]); err != nil {
-		return "", d.networkFailed(ctx, step+": remove another one of that name that this runner made", err)
+		return "", networkFailed(ctx, step+": remove another one of that name that this runner made", err)
 	}
 	if gateway, err = ours(all[0]); err != nil {
 		return "", fmt.Errorf("%s: %w", step, err)
@@ -93,7 +93,7 @@ func (d *Driver) makeNetwork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkIsMade)
 	defer cancel()
 	_, err := d.engine.NetworkCreate(ctx, d.network(), network.CreateOptions{
-		Driver: "bridge", Labels: d.marks(nil), Options: map[string]string{apartOption: "false"},
+		Driver: "bridge", Labels: map[string]string{runnerLabel: d.runner}, Options: map[string]string{apartOption: "false"},
 	})
 	if cerrdefs.IsConflict(err) {
 		return nil
@@ -117,16 +117,12 @@ func ours(n network.Inspect) (string, error) {
 		"container, run it with --network host; if the engine is in a virtual machine, run runnerd in there")
 }
 
-func (d *Driver) networkFailed(ctx context.Context, step string, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", step, context.Cause(ctx))
-	case strings.Contains(err.Error(), "non-overlapping"):
-		return fmt.Errorf("%s: the engine has no address range left; remove networks that nobody uses (docker network prune), or "+
-			"give it more (default-address-pools in its daemon.json): %w", step, err)
-	default:
-		return fmt.Errorf("%s: %w", step, err)
+func networkFailed(ctx context.Context, step string, err error) error {
+	if ctx.Err() == nil && strings.Contains(err.Error(), "non-overlapping") {
+		step += ": the engine has no address range left; remove networks that nobody uses (docker network prune), or " +
+			"give it more (default-address-pools in its daemon.json)"
 	}
+	return failed(ctx, step, err)
 }
 
 // RemoveNetwork takes the network away once no executor is left in it. Repeated: no effect.
@@ -135,8 +131,5 @@ func (d *Driver) RemoveNetwork(ctx context.Context) error {
 	if err == nil {
 		err = d.removeNetworks(ctx, slices.DeleteFunc(all, func(n network.Inspect) bool { return !d.owns(n.Labels) }))
 	}
-	if err != nil {
-		return d.networkFailed(ctx, "remove the network "+d.network(), err)
-	}
-	return nil
+	return failed(ctx, "remove the network "+d.network(), err)
 }

@@ -20,14 +20,15 @@ import (
 
 // Pull makes the image available as policy says. An image is pulled once for however many wait; it goes on while one does.
 func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, secret string) (msg.ImageID, error) {
+	step := fmt.Sprintf("pull %q", ref)
 	if policy != msg.PullAlways {
 		id, err := d.local(ctx, ref)
 		if err == nil || !cerrdefs.IsNotFound(err) && !cerrdefs.IsInvalidArgument(err) {
-			return id, wrapPull(ctx, ref, err)
+			return id, failed(ctx, step, err)
 		}
 		if policy == msg.PullNever {
-			return "", fmt.Errorf("pull %q: %w: it is not on this machine and its pull policy is never; "+
-				"load it there, or use the policy %s", ref, msg.ErrNoImage, msg.PullIfNotPresent)
+			return "", fmt.Errorf("%s: %w: it is not on this machine and its pull policy is never; "+
+				"load it there, or use the policy %s", step, msg.ErrNoImage, msg.PullIfNotPresent)
 		}
 	}
 	id, err := d.pulling.Do(ctx, ref+" "+secret, func(ctx context.Context) (msg.ImageID, error) {
@@ -36,18 +37,7 @@ func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, se
 		}
 		return d.local(ctx, ref)
 	})
-	return id, wrapPull(ctx, ref, err)
-}
-
-func wrapPull(ctx context.Context, ref string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("pull %q: %w", ref, context.Cause(ctx))
-	default:
-		return fmt.Errorf("pull %q: %w", ref, err)
-	}
+	return id, failed(ctx, step, err)
 }
 
 func (d *Driver) local(ctx context.Context, ref string) (msg.ImageID, error) {

@@ -32,10 +32,7 @@ func (d *Driver) BuildScratch(ctx context.Context, ref, program, user string) (m
 		return "", failed(ctx, step, err)
 	}
 	id, err := d.local(ctx, ref)
-	if err != nil {
-		return "", failed(ctx, step, err)
-	}
-	return id, nil
+	return id, failed(ctx, step, err)
 }
 
 // writeLayer writes a root file system in which the program is /plugin.

@@ -20,18 +20,11 @@ func (d *Driver) name(id msg.ExecutorID) string {
 	return fmt.Sprintf("%s-%s", d.network(), id)
 }
 
-// marks are the labels of everything that is made.
-func (d *Driver) marks(more map[string]string) map[string]string {
-	labels := map[string]string{}
-	maps.Copy(labels, more)
-	maps.Copy(labels, d.labels)
-	return labels
-}
-
 // config leaves entrypoint, command and user to the image.
 func (d *Driver) config(spec msg.ExecutorSpec) *container.Config {
-	labels := d.marks(spec.Labels)
-	labels[executorLabel] = string(spec.ID)
+	labels := map[string]string{}
+	maps.Copy(labels, spec.Labels)
+	labels[runnerLabel], labels[executorLabel] = d.runner, string(spec.ID)
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
 		env = append(env, name+"="+spec.Env[name])

@@ -15,7 +15,7 @@ func TestATokenOpensItsOwnSecretAndNothingElse(t *testing.T) {
 	e := newEnv(t, nil)
 	own, other := e.executor("own", msg.Daemon), e.executor("other", msg.Daemon)
 	c := gatewaytest.Python(t, own.access)
-	if got := own.list(c, 0); got != http.StatusOK { // the control
+	if got := own.list(c); got != http.StatusOK { // the control
 		t.Errorf("its own LIST is answered %d", got)
 	}
 	selected := collection + "?fieldSelector=metadata.name%3D"
@@ -59,7 +59,7 @@ func TestAForgedTokenOpensNothing(t *testing.T) {
 			}
 		})
 	}
-	if got := own.list(gatewaytest.Python(t, own.access), 0); got != http.StatusOK { // the control
+	if got := own.list(gatewaytest.Python(t, own.access)); got != http.StatusOK { // the control
 		t.Errorf("its own is answered %d", got)
 	}
 }
@@ -98,7 +98,7 @@ func TestADismissedExecutorIsShutOut(t *testing.T) {
 	if err := e.Requests(t.Context(), x.id, nil); err == nil {
 		t.Error("its requests can be listened to")
 	}
-	if got := other.list(gatewaytest.Python(t, other.access), 0); got != http.StatusOK { // the control
+	if got := other.list(gatewaytest.Python(t, other.access)); got != http.StatusOK { // the control
 		t.Errorf("another is answered %d", got)
 	}
 }

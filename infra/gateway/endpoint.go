@@ -213,26 +213,11 @@ func (q *queue) add(event msg.SessionEvent) {
 
 // end says that a request is over, unless nobody has heard of it yet.
 func (q *queue) end(request msg.RequestID) {
-	if i := slices.IndexFunc(q.events, func(e msg.SessionEvent) bool { return requestOf(e) == request }); i >= 0 {
+	if i := slices.IndexFunc(q.events, func(e msg.SessionEvent) bool { return e.Opens() == request }); i >= 0 {
 		q.events = slices.Delete(q.events, i, i+1)
 		return
 	}
 	q.add(msg.RequestEnded{Request: request})
-}
-
-func requestOf(event msg.SessionEvent) msg.RequestID {
-	switch event := event.(type) {
-	case msg.SecretRequested:
-		return event.Request
-	case msg.SecretListed:
-		return event.Request
-	case msg.WatchOpened:
-		return event.Request
-	case msg.CallbackReceived:
-		return event.Request
-	default:
-		return 0
-	}
 }
 
 func (q *queue) wake() {
@@ -296,7 +281,7 @@ func (e *endpoint) tellAfresh(stop context.CancelCauseFunc) {
 	for _, w := range e.watches {
 		open = append(open, w.event)
 	}
-	slices.SortFunc(open, func(a, b msg.SessionEvent) int { return int(requestOf(a)) - int(requestOf(b)) })
+	slices.SortFunc(open, func(a, b msg.SessionEvent) int { return int(a.Opens()) - int(b.Opens()) })
 	e.queue.events = append(e.queue.events, open...)
 	e.queue.wake()
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -36,26 +35,8 @@ type env struct {
 	spool    *spool.Spool
 	identity *seal.Identity
 	jobs     int
-	log      *lines
+	log      *gatewaytest.Log
 	stop     func()
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func newEnv(t testing.TB, options func(*Options)) *env {
@@ -85,7 +66,7 @@ func newSilentEnv(t testing.TB, options func(*Options)) *env {
 	host := net.IPv4(127, 0, 0, 2) // where nobody else takes the ports
 	listeners, err := Listen(host, 0, 0)
 	must(t, err)
-	e := &env{t: t, spool: s, identity: identity, log: &lines{}}
+	e := &env{t: t, spool: s, identity: identity, log: &gatewaytest.Log{}}
 	o := Options{Store: s, Keys: identity, Host: host, Listeners: listeners, Log: zerolog.New(e.log)}
 	if options != nil {
 		options(&o)
@@ -161,11 +142,11 @@ func (x *executor) ask(c *gatewaytest.Client) (<-chan gatewaytest.Answer, msg.Re
 }
 
 // list is a LIST that the session answers.
-func (x *executor) list(c *gatewaytest.Client, version uint64) (status int) {
+func (x *executor) list(c *gatewaytest.Client) (status int) {
 	x.t.Helper()
 	done := make(chan int, 1)
 	go func() { done <- c.Status("GET", c.Selected("")) }()
-	x.Answer(x.id, expect[msg.SecretListed](x).Request, msg.GiveList{Version: version})
+	x.Answer(x.id, expect[msg.SecretListed](x).Request, msg.GiveList{})
 	return await(x.t, done)
 }
 

@@ -248,7 +248,7 @@ func TestAFloodOfWatchesIsBoundedAndHarmsNobodyElse(t *testing.T) {
 	if ended == 0 {
 		t.Error("nobody is told that watches were closed")
 	}
-	if got := other.list(gatewaytest.Python(t, other.access), 0); got != http.StatusOK {
+	if got := other.list(gatewaytest.Python(t, other.access)); got != http.StatusOK {
 		t.Errorf("another is answered %d", got)
 	}
 }

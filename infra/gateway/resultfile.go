@@ -17,7 +17,6 @@ import (
 
 	"runnerd/infra/contract"
 	"runnerd/infra/litter"
-	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
 
@@ -118,16 +117,14 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery,
 	case err != nil:
 		return msg.Delivery{}, fmt.Errorf("look for the result of job %s: %w", f.Execution, err)
 	}
-	if key := g.known(f.Execution); key != (seal.Key{}) {
-		if result, ok := decode(key, body); ok {
-			result.Via = msg.ViaFile
-			return msg.Delivery{Verdict: msg.IsResult, Result: result, Size: int64(len(body))}, nil
-		}
+	got := msg.Delivery{Size: int64(len(body))}
+	if result, ok := decode(g.known(f.Execution), body); ok {
+		result.Via = msg.ViaFile
+		got.Verdict, got.Result = msg.IsResult, result
+	} else if e.provesNoStart(f, body) {
+		got.Verdict = msg.NotStarted
 	}
-	if e.provesNoStart(f, body) {
-		return msg.Delivery{Verdict: msg.NotStarted, Size: int64(len(body))}, nil
-	}
-	return msg.Delivery{Size: int64(len(body))}, nil
+	return got, nil
 }
 
 // provesNoStart tells what the result file says by not being the result of the open job. Since that was handed out, the plugin has
@@ -142,9 +139,8 @@ func (e *endpoint) provesNoStart(f msg.ResultFile, body []byte) bool {
 		r, err := contract.ParseResult(body)
 		return err == nil && r.ExitCode != 0
 	}
-	key := e.g.known(f.Before)
-	_, ok := decode(key, body)
-	return ok && key != (seal.Key{})
+	_, ok := decode(e.g.known(f.Before), body)
+	return ok
 }
 
 // isOlder reports whether the result file was there before that time: it could not be removed.

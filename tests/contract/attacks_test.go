@@ -74,11 +74,7 @@ func TestRule4ASecondProcessGetsNothingAfterARestartEither(t *testing.T) {
 
 // Two processes in one container, and the second asks while the job of the first is being journaled.
 func TestRule4ASecondProcessThatAsksDuringTheHandOutDoesNotGetTheJob(t *testing.T) {
-	x := newEnv(t).executor("window", msg.Daemon)
-	first := x.hello()
-	c, a := x.first(first)
-	c.finish(a, first)
-	c.notified()
+	x, c, _ := newEnv(t).warm("window")
 	asked := c.ask()
 	began, goOn := make(chan struct{}), make(chan struct{})
 	x.store.on("HandOut", func(msg.ExecutionID) error { close(began); <-goOn; return nil })
@@ -144,12 +140,12 @@ func TestAJobThatIsAcknowledgedIsNotTakenAway(t *testing.T) {
 	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).executor("slow", msg.Daemon)
 	j := x.hello()
 	c, a := x.first(j)
-	waitsOut(x, 2*time.Second)
+	x.waitsOut()
 	c.finish(a, j)
 }
 
 // waitsOut lets another executor, which never asks, pass the same limit.
-func waitsOut(x *executor, _ time.Duration) {
+func (x *executor) waitsOut() {
 	x.t.Helper()
 	other := x.env.executor("control", msg.Daemon)
 	j := x.hello()
@@ -158,17 +154,8 @@ func waitsOut(x *executor, _ time.Duration) {
 }
 
 func TestAWarmExecutorThatDoesNotAskForItsJobReturnsIt(t *testing.T) {
-	x := newEnv(t).executor("warm", msg.Daemon)
-	first := x.hello()
-	c, a := x.first(first)
-	c.finish(a, first)
-	c.notified()
-	asked, lose := context.WithCancel(context.Background())
-	got := c.Get(asked)
-	expect[msg.Idle](x)
-	lose() // an outage, and the plugin takes its time to come back
-	await(t, got)
-	expect[msg.Unsettled](x)
+	x, c, _ := newEnv(t).warm("warm")
+	c.loses() // an outage, and the plugin takes its time to come back
 	j := x.hello()
 	x.assign(j)
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
@@ -193,7 +180,7 @@ func TestAJobIsHandedOutFiveTimesAtMostHoweverManyExecutorsHadIt(t *testing.T) {
 			x.store.until(t, func() bool { return x.record(j).Stage == msg.Ended })
 			break
 		}
-		if got := expect2[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
+		if got := expectBeside[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
 			t.Errorf("returned: %+v", got)
 		}
 	}
@@ -216,11 +203,7 @@ func (x *executor) panicsAt(verb string) {
 func TestAGETThatWaitsOutlivesItsActor(t *testing.T) {
 	for verb, handOuts := range map[string]int{"HandOut": 1, "HandedOut": 1} {
 		t.Run(verb, func(t *testing.T) {
-			x := newEnv(t).executor("parked", msg.Daemon)
-			first := x.hello()
-			c, a := x.first(first)
-			c.finish(a, first)
-			c.notified()
+			x, c, _ := newEnv(t).warm("parked")
 			asked := c.ask()
 			j := x.hello()
 			x.panicsAt(verb)
@@ -230,7 +213,7 @@ func TestAGETThatWaitsOutlivesItsActor(t *testing.T) {
 				expect[msg.Idle](x)
 				x.assign(j)
 			}
-			a = await(t, asked)
+			a := await(t, asked)
 			x.check(a, j)
 			c.finish(a, j)
 			if rec := x.record(j); rec.HandOuts != handOuts {

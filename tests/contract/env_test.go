@@ -4,7 +4,6 @@
 package contract_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,7 +49,7 @@ type env struct {
 	engine   *fake.Driver
 	shop     actors.Shop
 	options  gateway.Options
-	log      *lines
+	log      *gatewaytest.Log
 
 	gateway            *gateway.Gateway
 	secrets, callbacks *gatewaytest.Listener
@@ -71,7 +70,7 @@ func newEnv(t testing.TB, settings ...setting) *env {
 	t.Cleanup(func() { must(t, s.Close()) })
 	identity, err := seal.NewIdentity()
 	must(t, err)
-	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &lines{}}
+	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &gatewaytest.Log{}}
 	t.Cleanup(e.engine.Close)
 	e.shop = actors.Shop{
 		Spool: e.store, Driver: e.engine, Vault: identity,
@@ -154,24 +153,6 @@ func (e *env) restart() { e.stop(); e.start() }
 func (e *env) cut() { e.secrets.Cut(); e.callbacks.Cut() }
 
 func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // task is a job in the spool, with what the server knows of it.
 type task struct {

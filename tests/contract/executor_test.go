@@ -124,15 +124,29 @@ func (x *executor) running() {
 // expect returns what the dispatcher is told next, which must be a V. What it is told of the engine is passed over.
 func expect[V msg.ToDispatcher](x *executor) V {
 	x.t.Helper()
+	return expectBeside[V, msg.ProcessesCounted](x)
+}
+
+// expectBeside is expect, and passes over another message.
+func expectBeside[V, Other msg.ToDispatcher](x *executor) V {
+	x.t.Helper()
 	for {
-		got := await(x.t, x.told)
-		if v, ok := got.(V); ok {
-			return v
-		}
-		switch got.(type) {
-		case msg.Attached, msg.ImageFound, msg.ProcessesCounted, msg.NotPolling:
+		switch got := await(x.t, x.told).(type) {
+		case V:
+			return got
+		case Other, msg.Attached, msg.ImageFound, msg.NotPolling:
 		default:
 			x.t.Fatalf("the dispatcher is told %T%+v, want %T", got, got, *new(V))
+		}
+	}
+}
+
+// eventually waits until the dispatcher is told a V, whatever comes before.
+func eventually[V msg.ToDispatcher](x *executor) {
+	x.t.Helper()
+	for {
+		if _, is := await(x.t, x.told).(V); is {
+			return
 		}
 	}
 }
@@ -186,7 +200,7 @@ type (
 	event  = gatewaytest.Event
 )
 
-// first launches an executor with its first job, which is returned when it is delivered.
+// first launches an executor with its first job, and returns when that is delivered.
 func (x *executor) first(j task) (*client, answer) {
 	x.t.Helper()
 	x.launch(j)
@@ -200,6 +214,17 @@ func (x *executor) firstOf(j task) (*client, answer) {
 	x.launch(j)
 	c := x.informer()
 	return c, c.receive(j)
+}
+
+// warm is a new executor that has had a job and is told to ask for another. bogus delivers a result under the key of the first.
+func (e *env) warm(id msg.ExecutorID) (x *executor, c *client, bogus func()) {
+	e.t.Helper()
+	x = e.executor(id, msg.Daemon)
+	j := x.hello()
+	c, a := x.first(j)
+	c.finish(a, j)
+	c.notified()
+	return x, c, func() { c.deliver(a, j.result(1)) }
 }
 
 // receive is a GET that gets the job that is assigned.
@@ -226,6 +251,17 @@ func (c *client) ask() <-chan answer {
 	asked := c.Get(context.Background())
 	expect[msg.Idle](c.x)
 	return asked
+}
+
+// loses is a GET that waits for a job, and is given up.
+func (c *client) loses() {
+	c.x.t.Helper()
+	ctx, lose := context.WithCancel(context.Background())
+	asked := c.Get(ctx)
+	expect[msg.Idle](c.x)
+	lose()
+	await(c.x.t, asked)
+	expect[msg.Unsettled](c.x)
 }
 
 // next takes the executor's GET through the hand-out of a job.
@@ -256,11 +292,9 @@ func (c *client) finish(a answer, j task) {
 }
 
 // round is a whole job of an executor that has had one.
-func (c *client) round(j task) answer {
+func (c *client) round(j task) {
 	c.x.t.Helper()
-	a := c.next(j)
-	c.finish(a, j)
-	return a
+	c.finish(c.next(j), j)
 }
 
 // notified opens Python's watch after a job, and returns the event that makes it ask, after the baseline.

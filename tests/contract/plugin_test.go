@@ -36,7 +36,7 @@ var samplePlugin = sync.OnceValues(func() (string, error) {
 // own.
 type plugin struct {
 	t      testing.TB
-	log    *lines
+	log    *gatewaytest.Log
 	atWork chan struct{} // on sample.Slow
 	done   chan struct{} // the process has ended
 }
@@ -52,7 +52,7 @@ func (e *env) goSDK(id msg.ExecutorID, mode msg.Mode, more ...string) (*executor
 	}
 	binary, err := samplePlugin()
 	must(e.t, err)
-	p := &plugin{t: e.t, log: &lines{}, atWork: make(chan struct{}), done: make(chan struct{})}
+	p := &plugin{t: e.t, log: &gatewaytest.Log{}, atWork: make(chan struct{}), done: make(chan struct{})}
 	return e.executorOf(id, mode, func(ctx context.Context, w *fake.World) int {
 		defer close(p.done)
 		return p.run(ctx, binary, w, e.store.ExecutorDir(id), more)
@@ -125,11 +125,7 @@ func (x *executor) idles() { x.t.Helper(); expect[msg.Idle](x) }
 func (x *executor) retires() {
 	x.t.Helper()
 	x.actor.Tell(msg.Retire{Reason: "its test is over"})
-	for {
-		if _, gone := await(x.t, x.told).(msg.Gone); gone {
-			return
-		}
-	}
+	eventually[msg.Gone](x)
 }
 
 // untilThereIs waits for a file with something in it.

@@ -271,11 +271,7 @@ func TestAPluginsNoiseIsAWarningOnce(t *testing.T) {
 }
 
 func TestWhatCannotBeJournaledIsNotHandedOut(t *testing.T) {
-	x := newEnv(t).executor("journal", msg.Daemon)
-	first := x.hello()
-	c, a := x.first(first)
-	c.finish(a, first)
-	c.notified()
+	x, c, _ := newEnv(t).warm("journal")
 	asked := c.ask()
 	x.store.fail("HandOut", 1)
 	j := x.hello()

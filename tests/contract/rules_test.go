@@ -60,11 +60,7 @@ func TestRule1AnInformersOpenWatchGetsTheEventAndItsNewWatchWhatItMissed(t *test
 }
 
 func TestRule1TheDummyKeyIsTheSameAfterARestart(t *testing.T) {
-	x := newEnv(t).executor("derived", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	c.finish(a, j)
-	c.notified()
+	x, c, _ := newEnv(t).warm("derived")
 	before := c.List().Items[0]
 	x.restart()
 	if diff := cmp.Diff(before, c.List().Items[0]); diff != "" {
@@ -196,16 +192,12 @@ func TestRule3AGETAfterTheResultCameByFileGetsTheSameURLAndNoInput(t *testing.T)
 }
 
 func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotForEver(t *testing.T) {
-	x := newEnv(t).executor("bogus", msg.Daemon)
-	before := x.hello()
-	c, old := x.first(before)
-	c.finish(old, before)
-	c.notified()
+	x, c, bogus := newEnv(t).warm("bogus")
 	j := x.hello()
 	first := c.next(j)
 	const most = 5
 	for n := 2; n <= most; n++ {
-		c.deliver(old, before.result(1))
+		bogus()
 		_, now := c.notified()
 		again := await(t, c.Get(context.Background()))
 		if diff := cmp.Diff(first.Secret.Data, again.Secret.Data); diff != "" || now.Type != "MODIFIED" {
@@ -213,7 +205,7 @@ func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotForEver(t *testing.T) {
 		}
 		x.until(j, func(r msg.JobRecord) bool { return r.HandOuts == n && !r.Unstarted && r.Delivered })
 	}
-	c.deliver(old, before.result(1))
+	bogus()
 	x.expectFailed(j, "could not read its input, 5 times")
 	if rec := x.record(j); rec.HandOuts != most {
 		t.Errorf("handed out %d times", rec.HandOuts)
@@ -222,14 +214,10 @@ func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotForEver(t *testing.T) {
 }
 
 func TestRule4AProofIsNotForgottenByACrash(t *testing.T) {
-	x := newEnv(t).executor("proven", msg.Daemon)
-	before := x.hello()
-	c, old := x.first(before)
-	c.finish(old, before)
-	c.notified()
+	x, c, bogus := newEnv(t).warm("proven")
 	j := x.hello()
 	c.next(j)
-	c.deliver(old, before.result(1))
+	bogus()
 	x.until(j, func(r msg.JobRecord) bool { return r.Unstarted })
 	x.crash()
 	x.start()
@@ -239,30 +227,17 @@ func TestRule4AProofIsNotForgottenByACrash(t *testing.T) {
 }
 
 func TestRule5ALostGETIsToldAndTheNextOneWaitsAgain(t *testing.T) {
-	x := newEnv(t).executor("lost", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	c.finish(a, j)
-	c.notified()
-	ctx, lose := context.WithCancel(context.Background())
-	asked := c.Get(ctx)
-	expect[msg.Idle](x)
-	lose()
-	await(t, asked)
-	expect[msg.Unsettled](x)
+	x, c, _ := newEnv(t).warm("lost")
+	c.loses()
 	c.round(x.hello())
 }
 
 func TestRule6APlannedStopAsksWaitingGETsToComeAgainAndTheyGetTheirJob(t *testing.T) {
-	x := newEnv(t).executor("planned", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	c.finish(a, j)
-	c.notified()
+	x, c, _ := newEnv(t).warm("planned")
 	asked := c.ask()
 	w := c.Watch(gatewaytest.Standing("1"))
 	x.restart()
-	a = await(t, asked)
+	a := await(t, asked)
 	if seconds, _ := strconv.Atoi(a.RetryAfter); a.Status != http.StatusServiceUnavailable || seconds < 8 {
 		t.Errorf("answered %d, Retry-After %q", a.Status, a.RetryAfter)
 	}
@@ -297,12 +272,7 @@ func TestRule7ABogusResultOfAnIdleExecutorBringsANewDummyKey(t *testing.T) {
 	w := c.Watch(gatewaytest.Standing(c.List().ResourceVersion))
 	c.finish(old, j)
 	await(t, w)
-	ctx, lose := context.WithCancel(context.Background())
-	asked := c.Get(ctx)
-	expect[msg.Idle](x)
-	lose()
-	await(t, asked)
-	expect[msg.Unsettled](x)
+	c.loses()
 	c.deliver(old, j.result(1))
 	if got := await(t, w); got.Type != "MODIFIED" {
 		t.Errorf("got %s", got.Type)
@@ -368,15 +338,11 @@ func TestRule8AnIdleExecutorMayComeBackByItselfUnlessItsFileProvesThatItGaveUp(t
 }
 
 func TestRule8AnIdleExecutorIsNotRetiredForTheFileOfALaterJob(t *testing.T) {
-	x := newEnv(t).executor("later", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	c.finish(a, j)
-	c.notified()
+	x, c, _ := newEnv(t).warm("later")
 	c.ask()
 	x.restart()
-	j = x.hello()
-	a = c.next(j)
+	j := x.hello()
+	a := c.next(j)
 	x.writeResult(j.result(0)) // as the Go SDK does before its callback
 	x.expectOver(j)
 	c.deliver(a, j.result(0))

@@ -117,7 +117,7 @@ func TestRule7TheGoSDKIsNotifiedAfterACrashWithThePortRefusing(t *testing.T) {
 	x.crash()
 	untilThereIs(t, x.resultFile())
 	x.start()
-	x.idlesAgain()
+	eventually[msg.Idle](x)
 	x.runs(x.hello())
 	x.idles()
 	x.retires()
@@ -188,22 +188,12 @@ func TestRule4AJobWhoseAnswerWasLostWithTheRunnerIsHandedOutOnceMore(t *testing.
 			if rec := x.record(j); rec.HandOuts != 2 || x.outcome(j).ExitCode != 0 {
 				t.Errorf("handed out %d times, outcome %+v", rec.HandOuts, x.outcome(j))
 			}
-			x.idlesAgain()
+			eventually[msg.Idle](x)
 			x.runs(x.hello())
 			x.idles()
 			x.retires()
 			p.ran(before + 2)
 		})
-	}
-}
-
-// idlesAgain waits for Idle, whatever comes before.
-func (x *executor) idlesAgain() {
-	x.t.Helper()
-	for {
-		if _, idle := await(x.t, x.told).(msg.Idle); idle {
-			return
-		}
 	}
 }
 
@@ -218,25 +208,11 @@ func TestRule4APluginThatEndsWithoutItsOnlyJobLeavesAProof(t *testing.T) {
 	x.crash()
 	await(t, p.done)
 	x.start()
-	if got := expect2[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
+	if got := expectBeside[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.HasResult {
 		t.Errorf("the job is %s", rec.Stage)
-	}
-}
-
-// expect2 is expect, and passes over another message.
-func expect2[V, Other msg.ToDispatcher](x *executor) V {
-	x.t.Helper()
-	for {
-		switch got := await(x.t, x.told).(type) {
-		case V:
-			return got
-		case Other, msg.Attached, msg.ImageFound, msg.NotPolling:
-		default:
-			x.t.Fatalf("the dispatcher is told %T%+v", got, got)
-		}
 	}
 }
 
@@ -249,5 +225,5 @@ func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
 	if r := x.runs(x.hello()); r.ExitCode != 0 {
 		t.Errorf("result %+v", r)
 	}
-	expect2[msg.Gone, msg.Retired](x)
+	expectBeside[msg.Gone, msg.Retired](x)
 }

@@ -137,25 +137,10 @@ func (e *endpoint) end(id msg.RequestID) {
 		r.at.site.witness().Lost(r.of)
 	}
 	delete(e.open, id)
-	told := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return requestOf(v) == id })
-	e.queue = slices.DeleteFunc(e.queue, func(v msg.SessionEvent) bool { return requestOf(v) == id })
+	told := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return v.Opens() == id })
+	e.queue = slices.DeleteFunc(e.queue, func(v msg.SessionEvent) bool { return v.Opens() == id })
 	if told {
 		e.add(msg.RequestEnded{Request: id})
-	}
-}
-
-func requestOf(event msg.SessionEvent) msg.RequestID {
-	switch event := event.(type) {
-	case msg.SecretRequested:
-		return event.Request
-	case msg.SecretListed:
-		return event.Request
-	case msg.WatchOpened:
-		return event.Request
-	case msg.CallbackReceived:
-		return event.Request
-	default:
-		return 0
 	}
 }
 

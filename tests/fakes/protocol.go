@@ -193,7 +193,7 @@ func (s *Server) Finish(ctx context.Context, of msg.Job, ending msg.Ending, resu
 			}
 			now.Result = string(text)
 		}
-		if (ending.Outcome == msg.Completed) != (len(result) > 0) && ending.Outcome == msg.Completed {
+		if ending.Outcome == msg.Completed && len(result) == 0 {
 			s.add("I1: %s is completed without a result", of.ID)
 		}
 		if j.finish != nil && (j.finish.Ending != now.Ending || j.finish.Result != now.Result) {

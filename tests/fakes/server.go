@@ -134,13 +134,6 @@ func (s *Server) Forget(id msg.JobID) {
 	s.jobs[id].gone = true
 }
 
-// Configure is what the next register answers.
-func (s *Server) Configure(c msg.Config) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.config = c
-}
-
 // FinishOf returns how a job ended.
 func (s *Server) FinishOf(id msg.JobID) (Finished, bool) {
 	s.mu.Lock()

@@ -78,7 +78,6 @@ type Run struct {
 	Execution msg.ExecutionID
 	Executor  msg.ExecutorID
 	Image     string
-	At        time.Time
 }
 
 // NewSite has no gateway yet.
@@ -181,7 +180,6 @@ func (s *Site) introduce(id msg.ExecutorID, sdk msg.SDK) {
 
 // begin notes that a plugin runs a job.
 func (s *Site) begin(r Run) {
-	r.At = time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other, again := s.ran[r.Execution]; again {

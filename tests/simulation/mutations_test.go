@@ -1,13 +1,11 @@
 package simulation
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"runnerd/tests/mutants"
 )
 
 // mutation is a bug on purpose, and what the simulation must say of it.
@@ -17,8 +15,8 @@ type mutation struct {
 	says  []string // a breach begins with one of these
 }
 
-// edit is a change of the source. A snippet that is not there any more fails the test.
-type edit struct{ file, from, to string }
+// edit is a change of the source.
+type edit = mutants.Edit
 
 var mutations = []mutation{
 	{"a result is not synced", []edit{{"spool/result.go", "err = f.Sync()", "err = nil"}}, []string{"I1", "durability"}},
@@ -108,7 +106,7 @@ func TestTheSimulationFindsBugsThatAreMadeOnPurpose(t *testing.T) {
 	for _, m := range bugsOfTheDay(t) {
 		t.Run(m.bug, func(t *testing.T) {
 			t.Parallel()
-			program := m.build(t)
+			program := mutants.Build(t, "../..", "./tests/simulation", m.edits)
 			seeds := 0
 			for o := range run(t, program, "GOMAXPROCS=1", fmt.Sprint("-seeds=", enough), "-once") {
 				seeds++
@@ -133,63 +131,4 @@ func (m mutation) isSaidBy(breach string) bool {
 		}
 	}
 	return false
-}
-
-// build compiles the simulation with the bug in it.
-func (m mutation) build(t *testing.T) string {
-	t.Helper()
-	dir, root := t.TempDir(), moduleRoot(t)
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for n, e := range m.edits {
-		file := filepath.Join(root, e.file)
-		mutant := overlay.Replace[file]
-		if mutant == "" {
-			mutant = filepath.Join(dir, fmt.Sprintf("%d-%s", n, filepath.Base(file)))
-			overlay.Replace[file] = mutant
-			write(t, mutant, read(t, file))
-		}
-		source := string(read(t, mutant))
-		if n := strings.Count(source, e.from); n != 1 {
-			t.Fatalf("%s has %q %d times: write this bug anew", e.file, e.from, n)
-		}
-		write(t, mutant, []byte(strings.Replace(source, e.from, e.to, 1)))
-	}
-	text, err := json.Marshal(overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "overlay.json"), text)
-	program := filepath.Join(dir, "simulation.test")
-	// Links are most of the work, so they are made without what only a debugger reads.
-	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./tests/simulation")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
-}
-
-func moduleRoot(t *testing.T) string {
-	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return root
-}
-
-func write(t *testing.T, name string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(name, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func read(t *testing.T, name string) []byte {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
 }

@@ -26,7 +26,6 @@ type Driver struct {
 	registry  map[string]*image
 	byID      map[msg.ImageID]*image
 	pulling   map[string]*pull
-	pulls     map[string]int
 	executors map[msg.ExecutorID]*executor
 	events    []Event
 }
@@ -44,7 +43,6 @@ func NewOn(faults *Faults) *Driver {
 		registry:  map[string]*image{},
 		byID:      map[msg.ImageID]*image{},
 		pulling:   map[string]*pull{},
-		pulls:     map[string]int{},
 		executors: map[msg.ExecutorID]*executor{},
 	}
 }

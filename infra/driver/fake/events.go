@@ -25,11 +25,7 @@ type Event struct {
 }
 
 // Events returns all that has happened, in order: what an oracle counts capacity from.
-func (d *Driver) Events() []Event {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.events)
-}
+func (d *Driver) Events() []Event { return d.EventsFrom(0) }
 
 // EventsFrom returns those after the first n.
 func (d *Driver) EventsFrom(n int) []Event {

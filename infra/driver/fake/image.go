@@ -102,10 +102,3 @@ func (d *Driver) keep(shelf map[string]*image, ref string, i Image) msg.ImageID 
 	d.byID[id] = shelf[ref]
 	return id
 }
-
-// Pulls counts how often the engine has asked for ref where it has to pull it from.
-func (d *Driver) Pulls(ref string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pulls[ref]
-}

@@ -40,7 +40,6 @@ func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, se
 		if d.pulling[key] == joined { // the first who sees it
 			delete(d.pulling, key)
 			d.local[ref] = joined.image
-			d.pulls[ref]++
 		}
 		id = joined.image.id
 		return true, nil, again, nil

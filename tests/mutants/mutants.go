@@ -1,0 +1,59 @@
+// Package mutants compiles tests with a bug in the program on purpose, for those that must find it.
+package mutants
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Edit changes a source: the file, a snippet that is in it exactly once, and what stands there instead.
+type Edit [3]string
+
+// Build returns the program with the tests of a package, compiled from sources with these edits. The paths of files and of the package
+// begin at root. A snippet that is not there exactly once fails the test.
+func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	must(t, err)
+	dir, sources := t.TempDir(), map[string]string{}
+	for _, e := range edits {
+		file := filepath.Join(root, e[0])
+		if sources[file] == "" {
+			text, err := os.ReadFile(file)
+			must(t, err)
+			sources[file] = string(text)
+		}
+		if n := strings.Count(sources[file], e[1]); n != 1 {
+			t.Fatalf("%s has %q %d times: adapt this bug", e[0], e[1], n)
+		}
+		sources[file] = strings.Replace(sources[file], e[1], e[2], 1)
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for file, text := range sources {
+		overlay.Replace[file] = filepath.Join(dir, fmt.Sprintf("%d-%s", len(overlay.Replace), filepath.Base(file)))
+		must(t, os.WriteFile(overlay.Replace[file], []byte(text), 0o600))
+	}
+	text, err := json.Marshal(overlay)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600))
+	program = filepath.Join(dir, "mutant.test")
+	// Links are most of the work, so they are made without what only a debugger reads.
+	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, pkg)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
