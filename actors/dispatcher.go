@@ -278,7 +278,10 @@ func (d *dispatcher) noteAbort(c *shell.Ctx[msg.ToDispatcher], m msg.Abort) {
 // dispatch does what follows from what there is now. It is about none of the jobs but while a decision for one is carried out: a
 // crash counts against that one, and not against the job of the message before.
 func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
-	c.About("")
+	c.During("", func() { d.carryOutAll(c) }) // no decision is about the message that led to it
+}
+
+func (d *dispatcher) carryOutAll(c *shell.Ctx[msg.ToDispatcher]) {
 	if !d.adopted || d.closed {
 		return
 	}
@@ -287,9 +290,7 @@ func (d *dispatcher) dispatch(c *shell.Ctx[msg.ToDispatcher]) {
 		return
 	}
 	for _, todo := range d.decide() {
-		c.About(string(todo.job))
-		d.carryOut(c, todo)
-		c.About("")
+		c.During(string(todo.job), func() { d.carryOut(c, todo) })
 	}
 	d.answerRoom()
 	d.drain(c)

@@ -115,6 +115,7 @@ func (t *transition) foundContainer(m msg.Found) {
 	case m.Restarted:
 		t.refuseRestarted()
 	case t.job.stop != nil && c.State == msg.ContainerExited: // nobody knows by what
+		t.job.stop.resumes = false
 	case t.job.stop != nil:
 		t.resumeStop()
 	case t.job.stage == noJob && t.retire != "":

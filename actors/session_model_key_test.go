@@ -49,7 +49,7 @@ func (k *lifeKey) collect() {
 	note(s.poll)
 	note(s.next)
 	for _, p := range s.pending {
-		note(requestOf(p))
+		note(p.Opens())
 		if l, ok := p.(msg.SecretListed); ok {
 			lowest(l.Version)
 		}

@@ -149,7 +149,7 @@ func (t *transition) requestEnded(request msg.RequestID) {
 		t.pollLost()
 	}
 	isIt := func(r msg.RequestID) bool { return r == request }
-	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return isIt(requestOf(r)) })
+	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return isIt(r.Opens()) })
 	t.notice.watches = slices.DeleteFunc(t.notice.watches, func(w watch) bool { return isIt(w.request) })
 	t.job.storing = slices.DeleteFunc(t.job.storing, isIt)
 }
@@ -161,20 +161,6 @@ func (t *transition) requestsLost(err error) {
 		t.pollLost()
 	}
 	t.retry(msg.RetryRequests, err)
-}
-
-func requestOf(r msg.SessionEvent) msg.RequestID {
-	switch r := r.(type) {
-	case msg.SecretRequested:
-		return r.Request
-	case msg.SecretListed:
-		return r.Request
-	case msg.WatchOpened:
-		return r.Request
-	case msg.CallbackReceived:
-		return r.Request
-	}
-	return 0
 }
 
 // pollLost: the executor is not proven ready any more.

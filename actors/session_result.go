@@ -106,6 +106,7 @@ func (t *transition) readResultFile() {
 
 func (t *transition) fileRead(m msg.FileRead) {
 	t.reading = false
+	defer t.resumeStop()
 	if m.Execution == t.job.Execution && t.job.stage == handedOut && t.state != exited {
 		switch {
 		case m.Err != nil:

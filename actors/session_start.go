@@ -37,7 +37,7 @@ func restoredSession(k known, limits msg.ExecutorLimits, diskLimit int64) sessio
 		s.notice.due = k.job.Unstarted
 	case ours && k.job.Stopping():
 		s.state, s.job = stopping, restoredJob(k.job)
-		s.job.ending, s.job.stop = &k.job.Ending, &stopSequence{elapsed: max(0, k.now.Sub(k.job.EndedAt))}
+		s.job.ending, s.job.stop = &k.job.Ending, &stopSequence{resumes: true, elapsed: max(0, k.now.Sub(k.job.EndedAt))}
 		if s.retire == "" {
 			s.retire = "its job was " + string(k.job.Ending.Outcome)
 		}

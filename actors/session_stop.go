@@ -24,6 +24,7 @@ var signals = map[int]msg.Signal{abortStep: msg.SIGABRT, termStep: msg.SIGTERM, 
 // stopSequence is how far it has come.
 type stopSequence struct {
 	elapsed  time.Duration // of it, when this actor came to it
+	resumes  bool          // this actor has not gone on with it yet
 	sent     msg.Signal    // the newest that the engine has taken; empty: none from this actor
 	sending  msg.Signal    // one of which it is not known yet: an executor may end before the engine answers
 	failures int           // in a row, of the engine, to send one
@@ -44,8 +45,13 @@ func (t *transition) stopJob(hasResult bool) {
 	t.signal(abortStep)
 }
 
-// resumeStop goes on where another actor left off, by the time of the ending. SIGABRT may come twice: the SDKs hear the first.
+// resumeStop goes on where another actor left off, by the time of the ending, when it is known that the container runs and that its
+// plugin has left no result. SIGABRT may come twice: the SDKs hear the first.
 func (t *transition) resumeStop() {
+	if t.job.stop == nil || !t.job.stop.resumes || !t.observed || t.state == exited || t.reading || t.job.hasResult {
+		return
+	}
+	t.job.stop.resumes = false
 	t.tell(msg.Retired{Executor: t.id, Reason: t.retire})
 	t.do(report{msg.Report{Execution: t.job.Execution}})
 	switch elapsed := t.job.stop.elapsed; {

@@ -16,6 +16,14 @@ func (c *Ctx[M]) Log() *zerolog.Logger { return &c.s.cell.log }
 // timers that are started in its turn, and for the messages that these deliver.
 func (c *Ctx[M]) About(subject string) { c.s.subject = subject }
 
+// During is About for the time of fn.
+func (c *Ctx[M]) During(subject string, fn func()) {
+	before := c.s.subject
+	c.s.subject = subject
+	fn()
+	c.s.subject = before
+}
+
 // Chance is in [0,1).
 func (c *Ctx[M]) Chance() float64 { return c.s.cell.sys.scheduler.Float64() }
 
