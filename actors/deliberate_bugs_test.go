@@ -63,6 +63,13 @@ var deliberateBugs = []deliberateBug{
 	{"a job without a result keeps no ending", []edit{{"session_container.go", "case t.job.ending == nil:\n\t\tt.job.abort", "case false:\n\t\tt.job.abort"}}, everySession + "go, two jobs, death", "the goal is not reached"},
 }
 
+// Only some of them are compiled in each run.
+func TestEveryDeliberateBugHasItsPlaceInTheSource(t *testing.T) {
+	for _, b := range deliberateBugs {
+		t.Run(b.bug, func(t *testing.T) { mutants.Apply(t, ".", b.edits) })
+	}
+}
+
 func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
 	if raced {
 		t.Skip("without the race detector only")

@@ -83,6 +83,7 @@ func (a attacked) restart(id string) {
 }
 
 func TestAJobRunsOnceThoughItsContainerIsRestarted(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		restarts int
 		away     bool // the runner, meanwhile
@@ -135,6 +136,7 @@ func TestASupervisedPluginRunsItsJobsAsAnyOther(t *testing.T) {
 }
 
 func TestAJobLeavesAnExecutorThatIsCutFromItsNetwork(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []bool{true, false} {
 		t.Run(fmt.Sprintf("it is cut: %v", cut), func(t *testing.T) {
 			t.Parallel()
@@ -157,6 +159,7 @@ func TestAJobLeavesAnExecutorThatIsCutFromItsNetwork(t *testing.T) {
 // An executor that is paused does not ask however long the runner waits. One that is not does so when its SDK has backed off for long
 // enough, and may be too late.
 func TestAnExecutorThatDoesNotAskAgainHoldsNoJob(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		when    string
 		absence time.Duration

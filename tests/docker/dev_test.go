@@ -10,6 +10,7 @@ import (
 )
 
 func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
+	t.Parallel()
 	if shop == nil {
 		t.Skip("no Docker Engine answers")
 	}

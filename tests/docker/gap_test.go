@@ -58,6 +58,7 @@ func (c *crew) isUnharmed() {
 
 // Rules 7 and 8 with real containers: meanwhile the ports refuse, or the service manager keeps the sockets.
 func TestExecutorsComeThroughTheAbsenceOfAKilledRunner(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		absence time.Duration
 		kept    bool

@@ -11,6 +11,7 @@ import (
 )
 
 func TestInputsAndResultsAboveOneMebibyteTravelBothWays(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		how  string
 		plan rig.Plan

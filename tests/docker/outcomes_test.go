@@ -81,6 +81,7 @@ func fates() []fate {
 }
 
 func TestEveryJobEndsWithWhatItsUserNeedsToKnow(t *testing.T) {
+	t.Parallel()
 	for mode, eviction := range map[string]time.Duration{"daemon mode": 2 * time.Second, "normal mode": 0} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -15,24 +15,12 @@ import (
 type Edit [3]string
 
 // Build returns the program with the tests of a package, compiled from sources with these edits. The paths of files and of the package
-// begin at root. A snippet that is not there exactly once fails the test.
+// begin at root.
 func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
 	t.Helper()
 	root, err := filepath.Abs(root)
 	must(t, err)
-	dir, sources := t.TempDir(), map[string]string{}
-	for _, e := range edits {
-		file := filepath.Join(root, e[0])
-		if sources[file] == "" {
-			text, err := os.ReadFile(file)
-			must(t, err)
-			sources[file] = string(text)
-		}
-		if n := strings.Count(sources[file], e[1]); n != 1 {
-			t.Fatalf("%s has %q %d times: adapt this bug", e[0], e[1], n)
-		}
-		sources[file] = strings.Replace(sources[file], e[1], e[2], 1)
-	}
+	dir, sources := t.TempDir(), Apply(t, root, edits)
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	for file, text := range sources {
 		overlay.Replace[file] = filepath.Join(dir, fmt.Sprintf("%d-%s", len(overlay.Replace), filepath.Base(file)))
@@ -49,6 +37,25 @@ func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return program
+}
+
+// Apply returns the edited sources by file. A snippet that is not there exactly once fails the test.
+func Apply(t testing.TB, root string, edits []Edit) map[string]string {
+	t.Helper()
+	sources := map[string]string{}
+	for _, e := range edits {
+		file := filepath.Join(root, e[0])
+		if sources[file] == "" {
+			text, err := os.ReadFile(file)
+			must(t, err)
+			sources[file] = string(text)
+		}
+		if n := strings.Count(sources[file], e[1]); n != 1 {
+			t.Errorf("%s has %q %d times: adapt this bug", e[0], e[1], n)
+		}
+		sources[file] = strings.Replace(sources[file], e[1], e[2], 1)
+	}
+	return sources
 }
 
 func must(t testing.TB, err error) {
