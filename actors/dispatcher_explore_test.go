@@ -17,10 +17,10 @@ import (
 // TestDecisionsKeepTheirInvariantsInEveryState also requires that every waiting job runs in the end, whatever happens but a new
 // arrival, as long as the capacity is not 0.
 func TestDecisionsKeepTheirInvariantsInEveryState(t *testing.T) {
-	m := poolModel{slots: 3, jobs: 5, classes: []class{{msg.Script, 0, "script"}, {msg.Task, 5, "urgent task"}, {msg.Task, 0, "task"}}}
-	if raced { // it takes ten times as long, and nothing here runs at the same time
-		m.jobs = 3
+	if raced {
+		t.Skip("nothing here runs at the same time")
 	}
+	m := poolModel{slots: 3, jobs: 5, classes: []class{{msg.Script, 0, "script"}, {msg.Task, 5, "urgent task"}, {msg.Task, 0, "task"}}}
 	if *wide {
 		m.slots = 4
 		m.classes = slices.Insert(m.classes, 0, class{msg.Script, 5, "urgent script"})

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	kills = flag.Int("kills", 60, "how often a runner is killed, all tests together")
+	kills = flag.Int("kills", 40, "how often a runner is killed, all tests together")
 	only  = flag.String("only", "", "kills at rows with this text in their name only")
 	seed  = flag.Uint64("seed", uint64(time.Now().Unix()/86400), "decides the random moments and the order of the rows; another one each day")
 )
