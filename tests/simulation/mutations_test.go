@@ -54,7 +54,6 @@ var mutations = []mutation{
 	{"the stop sequence ends with its first signal", []edit{{"actors/session_stop.go", "\t\tt.do(startTimer{stopTimer, t.stopWait(m.Step)", "\t\t_ = (startTimer{stopTimer, t.stopWait(m.Step)"}}, []string{"I11", "I1"}},
 	{"a restart does not go on with a stop sequence", []edit{{"actors/session_container.go", "\t\tt.resumeStop()\n", ""}}, []string{"I11", "I1"}},
 	{"an ending that could not be stored is not tried again", []edit{{"actors/session_job.go", "\t\tt.retry(msg.RetryEnding, m.Err)\n", ""}}, []string{"I1", "I10", "I11"}},
-	{"a job that did not start is given to nobody", []edit{{"actors/session_result.go", "\tt.do(noteNotStarted{t.job.Execution, t.job.handOuts, proof})\n\tt.scheduleNotify()", "\tt.do(noteNotStarted{t.job.Execution, t.job.handOuts, proof})"}}, []string{"I1"}},
 	{"aborts are not handed on", []edit{{"actors/dispatcher.go", "x.ref.Tell(msg.AbortJob{Execution: m.Execution, Reason: m.Reason})", "_ = x"}}, []string{"I11"}},
 	{"executors are not removed from the engine", []edit{{"actors/executor_tasks.go", "if err := shop.Driver.Remove(ctx, id); err != nil {", "if err := ctx.Err(); err != nil {"}}, []string{"I4", "I10"}},
 	{"the aborts that a heartbeat brings are passed over", []edit{{"actors/runner_server.go", "r.dispatcher.Tell(msg.Abort(order))", "_ = order"}}, []string{"I11"}},
