@@ -42,7 +42,7 @@ var mutations = []mutation{
 	// The session's rules.
 	{"a second process gets the job", []edit{{"actors/session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, []string{"I2"}},
 	{"a restart does not know that a job was delivered", []edit{{"actors/session_start.go", "delivered: rec.Delivered, ", ""}}, []string{"I2"}},
-	{"a job is answered before it is journaled", []edit{{"actors/executor_handout.go", "\tif err := shop.Spool.HandOut(", "\tshop.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})\n\tif err := shop.Spool.HandOut("}}, []string{"I2", "I3"}},
+	{"a job is answered before it is journaled", []edit{{"actors/executor_handout.go", "\tif err := shop.Spool.HandOut(", "\tshop.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})\n\tif err := shop.Spool.HandOut("}}, []string{"I2", "I3", "I7"}},
 	{"a callback is answered before its result is stored", []edit{{"actors/session_result.go", "\t\tt.do(storeResult{m.Request", "\t\tt.answer(m.Request, msg.Accept{})\n\t\tt.do(storeResult{m.Request"}}, []string{"I1"}},
 	{"an event is sent while a job runs", []edit{{"actors/session_requests.go", " || t.job.stage == handedOut && !t.job.unstarted", ""}}, []string{"rule 2"}},
 	{"a plugin that delivers late gets the next job", []edit{{"actors/session_requests.go", "t.state == finishing && !t.asksForJob()", "false"}}, []string{"rule 3"}},
