@@ -409,19 +409,19 @@ func TestAJobsLogIsReadFromTheBeginningOfTheExecutorThatItMovedTo(t *testing.T) 
 	if err := store.Add(msg.Offer{Job: msg.Job{ID: "one", Execution: "one"}}); err != nil {
 		t.Fatal(err)
 	}
-	bookOf := func(id msg.ExecutorID) *logbook {
-		book := &logbook{spool: store, executor: id, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
-		book.open("one", time.Time{}, nil)
-		return book
+	logOf := func(id msg.ExecutorID) *logbook {
+		log := &logbook{spool: store, executor: id, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+		log.open("one", time.Time{}, nil)
+		return log
 	}
-	first := bookOf("a")
+	first := logOf("a")
 	if _, _, err := first.write([]msg.LogEntry{{Time: time.Now(), Text: []byte("I cannot start\n")}}); err != nil {
 		t.Fatal(err)
 	}
-	if again := bookOf("a").rewind(); again.Count != 1 {
+	if again := logOf("a").rewind(); again.Count != 1 {
 		t.Errorf("the same executor's log is read again from %+v", again)
 	}
-	if begin := bookOf("b").rewind(); begin != (msg.Position{}) {
+	if begin := logOf("b").rewind(); begin != (msg.Position{}) {
 		t.Errorf("the next executor's log is read from %+v, a place in that of the one before", begin)
 	}
 }

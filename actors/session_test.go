@@ -136,3 +136,29 @@ func TestACallbackDoesNotWaitForTheEngine(t *testing.T) {
 		t.Errorf("%d requests wait for the engine, want the GET", len(s.pending))
 	}
 }
+
+// The plugin may have answered the signals of the runner before.
+func TestAStopGoesOnAfterTheResultFileWasReadAndOnlyWithoutAResult(t *testing.T) {
+	for name, row := range map[string]struct {
+		read  msg.FileRead
+		kills bool
+	}{
+		"there is none":           {msg.FileRead{Execution: "2"}, true},
+		"it cannot be read":       {msg.FileRead{Execution: "2", Err: errors.New("EIO")}, true},
+		"it answered the signals": {msg.FileRead{Execution: "2", Kept: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningSession()
+			s.state, s.observed, s.found, s.reading, s.limits.Abort, s.limits.Term = stopping, false, false, true, time.Second, time.Second
+			s.job.ending, s.job.stop = &msg.Ending{Outcome: msg.Aborted}, &stopSequence{elapsed: time.Minute, resumes: true}
+			s, effects := after(s, msg.Found{Container: &msg.Container{State: msg.ContainerRunning}})
+			if sent, ok := has[sendSignal](effects); ok {
+				t.Errorf("a signal is sent before the file is read: %+v", sent)
+			}
+			_, effects = after(s, row.read)
+			if _, kills := has[sendSignal](effects); kills != row.kills {
+				t.Errorf("is it killed: want %v: %+v", row.kills, effects)
+			}
+		})
+	}
+}

@@ -179,6 +179,10 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 		"at the answer of a task": {tell: about(func(c *Ctx[order]) {
 			c.Go("dig", func(context.Context) order { return panics("oops") })
 		}), want: `kid crashed in receive about "job 7": oops`},
+		"during something else": {tell: about(func(c *Ctx[order]) { c.During("job 8", func() { panics("oops")(c) }) }),
+			want: `kid crashed in receive about "job 8": oops`},
+		"after something else": {tell: about(func(c *Ctx[order]) { c.During("job 8", func() {}); panics("oops")(c) }),
+			want: `kid crashed in receive about "job 7": oops`},
 		"after a message about something": {tell: about(func(c *Ctx[order]) { c.Self().Tell(panics("oops")) }),
 			want: `kid crashed in receive about "": oops`},
 	} {
