@@ -34,6 +34,7 @@ type Plugin struct {
 	StartsIn      time.Duration // until it asks
 	NeverAsks     bool          // it lives and does nothing
 	DiesAtStart   int           // exit code; zero: it does not
+	Respawns      bool          // its container's first process starts it again when it has ended, until a signal comes; and it crashes
 	SettlesIn     time.Duration // after a result, until it asks again
 	HangsAfter    bool          // after a result it does nothing any more
 	ExitsAfter    int           // after a result it exits with this code; zero: as its mode wants
@@ -48,14 +49,21 @@ type Plugin struct {
 // Program makes the plugin come to site.
 func (p Plugin) Program(site *Site) fake.Program {
 	return fake.Program{Run: func(ctx context.Context, w *fake.World) int {
-		v := &visitor{Plugin: p, site: site, World: w}
 		site.enter(w)
 		defer site.leave(w)
-		code := v.live(ctx)
-		site.stage.Do("hang up", v.hangUp)
-		return code
+		for {
+			v := &visitor{Plugin: p, site: site, World: w}
+			code := v.live(ctx)
+			site.stage.Do("hang up", v.hangUp)
+			if code != crashed || ctx.Err() != nil {
+				return code
+			}
+		}
 	}}
 }
+
+// crashed is the exit code of a process that is started again.
+const crashed = 139
 
 // visitor is a plugin in one executor.
 type visitor struct {
@@ -114,6 +122,10 @@ func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
 	if err != nil {
 		v.site.add("contract: %s cannot be read by the plugin: %v", in.execution, err)
 		return 2, true
+	}
+	if v.Respawns && v.site.chance(Crashes) {
+		_ = v.passes(ctx, errand.Works/2)
+		return crashed, true
 	}
 	if errand.Fills > 0 {
 		v.Fill(errand.Fills)

@@ -43,6 +43,7 @@ const (
 	FileFirst = "its file is there before its callback"
 	NoCall    = "its callback does not get through"
 	OddExit   = "it exits 255 after its result"
+	Crashes   = "it crashes in the middle of a job, and is started again"
 	ReadsURL  = "it reads its URL again to deliver its result"
 )
 

@@ -158,10 +158,11 @@ var plugins = map[string]fakes.Plugin{
 	"hanging":  {SDK: msg.GoSDK, HangsAfter: true},
 	"mute":     {NeverAsks: true},
 	"broken":   {DiesAtStart: 3},
+	"reviving": {SDK: msg.GoSDK, Respawns: true},
 	"remote":   {SDK: msg.PythonSDK, MuttersAfter: 5 * time.Second},
 }
 
-var images = []string{"go", "go", "go", "go", "python", "python", "python", "slow", "odd", "stubborn", "hanging", "mute", "broken", "remote", "missing"}
+var images = []string{"go", "go", "go", "go", "python", "python", "python", "slow", "odd", "stubborn", "hanging", "mute", "broken", "reviving", "remote", "missing"}
 
 func (w *world) load(ref string) {
 	w.engine.Load(ref, fake.Image{Program: plugins[ref].Program(w.site)})

@@ -108,12 +108,12 @@ func (w *world) fateOfOthers(op string) fake.Call {
 }
 
 func (w *world) happensToPlugins(what string) bool {
-	odds := map[string]float64{fakes.FileFirst: 0.5, fakes.OddExit: 0.02, fakes.Refused: 0.5, fakes.ReadsURL: 0.5}[what]
+	odds := map[string]float64{fakes.FileFirst: 0.5, fakes.OddExit: 0.02, fakes.Refused: 0.5, fakes.ReadsURL: 0.5, fakes.Crashes: 0.5}[what]
 	if what == fakes.AnswerCut || what == fakes.NoCall {
 		odds = w.mood.plugins
 	}
 	happens := w.chance(odds)
-	if happens && (what == fakes.AnswerCut || what == fakes.NoCall || what == fakes.Refused) {
+	if happens && (what == fakes.AnswerCut || what == fakes.NoCall || what == fakes.Refused || what == fakes.Crashes) {
 		w.trace.note("plugin: %s", what)
 		w.oracle.trouble()
 	}
