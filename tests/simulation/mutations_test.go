@@ -34,7 +34,7 @@ var mutations = []mutation{
 	{"idle time is not recorded", []edit{{"actors/executor_effects.go", "r.IdleSince = since", "_ = since"}}, []string{"I5"}},
 	{"the capacity is exceeded by one", []edit{{"actors/dispatcher_slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
 	{"an executor of another key is reused", []edit{{"actors/dispatcher_slots.go", "s.key == key && (last", "(last"}}, []string{"I6"}},
-	{"a job is removed instead of finished", []edit{{"actors/reporter_progress.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // of a script that seems to wait
+	{"a job is removed instead of finished", []edit{{"actors/reporter.go", "return sending{what: sendFinish}", "return sending{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // of a script that seems to wait
 	{"a byte of every piece of a log is dropped", []edit{{"actors/executor_chapter.go", "ch.filter.Write(text, came)", "ch.filter.Write(text[1:], came)"}}, []string{"I7"}},
 	{"the engine is taken for punctual", []edit{{"actors/executor_logbook.go", "slices.Backward(b.begun())", "slices.Backward(b.chapters)"}}, []string{"I7"}},
 	{"secrets are not learned", []edit{{"actors/executor_logbook.go", "b.secrets = append(b.secrets, s)", "_ = s"}}, []string{"I8"}},
