@@ -9,26 +9,26 @@ type backoff struct {
 }
 
 // after is the wait after so many failures in a row; chance is in [0,1).
-func (b backoff) after(failures int, chance float64) time.Duration {
+func (b backoff) after(failures int, jitter float64) time.Duration {
 	d := b.min
 	for i := 1; i < failures && d < b.max; i++ {
 		d *= 2
 	}
 	d = min(d, b.max)
-	return time.Duration(float64(d) * (1 + b.jitter*(2*chance-1)))
+	return time.Duration(float64(d) * (1 + b.jitter*(2*jitter-1)))
 }
 
 // afterError is after, and never sooner than the server asked for.
-func (b backoff) afterError(err error, failures int, chance float64) time.Duration {
-	d := b.after(failures, chance)
+func (b backoff) afterError(err error, failures int, jitter float64) time.Duration {
+	d := b.after(failures, jitter)
 	if r, ok := asRefusal(err); ok && r.RetryAfter > d {
 		return r.RetryAfter
 	}
 	return d
 }
 
-// engineAnswers bounds an engine call that takes a moment: one that hangs is repeated like one that fails.
-const engineAnswers = time.Minute
+// engineTimeout bounds an engine call that takes a moment: one that hangs is repeated like one that fails.
+const engineTimeout = time.Minute
 
 var (
 	towardsServer = backoff{min: 500 * time.Millisecond, max: 30 * time.Second, jitter: 0.3}

@@ -50,16 +50,16 @@ var deliberateBugs = []deliberateBug{
 	{"an executor is evicted that a job could use", []edit{{slotsFile, "boolCompare(n, needed)", "0*boolCompare(n, needed)"}}, everySlot, "wanted:"},
 
 	{"a second process gets the job", []edit{{"session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, everySession + "go, two jobs, plugin restart", "once:"},
-	{"an event is sent while a job runs", []edit{{"session_requests.go", "func (t *transition) isDeaf() bool {\n", "func (t *transition) isDeaf() bool {\n\tif t.mode == \"daemon\" {\n\t\treturn false\n\t}\n"}}, everySession + "go, two jobs, cut", "rule 2:"},
+	{"an event is sent while a job runs", []edit{{"session_requests.go", "func (t *transition) mustNotNotify() bool {\n", "func (t *transition) mustNotNotify() bool {\n\tif t.mode == \"daemon\" {\n\t\treturn false\n\t}\n"}}, everySession + "go, two jobs, cut", "rule 2:"},
 	{"a callback is answered before its result is stored", []edit{{"session_result.go", "t.job.storing = append(t.job.storing, m.Request)", "t.answer(m.Request, msg.Accept{})"}}, everySession + "go, one job", "callback:"},
 	{"a job is given again by an executor that is being killed", []edit{{"session_requests.go", "case t.job.abandoned:", "case false:"}}, everySession + "go, one job, cut, limit", "once:"},
 	{"an input that arrives late is taken for none", []edit{{"session_container.go", "t.job.abandoned && !t.job.delivered)", "t.job.abandoned)"}}, everySession + "go, two jobs, limit", "once:"},
-	{"an examination of before the hand-out counts", []edit{{"session_container.go", "&& m.Back && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
+	{"an examination of before the hand-out counts", []edit{{"session_container.go", "&& m.NotHandedOut && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
 	{"a GET is served before the engine is asked", []edit{{"session_requests.go", "handingOut || isGet && !t.found {", "handingOut || isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
 	{"a result that overtakes a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoDelivery)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
 	{"a callback that began before the hand-out proves something", []edit{{"session_result.go", " && m.Current == t.job.Execution:", ":"}}, everySession + "go, two jobs, cut", "once:"},
-	{"a job's end is told twice", []edit{{"session_job.go", "t.do(report{msg.Report{Execution: over, Over: true}})\n", "t.tell(msg.JobOver{Executor: t.id, Execution: over})\n"}}, everySession + "go, one job", "over twice:"},
-	{"an executor says that it is idle, and no GET waits", []edit{{"session_job.go", "\t\tt.delayNotify(afterResult)\n", "\t\tt.do(isIdle{t.last})\n"}}, everySession + "go, one job", "idle:"},
+	{"a job's end is told twice", []edit{{"session_job.go", "t.do(report{msg.Report{Execution: over, ExecutorDone: true}})\n", "t.tell(msg.JobOver{Executor: t.id, Execution: over})\n"}}, everySession + "go, one job", "over twice:"},
+	{"an executor says that it is idle, and no GET waits", []edit{{"session_job.go", "\t\tt.delayNotify(notifyDelay)\n", "\t\tt.do(isIdle{t.last})\n"}}, everySession + "go, one job", "idle:"},
 	{"a job without a result keeps no ending", []edit{{"session_container.go", "case t.job.ending == nil:\n\t\tt.job.abort", "case false:\n\t\tt.job.abort"}}, everySession + "go, two jobs, death", "the goal is not reached"},
 }
 

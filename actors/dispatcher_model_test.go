@@ -67,7 +67,7 @@ type poolModel struct {
 	classes     []class // in turn
 }
 
-// next lists what can happen in a state.
+// resumePosition lists what can happen in a state.
 func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 	each := func(kind eventKind, what int) {
 		e := poolEvent{kind: kind, what: int8(what)}
@@ -130,7 +130,7 @@ func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 var notStarted = poolState{capacity: -1}
 
 // states calls yield with every state that a restart may find: nothing is decided before all executors are known, so any jobs
-// may wait beside any executors.
+// mayProbe wait beside any executors.
 func (m poolModel) states(yield func(poolState) bool) {
 	wanted := true
 	for capacity := range m.slots + 1 {
@@ -193,7 +193,7 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 	case restarted:
 		s = e.finds
 	case jobArrives:
-		at := 0 // behind those of its class and before the next
+		at := 0 // next those of its class and before the next
 		for at < count(s.queue[:]) && (s.queue[at]-1)/images <= what/images {
 			at++
 		}

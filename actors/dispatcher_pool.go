@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -17,18 +17,18 @@ import (
 // counts no longer.
 type member struct {
 	slot
-	ref     shell.Ref[msg.ToExecutor]
-	record  msg.ExecutorRecord
-	image   msg.ImageID
-	seq     uint64   // of the newest assignment
-	job     *waiting // assigned, and not over
-	spawned time.Time
-	unseen  bool // adopted, and it is not known yet how it fares
-	crashes int  // of its actors in a row
-	buries  int  // attempts
+	ref          actorrt.Ref[msg.ToExecutor]
+	record       msg.ExecutorRecord
+	image        msg.ImageID
+	seq          uint64   // of the newest assignment
+	job          *waiting // assigned, and not over
+	spawned      time.Time
+	adopting     bool // adoptionDone, and it is not known yet how it fares
+	crashes      int  // of its actors in a row
+	reapAttempts int  // attempts
 }
 
-func (d *dispatcher) inOrder() []*member {
+func (d *dispatcher) sortedMembers() []*member {
 	all := make([]*member, 0, len(d.members))
 	for _, x := range d.members {
 		all = append(all, x)
@@ -40,7 +40,7 @@ func (d *dispatcher) inOrder() []*member {
 func (d *dispatcher) slots() []slot {
 	all := make([]slot, 0, len(d.members))
 	for _, x := range d.members {
-		if x.state != slotGone {
+		if x.state != slotFreed {
 			all = append(all, x.slot)
 		}
 	}
@@ -51,14 +51,14 @@ func (d *dispatcher) slots() []slot {
 func (d *dispatcher) states() iter.Seq[slotState] {
 	return func(yield func(slotState) bool) {
 		for _, x := range d.members {
-			if x.state != slotGone && !yield(x.state) {
+			if x.state != slotFreed && !yield(x.state) {
 				return
 			}
 		}
 	}
 }
 
-func (d *dispatcher) memberOf(id msg.ExecutionID) *member {
+func (d *dispatcher) memberWithJob(id msg.ExecutionID) *member {
 	for _, x := range d.members {
 		if x.job != nil && x.job.job.Execution == id {
 			return x
@@ -68,9 +68,9 @@ func (d *dispatcher) memberOf(id msg.ExecutionID) *member {
 }
 
 // launch starts a new executor for a job.
-func (d *dispatcher) launch(c *shell.Ctx[msg.ToDispatcher], w waiting) {
+func (d *dispatcher) launch(c *actorrt.Ctx[msg.ToDispatcher], w waiting) {
 	rec := msg.ExecutorRecord{ID: d.NewID(), Key: w.key, Mode: d.mode(), Created: time.Now()}
-	x := d.join(c, rec, false)
+	x := d.addMember(c, rec, false)
 	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.Execution)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
 	d.assign(c, x, w)
 }
@@ -86,14 +86,14 @@ func (d *dispatcher) mode() msg.Mode {
 	}
 }
 
-func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) {
+func (d *dispatcher) adopt(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord) {
 	if d.members[rec.ID] != nil {
 		return
 	}
-	x := d.join(c, rec, true)
-	x.image, x.unseen = rec.ImageID, true
-	d.outlived++
-	d.tellAdopting()
+	x := d.addMember(c, rec, true)
+	x.image, x.adopting = rec.ImageID, true
+	d.adoptedCount++
+	d.reportAdoption()
 	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
 		arrival := d.arrival(job.Job) // should it have to move
 		x.job = &arrival
@@ -102,70 +102,70 @@ func (d *dispatcher) adopt(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecor
 
 // attached: its actor has found out how it fares, or nothing of it is left.
 func (d *dispatcher) attached(x *member) {
-	if x != nil && x.unseen {
-		x.unseen = false
-		d.tellAdopting()
+	if x != nil && x.adopting {
+		x.adopting = false
+		d.reportAdoption()
 	}
 }
 
-func (d *dispatcher) tellAdopting() {
-	seen := d.outlived
+func (d *dispatcher) reportAdoption() {
+	seen := d.adoptedCount
 	for _, x := range d.members {
-		if x.unseen {
+		if x.adopting {
 			seen--
 		}
 	}
-	d.runner.Tell(msg.Adopting{Adopted: d.outlived, Attached: seen})
+	d.runner.Tell(msg.AdoptionProgress{Adopted: d.adoptedCount, Attached: seen})
 }
 
-func (d *dispatcher) join(c *shell.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord, returned bool) *member {
+func (d *dispatcher) addMember(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord, returned bool) *member {
 	x := &member{slot: slot{id: rec.ID, key: rec.Key, state: slotBusy}, record: rec}
 	d.members[rec.ID] = x
 	d.spawn(c, x, returned)
 	return x
 }
 
-func (d *dispatcher) spawn(c *shell.Ctx[msg.ToDispatcher], x *member, returned bool) {
+func (d *dispatcher) spawn(c *actorrt.Ctx[msg.ToDispatcher], x *member, returned bool) {
 	x.spawned = time.Now()
-	x.ref = shell.Spawn(c, Executor(d.Shop, x.record, x.seq, returned, c.Self(), d.reporter))
+	x.ref = actorrt.Spawn(c, Executor(d.ExecutorDeps, x.record, x.seq, returned, c.Self(), d.reporter))
 }
 
-func (d *dispatcher) assign(c *shell.Ctx[msg.ToDispatcher], x *member, w waiting) {
-	c.Cancel(evictionOf(x.id))
+func (d *dispatcher) assign(c *actorrt.Ctx[msg.ToDispatcher], x *member, w waiting) {
+	c.Cancel(evictionTimer(x.id))
 	x.seq++
 	x.state, x.job = slotBusy, &w
 	x.ref.Tell(msg.Assign{Job: w.job, Seq: x.seq})
 }
 
-func (d *dispatcher) evict(c *shell.Ctx[msg.ToDispatcher], x *member, why string) {
-	c.Cancel(evictionOf(x.id))
+func (d *dispatcher) evict(c *actorrt.Ctx[msg.ToDispatcher], x *member, why string) {
+	c.Cancel(evictionTimer(x.id))
 	x.state = slotStopping
 	x.ref.Tell(msg.Retire{Reason: why})
 	c.Log().Info().Str("executor", string(x.id)).Str("reason", why).Msg("executor is evicted")
 }
 
-func evictionOf(id msg.ExecutorID) string { return "evict " + string(id) }
+func evictionTimer(id msg.ExecutorID) string { return "evict " + string(id) }
 
 // keepWarm lets an idle executor wait for its next job until its eviction time has passed; in normal mode there is no next job.
-func (d *dispatcher) keepWarm(c *shell.Ctx[msg.ToDispatcher], x *member) {
+func (d *dispatcher) keepWarm(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if d.config.Eviction == 0 {
 		d.evict(c, x, "every job has an executor of its own now")
 		return
 	}
 	left := min(d.config.Eviction-time.Since(x.since), d.config.Eviction)
-	c.After(evictionOf(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
+	c.After(evictionTimer(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
 }
 
-func (d *dispatcher) idle(c *shell.Ctx[msg.ToDispatcher], m msg.Idle) {
+func (d *dispatcher) idle(c *actorrt.Ctx[msg.ToDispatcher], m msg.Idle) {
 	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && (x.state == slotBusy || x.state == slotUnresponsive) {
 		x.state, x.since = slotIdle, m.Since
 		d.keepWarm(c, x)
 	}
 }
 
-func (d *dispatcher) unsettled(c *shell.Ctx[msg.ToDispatcher], m msg.Unsettled) {
+func (d *dispatcher) notIdle(c *actorrt.Ctx[msg.ToDispatcher], m msg.NotIdle) {
 	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.state == slotIdle {
-		c.Cancel(evictionOf(x.id))
+		c.Cancel(evictionTimer(x.id))
 		x.state = slotBusy
 	}
 }
@@ -177,9 +177,9 @@ func (d *dispatcher) notPolling(m msg.NotPolling) {
 	}
 }
 
-// counted evicts an executor in which more runs than in others of its image: a job has left a process behind, which must not
+// processesCounted evicts an executor in which more runs than in others of its image: a job has left a process behind, which must not
 // meet the next one. What the first of an image has is taken for usual until one has fewer.
-func (d *dispatcher) counted(c *shell.Ctx[msg.ToDispatcher], m msg.ProcessesCounted) {
+func (d *dispatcher) processesCounted(c *actorrt.Ctx[msg.ToDispatcher], m msg.ProcessesCounted) {
 	x := d.members[m.Executor]
 	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.image == "" || m.Processes == 0 {
 		return
@@ -195,7 +195,7 @@ func (d *dispatcher) counted(c *shell.Ctx[msg.ToDispatcher], m msg.ProcessesCoun
 }
 
 // evictionDue evicts only who is idle still: an assignment that crossed the timer has moved on its number.
-func (d *dispatcher) evictionDue(c *shell.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
+func (d *dispatcher) evictionDue(c *actorrt.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
 	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq && !d.closed {
 		d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
 	}
@@ -207,28 +207,28 @@ func (d *dispatcher) jobOver(m msg.JobOver) {
 	}
 }
 
-func (d *dispatcher) leaves(c *shell.Ctx[msg.ToDispatcher], id msg.ExecutorID, state slotState) {
-	if x := d.members[id]; x != nil && x.state != slotGone {
-		c.Cancel(evictionOf(x.id))
+func (d *dispatcher) setEnding(c *actorrt.Ctx[msg.ToDispatcher], id msg.ExecutorID, state slotState) {
+	if x := d.members[id]; x != nil && x.state != slotFreed {
+		c.Cancel(evictionTimer(x.id))
 		x.state = state
 	}
 }
 
-// takeBack lets a job wait again, at its old place.
-func (d *dispatcher) takeBack(c *shell.Ctx[msg.ToDispatcher], m msg.JobReturned) {
+// jobReturned lets a job wait again, at its old place.
+func (d *dispatcher) jobReturned(c *actorrt.Ctx[msg.ToDispatcher], m msg.JobReturned) {
 	x := d.members[m.Executor]
 	if x == nil || x.job == nil || x.job.job.Execution != m.Execution {
 		return
 	}
 	w := *x.job
 	x.job = nil
-	d.waitAgain(c, w)
+	d.requeue(c, w)
 	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
 }
 
-// waitAgain lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return;
+// requeue lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return;
 // of one before a restart only the spool knows.
-func (d *dispatcher) waitAgain(c *shell.Ctx[msg.ToDispatcher], w waiting) {
+func (d *dispatcher) requeue(c *actorrt.Ctx[msg.ToDispatcher], w waiting) {
 	rec, _ := d.Spool.Job(w.job.Execution)
 	if reason := cmp.Or(w.abort, rec.Abort); reason != "" {
 		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(reason)})
@@ -239,13 +239,13 @@ func (d *dispatcher) waitAgain(c *shell.Ctx[msg.ToDispatcher], w waiting) {
 }
 
 // imageFound retires the executors that were made from what the reference meant before.
-func (d *dispatcher) imageFound(c *shell.Ctx[msg.ToDispatcher], m msg.ImageFound) {
+func (d *dispatcher) imageFound(c *actorrt.Ctx[msg.ToDispatcher], m msg.ImageFound) {
 	x := d.members[m.Executor]
 	if x == nil {
 		return
 	}
 	x.image = m.Image
-	for _, other := range d.inOrder() {
+	for _, other := range d.sortedMembers() {
 		outdated := other.key.Image == x.key.Image && other.image != "" && other.image != m.Image
 		if outdated && other.state.mayGiveWay() {
 			d.evict(c, other, "its image reference means another image now")
@@ -256,32 +256,32 @@ func (d *dispatcher) imageFound(c *shell.Ctx[msg.ToDispatcher], m msg.ImageFound
 }
 
 // ChildDown: an executor's actor has ended: with its container, or by a crash that left the container alone.
-func (d *dispatcher) ChildDown(c *shell.Ctx[msg.ToDispatcher], down shell.Down) {
+func (d *dispatcher) ChildDown(c *actorrt.Ctx[msg.ToDispatcher], down actorrt.Down) {
 	x := d.members[msg.ExecutorID(down.Name)]
 	switch {
 	case x == nil:
 	case down.Crash == nil:
 		d.reportAll(x.id, true) // its actor may have gone before a task could say that it had ended a log
-		d.leave(c, x)
+		d.removeMember(c, x)
 	default:
 		d.crashed(c, x, down.Crash)
 	}
 	d.dispatch(c)
 }
 
-// leave forgets an executor of which nothing is left. Its end overtakes its last words: only the spool knows whether it took
+// removeMember forgets an executor of which nothing is left. Its end overtakes its last words: only the spool knows whether it took
 // its job.
-func (d *dispatcher) leave(c *shell.Ctx[msg.ToDispatcher], x *member) {
-	c.Cancel(evictionOf(x.id))
+func (d *dispatcher) removeMember(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
+	c.Cancel(evictionTimer(x.id))
 	delete(d.members, x.id)
 	d.attached(x)
-	d.release(c, x)
+	d.requeueUnstarted(c, x)
 }
 
-// release lets a job that was assigned and not handed out wait again.
-func (d *dispatcher) release(c *shell.Ctx[msg.ToDispatcher], x *member) {
+// requeueUnstarted lets a job that was assigned and not handed out wait again.
+func (d *dispatcher) requeueUnstarted(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if rec, ok := d.Spool.Job(x.jobID()); ok && rec.Stage < msg.HandedOut {
-		d.waitAgain(c, *x.job)
+		d.requeue(c, *x.job)
 	}
 	x.job = nil
 }

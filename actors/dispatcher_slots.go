@@ -20,7 +20,7 @@ const (
 	slotIdle         slotState = "idle"
 	slotUnresponsive slotState = "unresponsive" // it was idle, and its plugin does not ask any more
 	slotStopping     slotState = "stopping"
-	slotGone         slotState = "gone" // and its record is being cleared away
+	slotFreed        slotState = "gone" // and its record is being cleared away
 )
 
 // mayGiveWay reports whether the slot can be had by a job that waits.
@@ -52,8 +52,8 @@ type decision struct {
 	why   string
 }
 
-// room is how many more jobs could be taken now. Executors that are reused or give way do not count.
-func room(capacity int, slots iter.Seq[slotState], waiting int) int {
+// freeSlots is how many more jobs could be taken now. Executors that are reused or give way do not count.
+func freeSlots(capacity int, slots iter.Seq[slotState], waiting int) int {
 	n := capacity - waiting
 	for state := range slots {
 		if !state.mayGiveWay() {

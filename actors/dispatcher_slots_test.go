@@ -117,7 +117,7 @@ func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
 				}
 			}
 		}
-		if got := room(row.capacity, states, row.waiting); got != row.want {
+		if got := freeSlots(row.capacity, states, row.waiting); got != row.want {
 			t.Errorf("capacity %d, pool [%s], %d waiting: room for %d, want %d", row.capacity, row.pool, row.waiting, got, row.want)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/spool"
 	"runnerd/spool/memfs"
@@ -18,37 +18,37 @@ import (
 // seeded is a dispatcher that has an idle executor from its start.
 type seeded struct {
 	*dispatcher
-	executor shell.Ref[msg.ToExecutor]
+	executor actorrt.Ref[msg.ToExecutor]
 }
 
-func (s seeded) Start(c *shell.Ctx[msg.ToDispatcher]) {
+func (s seeded) Start(c *actorrt.Ctx[msg.ToDispatcher]) {
 	s.dispatcher.Start(c)
-	s.adopted = true
+	s.adoptionDone = true
 	s.members["x"] = &member{slot: slot{id: "x", state: slotIdle}, ref: s.executor, seq: 2}
 }
 
-// listener hears what an executor is told.
+// notifyTarget hears what an executor is told.
 type listener struct{ heard chan msg.ToExecutor }
 
-func (l listener) Start(*shell.Ctx[msg.ToExecutor])                       {}
-func (l listener) Receive(_ *shell.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.heard <- m }
+func (l listener) Start(*actorrt.Ctx[msg.ToExecutor])                       {}
+func (l listener) Receive(_ *actorrt.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.heard <- m }
 
 // withSeeded runs a test with a dispatcher that has the idle executor x, and with what x is told.
-func withSeeded(t *testing.T, test func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor)) {
+func withSeeded(t *testing.T, test func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor)) {
 	synctest.Test(t, func(t *testing.T) {
 		store, err := spool.Open(memfs.New(), spool.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+		sys := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 		defer func() { _ = sys.Stop(context.Background()) }()
 		heard := make(chan msg.ToExecutor, 10)
-		x, err := shell.SpawnRoot(sys, shell.Spec[msg.ToExecutor]{Name: "x", New: func() shell.Behavior[msg.ToExecutor] { return listener{heard} }})
+		x, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToExecutor]{Name: "x", New: func() actorrt.Behavior[msg.ToExecutor] { return listener{heard} }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
-			return seeded{&dispatcher{Shop: Shop{Spool: store}, config: msg.Config{Capacity: 1}, reporter: make(ears[msg.ToReporter], 10)}, x}
+		d, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() actorrt.Behavior[msg.ToDispatcher] {
+			return seeded{&dispatcher{ExecutorDeps: ExecutorDeps{Spool: store}, config: msg.Config{Capacity: 1}, reporter: make(ears[msg.ToReporter], 10)}, x}
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func withSeeded(t *testing.T, test func(d shell.Ref[msg.ToDispatcher], store *sp
 }
 
 func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
-	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
+	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 1})
 		synctest.Wait()
 		if len(heard) > 0 {
@@ -77,12 +77,12 @@ func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
 
 func TestOfTooManyPendingAbortsTheOldestIsForgotten(t *testing.T) {
 	id := func(n int) msg.ExecutionID { return msg.ExecutionID(fmt.Sprint("job-", n)) }
-	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, _ chan msg.ToExecutor) {
+	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, _ chan msg.ToExecutor) {
 		d.Tell(msg.Configured{}) // no capacity: jobs wait
-		for n := range mostAborts + 1 {
+		for n := range maxPendingAborts + 1 {
 			d.Tell(msg.Abort{Execution: id(n)})
 		}
-		for _, n := range []int{0, 1, mostAborts} {
+		for _, n := range []int{0, 1, maxPendingAborts} {
 			job := msg.Job{Execution: id(n)}
 			if err := store.Add(msg.Offer{Job: job}); err != nil {
 				t.Fatal(err)
@@ -90,25 +90,25 @@ func TestOfTooManyPendingAbortsTheOldestIsForgotten(t *testing.T) {
 			d.Tell(msg.JobConfirmed{Job: job})
 		}
 		synctest.Wait()
-		for n, aborted := range map[int]bool{0: false, 1: true, mostAborts: true} {
+		for n, aborted := range map[int]bool{0: false, 1: true, maxPendingAborts: true} {
 			if rec, _ := store.Job(id(n)); (rec.Ending.Outcome == msg.Aborted) != aborted {
-				t.Errorf("the job of abort %d of %d has the ending %q, want an abort: %v", n+1, mostAborts+1, rec.Ending.Outcome, aborted)
+				t.Errorf("the job of abort %d of %d has the ending %q, want an abort: %v", n+1, maxPendingAborts+1, rec.Ending.Outcome, aborted)
 			}
 		}
 	})
 }
 
 func TestOfTooManyImagesTheOneCountedLongestAgoIsForgotten(t *testing.T) {
-	withSeeded(t, func(d shell.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
+	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
 		count := func(image, processes int) {
 			d.Tell(msg.ImageFound{Executor: "x", Image: msg.ImageID(fmt.Sprint("sha256:", image))})
 			d.Tell(msg.ProcessesCounted{Executor: "x", Seq: 2, Processes: processes})
 		}
-		for image := range mostImages {
+		for image := range maxBaselines {
 			count(image, 1)
 		}
 		count(0, 1) // image 1 is the oldest now
-		count(mostImages, 1)
+		count(maxBaselines, 1)
 		count(1, 2)
 		synctest.Wait()
 		if len(heard) > 0 {
@@ -152,7 +152,7 @@ func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
 }
 
 // crashOf returns the crash of a dispatcher that can start no executor.
-func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *shell.Crash {
+func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *actorrt.Crash {
 	store, err := spool.Open(memfs.New(), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -162,12 +162,12 @@ func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *shell.
 			t.Fatal(err)
 		}
 	}
-	sys := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+	sys := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 	defer func() { _ = sys.Stop(context.Background()) }()
-	d, err := shell.SpawnRoot(sys, shell.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() shell.Behavior[msg.ToDispatcher] {
+	d, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() actorrt.Behavior[msg.ToDispatcher] {
 		return &dispatcher{
-			Shop:     Shop{Spool: store, NewID: func() msg.ExecutorID { panic("no id") }},
-			reporter: make(ears[msg.ToReporter], 10),
+			ExecutorDeps: ExecutorDeps{Spool: store, NewID: func() msg.ExecutorID { panic("no id") }},
+			reporter:     make(ears[msg.ToReporter], 10),
 		}
 	}})
 	if err != nil {
@@ -179,7 +179,7 @@ func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *shell.
 	synctest.Wait()
 	select {
 	case err := <-sys.Fatal():
-		crash, _ := errors.AsType[*shell.Crash](err)
+		crash, _ := errors.AsType[*actorrt.Crash](err)
 		return crash
 	default:
 		t.Fatal("nothing crashed")

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/spool"
 )
@@ -14,8 +14,8 @@ import (
 func TestAnExecutorIsReportedWhenItsPluginStopsAsking(t *testing.T) {
 	was := msg.ExecutorRecord{ID: "x", Mode: msg.Daemon, Job: "before", Jobs: 1, IdleSince: time.Unix(1, 0)}
 	adopted := func(rec msg.ExecutorRecord) session {
-		s, effects := begin(restoredSession(known{record: rec, returned: true}, msg.ExecutorLimits{}, 0), false)
-		if !slices.Contains(effects, effect(startTimer{pollTimer, asksWithin, msg.PollDue{}})) {
+		s, effects := begin(restoredSession(spoolState{record: rec, returned: true}, msg.ExecutorLimits{}, 0), false)
+		if !slices.Contains(effects, effect(startTimer{pollTimer, pollTimeout, msg.PollDue{}})) {
 			t.Fatalf("nothing is expected of its plugin: %v", effects)
 		}
 		s, _ = step(s, msg.Found{Container: &msg.Container{ID: "x", State: msg.ContainerRunning}})
@@ -59,12 +59,12 @@ func TestAnUnresponsiveExecutorGivesWayUntilItIsIdleAgain(t *testing.T) {
 		{"it asks again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2, Since: time.Now()}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
 	} {
 		t.Run(row.when, func(t *testing.T) {
-			withSeeded(t, func(d shell.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor) {
+			withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor) {
 				job := msg.Job{Execution: "job"}
 				if err := store.Add(msg.Offer{Job: job}); err != nil {
 					t.Fatal(err)
 				}
-				d.Tell(msg.Unsettled{Executor: "x", Seq: 2}) // before its eviction timer is set
+				d.Tell(msg.NotIdle{Executor: "x", Seq: 2}) // before its eviction timer is set
 				d.Tell(msg.Configured{Config: msg.Config{Capacity: 1, Eviction: time.Hour}})
 				for _, m := range row.says {
 					d.Tell(m)

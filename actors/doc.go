@@ -46,11 +46,11 @@
 //
 // # What the server says
 //
-//	server      Ping, Enable, Disable, Configure, Delete, ExecuteScript, AbortJob → sse → runner ServerSaid
+//	server      Ping, Enable, Disable, Configure, Delete, ExecuteScript, AbortJob → sse → runner ServerEvent
 //	runner      configuration: kept, → dispatcher Configured, opens or closes the poller
 //	            script: sse has stored it, → poller ScriptStored, confirmed and handed over like a task, and run before tasks
 //	            abort: → dispatcher Abort; the heartbeat's answer brings it too, should the channel be silent
-//	            delete: Settings.NoteDeletion, and → dispatcher DrainDispatch with the reason; after both Unregister, once, then
+//	            delete: Settings.RecordDeletion, and → dispatcher DrainDispatch with the reason; after both Unregister, once, then
 //	            Program.Deleted
 //
 // An event counts once what it brings is in the spool; after a crash the server says again what it has said since the

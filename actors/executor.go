@@ -3,17 +3,17 @@ package actors
 import (
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver"
 	msg "runnerd/messages"
 )
 
-// Shop is what the dispatcher and its executors work with.
-type Shop struct {
+// ExecutorDeps is what the dispatcher and its executors work with.
+type ExecutorDeps struct {
 	Spool     Spool
 	Driver    driver.Driver
 	Gateway   Gateway
-	Vault     Vault
+	Keyring   Keyring
 	NewFilter func(secrets []msg.Secret, midline bool) Filter
 	NewID     func() msg.ExecutorID
 	Limits    msg.ExecutorLimits
@@ -22,8 +22,8 @@ type Shop struct {
 	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
 
-// turn is an executor's actor at work on one message.
-type turn = shell.Ctx[msg.ToExecutor]
+// complete is an executor's actor at work on one message.
+type turn = actorrt.Ctx[msg.ToExecutor]
 
 // executor is one container for its whole life, from before its create until nothing of it is left. Its session decides; the actor
 // brings it every message, and does what follows (executor_effects.go).
@@ -31,38 +31,38 @@ type turn = shell.Ctx[msg.ToExecutor]
 // A crash of this actor leaves the container alone: the next one finds out from the spool, the engine and the gateway where
 // it stands, and goes on.
 type executor struct {
-	Shop
+	ExecutorDeps
 	id         msg.ExecutorID
 	dispatcher msg.Receiver[msg.ToDispatcher]
 	reporter   msg.Receiver[msg.ToReporter]
-	book       *logbook // guarded by its own mutex
-	returned   bool     // the runner was away since the actor before
+	logs       *logAttributor // guarded by its own mutex
+	returned   bool           // the runner was away since the actor before
 
 	// Owned by Receive.
-	session    session
-	record     msg.ExecutorRecord // as far as it never changes, and its image
-	seq        uint64             // of the newest assignment
-	idleSince  time.Time          // zero: it has had a job since
-	exitedAt   time.Time
-	readsSince time.Time // zero: its output is not being read
-	measuring  bool      // its disk is measured, or will be
-	unmeasured bool      // and could not be
-	pullTask   shell.Task
-	failed     map[msg.Retry]int // times in a row
-	unstored   map[msg.RequestID]storeResult
+	session         session
+	record          msg.ExecutorRecord // as far as it never changes, and its image
+	seq             uint64             // of the newest assignment
+	idleSince       time.Time          // zero: it has had a job since
+	exitedAt        time.Time
+	readsSince      time.Time // zero: its output is not being read
+	checkingDisk    bool      // its disk is measured, or will be
+	diskCheckFailed bool      // and could not be
+	pullTask        actorrt.Task
+	failures        map[msg.Retry]int // times in a row
+	pendingResults  map[msg.RequestID]storeResult
 }
 
 // Executor is the actor of one executor: a new one, or one that the spool has a record of. returned: the runner was away since, not
 // only its actor. seq is the number of its newest assignment.
-func Executor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) shell.Spec[msg.ToExecutor] {
-	actor := newExecutor(shop, rec, seq, returned, dispatcher, reporter)
-	return shell.Spec[msg.ToExecutor]{Name: string(rec.ID), New: func() shell.Behavior[msg.ToExecutor] { return actor }}
+func Executor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) actorrt.Spec[msg.ToExecutor] {
+	actor := newExecutor(deps, rec, seq, returned, dispatcher, reporter)
+	return actorrt.Spec[msg.ToExecutor]{Name: string(rec.ID), New: func() actorrt.Behavior[msg.ToExecutor] { return actor }}
 }
 
-func newExecutor(shop Shop, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
-	return &executor{Shop: shop, id: rec.ID, record: rec, seq: seq, returned: returned, dispatcher: dispatcher, reporter: reporter,
-		failed: map[msg.Retry]int{}, unstored: map[msg.RequestID]storeResult{},
-		book: &logbook{spool: shop.Spool, executor: rec.ID, newFilter: shop.NewFilter, limit: shop.LogLimit}}
+func newExecutor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
+	return &executor{ExecutorDeps: deps, id: rec.ID, record: rec, seq: seq, returned: returned, dispatcher: dispatcher, reporter: reporter,
+		failures: map[msg.Retry]int{}, pendingResults: map[msg.RequestID]storeResult{},
+		logs: &logAttributor{spool: deps.Spool, executor: rec.ID, newFilter: deps.NewFilter, limit: deps.LogLimit}}
 }
 
 // Start looks in the spool: an executor that has a record there has lived before.
@@ -71,8 +71,8 @@ func (e *executor) Start(c *turn) {
 		if rec.ID == e.id {
 			e.record, e.idleSince = rec, rec.IdleSince
 			job, _ := e.Spool.Job(rec.Job)
-			e.session = restoredSession(known{record: rec, job: job, returned: e.returned, now: time.Now()}, e.Limits, e.DiskLimit)
-			e.about(c)
+			e.session = restoredSession(spoolState{record: rec, job: job, returned: e.returned, now: time.Now()}, e.Limits, e.DiskLimit)
+			e.setSubject(c)
 			e.restore(c)
 			return
 		}
@@ -87,18 +87,18 @@ func (e *executor) begin(c *turn, hasFile bool) {
 	e.do(c, effects)
 }
 
-func (e *executor) about(c *turn) {
+func (e *executor) setSubject(c *turn) {
 	if e.session.job.stage != noJob {
-		c.About(string(e.session.job.Execution))
+		c.SetSubject(string(e.session.job.Execution))
 	}
 }
 
 // Receive lets the session decide. What it need not know is dealt with here: output, and what is measured.
 func (e *executor) Receive(c *turn, m msg.ToExecutor) {
-	e.about(c)
+	e.setSubject(c)
 	switch m := m.(type) {
 	case msg.Assign:
-		c.About(string(m.Job.Execution))
+		c.SetSubject(string(m.Job.Execution))
 		e.seq = m.Seq
 	case msg.Restored:
 		e.restored(c, m)
@@ -107,7 +107,7 @@ func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 		e.record.ImageID = m.Image
 	case msg.Launched:
 		if m.Err == nil {
-			e.noteStart(c)
+			e.recordStart(c)
 		}
 	case msg.HandOutDone:
 		if m.Err == nil {
@@ -121,7 +121,7 @@ func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 		e.reportClosed(m.Closed)
 	case msg.JobEnded:
 		e.logEnded(c, m)
-	case msg.LogsBegun:
+	case msg.LogsStarted:
 		e.readsSince = time.Now()
 	case msg.LogsEnded:
 		e.readsSince = time.Time{}
@@ -135,10 +135,10 @@ func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 		e.logClosed(c, m)
 	case msg.ProcessCount:
 		e.processesCounted(c, m)
-	case msg.MeasureDue:
-		e.measure(c)
+	case msg.CheckDiskDue:
+		e.checkDisk(c)
 	case msg.DiskMeasured:
-		e.measured(c, m)
+		e.diskChecked(c, m)
 	case msg.RecordNotUpdated:
 		e.warn(c).Err(m.Err).Msg("could not update the executor's record: a restart would not know of its last change")
 	case msg.RetryDue:
@@ -172,7 +172,7 @@ func (e *executor) succeeded(m msg.ToExecutor) {
 		what = msg.RetryRequests
 	case msg.LogWritten:
 		what = msg.RetryLogs
-	case msg.VersionNoted:
+	case msg.VersionRecorded:
 		what, err = msg.RetryNotify, m.Err
 	case msg.FileRead:
 		what, err = msg.RetryFile, m.Err
@@ -180,13 +180,13 @@ func (e *executor) succeeded(m msg.ToExecutor) {
 		what, err = msg.RetryEnding, m.Err
 	case msg.Signalled:
 		what, err = msg.RetryKill, m.Err
-	case msg.ResultKept:
+	case msg.ResultStored:
 		what, err = msg.RetryStore, m.Err
 	default:
 		return
 	}
 	if err == nil {
-		delete(e.failed, what)
+		delete(e.failures, what)
 	}
 }
 

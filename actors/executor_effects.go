@@ -18,7 +18,7 @@ func (a answerRequest) do(e *executor, _ *turn) { e.Gateway.Answer(e.id, a.reque
 func (s sendEvent) do(e *executor, _ *turn)     { e.Gateway.Notify(e.id, s.watch, s.event) }
 
 func (notIdle) do(e *executor, _ *turn) {
-	e.dispatcher.Tell(msg.Unsettled{Executor: e.id, Seq: e.seq})
+	e.dispatcher.Tell(msg.NotIdle{Executor: e.id, Seq: e.seq})
 }
 
 func (notPolling) do(e *executor, _ *turn) {
@@ -39,7 +39,7 @@ func (i isIdle) do(e *executor, c *turn) {
 	if e.idleSince.IsZero() {
 		e.idleSince = time.Now()
 		since, jobs := e.idleSince, e.session.jobs
-		e.noteRecord(c, "note idle", func(r *msg.ExecutorRecord) {
+		e.updateRecord(c, "note idle", func(r *msg.ExecutorRecord) {
 			if r.Jobs == jobs { // no other job came meanwhile
 				r.IdleSince = since
 			}
@@ -61,14 +61,14 @@ func (t startTimer) do(_ *executor, c *turn) {
 func (t cancelTimer) do(_ *executor, c *turn) { c.Cancel(string(t.timer)) }
 
 func (r retryLater) do(e *executor, c *turn) {
-	e.failed[r.what]++
-	wait := towardsEngine.after(e.failed[r.what], c.Chance())
-	e.warn(c).Err(r.err).Str("call", string(r.what)).Int("attempt", e.failed[r.what]).Dur("retry", wait).Msg("call for an executor failed; will retry")
+	e.failures[r.what]++
+	wait := towardsEngine.after(e.failures[r.what], c.Jitter())
+	e.warn(c).Err(r.err).Str("call", string(r.what)).Int("attempt", e.failures[r.what]).Dur("retry", wait).Msg("call for an executor failed; will retry")
 	c.After("retry "+string(r.what), wait, msg.RetryDue{What: r.what})
 }
 
-func (s storeAgain) do(e *executor, c *turn) {
-	e.unstored[s.request] = s.storeResult
+func (s retryStore) do(e *executor, c *turn) {
+	e.pendingResults[s.request] = s.storeResult
 	retryLater{msg.RetryStore, s.err}.do(e, c)
 }
 
@@ -78,8 +78,8 @@ func (e *executor) repeat(c *turn, what msg.Retry) {
 	case msg.RetryRestore:
 		e.restore(c)
 	case msg.RetryStore:
-		for request, again := range e.unstored {
-			delete(e.unstored, request)
+		for request, again := range e.pendingResults {
+			delete(e.pendingResults, request)
 			if e.session.isStoring(request) {
 				again.do(e, c)
 			}
@@ -87,22 +87,22 @@ func (e *executor) repeat(c *turn, what msg.Retry) {
 	}
 }
 
-func (n noteDelivered) do(e *executor, c *turn) {
+func (n recordDelivered) do(e *executor, c *turn) {
 	e.debug(c).Str("job", string(n.execution)).Msg("input delivered")
-	e.note(c, "note delivery", func() error { return e.Spool.Delivered(n.execution) })
+	e.writeBeside(c, "note delivery", func() error { return e.Spool.Delivered(n.execution) })
 }
 
-func (n noteNotStarted) do(e *executor, c *turn) {
+func (n recordNotStarted) do(e *executor, c *turn) {
 	e.warn(c).Str("job", string(n.execution)).Str("proof", n.proof).Msg("plugin did not start its job; it will be handed out once more")
-	e.note(c, "note that a job did not start", func() error { return e.Spool.NotStarted(n.execution, n.handOut) })
+	e.writeBeside(c, "note that a job did not start", func() error { return e.Spool.NotStarted(n.execution, n.handOut) })
 }
 
-func (n noteRetirement) do(e *executor, c *turn) {
-	e.noteRecord(c, "note retirement", func(r *msg.ExecutorRecord) { r.Retired = n.reason })
+func (n recordRetirement) do(e *executor, c *turn) {
+	e.updateRecord(c, "note retirement", func(r *msg.ExecutorRecord) { r.Retired = n.reason })
 }
 
-// note writes something that only a restart needs.
-func (e *executor) note(c *turn, name string, write func() error) {
+// writeBeside writes something that only a restart needs.
+func (e *executor) writeBeside(c *turn, name string, write func() error) {
 	c.Go(name, func(context.Context) msg.ToExecutor {
 		if err := write(); err != nil {
 			return msg.RecordNotUpdated{Err: err}
@@ -111,9 +111,9 @@ func (e *executor) note(c *turn, name string, write func() error) {
 	})
 }
 
-func (e *executor) noteRecord(c *turn, name string, change func(*msg.ExecutorRecord)) {
+func (e *executor) updateRecord(c *turn, name string, change func(*msg.ExecutorRecord)) {
 	spool, id := e.Spool, e.id
-	e.note(c, name, func() error { return spool.UpdateExecutor(id, change) })
+	e.writeBeside(c, name, func() error { return spool.UpdateExecutor(id, change) })
 }
 
 func (e *executor) debug(c *turn) *zerolog.Event {

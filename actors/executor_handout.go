@@ -20,47 +20,47 @@ type input struct {
 }
 
 // readInput reads the input, and checks that the plugin will be able to.
-func readInput(shop Shop, job msg.ExecutionID) (in input, err error) {
-	rec, ok := shop.Spool.Job(job)
+func readInput(deps ExecutorDeps, job msg.ExecutionID) (in input, err error) {
+	rec, ok := deps.Spool.Job(job)
 	if !ok {
 		return in, fmt.Errorf("the spool has no job of execution %q", job)
 	}
 	in.sealed = rec.SealedKey
-	if in.text, err = shop.Spool.Input(job); err != nil {
+	if in.text, err = deps.Spool.Input(job); err != nil {
 		return in, err
 	}
-	in.secrets, in.key, err = shop.Vault.Open(rec.SealedKey, in.text)
+	in.secrets, in.key, err = deps.Keyring.Open(rec.SealedKey, in.text)
 	return in, err
 }
 
 func (h handOut) do(e *executor, c *turn) {
-	shop, book, id, before := e.Shop, e.book, e.id, e.session.last
+	deps, logs, id, before := e.ExecutorDeps, e.logs, e.id, e.session.last
 	if h.again {
 		before = e.session.before
 	}
 	c.Go("hand out", func(context.Context) msg.ToExecutor {
 		done := msg.HandOutDone{Execution: h.execution, Request: h.request}
 		if h.again {
-			shop.Gateway.ClearResults(id)
+			deps.Gateway.ClearResults(id)
 		}
-		in, err := readInput(shop, h.execution)
+		in, err := readInput(deps, h.execution)
 		if err != nil {
 			done.Unreadable, done.Err = true, err
 			return done
 		}
 		from := time.Now()
-		book.open(h.execution, from, in.secrets)
-		if done.Env, done.Err = give(shop, book, id, before, h, in, from); done.Err != nil && !h.again {
-			book.withdraw(h.execution)
+		logs.open(h.execution, from, in.secrets)
+		if done.Env, done.Err = journalAndAnswer(deps, logs, id, before, h, in, from); done.Err != nil && !h.again {
+			logs.withdraw(h.execution)
 		}
-		rec, _ := shop.Spool.Job(h.execution)
+		rec, _ := deps.Spool.Job(h.execution)
 		done.HandOuts = rec.HandOuts
 		return done
 	})
 }
 
-func give(shop Shop, book *logbook, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time) (env map[string]string, err error) {
-	mask, err := shop.Vault.Seal(book.known())
+func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time) (env map[string]string, err error) {
+	mask, err := deps.Keyring.Seal(logs.maskedSecrets())
 	if err != nil {
 		return nil, err
 	}
@@ -68,21 +68,21 @@ func give(shop Shop, book *logbook, id msg.ExecutorID, before msg.ExecutionID, h
 	if before != "" {
 		urls = append([]msg.JobURL{{Execution: before}}, urls...)
 	}
-	if err := shop.Gateway.OpenURLs(id, urls...); err != nil {
+	if err := deps.Gateway.OpenURLs(id, urls...); err != nil {
 		return nil, err
 	}
 	if h.request == 0 {
-		if env, err = shop.Gateway.WriteInput(id, h.execution, in.text); err != nil {
+		if env, err = deps.Gateway.WriteInput(id, h.execution, in.text); err != nil {
 			return nil, err
 		}
-	} else if !shop.Gateway.IsWaiting(id, h.request) {
+	} else if !deps.Gateway.IsWaiting(id, h.request) {
 		return nil, msg.ErrNotPolling
 	}
-	if err := shop.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask}); err != nil {
+	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask}); err != nil {
 		return nil, err
 	}
 	if h.request != 0 {
-		shop.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})
+		deps.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})
 	}
 	return env, nil
 }
@@ -107,27 +107,27 @@ func (clearResults) do(e *executor, c *turn) {
 }
 
 func (r readFile) do(e *executor, c *turn) {
-	shop, id := e.Shop, e.id
+	deps, id := e.ExecutorDeps, e.id
 	c.Go("read result file", func(context.Context) msg.ToExecutor {
-		got, kept, err := takeFile(shop, id, msg.ResultFile{Execution: r.execution, Before: r.before})
-		return msg.FileRead{Execution: r.execution, Delivery: got, Kept: kept, Err: err}
+		got, kept, err := storeResultFile(deps, id, msg.ResultFile{Execution: r.execution, Before: r.before})
+		return msg.FileRead{Execution: r.execution, Delivery: got, Stored: kept, Err: err}
 	})
 }
 
-// takeFile stores the result that is in the file, if that is one.
-func takeFile(shop Shop, id msg.ExecutorID, file msg.ResultFile) (got msg.Delivery, kept bool, err error) {
-	rec, _ := shop.Spool.Job(file.Execution)
+// storeResultFile stores the result that is in the file, if that is one.
+func storeResultFile(deps ExecutorDeps, id msg.ExecutorID, file msg.ResultFile) (got msg.Delivery, kept bool, err error) {
+	rec, _ := deps.Spool.Job(file.Execution)
 	file.Since = rec.HandedOutAt
-	if got, err = shop.Gateway.ReadResult(id, file); err != nil || got.Verdict != msg.IsResult {
+	if got, err = deps.Gateway.ReadResult(id, file); err != nil || got.Verdict != msg.IsResult {
 		return got, false, err
 	}
-	kept, err = keep(shop.Spool, file.Execution, got.Result)
+	kept, err = storeOnce(deps.Spool, file.Execution, got.Result)
 	got.Result.Body = nil
 	return got, kept, err
 }
 
-// keep stores a result. True: the job has one now.
-func keep(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
+// storeOnce stores a result. True: the job has one now.
+func storeOnce(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
 	stored, err := spool.StoreResult(job, result)
 	if err != nil || stored {
 		return stored, err
@@ -139,43 +139,43 @@ func keep(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
 func (s storeResult) do(e *executor, c *turn) {
 	spool := e.Spool
 	c.Go("store result", func(context.Context) msg.ToExecutor {
-		kept, err := keep(spool, s.execution, s.result)
+		kept, err := storeOnce(spool, s.execution, s.result)
 		if err == nil {
 			s.result.Body = nil
 		}
-		return msg.ResultKept{Execution: s.execution, Request: s.request, Result: s.result, Kept: kept, Err: err}
+		return msg.ResultStored{Execution: s.execution, Request: s.request, Result: s.result, Stored: kept, Err: err}
 	})
 }
 
-func (n noteVersion) do(e *executor, c *turn) {
+func (n recordVersion) do(e *executor, c *turn) {
 	spool, id := e.Spool, e.id
 	c.Go("note version", func(context.Context) msg.ToExecutor {
 		err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Version, r.Notified = n.version, true })
-		return msg.VersionNoted{Version: n.version, Err: err}
+		return msg.VersionRecorded{Version: n.version, Err: err}
 	})
 }
 
-func (n noteStop) do(e *executor, c *turn) {
+func (n recordStop) do(e *executor, c *turn) {
 	spool := e.Spool
 	how := howItEnded(n.last, n.answered, sinceEnding(spool, n.execution))
 	c.Go("note stop", func(context.Context) msg.ToExecutor {
 		_, err := spool.Stopped(n.execution, how)
-		return msg.StopNoted{Execution: n.execution, Err: err}
+		return msg.StopRecorded{Execution: n.execution, Err: err}
 	})
 }
 
 func (d endJob) do(e *executor, c *turn) {
-	spool, book := e.Spool, e.book
+	spool, logs := e.Spool, e.logs
 	c.Go("end job", func(context.Context) msg.ToExecutor {
 		if d.quote {
 			d.ending.Message += lastLines(spool, d.execution)
 		}
 		stands, err := spool.End(d.execution, d.ending)
 		if err == nil && !d.handedOut { // no actor but this one knows whose the log is
-			err = book.close(d.execution)
+			err = logs.close(d.execution)
 		}
 		rec, there := spool.Job(d.execution)
-		return msg.JobEnded{Execution: d.execution, Ending: stands, HasResult: rec.HasResult, Gone: !there, Err: err}
+		return msg.JobEnded{Execution: d.execution, Ending: stands, HasResult: rec.HasResult, Removed: !there, Err: err}
 	})
 }
 

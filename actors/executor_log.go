@@ -12,15 +12,15 @@ import (
 // An executor's output, and the logs of its jobs: read, closed when all has been said, and quoted.
 
 func (readLogs) do(e *executor, c *turn) {
-	drv, book, id := e.Driver, e.book, e.id
+	drv, logs, id := e.Driver, e.logs, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		var ours bool // the spool did not take what the engine handed on
-		from := book.rewind()
+		from := logs.rewind()
 		err := drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
 			if len(entries) == 0 {
-				return emit(msg.LogsBegun{})
+				return emit(msg.LogsStarted{})
 			}
-			grown, late, err := book.write(entries)
+			grown, late, err := logs.write(entries)
 			ours = err != nil
 			if late > 0 {
 				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
@@ -38,7 +38,7 @@ func (readLogs) do(e *executor, c *turn) {
 
 func (e *executor) logWritten(c *turn, m msg.LogWritten) {
 	if e.session.state == exited && !e.session.logsEnded { // the rest still comes
-		c.After(string(limitTimer), afterExit, msg.LimitPassed{})
+		c.After(string(limitTimer), drainTimeout, msg.LimitPassed{})
 	}
 	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
@@ -62,12 +62,12 @@ func (e *executor) closeLog(c *turn, m msg.LogCloseDue) {
 	if since.Before(e.readsSince) {
 		since = e.readsSince
 	}
-	book, job := e.book, m.Execution
+	logs, job := e.logs, m.Execution
 	c.Go("close log", func(context.Context) msg.ToExecutor {
-		if left := lag - time.Since(since); left > 0 && !book.parted(job) {
+		if left := maxStampDelay - time.Since(since); left > 0 && !logs.isComplete(job) {
 			return msg.LogClosed{Execution: job, Since: m.Since, Wait: left}
 		}
-		closed, err := book.closeThrough(job)
+		closed, err := logs.closeThrough(job)
 		return msg.LogClosed{Execution: job, Closed: closed, Err: err}
 	})
 }
@@ -81,7 +81,7 @@ func (e *executor) logClosed(c *turn, m msg.LogClosed) {
 		e.warn(c).Err(m.Err).Str("job", string(m.Execution)).Msg("could not close the log of a job; will retry")
 		e.closeLater(c, m.Execution)
 	default:
-		e.count(c)
+		e.countProcesses(c)
 	}
 }
 

@@ -16,14 +16,14 @@ import (
 
 // restore makes known again what the actor before knew: what is masked, and whose output is whose.
 func (e *executor) restore(c *turn) {
-	shop, book, rec := e.Shop, e.book, e.record
+	deps, logs, rec := e.ExecutorDeps, e.logs, e.record
 	c.Go("restore", func(context.Context) msg.ToExecutor {
-		secrets, err := shop.Vault.Unseal(rec.Mask)
+		secrets, err := deps.Keyring.Unseal(rec.Mask)
 		if err != nil {
 			return msg.Restored{Err: err}
 		}
-		book.learn(secrets)
-		jobs := shop.Spool.JobsOf(rec.ID)
+		logs.learn(secrets)
+		jobs := deps.Spool.JobsOf(rec.ID)
 		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
 		for _, job := range jobs {
 			if !job.Log.Ended {
@@ -31,16 +31,16 @@ func (e *executor) restore(c *turn) {
 				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
 					from = time.Time{}
 				}
-				book.open(job.Execution, from, nil)
+				logs.open(job.Execution, from, nil)
 			}
 		}
-		return msg.Restored{HasFile: shop.Gateway.HasResultFile(rec.ID)}
+		return msg.Restored{HasFile: deps.Gateway.HasResultFile(rec.ID)}
 	})
 }
 
-// URLsOf are the jobs of an executor whose callbacks may still come. The gateway opens them before it serves: a plugin that is told
+// CallbackURLs are the jobs of an executor whose callbacks may still come. The gateway opens them before it serves: a plugin that is told
 // that there is no such URL does not try again.
-func URLsOf(spool interface {
+func CallbackURLs(spool interface {
 	Job(msg.ExecutionID) (msg.JobRecord, bool)
 }, rec msg.ExecutorRecord) (urls []msg.JobURL) {
 	for _, u := range []msg.JobURL{{Execution: rec.Before, Key: rec.BeforeKey}, {Execution: rec.Job, Key: rec.JobKey}} {
@@ -56,29 +56,29 @@ func URLsOf(spool interface {
 }
 
 func (prepare) do(e *executor, c *turn) {
-	shop, book, rec, job := e.Shop, e.book, e.record, e.session.job.Execution
+	deps, logs, rec, job := e.ExecutorDeps, e.logs, e.record, e.session.job.Execution
 	c.Go("prepare", func(context.Context) msg.ToExecutor {
-		in, err := readInput(shop, job)
+		in, err := readInput(deps, job)
 		if err != nil {
 			return msg.Prepared{Err: fmt.Errorf("the job cannot be run: %w", err)}
 		}
-		book.open(job, time.Time{}, in.secrets) // what it prints at its start belongs to its first job
-		if err := makeDirectory(shop, rec, in.secrets); err != nil {
+		logs.open(job, time.Time{}, in.secrets) // what it prints at its start belongs to its first job
+		if err := makeDirectory(deps, rec, in.secrets); err != nil {
 			return msg.Prepared{Err: fmt.Errorf("the executor's directory cannot be made: %w", err)}
 		}
 		return msg.Prepared{}
 	})
 }
 
-func makeDirectory(shop Shop, rec msg.ExecutorRecord, secrets []msg.Secret) (err error) {
-	if rec.Mask, err = shop.Vault.Seal(secrets); err != nil {
+func makeDirectory(deps ExecutorDeps, rec msg.ExecutorRecord, secrets []msg.Secret) (err error) {
+	if rec.Mask, err = deps.Keyring.Seal(secrets); err != nil {
 		return err
 	}
-	access, err := shop.Gateway.Admit(rec)
+	access, err := deps.Gateway.Admit(rec)
 	if err != nil {
 		return err
 	}
-	return shop.Spool.CreateExecutor(rec, access.Files)
+	return deps.Spool.CreateExecutor(rec, access.Files)
 }
 
 func (pull) do(e *executor, c *turn) {
@@ -90,52 +90,52 @@ func (pull) do(e *executor, c *turn) {
 }
 
 func (l launch) do(e *executor, c *turn) {
-	shop, rec := e.Shop, e.record
+	deps, rec := e.ExecutorDeps, e.record
 	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
-		if shop.Limits.Start == 0 {
-			return msg.Launched{Err: createAndStart(ctx, shop, rec, l.env)}
+		if deps.Limits.Start == 0 {
+			return msg.Launched{Err: createAndStart(ctx, deps, rec, l.env)}
 		}
-		ctx, cancel := context.WithTimeout(ctx, shop.Limits.Start)
+		ctx, cancel := context.WithTimeout(ctx, deps.Limits.Start)
 		defer cancel()
-		err := createAndStart(ctx, shop, rec, l.env)
+		err := createAndStart(ctx, deps, rec, l.env)
 		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("the engine did not start a container of image %s within %v. Check the engine, or raise --start-timeout: %w",
-				rec.Key.Image, shop.Limits.Start, err)
+				rec.Key.Image, deps.Limits.Start, err)
 		}
 		return msg.Launched{Err: err}
 	})
 }
 
-func createAndStart(ctx context.Context, shop Shop, rec msg.ExecutorRecord, jobEnv map[string]string) error {
-	err := shop.Spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) { r.ImageID = rec.ImageID })
+func createAndStart(ctx context.Context, deps ExecutorDeps, rec msg.ExecutorRecord, jobEnv map[string]string) error {
+	err := deps.Spool.UpdateExecutor(rec.ID, func(r *msg.ExecutorRecord) { r.ImageID = rec.ImageID })
 	if err != nil {
 		return err
 	}
-	access, err := shop.Gateway.Admit(rec)
+	access, err := deps.Gateway.Admit(rec)
 	if err != nil {
 		return err
 	}
 	maps.Copy(access.Env, jobEnv)
 	for i, mount := range access.Mounts {
-		access.Mounts[i].Source = filepath.Join(shop.Spool.ExecutorDir(rec.ID), mount.Source)
+		access.Mounts[i].Source = filepath.Join(deps.Spool.ExecutorDir(rec.ID), mount.Source)
 	}
 	spec := msg.ExecutorSpec{ID: rec.ID, Image: rec.ImageID, Limits: rec.Key.Limits, Env: access.Env, Mounts: access.Mounts,
 		Labels: map[string]string{"runnerd.image": rec.Key.Image}}
-	if err := shop.Driver.Create(ctx, spec); err != nil {
+	if err := deps.Driver.Create(ctx, spec); err != nil {
 		return fmt.Errorf("create the executor: %w", err)
 	}
-	if err := shop.Driver.Start(ctx, rec.ID); err != nil {
+	if err := deps.Driver.Start(ctx, rec.ID); err != nil {
 		return fmt.Errorf("start the executor: %w", err)
 	}
 	return nil
 }
 
-// noteStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
+// recordStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
 // not say it now is not asked again.
-func (e *executor) noteStart(c *turn) {
+func (e *executor) recordStart(c *turn) {
 	drv, spool, id := e.Driver, e.Spool, e.id
 	c.Go("note start", func(ctx context.Context) msg.ToExecutor {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		container, err := drv.Inspect(ctx, id)
 		if err != nil || container.StartedAt.IsZero() {
@@ -151,7 +151,7 @@ func (e *executor) noteStart(c *turn) {
 func (findContainer) do(e *executor, c *turn) {
 	drv, id, started := e.Driver, e.id, e.record.StartedAt
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		switch container, err := drv.Inspect(ctx, id); {
 		case errors.Is(err, msg.ErrNoExecutor):
@@ -159,13 +159,13 @@ func (findContainer) do(e *executor, c *turn) {
 		case err != nil:
 			return msg.Found{Err: err}
 		default:
-			return msg.Found{Container: &container, Restarted: isAnother(container, started)}
+			return msg.Found{Container: &container, Restarted: isRestarted(container, started)}
 		}
 	})
 }
 
-// isAnother reports whether a container that runs has another process than the one that was started then.
-func isAnother(c msg.Container, started time.Time) bool {
+// isRestarted reports whether a container that runs has another process than the one that was started then.
+func isRestarted(c msg.Container, started time.Time) bool {
 	return c.State == msg.ContainerRunning && !started.IsZero() && !c.StartedAt.Equal(started)
 }
 
@@ -180,7 +180,7 @@ func (waitForExit) do(e *executor, c *turn) {
 func (s sendSignal) do(e *executor, c *turn) {
 	drv, spool, id, sig := e.Driver, e.Spool, e.id, signals[s.step]
 	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		err := drv.Signal(ctx, id, sig)
 		return msg.Signalled{Step: s.step, Elapsed: sinceEnding(spool, s.of), Err: err}
@@ -188,7 +188,7 @@ func (s sendSignal) do(e *executor, c *turn) {
 }
 
 func (s signalAgain) do(e *executor, c *turn) {
-	wait := towardsEngine.after(s.failures, c.Chance())
+	wait := towardsEngine.after(s.failures, c.Jitter())
 	if wait >= s.left {
 		s.step, wait = s.step+1, max(0, s.left)
 	}
@@ -210,73 +210,73 @@ func (listen) do(e *executor, c *turn) {
 }
 
 func (x examine) do(e *executor, c *turn) {
-	shop, book, id, exitedAt := e.Shop, e.book, e.id, e.exitedAt
+	deps, logs, id, exitedAt := e.ExecutorDeps, e.logs, e.id, e.exitedAt
 	c.Go("examine", func(context.Context) msg.ToExecutor {
-		done, err := lookAtLast(shop, book, id, x, exitedAt)
+		done, err := finalExamination(deps, logs, id, x, exitedAt)
 		if err == nil {
-			done.Closed, err = book.closeAll()
+			done.Closed, err = logs.closeAll()
 		}
 		done.Err = err
 		return done
 	})
 }
 
-func lookAtLast(shop Shop, book *logbook, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
-	last, _ := shop.Spool.Job(x.last)
+func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
+	last, _ := deps.Spool.Job(x.last)
 	if last.Executor == id && (last.Stage == msg.HandedOut || last.Stopping()) {
-		got, _, err := takeFile(shop, id, msg.ResultFile{Execution: x.last, Before: x.before, Written: true})
+		got, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: x.last, Before: x.before, Written: true})
 		if err != nil {
 			return done, err
 		}
 		switch {
 		case got.Verdict == msg.TooLarge:
 			done.Refused = tooLarge(got)
-		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= handOutsMost:
-			done.Refused = neverStarts(last.HandOuts, proofInFile)
+		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= maxHandOuts:
+			done.Refused = neverStartedReason(last.HandOuts, notStartedProof)
 		case (got.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut: // the session's own note may be on its way
-			if err := shop.Spool.NotStarted(x.last, last.HandOuts); err != nil {
+			if err := deps.Spool.NotStarted(x.last, last.HandOuts); err != nil {
 				return done, err
 			}
 		}
 	}
-	if err := takeBack(shop.Spool, book, id, x.last); err != nil {
+	if err := releaseUnstarted(deps.Spool, logs, id, x.last); err != nil {
 		return done, err
 	}
-	rec, ok := shop.Spool.Job(x.job)
+	rec, ok := deps.Spool.Job(x.job)
 	if ok && x.stop != nil {
 		how := howItEnded(x.stop.signal(), rec.HasResult, max(0, exitedAt.Sub(rec.EndedAt)))
-		if _, err := shop.Spool.Stopped(x.job, how); err != nil {
+		if _, err := deps.Spool.Stopped(x.job, how); err != nil {
 			return done, err
 		}
 	}
-	done.Over = !ok || rec.Stage >= msg.Ended
-	done.Back = ok && rec.Stage < msg.HandedOut
+	done.HasEnding = !ok || rec.Stage >= msg.Ended
+	done.NotHandedOut = ok && rec.Stage < msg.HandedOut
 	done.Abort, done.HandOuts = rec.Abort, rec.HandOuts
 	return done, nil
 }
 
-// takeBack lets a job go to another executor if this one, which has ended, has proven that it did not start it. The job's log
+// jobReturned lets a job go to another executor if this one, which has ended, has proven that it did not start it. The job's log
 // goes on there.
-func takeBack(spool Spool, book *logbook, id msg.ExecutorID, job msg.ExecutionID) error {
+func releaseUnstarted(spool Spool, logs *logAttributor, id msg.ExecutorID, job msg.ExecutionID) error {
 	rec, ok := spool.Job(job)
 	if !ok || rec.Stage != msg.HandedOut || !rec.Unstarted || rec.Executor != id {
 		return nil
 	}
-	return errors.Join(book.leave(job), spool.TakeBack(job))
+	return errors.Join(logs.release(job), spool.TakeBack(job))
 }
 
 func (remove) do(e *executor, c *turn) {
-	shop, book, id := e.Shop, e.book, e.id
+	deps, logs, id := e.ExecutorDeps, e.logs, e.id
 	c.Go("remove", func(ctx context.Context) msg.ToExecutor {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
-		if err := shop.Driver.Remove(ctx, id); err != nil {
+		if err := deps.Driver.Remove(ctx, id); err != nil {
 			return msg.Removed{Err: err}
 		}
-		shop.Gateway.Dismiss(id)
-		closed, err := book.closeAll()
+		deps.Gateway.Dismiss(id)
+		closed, err := logs.closeAll()
 		if err == nil {
-			err = shop.Spool.RemoveExecutor(id)
+			err = deps.Spool.RemoveExecutor(id)
 		}
 		return msg.Removed{Closed: closed, Err: err}
 	})

@@ -17,7 +17,7 @@ type exploration[State, Event any, Key comparable] struct {
 	start State
 	// key identifies a state. It may give states that differ only in the names of things the same key: one of them is explored.
 	key func(State) Key
-	// next calls visit with each event that can happen in a state, and either the state after it or the invariant that it breaks.
+	// resumePosition calls visit with each event that can happen in a state, and either the state after it or the invariant that it breaks.
 	next func(from State, visit func(Event, State, error))
 	// describe says in words what happened, for a counterexample.
 	describe func(from State, event Event, to State) string

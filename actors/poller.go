@@ -7,58 +7,58 @@ import (
 	"io"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
 const (
 	reserveWait = 50 * time.Second
-	// tooQuick is an empty answer that cannot have been held: asking again at once would be a busy loop.
-	tooQuick = time.Second
-	// answersBy is when a reserve for which there are jobs has been answered. One that is hung up before may have been answered just
+	// minReserveTime is an empty answer that cannot have been held: asking again at once would be a busy loop.
+	minReserveTime = time.Second
+	// minReserveAge is when a reserve for which there are jobs has been answered. One that is hung up before may have been answered just
 	// then, and its jobs wait until their lease has run out.
-	answersBy = time.Second
-	// mostAtOnce is how many jobs the API lets a reserve ask for.
-	mostAtOnce = 1000
+	minReserveAge = time.Second
+	// maxReserve is how many jobs the API lets a reserve ask for.
+	maxReserve = 1000
 )
 
 // poller asks for jobs while there is room, one long poll at a time, puts each into the spool, confirms it, and hands it
-// over; scripts come to it from the control channel, stored. What is reserved and not handed out is its own: when it starts it
+// executorDone; scripts come to it from the control channel, stored. What is reserved and not handed out is its own: when it starts it
 // goes on with all of that in the spool.
 type poller struct {
 	release    Release
 	spool      Spool
-	vault      Vault
+	keyring    Keyring
 	dispatcher msg.Receiver[msg.ToDispatcher]
 	runner     msg.Receiver[msg.ToRunner]
 
-	open     bool
-	asking   bool // RoomWanted is out, or a reserve, or the wait before the next
-	polling  bool // a reserve is out
-	poll     shell.Task
-	polled   time.Time                   // when it was sent
-	quiet    func()                      // to be called once nothing is on its way; nil: nobody waits for that
-	pending  map[msg.ExecutionID]*taking // reserved, not handed over yet
-	unheard  int                         // pending when RoomWanted was sent: the answer may not count them
-	failures int                         // reserves in a row
-	waits    bool                        // before the next one
+	open       bool
+	requesting bool // FreeSlotsRequested is out, or a reserve, or the wait before the next
+	polling    bool // a reserve is out
+	poll       actorrt.Task
+	polled     time.Time                       // describeStage it was sent
+	onSettled  func()                          // to be called once nothing is on its way; nil: nobody waits for that
+	pending    map[msg.ExecutionID]*pendingJob // reserved, not handed over yet
+	uncounted  int                             // pending when FreeSlotsRequested was sent: the answer may not count them
+	failures   int                             // reserves in a row
+	backingOff bool                            // before the next one
 	// notBefore is how long that wait is at least, though the intake be opened anew meanwhile.
 	notBefore time.Time
 }
 
-// taking is a job on its way from the offer to the dispatcher.
-type taking struct {
+// pendingJob is a job on its way from the offer to the dispatcher.
+type pendingJob struct {
 	job      msg.Job
 	paused   bool // a script, while the intake is closed
 	failures int
 }
 
-func (p *poller) Start(c *shell.Ctx[msg.ToPoller]) {
-	p.pending = map[msg.ExecutionID]*taking{}
+func (p *poller) Start(c *actorrt.Ctx[msg.ToPoller]) {
+	p.pending = map[msg.ExecutionID]*pendingJob{}
 	for _, rec := range p.spool.Jobs() {
 		switch rec.Stage {
 		case msg.Reserved:
-			p.goOn(c, rec.Job)
+			p.proceed(c, rec.Job)
 		case msg.Confirmed:
 			p.dispatcher.Tell(msg.JobConfirmed{Job: rec.Job})
 		case msg.HandedOut, msg.Ended, msg.Finished: // the executor's, or the reporter's
@@ -66,51 +66,51 @@ func (p *poller) Start(c *shell.Ctx[msg.ToPoller]) {
 	}
 }
 
-func (p *poller) Receive(c *shell.Ctx[msg.ToPoller], m msg.ToPoller) {
+func (p *poller) Receive(c *actorrt.Ctx[msg.ToPoller], m msg.ToPoller) {
 	switch m := m.(type) {
 	case msg.IntakeOpened:
-		if !p.open && p.waits {
+		if !p.open && p.backingOff {
 			c.After("reserve", max(0, time.Until(p.notBefore)), msg.ReserveDue{})
 		}
 		p.open = true
 		p.resume(c)
-		p.ask(c)
+		p.requestFreeSlots(c)
 	case msg.IntakeClosed:
-		p.open, p.quiet = false, m.Quiet
-		p.hangUp(c)
-	case msg.HangUpDue:
+		p.open, p.onSettled = false, m.Settled
+		p.cancelReserve(c)
+	case msg.CancelReserveDue:
 		if !p.open {
-			p.hangUp(c)
+			p.cancelReserve(c)
 		}
-	case msg.Room:
-		p.reserve(c, min(m.N-p.unheard, mostAtOnce))
+	case msg.FreeSlots:
+		p.reserve(c, min(m.N-p.uncounted, maxReserve))
 	case msg.JobsReserved:
 		p.reserved(c, m)
 	case msg.ScriptStored:
-		c.About(string(m.Job.Execution))
+		c.SetSubject(string(m.Job.Execution))
 		if rec, ok := p.spool.Job(m.Job.Execution); ok && rec.Stage == msg.Reserved && p.pending[m.Job.Execution] == nil {
-			p.goOn(c, m.Job)
+			p.proceed(c, m.Job)
 		}
 	case msg.ReserveDue:
-		p.asking, p.waits = false, false
-		p.ask(c)
-	case msg.Taken:
-		c.About(string(m.Job.Execution))
-		p.taken(c, m)
+		p.requesting, p.backingOff = false, false
+		p.requestFreeSlots(c)
+	case msg.ConfirmDone:
+		c.SetSubject(string(m.Job.Execution))
+		p.confirmDone(c, m)
 	case msg.ConfirmDue:
-		c.About(string(m.Execution))
+		c.SetSubject(string(m.Execution))
 		if t := p.pending[m.Execution]; t != nil {
 			p.confirm(c, t.job)
 		}
 	}
-	if p.quiet != nil && p.rests() {
-		p.quiet()
-		p.quiet = nil
+	if p.onSettled != nil && p.isSettled() {
+		p.onSettled()
+		p.onSettled = nil
 	}
 }
 
-// rests: nothing is on its way. What is paused is in the spool.
-func (p *poller) rests() bool {
+// isSettled: nothing is on its way. What is paused is in the spool.
+func (p *poller) isSettled() bool {
 	for _, t := range p.pending {
 		if !t.paused {
 			return false
@@ -119,16 +119,16 @@ func (p *poller) rests() bool {
 	return !p.polling
 }
 
-// goOn confirms a job that is in the spool; a script waits while the intake is closed.
-func (p *poller) goOn(c *shell.Ctx[msg.ToPoller], job msg.Job) {
-	t := &taking{job: job, paused: job.Kind == msg.Script && !p.open}
+// proceed confirms a job that is in the spool; a script waits while the intake is closed.
+func (p *poller) proceed(c *actorrt.Ctx[msg.ToPoller], job msg.Job) {
+	t := &pendingJob{job: job, paused: job.Kind == msg.Script && !p.open}
 	p.pending[job.Execution] = t
 	if !t.paused {
 		p.confirm(c, job)
 	}
 }
 
-func (p *poller) resume(c *shell.Ctx[msg.ToPoller]) {
+func (p *poller) resume(c *actorrt.Ctx[msg.ToPoller]) {
 	for _, rec := range p.spool.Jobs() {
 		if t := p.pending[rec.Execution]; t != nil && t.paused {
 			t.paused = false
@@ -137,30 +137,30 @@ func (p *poller) resume(c *shell.Ctx[msg.ToPoller]) {
 	}
 }
 
-func (p *poller) ask(c *shell.Ctx[msg.ToPoller]) {
-	if p.open && !p.asking {
-		p.asking, p.unheard = true, len(p.pending)
-		p.dispatcher.Tell(msg.RoomWanted{To: c.Self()})
+func (p *poller) requestFreeSlots(c *actorrt.Ctx[msg.ToPoller]) {
+	if p.open && !p.requesting {
+		p.requesting, p.uncounted = true, len(p.pending)
+		p.dispatcher.Tell(msg.FreeSlotsRequested{To: c.Self()})
 	}
 }
 
-func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
+func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
 	if !p.open || max <= 0 { // what is pending takes the room: its end asks again
-		p.asking = false
-		if len(p.pending) < p.unheard { // it has come meanwhile, and the next answer counts what was handed over
-			p.ask(c)
+		p.requesting = false
+		if len(p.pending) < p.uncounted { // it has come meanwhile, and the next answer counts what was handed over
+			p.requestFreeSlots(c)
 		}
 		return
 	}
 	p.polling, p.polled = true, time.Now()
 	release, spool := p.release, p.spool
 	p.poll = c.Go("reserve", func(ctx context.Context) msg.ToPoller {
-		if err := spool.Room(); err != nil {
+		if err := spool.CheckSpace(); err != nil {
 			return msg.JobsReserved{Err: err}
 		}
 		began := time.Now()
 		offers, err := release.Reserve(ctx, max, reserveWait)
-		if err == nil && len(offers) == 0 && time.Since(began) < tooQuick {
+		if err == nil && len(offers) == 0 && time.Since(began) < minReserveTime {
 			err = errAnsweredTooSoon
 		}
 		return msg.JobsReserved{Offers: offers, Err: err}
@@ -169,37 +169,37 @@ func (p *poller) reserve(c *shell.Ctx[msg.ToPoller], max int) {
 
 var errAnsweredTooSoon = errors.New("reserve: the server answers an empty long poll at once")
 
-// hangUp ends the long poll, which else could bring jobs for most of a minute.
-func (p *poller) hangUp(c *shell.Ctx[msg.ToPoller]) {
+// cancelReserve ends the long poll, which else could bring jobs for most of a minute.
+func (p *poller) cancelReserve(c *actorrt.Ctx[msg.ToPoller]) {
 	if !p.polling {
 		return
 	}
-	if left := answersBy - time.Since(p.polled); left > 0 {
-		c.After("hang up", left, msg.HangUpDue{})
+	if left := minReserveAge - time.Since(p.polled); left > 0 {
+		c.After("hang up", left, msg.CancelReserveDue{})
 		return
 	}
 	p.poll.Cancel()
-	p.polling, p.asking = false, false
+	p.polling, p.requesting = false, false
 }
 
-func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
+func (p *poller) reserved(c *actorrt.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	p.polling = false
 	for _, offer := range m.Offers {
-		if p.has(offer.Execution) {
+		if p.knows(offer.Execution) {
 			continue
 		}
-		p.pending[offer.Execution] = &taking{job: offer.Job}
-		p.take(c, offer)
+		p.pending[offer.Execution] = &pendingJob{job: offer.Job}
+		p.accept(c, offer)
 	}
 	if m.Err == nil {
-		p.asking, p.failures = false, 0
-		p.ask(c)
+		p.requesting, p.failures = false, 0
+		p.requestFreeSlots(c)
 		return
 	}
 	p.failures++
-	wait := towardsServer.afterError(m.Err, p.failures, c.Chance())
+	wait := towardsServer.afterError(m.Err, p.failures, c.Jitter())
 	refusal, _ := asRefusal(m.Err)
-	p.waits, p.notBefore = true, time.Now().Add(refusal.RetryAfter)
+	p.backingOff, p.notBefore = true, time.Now().Add(refusal.RetryAfter)
 	if isUnregistered(m.Err) || isFinal(m.Err) { // the registration that follows opens the intake
 		p.notBefore = time.Now().Add(wait)
 		p.runner.Tell(msg.SessionLost{Op: "reserve"})
@@ -208,32 +208,32 @@ func (p *poller) reserved(c *shell.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	c.After("reserve", wait, msg.ReserveDue{})
 }
 
-// has: a job that is offered once more must not be dropped for what the server says to the second confirm.
-func (p *poller) has(id msg.ExecutionID) bool {
+// knows: a job that is offered once more must not be dropped for what the server says to the second confirm.
+func (p *poller) knows(id msg.ExecutionID) bool {
 	rec, _ := p.spool.Job(id)
 	return p.pending[id] != nil || rec.Stage > msg.Reserved
 }
 
-// take makes the offer durable, and only then confirms it.
-func (p *poller) take(c *shell.Ctx[msg.ToPoller], offer msg.Offer) {
-	release, spool, vault := p.release, p.spool, p.vault
+// takeWaiting makes the offer durable, and only then confirms it.
+func (p *poller) accept(c *actorrt.Ctx[msg.ToPoller], offer msg.Offer) {
+	release, spool, keyring := p.release, p.spool, p.keyring
 	key, input := offer.SessionKey, offer.Input
-	c.About(string(offer.Execution))
+	c.SetSubject(string(offer.Execution))
 	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
 		if err := store(ctx, release, spool, offer); err != nil {
-			return msg.Taken{Job: offer.Job, Err: err}
+			return msg.ConfirmDone{Job: offer.Job, Err: err}
 		}
 		return confirm(ctx, release, spool, offer.Job)
 	})
 	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for meanwhile, so
 	// it comes second. Whether it opens is the executor's to say.
 	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
-		_, _, _ = vault.Open(key, input)
+		_, _, _ = keyring.Open(key, input)
 		return nil
 	})
 }
 
-func (p *poller) confirm(c *shell.Ctx[msg.ToPoller], job msg.Job) {
+func (p *poller) confirm(c *actorrt.Ctx[msg.ToPoller], job msg.Job) {
 	release, spool := p.release, p.spool
 	c.Go("confirm "+string(job.Execution), func(ctx context.Context) msg.ToPoller {
 		return confirm(ctx, release, spool, job)
@@ -247,13 +247,13 @@ func confirm(ctx context.Context, release Release, spool Spool, job msg.Job) msg
 		err = spool.Confirm(job.Execution)
 	case isFinal(err):
 		if left := spool.Remove(job.Execution); left != nil {
-			return msg.Taken{Job: job, Stored: true, Err: left} // not the refusal: both are tried again
+			return msg.ConfirmDone{Job: job, Stored: true, Err: left} // not the refusal: both are tried again
 		}
 	}
-	return msg.Taken{Job: job, Stored: true, Err: err}
+	return msg.ConfirmDone{Job: job, Stored: true, Err: err}
 }
 
-func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
+func (p *poller) confirmDone(c *actorrt.Ctx[msg.ToPoller], m msg.ConfirmDone) {
 	t := p.pending[m.Job.Execution]
 	if t == nil {
 		return
@@ -264,7 +264,7 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 		if isUnregistered(m.Err) {
 			p.runner.Tell(msg.SessionLost{Op: "confirm"})
 		}
-		wait := towardsServer.afterError(m.Err, t.failures, c.Chance())
+		wait := towardsServer.afterError(m.Err, t.failures, c.Jitter())
 		log.Warn().Err(m.Err).Int("attempt", t.failures).Dur("retry", wait).Msg("job is not confirmed")
 		c.After("confirm "+string(m.Job.Execution), wait, msg.ConfirmDue{Execution: m.Job.Execution})
 		return
@@ -276,12 +276,12 @@ func (p *poller) taken(c *shell.Ctx[msg.ToPoller], m msg.Taken) {
 		p.dispatcher.Tell(msg.JobConfirmed{Job: m.Job})
 	case m.Stored:
 		log.Info().Err(m.Err).Msg("job is not ours: dropped")
-	case errors.Is(m.Err, msg.ErrOver):
+	case errors.Is(m.Err, msg.ErrAlreadyDone):
 		log.Debug().Msg("offer of a job that is over: passed over")
 	default: // its lease runs out, and the server offers it again
 		log.Error().Err(m.Err).Msg("job is not taken")
 	}
-	p.ask(c)
+	p.requestFreeSlots(c)
 }
 
 // store makes an offer durable, with its input.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -22,15 +22,15 @@ type noSpool struct{ Spool }
 
 func (noSpool) Jobs() []msg.JobRecord                         { return nil }
 func (noSpool) Job(msg.ExecutionID) (_ msg.JobRecord, _ bool) { return }
-func (noSpool) Room() error                                   { return nil }
+func (noSpool) CheckSpace() error                             { return nil }
 func (noSpool) Add(msg.Offer) error                           { return nil }
 func (noSpool) Remove(msg.ExecutionID) error                  { return nil }
 func (noSpool) Confirm(msg.ExecutionID) error                 { return nil }
 
-// noVault opens nothing.
-type noVault struct{ Vault }
+// noKeyring opens nothing.
+type noKeyring struct{ Keyring }
 
-func (noVault) Open([]byte, string) ([]msg.Secret, []byte, error) { return nil, nil, nil }
+func (noKeyring) Open([]byte, string) ([]msg.Secret, []byte, error) { return nil, nil, nil }
 
 // oneJob is a server that says what it is asked.
 type oneJob struct {
@@ -65,17 +65,17 @@ func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) 
 		t.Run(row.what, func(t *testing.T) {
 			server := &oneJob{confirmed: make(chan error), asked: make(chan int), jobs: make(chan msg.Offer, 1)}
 			dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
-			system := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+			system := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 			defer func() { _ = system.Stop(context.Background()) }()
-			ref, err := shell.SpawnRoot(system, shell.Spec[msg.ToPoller]{Name: "poller", New: func() shell.Behavior[msg.ToPoller] {
-				return &poller{release: server, spool: noSpool{}, vault: noVault{}, dispatcher: dispatcher, runner: runner}
+			ref, err := actorrt.SpawnRoot(system, actorrt.Spec[msg.ToPoller]{Name: "poller", New: func() actorrt.Behavior[msg.ToPoller] {
+				return &poller{release: server, spool: noSpool{}, keyring: noKeyring{}, dispatcher: dispatcher, runner: runner}
 			}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			wanted := func() {
 				t.Helper()
-				if m := <-dispatcher; m != (msg.RoomWanted{To: ref}) {
+				if m := <-dispatcher; m != (msg.FreeSlotsRequested{To: ref}) {
 					t.Fatalf("the dispatcher hears %#v", m)
 				}
 			}
@@ -83,18 +83,18 @@ func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) 
 			ref.Tell(msg.IntakeOpened{})
 			wanted()
 			server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
-			ref.Tell(msg.Room{N: row.room})
+			ref.Tell(msg.FreeSlots{N: row.room})
 			<-server.asked
 			wanted() // the answer to this one crosses the job
 			server.confirmed <- row.word
 			if row.word == nil {
 				<-dispatcher // JobConfirmed
-				ref.Tell(msg.Room{N: row.room})
+				ref.Tell(msg.FreeSlots{N: row.room})
 			} else {
 				settle(t, system)
-				ref.Tell(msg.Room{N: row.room})
+				ref.Tell(msg.FreeSlots{N: row.room})
 				wanted() // or it would never ask again
-				ref.Tell(msg.Room{N: row.room})
+				ref.Tell(msg.FreeSlots{N: row.room})
 			}
 			if n := <-server.asked; n != row.asked {
 				t.Errorf("the server is asked for %d jobs, want %d", n, row.asked)
@@ -111,29 +111,29 @@ func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
 		quiet  time.Duration // after so long
 	}{
 		{what: "a poll that has just begun is answered", offers: true},
-		{what: "a poll that has just begun is not answered", since: 200 * time.Millisecond, quiet: answersBy - 200*time.Millisecond},
+		{what: "a poll that has just begun is not answered", since: 200 * time.Millisecond, quiet: minReserveAge - 200*time.Millisecond},
 		{what: "a poll has waited long", since: 30 * time.Second},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := &oneJob{confirmed: make(chan error, 1), asked: make(chan int, 1), jobs: make(chan msg.Offer, 1)}
 				dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
-				system := shell.NewSystem(shell.Options{Log: zerolog.Nop()})
+				system := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 				defer func() { _ = system.Stop(context.Background()) }()
-				ref, err := shell.SpawnRoot(system, shell.Spec[msg.ToPoller]{Name: "poller", New: func() shell.Behavior[msg.ToPoller] {
-					return &poller{release: server, spool: noSpool{}, vault: noVault{}, dispatcher: dispatcher, runner: runner}
+				ref, err := actorrt.SpawnRoot(system, actorrt.Spec[msg.ToPoller]{Name: "poller", New: func() actorrt.Behavior[msg.ToPoller] {
+					return &poller{release: server, spool: noSpool{}, keyring: noKeyring{}, dispatcher: dispatcher, runner: runner}
 				}})
 				if err != nil {
 					t.Fatal(err)
 				}
 				ref.Tell(msg.IntakeOpened{})
-				<-dispatcher // RoomWanted
-				ref.Tell(msg.Room{N: 1})
+				<-dispatcher // FreeSlotsRequested
+				ref.Tell(msg.FreeSlots{N: 1})
 				<-server.asked
 				time.Sleep(row.since)
 
 				began, quiet := time.Now(), make(chan time.Time, 1)
-				ref.Tell(msg.IntakeClosed{Quiet: func() { quiet <- time.Now() }})
+				ref.Tell(msg.IntakeClosed{Settled: func() { quiet <- time.Now() }})
 				if row.offers {
 					server.confirmed <- nil
 					server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
@@ -157,7 +157,7 @@ func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
 }
 
 // settle waits until the poller has nothing in hand.
-func settle(t *testing.T, system *shell.System) {
+func settle(t *testing.T, system *actorrt.System) {
 	t.Helper()
 	for {
 		node := system.Tree()[0]

@@ -15,9 +15,9 @@ import (
 // Spool is where everything that must survive is kept. A verb that changes something is durable on return, unless it says
 // that it is not.
 type Spool interface {
-	// Room is an error while there is too little space for another job.
-	Room() error
-	// Add stores an offer. It may be repeated; messages.ErrOver: the job has been here, and was removed.
+	// CheckSpace is an error while there is too little space for another job.
+	CheckSpace() error
+	// Add stores an offer. It may be repeated; messages.ErrAlreadyDone: the job has been here, and was removed.
 	Add(msg.Offer) error
 	// Jobs lists all jobs, oldest first.
 	Jobs() []msg.JobRecord
@@ -39,7 +39,7 @@ type Spool interface {
 	// StoreResult keeps the first result of a job. False: the job has one, or its ending was told without.
 	StoreResult(msg.ExecutionID, msg.Result) (bool, error)
 	// TakeBack lets a job that was proven not to have started go to another executor: its own has ended. Any other job is
-	// left alone.
+	// complete alone.
 	TakeBack(msg.ExecutionID) error
 	// Abort notes that the job is to end, and why. The first reason stands.
 	Abort(id msg.ExecutionID, reason string) error
@@ -87,7 +87,7 @@ type Spool interface {
 type Driver = driver.Driver
 
 // Gateway is where plugins get their jobs and leave their results. It knows no job's progress: it keeps requests until they are
-// answered, also while the executor's actor is restarted. Only Requests, ReadResult, ClearResults and WriteInput may block.
+// registrationAnswered, also while the executor's actor is restarted. Only Requests, ReadResult, ClearResults and WriteInput may block.
 type Gateway interface {
 	// Admit lets an executor's plugin in, and returns what the executor must be given. Repeated: the same.
 	Admit(msg.ExecutorRecord) (msg.Access, error)
@@ -115,8 +115,8 @@ type Gateway interface {
 	Dismiss(msg.ExecutorID)
 }
 
-// Vault opens what is sealed.
-type Vault interface {
+// Keyring opens what is sealed.
+type Keyring interface {
 	// Open checks that the key of the job opens and that its input can be read with it, and returns all values in it that
 	// must never be shown, and the key as Seal seals it.
 	Open(sealedKey []byte, input string) (secrets []msg.Secret, key []byte, err error)
@@ -146,7 +146,7 @@ type Release interface {
 	// FetchInput reads an input that was too large for its offer; reading fails where it is larger than is taken at all.
 	FetchInput(ctx context.Context, url string) (io.ReadCloser, error)
 	Confirm(context.Context, msg.JobID, msg.ExecutionID) error
-	Heartbeat(context.Context, []msg.Phase) ([]msg.StopOrder, error)
+	Heartbeat(context.Context, []msg.JobPhase) ([]msg.StopOrder, error)
 	// Events hands on what the server says after the event of that id, in order, until that ends, or emit fails.
 	Events(ctx context.Context, after string, emit func(id string, e msg.Event) error) error
 	// Unregister says that this runner is no more.

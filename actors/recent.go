@@ -3,7 +3,7 @@ package actors
 import "slices"
 
 // recent is a map that keeps the values set last, up to most of them. What the server or executors name without limit must not
-// take memory without limit (I12).
+// takeWaiting memory without limit (I12).
 type recent[K comparable, V any] struct {
 	most   int
 	values map[K]V

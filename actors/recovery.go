@@ -5,52 +5,52 @@ import (
 	"errors"
 	"fmt"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
 // recovery finds what outlived a restart, of the process or of the dispatcher, and has it gone on with: it lists the
 // driver's executors, reads the spool, carries out the plan, and is done.
 type recovery struct {
-	Shop
+	ExecutorDeps
 	dispatcher msg.Receiver[msg.ToDispatcher]
 	reporter   msg.Receiver[msg.ToReporter]
 	runner     msg.Receiver[msg.ToRunner]
 
-	failures int
-	todo     []action // not carried out yet
+	failures  int
+	remaining []action // not carried out yet
 }
 
-func (r *recovery) Start(c *shell.Ctx[msg.ToRecovery]) { r.list(c) }
+func (r *recovery) Start(c *actorrt.Ctx[msg.ToRecovery]) { r.list(c) }
 
-func (r *recovery) Receive(c *shell.Ctx[msg.ToRecovery], m msg.ToRecovery) {
+func (r *recovery) Receive(c *actorrt.Ctx[msg.ToRecovery], m msg.ToRecovery) {
 	switch m := m.(type) {
 	case msg.Listed:
 		if m.Err != nil {
-			r.wait(c, fmt.Errorf("list the executors: %w", m.Err))
+			r.retry(c, fmt.Errorf("list the executors: %w", m.Err))
 			return
 		}
 		r.failures = 0
 		r.carryOut(c, plan(r.Spool.Jobs(), r.Spool.Executors(), m.Containers))
 	case msg.ListDue:
-		if r.todo != nil {
-			r.tidy(c)
+		if r.remaining != nil {
+			r.cleanUp(c)
 		} else {
 			r.list(c)
 		}
-	case msg.Tidied:
+	case msg.CleanedUp:
 		if m.Err != nil {
-			r.wait(c, m.Err)
+			r.retry(c, m.Err)
 			return
 		}
 		r.done()
 	}
 }
 
-func (r *recovery) list(c *shell.Ctx[msg.ToRecovery]) {
+func (r *recovery) list(c *actorrt.Ctx[msg.ToRecovery]) {
 	drv := r.Driver
 	c.Go("list", func(ctx context.Context) msg.ToRecovery {
-		ctx, cancel := context.WithTimeout(ctx, engineAnswers)
+		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		if err := drv.Ready(ctx); err != nil {
 			return msg.Listed{Err: err}
@@ -60,48 +60,48 @@ func (r *recovery) list(c *shell.Ctx[msg.ToRecovery]) {
 	})
 }
 
-// wait repeats what failed, for as long as it takes: an engine that does not answer says nothing about a container.
-func (r *recovery) wait(c *shell.Ctx[msg.ToRecovery], err error) {
+// retry repeats what failed, for as long as it takes: an engine that does not answer says nothing about a container.
+func (r *recovery) retry(c *actorrt.Ctx[msg.ToRecovery], err error) {
 	r.failures++
-	wait := towardsEngine.after(r.failures, c.Chance())
+	wait := towardsEngine.after(r.failures, c.Jitter())
 	c.Log().Warn().Err(err).Int("attempt", r.failures).Dur("retry", wait).Msg("recovery waits for the engine")
-	r.runner.Tell(msg.RecoveryWaits{Reason: err.Error()})
+	r.runner.Tell(msg.RecoveryWaiting{Reason: err.Error()})
 	c.After("list", wait, msg.ListDue{})
 }
 
-func (r *recovery) carryOut(c *shell.Ctx[msg.ToRecovery], todo []action) {
-	r.todo = []action{}
+func (r *recovery) carryOut(c *actorrt.Ctx[msg.ToRecovery], todo []action) {
+	r.remaining = []action{}
 	for _, a := range todo {
 		switch {
 		case a.adopt != nil:
 			c.Log().Info().Str("executor", string(a.adopt.ID)).Str("image", a.adopt.Key.Image).Msg("executor is adopted")
 			r.dispatcher.Tell(msg.Adopt{Record: *a.adopt})
-		case a.bury != "":
-			r.dispatcher.Tell(msg.Orphan{Executor: a.bury})
+		case a.reap != "":
+			r.dispatcher.Tell(msg.Orphan{Executor: a.reap})
 		default:
-			r.todo = append(r.todo, a)
+			r.remaining = append(r.remaining, a)
 		}
 	}
-	r.tidy(c)
+	r.cleanUp(c)
 }
 
-// tidy fails what cannot be had back, and ends the logs that nobody else would.
-func (r *recovery) tidy(c *shell.Ctx[msg.ToRecovery]) {
-	spool, todo := r.Spool, r.todo
+// carryOut fails what cannot be had back, and ends the logs that nobody else would.
+func (r *recovery) cleanUp(c *actorrt.Ctx[msg.ToRecovery]) {
+	spool, todo := r.Spool, r.remaining
 	c.Go("tidy", func(context.Context) msg.ToRecovery {
 		var errs []error
 		for _, a := range todo {
-			errs = append(errs, a.tidy(spool))
+			errs = append(errs, a.carryOut(spool))
 		}
-		return msg.Tidied{Err: errors.Join(errs...)}
+		return msg.CleanedUp{Err: errors.Join(errs...)}
 	})
 }
 
-func (a action) tidy(spool Spool) error {
+func (a action) carryOut(spool Spool) error {
 	if a.lost != nil {
-		return end(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
+		return endUnlogged(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
 	}
-	return spool.EndLog(a.mute)
+	return spool.EndLog(a.endLog)
 }
 
 func (r *recovery) done() {
@@ -111,7 +111,7 @@ func (r *recovery) done() {
 	}
 	for _, job := range r.Spool.Jobs() { // what the actors of before had to say of it may be lost
 		if job.Stage >= msg.HandedOut {
-			r.reporter.Tell(msg.Report{Execution: job.Execution, Over: !known[job.Executor]})
+			r.reporter.Tell(msg.Report{Execution: job.Execution, ExecutorDone: !known[job.Executor]})
 		}
 	}
 	r.dispatcher.Tell(msg.AdoptionEnded{})

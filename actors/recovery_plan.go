@@ -12,10 +12,10 @@ import (
 
 // action is one thing to do: exactly one field is set.
 type action struct {
-	adopt *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
-	bury  msg.ExecutorID      // a container of ours that no record knows
-	lost  *lostJob
-	mute  msg.ExecutionID // it has its ending, and nobody is left who would end its log
+	adopt  *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
+	reap   msg.ExecutorID      // a container of ours that no record knows
+	lost   *lostJob
+	endLog msg.ExecutionID // it has its ending, and nobody is left who would end its log
 }
 
 // lostJob was handed out to an executor of which nothing is left: neither container nor record, and so no result either.
@@ -35,7 +35,7 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 	for _, c := range orphans {
 		lives[c.ID] = true
 		if !known[c.ID] {
-			todo = append(todo, action{bury: c.ID})
+			todo = append(todo, action{reap: c.ID})
 		}
 	}
 	for _, job := range jobs {
@@ -48,7 +48,7 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 			}
 			todo = append(todo, action{lost: &lostJob{job.Execution, why}})
 		case job.Stage > msg.HandedOut && !job.Log.Ended:
-			todo = append(todo, action{mute: job.Execution})
+			todo = append(todo, action{endLog: job.Execution})
 		}
 	}
 	return todo

@@ -17,10 +17,10 @@ func (a action) String() string {
 			return fmt.Sprintf("fail %s for its executor's record", a.lost.id)
 		}
 		return fmt.Sprintf("fail %s", a.lost.id)
-	case a.mute != "":
-		return fmt.Sprintf("end the log of %s", a.mute)
+	case a.endLog != "":
+		return fmt.Sprintf("end the log of %s", a.endLog)
 	default:
-		return fmt.Sprintf("remove %s", a.bury)
+		return fmt.Sprintf("remove %s", a.reap)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestWhatAnErrorSaysOfTheServer(t *testing.T) {
 
 func TestKnocksComeWithinASecondOfOneAnother(t *testing.T) {
 	for n := 1; n < 100; n++ {
-		if wait := knocks.after(n, 0.999); wait.Seconds() >= 1 {
+		if wait := probeBackoff.after(n, 0.999); wait.Seconds() >= 1 {
 			t.Errorf("knock %d comes after %v", n, wait)
 		}
 	}

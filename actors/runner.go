@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -15,13 +15,13 @@ const heartbeatEvery = 15 * time.Second
 type Settings interface {
 	// SaveConfig keeps the server's configuration for the next start.
 	SaveConfig(msg.Config) error
-	// NoteDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
-	NoteDeletion() error
+	// RecordDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
+	RecordDeletion() error
 }
 
 // Program is everything the tree is built from.
 type Program struct {
-	Shop
+	ExecutorDeps
 	Release      Release
 	Settings     Settings
 	Config       msg.Config // the last one from the server; its zero value before the first
@@ -38,72 +38,72 @@ type Program struct {
 type runner struct {
 	Program
 
-	children   []*upkept
+	children   []*childState
 	restart    bool // as soon as nobody is on the way down
-	reporter   shell.Ref[msg.ToReporter]
-	dispatcher shell.Ref[msg.ToDispatcher]
-	sse        shell.Ref[msg.ToSSE]
-	poller     shell.Ref[msg.ToPoller]
+	reporter   actorrt.Ref[msg.ToReporter]
+	dispatcher actorrt.Ref[msg.ToDispatcher]
+	sse        actorrt.Ref[msg.ToSSE]
+	poller     actorrt.Ref[msg.ToPoller]
 
-	phase    phase    // as it was after the last message
-	notReady []string // as well
-	recovery msg.Recovery
-	keeping  bool // the configuration is being written
-	unkept   bool // and is not the newest any more
+	state         runnerState // as it was after the last message
+	notReady      []string    // as well
+	recovery      msg.Recovery
+	savingConfig  bool // the configuration is being written
+	configChanged bool // and is not the newest any more
 	connection
-	farewell
+	shutdown
 	deletion
 }
 
 // Root describes the runner's tree.
-func Root(p Program) shell.Spec[msg.ToRunner] {
-	return shell.Spec[msg.ToRunner]{Name: "runner", New: func() shell.Behavior[msg.ToRunner] { return &runner{Program: p} }}
+func Root(p Program) actorrt.Spec[msg.ToRunner] {
+	return actorrt.Spec[msg.ToRunner]{Name: "runner", New: func() actorrt.Behavior[msg.ToRunner] { return &runner{Program: p} }}
 }
 
-func (r *runner) Start(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) Start(c *actorrt.Ctx[msg.ToRunner]) {
 	for _, child := range children {
-		r.children = append(r.children, &upkept{upkeep: child})
+		r.children = append(r.children, &childState{childPolicy: child})
 	}
 	r.startChildren(c)
-	if r.noted = r.IsDeleted; r.noted {
+	if r.recorded = r.IsDeleted; r.recorded {
 		r.delete(c)
 	}
 	r.register(c)
 	c.After("heartbeat", heartbeatEvery, msg.HeartbeatDue{})
-	r.moved(c)
+	r.logTransition(c)
 }
 
-func (r *runner) Receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
+func (r *runner) Receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 	r.receive(c, m)
-	r.moved(c)
+	r.logTransition(c)
 }
 
-func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
+func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 	switch m := m.(type) {
 	case msg.Registered:
-		r.answered(c, m)
+		r.registrationAnswered(c, m)
 	case msg.RegisterDue:
 		r.register(c)
 	case msg.SessionLost:
 		if r.registered {
 			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
 			r.offline(c, "the server does not know this runner any more")
-		} else if r.unanswered { // whoever says so has something for the server, and knocks
+		} else if r.noResponse { // whoever says so has something for the server, and knocks
 			r.register(c)
 		}
-	case msg.ChannelGone:
+	case msg.StreamFailed:
 		if r.registered {
 			c.Log().Warn().Err(m.Err).Msg("the control channel cannot be had back: offline, registering again")
 			r.offline(c, "the control channel cannot be had back: "+m.Err.Error())
 		}
-	case msg.ServerSaid:
-		r.obey(c, m.Event)
-	case msg.ConfigKept:
-		r.configKept(c, m)
-	case msg.DeletionNoted:
-		r.deletionNoted(c, m)
-	case msg.NoteDeletionDue:
-		r.noteDeletion(c)
+	case msg.ServerEvent:
+		r.apply(c, m.Event)
+	case msg.ConfigSaved:
+		r.configSaved(c, m)
+	case msg.DeletionRecorded:
+		r.deletionRecorded(c, m)
+	case msg.RecordDeletionDue:
+		r.recordDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
 	case msg.HeartbeatDue:
@@ -114,11 +114,11 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.recovery.Done, r.recovery.WaitsFor = true, ""
 		c.Log().Info().Msg("recovery is done")
 		r.intake()
-	case msg.RecoveryWaits:
+	case msg.RecoveryWaiting:
 		r.recovery.WaitsFor = m.Reason
-	case msg.Adopting:
+	case msg.AdoptionProgress:
 		r.recovery.Adopted, r.recovery.Attached = m.Adopted, m.Attached
-	case msg.ChildDue:
+	case msg.RestartChildDue:
 		r.startChildren(c)
 	case msg.CrashJournaled:
 		r.reporter.Tell(msg.Report{Execution: m.Execution})
@@ -126,8 +126,8 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.reporter.Tell(msg.Report{Execution: m.Execution})
 	case msg.Drain:
 		r.drain(c, m.Done)
-	case msg.Leave:
-		r.leave(m.Ready)
+	case msg.Detach:
+		r.detach(m.Ready)
 	case msg.PoolDrained:
 		r.poolDrained(c)
 	case msg.DrainDue:
@@ -135,17 +135,17 @@ func (r *runner) receive(c *shell.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.ReportsDone:
 		r.reported = m.Asked == r.asked
 		r.endDrain(c)
-	case msg.StatusWanted:
+	case msg.StatusRequested:
 		m.Reply(r.status())
-	case msg.PoolWanted:
+	case msg.PoolRequested:
 		r.dispatcher.Tell(m)
 	}
 }
 
 // startChildren starts those that are down, in the table's order, once nobody is on the way down any more.
-func (r *runner) startChildren(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) startChildren(c *actorrt.Ctx[msg.ToRunner]) {
 	for _, child := range r.children {
-		if child.leaving {
+		if child.stopping {
 			r.restart = true
 			return
 		}
@@ -158,52 +158,52 @@ func (r *runner) startChildren(c *shell.Ctx[msg.ToRunner]) {
 		}
 	}
 	r.intake()
-	if r.tellStopped != nil {
+	if r.onStopped != nil {
 		r.drainDispatcher(c)
 	}
 }
 
-func (r *runner) start(c *shell.Ctx[msg.ToRunner], name string) {
+func (r *runner) start(c *actorrt.Ctx[msg.ToRunner], name string) {
 	switch name {
 	case "reporter":
-		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self(), patience: r.Limits.Abort + r.Limits.Term + afterStop})
+		r.reporter = spawn(c, name, &reporter{release: r.Release, spool: r.Spool, runner: c.Self(), stopGrace: r.Limits.Abort + r.Limits.Term + reportGrace})
 	case "dispatcher":
 		r.recovery = msg.Recovery{}
-		r.dispatcher = spawn(c, name, &dispatcher{Shop: r.Shop, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.tellLeft != nil})
+		r.dispatcher = spawn(c, name, &dispatcher{ExecutorDeps: r.ExecutorDeps, reporter: r.reporter, runner: c.Self(), config: r.effective(), closed: r.onDetached != nil})
 	case "recovery":
-		spawn(c, name, &recovery{Shop: r.Shop, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
+		spawn(c, name, &recovery{ExecutorDeps: r.ExecutorDeps, dispatcher: r.dispatcher, reporter: r.reporter, runner: c.Self()})
 	case "sse":
 		r.sse = spawn(c, name, &sse{release: r.Release, spool: r.Spool, runner: c.Self()})
 		if r.registered {
-			r.sse.Tell(msg.OpenChannel{After: r.lastEvent})
+			r.sse.Tell(msg.OpenStream{After: r.lastEvent})
 		}
 	case "poller":
-		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, vault: r.Vault, dispatcher: r.dispatcher, runner: c.Self()})
+		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, keyring: r.Keyring, dispatcher: r.dispatcher, runner: c.Self()})
 	}
 }
 
-func spawn[M any](c *shell.Ctx[msg.ToRunner], name string, b shell.Behavior[M]) shell.Ref[M] {
-	return shell.Spawn(c, shell.Spec[M]{Name: name, New: func() shell.Behavior[M] { return b }})
+func spawn[M any](c *actorrt.Ctx[msg.ToRunner], name string, b actorrt.Behavior[M]) actorrt.Ref[M] {
+	return actorrt.Spawn(c, actorrt.Spec[M]{Name: name, New: func() actorrt.Behavior[M] { return b }})
 }
 
 // ChildDown: a child crashed, or has gone down because one before it did.
-func (r *runner) ChildDown(c *shell.Ctx[msg.ToRunner], down shell.Down) {
-	i := slices.IndexFunc(r.children, func(u *upkept) bool { return u.name == down.Name })
+func (r *runner) ChildDown(c *actorrt.Ctx[msg.ToRunner], down actorrt.Down) {
+	i := slices.IndexFunc(r.children, func(u *childState) bool { return u.name == down.Name })
 	child := r.children[i]
-	asked := child.leaving
-	child.up, child.leaving = false, false
+	asked := child.stopping
+	child.up, child.stopping = false, false
 	switch {
 	case down.Crash != nil && !asked:
 		r.childCrashed(c, i, down.Crash)
 	case r.restart:
 		r.startChildren(c)
 	}
-	r.moved(c)
+	r.logTransition(c)
 }
 
-func (r *runner) childCrashed(c *shell.Ctx[msg.ToRunner], i int, crash *shell.Crash) {
+func (r *runner) childCrashed(c *actorrt.Ctx[msg.ToRunner], i int, crash *actorrt.Crash) {
 	child := r.children[i]
-	wait, again := child.crashed(time.Now(), c.Chance())
+	wait, again := child.crashed(time.Now(), c.Jitter())
 	if !again {
 		panic(crash)
 	}
@@ -211,15 +211,15 @@ func (r *runner) childCrashed(c *shell.Ctx[msg.ToRunner], i int, crash *shell.Cr
 	r.journalCrash(c, crash)
 	for _, after := range r.children[i+1:] {
 		if after.up {
-			after.leaving = true
+			after.stopping = true
 			c.StopChild(after.name)
 		}
 	}
-	c.After("children", wait, msg.ChildDue{})
+	c.After("children", wait, msg.RestartChildDue{})
 }
 
 // journalCrash counts the crash with the job that it was about.
-func (r *runner) journalCrash(c *shell.Ctx[msg.ToRunner], crash *shell.Crash) {
+func (r *runner) journalCrash(c *actorrt.Ctx[msg.ToRunner], crash *actorrt.Crash) {
 	if crash.Subject == "" {
 		return
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -12,49 +12,49 @@ import (
 
 // deletion is how far that has come.
 type deletion struct {
-	deleted bool // nobody registers any more
-	noted   bool // a restart knows it
-	unnoted int  // attempts to note it
+	deleted        bool // nobody registers any more
+	recorded       bool // a restart knows it
+	recordAttempts int  // attempts to note it
 }
 
 var errNoSession = errors.New("there is no session, and a deleted runner must not register")
 
 // delete may be repeated. A start after it goes on with it, without a session: it reports nothing more, and does not unregister.
-func (r *runner) delete(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) delete(c *actorrt.Ctx[msg.ToRunner]) {
 	if r.deleted {
 		return
 	}
 	r.deleted, r.ended = true, false // it may have drained already
 	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
-	if r.tellStopped == nil {
-		r.tellStopped = func() {}
+	if r.onStopped == nil {
+		r.onStopped = func() {}
 	}
-	if !r.noted {
-		r.noteDeletion(c)
+	if !r.recorded {
+		r.recordDeletion(c)
 	}
 	r.intake()
 	r.drainDispatcher(c)
 }
 
-func (r *runner) noteDeletion(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) recordDeletion(c *actorrt.Ctx[msg.ToRunner]) {
 	settings := r.Settings
-	c.Go("note deletion", func(context.Context) msg.ToRunner { return msg.DeletionNoted{Err: settings.NoteDeletion()} })
+	c.Go("note deletion", func(context.Context) msg.ToRunner { return msg.DeletionRecorded{Err: settings.RecordDeletion()} })
 }
 
-func (r *runner) deletionNoted(c *shell.Ctx[msg.ToRunner], m msg.DeletionNoted) {
+func (r *runner) deletionRecorded(c *actorrt.Ctx[msg.ToRunner], m msg.DeletionRecorded) {
 	if m.Err != nil {
-		r.unnoted++
-		wait := towardsServer.after(r.unnoted, c.Chance())
-		c.Log().Error().Err(m.Err).Int("attempt", r.unnoted).Dur("retry", wait).Msg("a restart will not know that the server has deleted this runner")
-		c.After("note deletion", wait, msg.NoteDeletionDue{})
+		r.recordAttempts++
+		wait := towardsServer.after(r.recordAttempts, c.Jitter())
+		c.Log().Error().Err(m.Err).Int("attempt", r.recordAttempts).Dur("retry", wait).Msg("a restart will not know that the server has deleted this runner")
+		c.After("note deletion", wait, msg.RecordDeletionDue{})
 		return
 	}
-	r.noted = true
+	r.recorded = true
 	r.endDrain(c)
 }
 
 // unregister is tried once: the server has deleted the runner anyway.
-func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) unregister(c *actorrt.Ctx[msg.ToRunner]) {
 	if !r.registered {
 		r.unregistered(c, msg.Unregistered{Err: errNoSession})
 		return
@@ -63,10 +63,10 @@ func (r *runner) unregister(c *shell.Ctx[msg.ToRunner]) {
 	c.Go("unregister", func(ctx context.Context) msg.ToRunner { return msg.Unregistered{Err: release.Unregister(ctx)} })
 }
 
-func (r *runner) unregistered(c *shell.Ctx[msg.ToRunner], m msg.Unregistered) {
+func (r *runner) unregistered(c *actorrt.Ctx[msg.ToRunner], m msg.Unregistered) {
 	if m.Err != nil {
 		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
 	}
 	r.Deleted()
-	r.tellStopped()
+	r.onStopped()
 }

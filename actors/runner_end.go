@@ -4,46 +4,46 @@ import (
 	"sync"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
 // How the runner ends: drained, or left, with its executors going on.
 
-// reportsWait bounds how long a drain waits for the server to take what is done; the next start sends the rest.
-const reportsWait = 30 * time.Second
+// reportTimeout bounds how long a drain waits for the server to take what is done; the next start sends the rest.
+const reportTimeout = 30 * time.Second
 
-// farewell is how far the end has come.
-type farewell struct {
-	tellStopped func()    // not nil: draining
-	drainEnds   time.Time // zero: the pool is not drained yet
-	asked       int       // how often the reporter was asked to say when all is reported
-	reported    bool      // so it has said, of the newest of these
-	ended       bool      // the drain, and that was said
-	tellLeft    func()    // not nil: about to leave
+// shutdown is how far the end has come.
+type shutdown struct {
+	onStopped  func()    // not nil: draining
+	drainEnds  time.Time // zero: the pool is not drained yet
+	asked      int       // how often the reporter was asked to say when all is reported
+	reported   bool      // so it has said, of the newest of these
+	ended      bool      // the drain, and that was said
+	onDetached func()    // not nil: about to leave
 }
 
-func (f *farewell) ending() bool { return f.tellStopped != nil || f.tellLeft != nil }
+func (f *shutdown) ending() bool { return f.onStopped != nil || f.onDetached != nil }
 
 // drain ends in an orderly way: nothing new, what runs is finished and reported.
-func (r *runner) drain(c *shell.Ctx[msg.ToRunner], done func()) {
-	if r.tellStopped != nil {
+func (r *runner) drain(c *actorrt.Ctx[msg.ToRunner], done func()) {
+	if r.onStopped != nil {
 		return
 	}
-	r.tellStopped = sync.OnceFunc(done) // the server may delete a runner that has drained
+	r.onStopped = sync.OnceFunc(done) // the server may delete a runner that has drained
 	c.Log().Info().Msg("draining: no new jobs; running ones are finished first")
 	r.intake()
 	r.drainDispatcher(c)
 }
 
-// leave: nothing new is taken or handed out, and what there is goes on without the runner.
-func (r *runner) leave(ready func()) {
-	r.tellLeft = ready
+// removeMember: nothing new is taken or handed out, and what there is goes on without the runner.
+func (r *runner) detach(ready func()) {
+	r.onDetached = ready
 	r.dispatcher.Tell(msg.DispatchClosed{})
 	r.intake()
 }
 
-func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) drainDispatcher(c *actorrt.Ctx[msg.ToRunner]) {
 	r.drainEnds = time.Time{}
 	self := c.Self()
 	order := msg.DrainDispatch{Done: func() { self.Tell(msg.PoolDrained{}) }}
@@ -54,20 +54,20 @@ func (r *runner) drainDispatcher(c *shell.Ctx[msg.ToRunner]) {
 }
 
 // poolDrained comes again from a dispatcher that was told of the drain again.
-func (r *runner) poolDrained(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) poolDrained(c *actorrt.Ctx[msg.ToRunner]) {
 	r.asked++
-	r.reported, r.drainEnds = false, time.Now().Add(reportsWait)
+	r.reported, r.drainEnds = false, time.Now().Add(reportTimeout)
 	self, asked := c.Self(), r.asked
-	r.reporter.Tell(msg.ReportsWanted{Done: func() { self.Tell(msg.ReportsDone{Asked: asked}) }})
-	c.After("reports", reportsWait, msg.DrainDue{})
+	r.reporter.Tell(msg.DrainReports{Done: func() { self.Tell(msg.ReportsDone{Asked: asked}) }})
+	c.After("reports", reportTimeout, msg.DrainDue{})
 }
 
 // endDrain ends the drain once all that it waits for has come. A deleted runner that has lost its session reports nothing more.
-func (r *runner) endDrain(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) endDrain(c *actorrt.Ctx[msg.ToRunner]) {
 	switch {
 	case r.ended || r.drainEnds.IsZero():
 		return
-	case r.deleted && (!r.noted || r.registering):
+	case r.deleted && (!r.recorded || r.registering):
 		return
 	case !r.reported && (r.registered || !r.deleted) && time.Now().Before(r.drainEnds):
 		return
@@ -78,7 +78,7 @@ func (r *runner) endDrain(c *shell.Ctx[msg.ToRunner]) {
 		r.unregister(c)
 		return
 	}
-	r.tellStopped()
+	r.onStopped()
 }
 
 func (r *runner) unreported() (n int) {

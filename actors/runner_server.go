@@ -7,7 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -15,20 +15,20 @@ import (
 
 // connection is how the runner stands with the server.
 type connection struct {
-	registering bool
-	registered  bool
-	lost        int // sessions since the server last answered a heartbeat
-	runnerID    string
-	lastEvent   string // that the registration took into account
-	lastContact time.Time
-	serverSays  string // why we are not registered
-	silence     string // why the last heartbeat was not answered
-	failures    int
-	unanswered  bool      // the last attempt to register was
-	said        time.Time // when the log was last told that we are not registered
+	registering    bool
+	registered     bool
+	lostSessions   int // sessions since the server last answered a heartbeat
+	runnerID       string
+	lastEvent      string // that the registration took into account
+	lastContact    time.Time
+	refusalReason  string // why we are not registered
+	heartbeatError string // why the last heartbeat was not answered
+	failures       int
+	noResponse     bool      // the last attempt to register was
+	loggedAt       time.Time // describeStage the log was last told that we are not registered
 }
 
-func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) register(c *actorrt.Ctx[msg.ToRunner]) {
 	if r.registering || r.registered || r.deleted {
 		return
 	}
@@ -41,37 +41,37 @@ func (r *runner) register(c *shell.Ctx[msg.ToRunner]) {
 }
 
 // offline: no new jobs until the server has answered a registration; those that run go on.
-func (r *runner) offline(c *shell.Ctx[msg.ToRunner], why string) {
-	r.registered, r.serverSays = false, why
-	r.sse.Tell(msg.CloseChannel{})
+func (r *runner) offline(c *actorrt.Ctx[msg.ToRunner], why string) {
+	r.registered, r.refusalReason = false, why
+	r.sse.Tell(msg.CloseStream{})
 	r.intake()
 	r.registerAnew(c)
 }
 
 // registerAnew registers at once, but ever more slowly when the server forgets the runner as soon as it has taken it.
-func (r *runner) registerAnew(c *shell.Ctx[msg.ToRunner]) {
-	r.lost++
-	if r.lost == 1 {
+func (r *runner) registerAnew(c *actorrt.Ctx[msg.ToRunner]) {
+	r.lostSessions++
+	if r.lostSessions == 1 {
 		r.register(c)
 		return
 	}
-	c.After("register", towardsServer.after(r.lost-1, c.Chance()), msg.RegisterDue{})
+	c.After("register", towardsServer.after(r.lostSessions-1, c.Jitter()), msg.RegisterDue{})
 }
 
-func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
+func (r *runner) registrationAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.Registered) {
 	r.registering = false
 	defer r.endDrain(c) // which may have waited for this
 	if m.Err != nil {
 		r.failures++
-		r.serverSays = m.Err.Error()
-		wait := towardsServer.afterError(m.Err, r.failures, c.Chance())
+		r.refusalReason = m.Err.Error()
+		wait := towardsServer.afterError(m.Err, r.failures, c.Jitter())
 		_, answered := asRefusal(m.Err)
-		r.unanswered = !answered
+		r.noResponse = !answered
 		level := zerolog.ErrorLevel
-		if r.unanswered && time.Since(r.said) < heartbeatEvery {
+		if r.noResponse && time.Since(r.loggedAt) < heartbeatEvery {
 			level = zerolog.DebugLevel
 		} else {
-			r.said = time.Now()
+			r.loggedAt = time.Now()
 		}
 		line := c.Log().WithLevel(level).Err(m.Err).Int("attempt", r.failures).Dur("retry", wait)
 		switch {
@@ -85,18 +85,18 @@ func (r *runner) answered(c *shell.Ctx[msg.ToRunner], m msg.Registered) {
 		c.After("register", wait, msg.RegisterDue{})
 		return
 	}
-	r.registered, r.failures, r.serverSays, r.silence = true, 0, "", ""
+	r.registered, r.failures, r.refusalReason, r.heartbeatError = true, 0, "", ""
 	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
-	tell(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
+	withConfig(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
 	r.configure(c, m.Registration.Config)
-	r.sse.Tell(msg.OpenChannel{After: r.lastEvent})
+	r.sse.Tell(msg.OpenStream{After: r.lastEvent})
 	r.reporter.Tell(msg.SessionRenewed{})
 }
 
 // configure puts a configuration in force.
-func (r *runner) configure(c *shell.Ctx[msg.ToRunner], config msg.Config) {
+func (r *runner) configure(c *actorrt.Ctx[msg.ToRunner], config msg.Config) {
 	r.Config = config
-	r.keepConfig(c)
+	r.saveConfig(c)
 	r.dispatcher.Tell(msg.Configured{Config: r.effective()})
 	r.intake()
 }
@@ -110,27 +110,27 @@ func (r *runner) effective() msg.Config {
 	return config
 }
 
-// keepConfig keeps the configuration in force for the next start. The newest is written last.
-func (r *runner) keepConfig(c *shell.Ctx[msg.ToRunner]) {
-	if r.unkept = r.keeping; r.keeping {
+// saveConfig keeps the configuration in force for the next start. The newest is written last.
+func (r *runner) saveConfig(c *actorrt.Ctx[msg.ToRunner]) {
+	if r.configChanged = r.savingConfig; r.savingConfig {
 		return
 	}
-	r.keeping = true
+	r.savingConfig = true
 	settings, config := r.Settings, r.Config
-	c.Go("keep configuration", func(context.Context) msg.ToRunner { return msg.ConfigKept{Err: settings.SaveConfig(config)} })
+	c.Go("keep configuration", func(context.Context) msg.ToRunner { return msg.ConfigSaved{Err: settings.SaveConfig(config)} })
 }
 
-func (r *runner) configKept(c *shell.Ctx[msg.ToRunner], m msg.ConfigKept) {
+func (r *runner) configSaved(c *actorrt.Ctx[msg.ToRunner], m msg.ConfigSaved) {
 	if m.Err != nil {
 		c.Log().Error().Err(m.Err).Msg("the server's configuration is in force, but a restart will not know it before it has registered")
 	}
-	if r.keeping = false; r.unkept {
-		r.keepConfig(c)
+	if r.savingConfig = false; r.configChanged {
+		r.saveConfig(c)
 	}
 }
 
-// obey does what the server says over the control channel.
-func (r *runner) obey(c *shell.Ctx[msg.ToRunner], said msg.Event) {
+// apply does what the server says over the control channel.
+func (r *runner) apply(c *actorrt.Ctx[msg.ToRunner], said msg.Event) {
 	r.lastContact = time.Now()
 	switch said := said.(type) {
 	case msg.Ping:
@@ -151,18 +151,18 @@ func (r *runner) obey(c *shell.Ctx[msg.ToRunner], said msg.Event) {
 	}
 }
 
-func (r *runner) enable(c *shell.Ctx[msg.ToRunner], enabled bool) {
+func (r *runner) enable(c *actorrt.Ctx[msg.ToRunner], enabled bool) {
 	config := r.Config
 	config.Enabled = enabled
 	r.reconfigure(c, config)
 }
 
-func (r *runner) reconfigure(c *shell.Ctx[msg.ToRunner], config msg.Config) {
-	tell(c.Log().Info(), config).Msg("the server configures this runner")
+func (r *runner) reconfigure(c *actorrt.Ctx[msg.ToRunner], config msg.Config) {
+	withConfig(c.Log().Info(), config).Msg("the server configures this runner")
 	r.configure(c, config)
 }
 
-func tell(line *zerolog.Event, config msg.Config) *zerolog.Event {
+func withConfig(line *zerolog.Event, config msg.Config) *zerolog.Event {
 	return line.Bool("enabled", config.Enabled).Int("capacity", config.Capacity).Dur("eviction", config.Eviction).
 		Strs("capabilities", config.Capabilities).Int64("revision", config.Revision)
 }
@@ -172,11 +172,11 @@ func (r *runner) intake() {
 	if r.registered && r.recovery.Done && r.Config.Enabled && !r.ending() {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
-		r.poller.Tell(msg.IntakeClosed{Quiet: r.tellLeft})
+		r.poller.Tell(msg.IntakeClosed{Settled: r.onDetached})
 	}
 }
 
-func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
+func (r *runner) heartbeat(c *actorrt.Ctx[msg.ToRunner]) {
 	c.After("heartbeat", heartbeatEvery, msg.HeartbeatDue{})
 	if !r.registered {
 		return
@@ -184,10 +184,10 @@ func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
 	release, spool := r.Release, r.Spool
 	c.Go("heartbeat", func(ctx context.Context) msg.ToRunner {
 		jobs := spool.Jobs()
-		phases := make([]msg.Phase, 0, len(jobs))
+		phases := make([]msg.JobPhase, 0, len(jobs))
 		for _, job := range jobs {
 			if job.Stage >= msg.Confirmed && job.Stage < msg.Finished {
-				phases = append(phases, msg.Phase{ID: job.ID, Execution: job.Execution, Phase: job.Stage.String()})
+				phases = append(phases, msg.JobPhase{ID: job.ID, Execution: job.Execution, Phase: job.Stage.String()})
 			}
 		}
 		orders, err := release.Heartbeat(ctx, phases)
@@ -195,17 +195,17 @@ func (r *runner) heartbeat(c *shell.Ctx[msg.ToRunner]) {
 	})
 }
 
-func (r *runner) heartbeatAnswered(c *shell.Ctx[msg.ToRunner], m msg.HeartbeatAnswered) {
+func (r *runner) heartbeatAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.HeartbeatAnswered) {
 	switch {
 	case m.Err == nil:
-		r.lastContact, r.lost, r.silence = time.Now(), 0, ""
+		r.lastContact, r.lostSessions, r.heartbeatError = time.Now(), 0, ""
 		for _, order := range m.Orders {
 			r.dispatcher.Tell(msg.Abort(order))
 		}
 	case isUnregistered(m.Err) || isFinal(m.Err):
 		c.Self().Tell(msg.SessionLost{Op: "heartbeat"})
 	default:
-		r.silence = m.Err.Error()
+		r.heartbeatError = m.Err.Error()
 		c.Log().Warn().Err(m.Err).Msg("heartbeat is not answered")
 	}
 }

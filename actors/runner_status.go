@@ -8,9 +8,9 @@ import (
 )
 
 func (r *runner) status() msg.Status {
-	s := msg.Status{Phase: string(r.phase), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
+	s := msg.Status{State: string(r.state), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
 	if r.ending() {
-		s.NotReady = append(s.NotReady, "the runner is "+string(r.phase))
+		s.NotReady = append(s.NotReady, "the runner is "+string(r.state))
 	}
 	if !r.recovery.Done {
 		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))
@@ -19,15 +19,15 @@ func (r *runner) status() msg.Status {
 		s.NotReady = append(s.NotReady, fmt.Sprintf("of %d executors that outlived the restart %d are not found again yet", r.recovery.Adopted, left))
 	}
 	if !r.registered {
-		s.NotReady = append(s.NotReady, join("not registered with the server", r.serverSays))
-	} else if r.silence != "" {
-		s.NotReady = append(s.NotReady, r.silence)
+		s.NotReady = append(s.NotReady, join("not registered with the server", r.refusalReason))
+	} else if r.heartbeatError != "" {
+		s.NotReady = append(s.NotReady, r.heartbeatError)
 	}
 	return s
 }
 
-// tellReady tells the program what stands against being ready, if that has changed.
-func (r *runner) tellReady() {
+// updateReady tells the program what stands against being ready, if that has changed.
+func (r *runner) updateReady() {
 	if against := r.status().NotReady; r.ReadyChanged != nil && !slices.Equal(against, r.notReady) {
 		r.notReady = against
 		r.ReadyChanged(against)

@@ -11,7 +11,7 @@ import (
 )
 
 // session is everything that one executor's decisions depend on, from before its container is created until nothing of it is
-// left: the container's life, the job, and what the plugin has been told. It is a value. step is the only code that changes it,
+// complete: the container's life, the job, and what the plugin has been told. It is a value. step is the only code that changes it,
 // without a clock, a file or a lock, so that tests can explore every state that it can reach. The rules by number are in
 // docs/executor-contract.md.
 type session struct {
@@ -36,36 +36,36 @@ type session struct {
 	before msg.ExecutionID // the one before that
 	extra  int64           // bytes on disk, too many, that its last job need not have written
 
-	poll   msg.RequestID // the GET that waits for a job; 0: none does
-	next   msg.RequestID // the GET that will wait, once the result directory is clear
-	polled bool          // a GET has waited since the result of last
-	notice notice
+	poll         msg.RequestID // the GET that waits for a job; 0: none does
+	next         msg.RequestID // the GET that will wait, once the result directory is clear
+	polled       bool          // a GET has waited since the result of last
+	notification notification
 
 	reading   bool               // the result file is being read
 	readAgain bool               // it has changed since
 	pending   []msg.SessionEvent // requests that are answered when it is read
 
-	exit      *msg.Exit
-	vanished  bool // its container was not there any more
-	freed     bool // its slot, by its end
-	logsEnded bool
+	exit             *msg.Exit
+	containerMissing bool // its container was not there any more
+	slotFreed        bool // its slot, by its end
+	logsEnded        bool
 }
 
 // openJob is the executor's job, from its assignment until its ending is in the spool.
 type openJob struct {
 	msg.Job
-	stage     jobStage
-	delivered bool            // its plugin has its input
-	unstarted bool            // its plugin has proven that it did not start, and was not given it again yet
-	hasResult bool            // its result is stored, and how its stop went is being noted
-	abandoned bool            // and must not be given it again
-	handOuts  int             // so far
-	runLeft   time.Duration   // of its run limit, when this actor came; 0: all of it
-	abort     string          // why it is to be aborted, as soon as it is known where it stands
-	ending    *msg.Ending     // how it is to end, whatever its plugin does now
-	stop      *stopSequence   // it has that ending, and its plugin is being stopped
-	blamed    bool            // a delivery that is no result was logged
-	storing   []msg.RequestID // callbacks whose result is being stored
+	stage         jobStage
+	delivered     bool            // its plugin has its input
+	unstarted     bool            // its plugin has proven that it did not start, and was not given it again yet
+	hasResult     bool            // its result is stored, and how its stop went is being noted
+	abandoned     bool            // and must not be given it again
+	handOuts      int             // so far
+	runLeft       time.Duration   // of its run limit, when this actor came; 0: all of it
+	abort         string          // why it is to be aborted, as soon as it is known where it stands
+	ending        *msg.Ending     // how it is to end, whatever its plugin does now
+	stop          *stopSequence   // it has that ending, and its plugin is being stopped
+	loggedForeign bool            // a delivery that is no result was logged
+	storing       []msg.RequestID // callbacks whose result is being stored
 }
 
 // jobStage is how far a job has come with its executor.
@@ -107,8 +107,8 @@ var nextStates = map[state][]state{
 
 func (s state) mayBecome(to state) bool { return slices.Contains(nextStates[s], to) }
 
-// works reports whether an executor in this state may have a job, or get one.
-func (s state) works() bool { return s == running || s == finishing || s == idle }
+// canHaveJob reports whether an executor in this state may have a job, or get one.
+func (s state) canHaveJob() bool { return s == running || s == finishing || s == idle }
 
 // isOpen reports whether the job was handed out and has no result.
 func (j openJob) isOpen() bool { return j.stage == handedOut && j.ending == nil }
@@ -122,7 +122,7 @@ type transition struct {
 // step is what becomes of a session by a message, and what is to be done then.
 func step(s session, m msg.ToExecutor) (session, []effect) {
 	t := &transition{session: s}
-	t.pending, t.notice.watches = slices.Clone(s.pending), slices.Clone(s.notice.watches)
+	t.pending, t.notification.watches = slices.Clone(s.pending), slices.Clone(s.notification.watches)
 	t.job.storing = slices.Clone(s.job.storing)
 	if s.job.stop != nil {
 		stop := *s.job.stop
@@ -183,18 +183,18 @@ func (t *transition) receive(m msg.ToExecutor) {
 		t.handOutDone(m)
 	case msg.InputRead:
 		t.inputRead(m)
-	case msg.ResultKept:
-		t.resultKept(m)
+	case msg.ResultStored:
+		t.resultStored(m)
 	case msg.FileRead:
 		t.fileRead(m)
 	case msg.ResultsCleared:
 		t.cleared()
-	case msg.VersionNoted:
-		t.versionNoted(m)
+	case msg.VersionRecorded:
+		t.versionRecorded(m)
 	case msg.JobEnded:
 		t.jobEnded(m)
-	case msg.StopNoted:
-		t.stopNoted(m)
+	case msg.StopRecorded:
+		t.stopRecorded(m)
 	case msg.Signalled:
 		t.signalled(m)
 	case msg.DiskMeasured:
@@ -203,7 +203,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.LimitPassed:
 		t.limitPassed()
 	case msg.NotifyDue:
-		t.notice.delayed = false
+		t.notification.delayed = false
 		t.notify()
 	case msg.StopStepDue:
 		t.signal(m.Step)
@@ -221,8 +221,8 @@ func (t *transition) enter(to state) {
 	t.log(zerolog.DebugLevel, "executor changed state", "from", t.state, "to", to, "job", t.job.Execution)
 	t.state = to
 	t.limit(t.limitOf(to))
-	if to.works() {
-		t.do(measureDisk{})
+	if to.canHaveJob() {
+		t.do(checkDisk{})
 	}
 }
 
@@ -254,17 +254,17 @@ func runLimit(limits msg.ExecutorLimits, job msg.Job) time.Duration {
 	return limits.Run
 }
 
-// runGrace is what an actor that comes to a running job leaves it at least.
-const runGrace = time.Minute
+// minRunTime is what an actor that comes to a running job leaves it at least.
+const minRunTime = time.Minute
 
-// left is what remains of the limit of a job that was handed out at since, by the wall clock: it is all that a restart leaves.
+// complete is what remains of the limit of a job that was handed out at since, by the wall clock: it is all that a restart leaves.
 // That clock may have been set meanwhile. Back: then nothing has passed. Ahead: then no more than all but the grace, in which
 // a result that is there or on its way is taken first. A crash loop that is quicker than the grace is given up anyway.
-func left(limit time.Duration, since, now time.Time) time.Duration {
+func remainingRunTime(limit time.Duration, since, now time.Time) time.Duration {
 	if since.IsZero() {
 		return limit
 	}
-	return min(limit, max(limit-now.Sub(since), runGrace))
+	return min(limit, max(limit-now.Sub(since), minRunTime))
 }
 
 // retry repeats a call that failed for as long as it takes: an error says nothing about the executor.
@@ -290,7 +290,7 @@ func (t *transition) repeat(what msg.Retry) {
 	case msg.RetryHandOut:
 		t.handOutIfPolled()
 	case msg.RetryNotify:
-		t.notice.delayed = false
+		t.notification.delayed = false
 		t.notify()
 	case msg.RetryFile:
 		t.readResultFile()
@@ -318,5 +318,5 @@ func (t *transition) log(level zerolog.Level, text string, fields ...any) {
 	t.do(logLine{level, text, fields})
 }
 
-// tell says something to the dispatcher.
+// withConfig says something to the dispatcher.
 func (t *transition) tell(m msg.ToDispatcher) { t.do(tellDispatcher{m}) }

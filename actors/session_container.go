@@ -13,15 +13,15 @@ import (
 
 // The container's life: from nothing to a running container, found again after a restart, and its end.
 
-// killed is the exit code of a process that got SIGKILL.
-const killed = 128 + 9
+// exitKilled is the exit code of a process that got SIGKILL.
+const exitKilled = 128 + 9
 
-// afterExit bounds how long the engine may take to hand on the next of what is left of the output.
-const afterExit = 10 * time.Second
+// drainTimeout bounds how long the engine may take to hand on the next of what is left of the output.
+const drainTimeout = 10 * time.Second
 
-// returnsWithin is how long executors that wait for a job may take to ask again after a restart of the runner: it asks them to stay
+// returnTimeout is how long executors that wait for a job may take to ask again after a restart of the runner: it asks them to stay
 // away for 10 s, and leaves those that were cut off 12 s to come back by themselves (rules 6 and 7).
-const returnsWithin = 30 * time.Second
+const returnTimeout = 30 * time.Second
 
 func (t *transition) prepared(err error) {
 	t.busy = false
@@ -61,7 +61,7 @@ func (t *transition) launch(env map[string]string) {
 
 func (t *transition) launched(err error) {
 	t.busy = false
-	if err != nil && !t.state.works() { // else its plugin has asked for a job, so it runs
+	if err != nil && !t.state.canHaveJob() { // else its plugin has asked for a job, so it runs
 		t.notStarted(err.Error())
 		return
 	}
@@ -121,7 +121,7 @@ func (t *transition) foundContainer(m msg.Found) {
 	case t.job.stage == noJob && t.retire != "":
 		t.stop(t.retire)
 	case t.state == starting || t.state == finishing:
-		t.limit(max(t.limits.Settle, returnsWithin))
+		t.limit(max(t.limits.Settle, returnTimeout))
 	}
 	t.abortIfAsked()
 }
@@ -191,7 +191,7 @@ func (t *transition) stop(why string) {
 	}
 	t.retire = why
 	if t.job.stage != noJob {
-		t.giveBack(why)
+		t.returnJob(why)
 	}
 	if !t.found { // there may be nothing to stop
 		return
@@ -218,11 +218,11 @@ func (t *transition) exitSeen(m msg.Exited) {
 	}
 	t.exit = &m.Exit
 	if absent {
-		t.exit, t.vanished = &msg.Exit{Code: -1}, true
+		t.exit, t.containerMissing = &msg.Exit{Code: -1}, true
 	}
 	switch was := t.state; {
 	case absent || t.mode == msg.Files || was == stopping || was == finishing:
-		t.free()
+		t.freeSlot()
 	case was == idle:
 		t.do(notIdle{})
 	}
@@ -231,7 +231,7 @@ func (t *transition) exitSeen(m msg.Exited) {
 	}
 	t.do(cancelTimer{stopTimer})
 	t.do(cancelTimer{deliveryTimer})
-	t.limit(afterExit)
+	t.limit(drainTimeout)
 	t.log(zerolog.InfoLevel, "executor exited", "exit", t.exit.Code, "oom", t.exit.OOM)
 	if absent || t.logsEnded {
 		t.logsEnded = true
@@ -239,10 +239,10 @@ func (t *transition) exitSeen(m msg.Exited) {
 	}
 }
 
-func (t *transition) free() {
-	if !t.freed {
-		t.freed = true
-		t.tell(msg.Gone{Executor: t.id, Reason: t.retire})
+func (t *transition) freeSlot() {
+	if !t.slotFreed {
+		t.slotFreed = true
+		t.tell(msg.SlotFreed{Executor: t.id, Reason: t.retire})
 	}
 }
 
@@ -251,7 +251,7 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 	case t.logsEnded: // too late
 	case m.Err != nil && !errors.Is(m.Err, msg.ErrNoExecutor):
 		if m.Ours && t.state == exited {
-			t.limit(afterExit) // it is not the engine that keeps us waiting
+			t.limit(drainTimeout) // it is not the engine that keeps us waiting
 		}
 		t.retry(msg.RetryLogs, m.Err)
 	default:
@@ -268,7 +268,7 @@ func (t *transition) examine() {
 	e := examine{job: t.job.Execution, last: t.last, before: t.before, unstarted: t.provedUnstarted()}
 	if t.job.stop != nil {
 		stop := *t.job.stop
-		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != killed { // it came too late
+		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != exitKilled { // it came too late
 			stop.sent, stop.sending = msg.SIGTERM, ""
 		}
 		e.stop = &stop
@@ -290,15 +290,15 @@ func (t *transition) examined(m msg.Examined) {
 		t.do(remove{})
 	case t.job.stage == handingOut:
 		t.retry(msg.RetryExamine, errors.New("its job is being handed out"))
-	case m.Over:
+	case m.HasEnding:
 		t.jobOver()
-	case t.job.stage == handedOut && m.Back && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts: // the hand-out crossed the examination
+	case t.job.stage == handedOut && m.NotHandedOut && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts: // the hand-out crossed the examination
 		t.examine()
-	case t.job.stage == handedOut && m.Back && t.job.ending == nil:
-		t.giveBack(t.whyNotStarted())
+	case t.job.stage == handedOut && m.NotHandedOut && t.job.ending == nil:
+		t.returnJob(t.whyNotStarted())
 		t.do(remove{})
 	case t.job.stage == assigned && (t.jobs > 0 || t.attached):
-		t.giveBack("the executor ended before it took the job")
+		t.returnJob("the executor ended before it took the job")
 		t.do(remove{})
 	case t.job.ending == nil:
 		t.job.abort = cmp.Or(t.job.abort, m.Abort)
@@ -327,13 +327,13 @@ func (t *transition) exitReason() string {
 			"and the job is not run again. Check the network between the runner and its executors, or raise --pickup-timeout", t.limits.PickUp)
 	case t.exit.OOM:
 		return fmt.Sprintf("the plugin was killed for lack of memory %s. Its executor may use more if the memory limit is raised", what)
-	case t.exit.Code == killed: // not by the runner: that kills no executor whose job is open
+	case t.exit.Code == exitKilled: // not by the runner: that kills no executor whose job is open
 		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
 			"Its executor may use more if the memory limit is raised", what)
 	case t.exit.Code < 0 && t.mode == msg.Files:
 		return "the runner was restarted while the job ran in a child process, which ends with its runner. " +
 			"Run the job again, or use the driver docker, whose containers outlive a restart"
-	case t.vanished:
+	case t.containerMissing:
 		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
 	case t.exit.Code < 0:
 		return fmt.Sprintf("the plugin ended %s, and the engine does not know how: somebody restarted its container", what)
@@ -344,7 +344,7 @@ func (t *transition) exitReason() string {
 
 func (t *transition) removed(err error) {
 	if t.state == exited {
-		t.free() // also if not all of it can be removed: the engine has killed it, or can start nothing
+		t.freeSlot() // also if not all of it can be removed: the engine has killed it, or can start nothing
 	}
 	if err != nil {
 		t.retry(msg.RetryRemove, err)
@@ -352,10 +352,10 @@ func (t *transition) removed(err error) {
 	}
 	if t.state != exited {
 		t.enter(exited)
-		t.free()
+		t.freeSlot()
 	}
 	if t.job.stop != nil { // its container never was
-		t.do(report{msg.Report{Execution: t.job.Execution, Over: true}})
+		t.do(report{msg.Report{Execution: t.job.Execution, ExecutorDone: true}})
 	}
 	t.do(stopActor{})
 }

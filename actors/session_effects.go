@@ -65,24 +65,24 @@ type (
 	readFile     struct{ execution, before msg.ExecutionID } // msg.FileRead
 
 	// In the spool.
-	storeResult struct { // msg.ResultKept
+	storeResult struct { // msg.ResultStored
 		request   msg.RequestID
 		execution msg.ExecutionID
 		result    msg.Result
 	}
-	storeAgain struct {
+	retryStore struct {
 		storeResult
 		err error
 	}
-	noteVersion    struct{ version uint64 } // msg.VersionNoted
-	noteDelivered  struct{ execution msg.ExecutionID }
-	noteNotStarted struct {
+	recordVersion    struct{ version uint64 } // msg.VersionRecorded
+	recordDelivered  struct{ execution msg.ExecutionID }
+	recordNotStarted struct {
 		execution msg.ExecutionID
 		handOut   int // that the proof is of
 		proof     string
 	}
-	noteRetirement struct{ reason string }
-	noteStop       struct { // msg.StopNoted
+	recordRetirement struct{ reason string }
+	recordStop       struct { // msg.StopRecorded
 		execution msg.ExecutionID
 		last      msg.Signal
 		answered  bool
@@ -113,7 +113,7 @@ type (
 		what msg.Retry
 		err  error
 	}
-	measureDisk struct{}
+	checkDisk struct{}
 
 	closeOlderLogs struct{}
 

@@ -10,7 +10,7 @@ import (
 
 // docker restart ends a container and starts it once more.
 func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
-	gone := effect(tellDispatcher{msg.Gone{Executor: "x"}})
+	gone := effect(tellDispatcher{msg.SlotFreed{Executor: "x"}})
 	for _, row := range []struct {
 		is      state
 		mode    msg.Mode

@@ -10,7 +10,7 @@ import (
 
 // Every state that a session can reach is explored, in slices: with two jobs and one fault of a kind; with one job and two faults of
 // two kinds. The models beside this file are what happens around it. Time has no length in them: a timer fires when nothing else is
-// left to happen, and as a fault before that.
+// complete to happen, and as a fault before that.
 
 func (m lifeModel) exploration() exploration[*world, lifeEvent, string] {
 	return exploration[*world, lifeEvent, string]{

@@ -10,13 +10,13 @@ import (
 
 // An executor's job, from its assignment to its ending.
 
-// pythonJobs is how many jobs an unmodified daemon of the Python SDK takes at most: it nests one more open watch with each, and
+// maxPythonJobs is how many jobs an unmodified daemon of the Python SDK takes at most: it nests one more open watch with each, and
 // fails at about 320 (rule 14).
-const pythonJobs = 200
+const maxPythonJobs = 200
 
-// asksWithin is how long a warm executor that has a job, or may be given one, may take to ask for it. Another one may be quicker then:
+// pollTimeout is how long a warm executor that has a job, or may be given one, may take to ask for it. Another one may be quicker then:
 // the SDKs wait up to half a minute between their attempts.
-const asksWithin = 2 * time.Second
+const pollTimeout = 2 * time.Second
 
 func (t *transition) assign(job msg.Job) {
 	switch {
@@ -42,7 +42,7 @@ func (t *transition) assign(job msg.Job) {
 // isWarm reports whether the job can be moved without a loss: its plugin has asked for one before.
 func (t *transition) isWarm() bool { return t.state == finishing || t.state == idle }
 
-func (t *transition) expectPoll() { t.do(startTimer{pollTimer, asksWithin, msg.PollDue{}}) }
+func (t *transition) expectPoll() { t.do(startTimer{pollTimer, pollTimeout, msg.PollDue{}}) }
 
 // pollDue moves the job of a warm executor that does not ask for it to another one, and lets its slot be had by a job that waits.
 // One whose plugin is still busy after its last job is left its time for that.
@@ -51,15 +51,15 @@ func (t *transition) pollDue() {
 		return
 	}
 	if t.job.stage == assigned && t.job.ending == nil {
-		t.giveBack(fmt.Sprintf("it did not ask for its job within %v", asksWithin))
+		t.returnJob(fmt.Sprintf("it did not ask for its job within %v", pollTimeout))
 	}
 	if t.job.stage == noJob && t.polled {
 		t.do(notPolling{})
 	}
 }
 
-// giveBack returns a job that was not handed out.
-func (t *transition) giveBack(why string) {
+// returnJob returns a job that was not handed out.
+func (t *transition) returnJob(why string) {
 	t.tell(msg.JobReturned{Executor: t.id, Execution: t.job.Execution, Reason: why})
 	t.job = openJob{}
 }
@@ -90,7 +90,7 @@ func (t *transition) handOutDone(m msg.HandOutDone) {
 	switch {
 	case m.Err == nil:
 		delivered := t.job.delivered
-		t.jobIsOut()
+		t.markHandedOut()
 		t.job.handOuts = max(t.job.handOuts, m.HandOuts) // other executors may have had it before
 		if delivered {
 			t.delivered(m.Execution)
@@ -144,8 +144,8 @@ func (t *transition) notHandedOut(m msg.HandOutDone) {
 	}
 }
 
-// jobIsOut: from here on the job is this executor's and nobody else's.
-func (t *transition) jobIsOut() {
+// markHandedOut: from here on the job is this executor's and nobody else's.
+func (t *transition) markHandedOut() {
 	j := &t.job
 	j.stage, j.unstarted, j.delivered = handedOut, false, t.mode == msg.Files
 	j.handOuts++
@@ -154,7 +154,7 @@ func (t *transition) jobIsOut() {
 		t.jobs++
 	}
 	t.poll, t.polled = 0, false
-	t.notice.due, t.notice.sent, t.notice.calledBack, t.notice.gaveUp = false, false, false, false
+	t.notification.due, t.notification.sent, t.notification.calledBack, t.notification.gaveUp = false, false, false, false
 	if t.state != running && t.state != exited { // its end was quicker than the journal
 		t.enter(running)
 	}
@@ -176,7 +176,7 @@ func (t *transition) endJob() {
 func (t *transition) jobEnded(m msg.JobEnded) {
 	switch asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; {
 	case t.job.Execution != m.Execution || t.job.stop != nil:
-	case m.Err != nil && !m.Gone:
+	case m.Err != nil && !m.Removed:
 		t.retry(msg.RetryEnding, m.Err)
 	case asked && t.state == running:
 		t.takeNoMore("its job was " + string(m.Ending.Outcome))
@@ -195,12 +195,12 @@ func (t *transition) jobOver() {
 	}
 	t.job = openJob{}
 	t.do(cancelTimer{deliveryTimer})
-	t.do(report{msg.Report{Execution: over, Over: true}})
+	t.do(report{msg.Report{Execution: over, ExecutorDone: true}})
 	t.tell(msg.JobOver{Executor: t.id, Execution: over})
 	switch t.state {
 	case running:
 		t.enter(finishing)
-		t.delayNotify(afterResult)
+		t.delayNotify(notifyDelay)
 		t.scheduleNotify()
 		if t.retire != "" {
 			t.stop(t.retire)
@@ -210,7 +210,7 @@ func (t *transition) jobOver() {
 		}
 	case finishing, idle: // it was assigned and could not be run
 		if t.poll != 0 {
-			t.waits()
+			t.becomeIdle()
 		}
 	case fresh, pulling, starting:
 		t.stop("its job ended before it was handed out")
@@ -223,8 +223,8 @@ func (t *transition) jobOver() {
 	}
 }
 
-// waits: the executor's GET waits, and it has no job.
-func (t *transition) waits() {
+// becomeIdle: the executor's GET waits, and it has no job.
+func (t *transition) becomeIdle() {
 	switch {
 	case t.retire != "":
 		t.stop(t.retire)
@@ -232,7 +232,7 @@ func (t *transition) waits() {
 	case t.mode != msg.Daemon:
 		t.stop("it was started for one job only")
 		return
-	case t.sdk == msg.PythonSDK && t.jobs >= pythonJobs:
+	case t.sdk == msg.PythonSDK && t.jobs >= maxPythonJobs:
 		t.stop(fmt.Sprintf("it has run %d jobs, as many as the Python SDK tolerates", t.jobs))
 		return
 	}
@@ -248,7 +248,7 @@ func (t *transition) abort(execution msg.ExecutionID, reason string) {
 	case t.job.stage == handingOut, !t.found: // where it stands will be known in a moment
 		t.job.abort = reason
 	default:
-		t.conclude(msg.Ending{Outcome: msg.Aborted, Message: "aborted" + t.when() + ": " + reason})
+		t.conclude(msg.Ending{Outcome: msg.Aborted, Message: "aborted" + t.describeStage() + ": " + reason})
 	}
 }
 
@@ -258,8 +258,8 @@ func (t *transition) abortIfAsked() {
 	}
 }
 
-// when says how far the executor had come with a job that no plugin has.
-func (t *transition) when() string {
+// describeStage says how far the executor had come with a job that no plugin has.
+func (t *transition) describeStage() string {
 	switch {
 	case t.job.stage == handedOut:
 		return ""
@@ -284,7 +284,7 @@ func (t *transition) retireFor(reason string) {
 // takeNoMore keeps in the executor's record that its job is its last.
 func (t *transition) takeNoMore(why string) {
 	t.retire = why
-	t.do(noteRetirement{why})
+	t.do(recordRetirement{why})
 }
 
 // diskFull is why an executor takes no more jobs. Its last one came meanwhile, and is not failed for it, also after a restart.
@@ -292,7 +292,7 @@ const diskFull = "it filled the disk"
 
 // diskMeasured ends an executor that fills the disk, and fails its job: the others and the runner need the disk too.
 func (t *transition) diskMeasured(m msg.DiskMeasured) {
-	if !t.state.works() {
+	if !t.state.canHaveJob() {
 		return
 	}
 	switch wrote := m.Bytes - t.extra; {
@@ -311,5 +311,5 @@ func (t *transition) diskMeasured(m msg.DiskMeasured) {
 			t.takeNoMore(diskFull)
 		}
 	}
-	t.do(measureDisk{})
+	t.do(checkDisk{})
 }

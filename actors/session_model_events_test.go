@@ -61,7 +61,7 @@ var lifeEventNames = [...]string{"task: ", "message: ", "the gateway tells ", "t
 	"the dispatcher retires the executor", "FAULT: the actor crashes", "the actor is started again", "FAULT: the runner is killed", "FAULT: power is lost", "the runner starts",
 	"FAULT: the plugin's connection is cut", "FAULT: the plugin's process dies", "FAULT: somebody restarts the container", "FAULT: its entrypoint starts the plugin again"}
 
-// next lists what can happen in a state.
+// resumePosition lists what can happen in a state.
 func (m lifeModel) next(w *world, visit func(lifeEvent, *world, error)) {
 	m.events(w, func(e lifeEvent) {
 		to := w.clone()

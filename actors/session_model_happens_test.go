@@ -165,7 +165,7 @@ func leavesNothing(k taskKind) bool {
 func (m lifeModel) startAgain(w *world) {
 	w.tasks = nil
 	open := w.slot.job != 0 && w.job(w.slot.job).stage < msg.Ended
-	onItsWay := w.slot.state == slotStopping || w.slot.state == slotGone
+	onItsWay := w.slot.state == slotStopping || w.slot.state == slotFreed
 	if !open {
 		w.slot.job = 0
 	}
@@ -203,7 +203,7 @@ func (w *world) bury() {
 	}
 	w.box.state = noBox
 	w.dismiss()
-	w.actor, w.slot.state = nothingLeft, slotGone
+	w.actor, w.slot.state = nothingLeft, slotFreed
 }
 
 // kill leaves the disk, the container, and what the kernel has taken.

@@ -34,7 +34,7 @@ func (k *lifeKey) collect() {
 			k.ids = append(k.ids, id)
 		}
 	}
-	k.base = s.notice.version
+	k.base = s.notification.version
 	lowest := func(v uint64) {
 		if v%baseline != 0 {
 			k.base = min(k.base, v%baseline-1)
@@ -49,7 +49,7 @@ func (k *lifeKey) collect() {
 	note(s.poll)
 	note(s.next)
 	for _, p := range s.pending {
-		note(p.Opens())
+		note(p.OpenedRequest())
 		if l, ok := p.(msg.SecretListed); ok {
 			lowest(l.Version)
 		}
@@ -57,7 +57,7 @@ func (k *lifeKey) collect() {
 			lowest(o.Version)
 		}
 	}
-	for _, o := range s.notice.watches {
+	for _, o := range s.notification.watches {
 		note(o.request)
 	}
 	for _, r := range s.job.storing {
@@ -120,9 +120,9 @@ var stateNumbers = map[state]int{fresh: 0, pulling: 1, starting: 2, running: 3, 
 var outcomeNumbers = map[msg.Outcome]int{"": 0, msg.Completed: 1, msg.Failed: 2, msg.Aborted: 3, msg.TimedOut: 4}
 
 func (k *lifeKey) putSession() {
-	s, j, n := k.session, k.session.job, k.session.notice
+	s, j, n := k.session, k.session.job, k.session.notification
 	if s.state == stopping || s.state == exited { // nobody is given anything or told to ask any more
-		n = notice{version: n.version}
+		n = notification{version: n.version}
 		s.polled = false
 	}
 	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
@@ -132,7 +132,7 @@ func (k *lifeKey) putSession() {
 	if j.ending != nil {
 		ending = 1 + outcomeNumbers[j.ending.Outcome]
 	}
-	k.flags(j.stop != nil, n.due, n.delayed, n.noting, n.sent, n.calledBack, n.gaveUp)
+	k.flags(j.stop != nil, n.due, n.delayed, n.recording, n.sent, n.calledBack, n.gaveUp)
 	version := 0
 	if s.id != "" {
 		version = int(n.version - k.base)

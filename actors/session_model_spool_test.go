@@ -142,7 +142,7 @@ func (w *world) stopped(job int8) {
 	}
 }
 
-// examineMoment is lookAtLast.
+// examineMoment is finalExamination.
 func (w *world) examineMoment(t *task) (err error) {
 	last := t.last
 	if last != 0 {
@@ -228,7 +228,7 @@ func (w *world) handOutMoment(t *task) error {
 	return nil
 }
 
-// takeFile reads the result file and stores what is in it.
+// storeResultFile reads the result file and stores what is in it.
 func (w *world) takeFile(t *task) error {
 	f := w.gate.file
 	known := t.job == w.gate.urls[0] || t.job == w.gate.urls[1]

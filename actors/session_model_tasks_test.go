@@ -144,15 +144,15 @@ func (w *world) do(e effect) error {
 		w.add(task{kind: fileTask, job: jobNo(e.execution), before: jobNo(e.before)})
 	case storeResult:
 		w.add(task{kind: storeTask, request: e.request, job: jobNo(e.execution), body: bodyOfResult(e.result)})
-	case noteVersion:
+	case recordVersion:
 		w.add(task{kind: versionTask, version: e.version})
-	case noteDelivered:
+	case recordDelivered:
 		w.note(task{kind: deliveredTask, job: jobNo(e.execution)})
-	case noteNotStarted:
+	case recordNotStarted:
 		w.add(task{kind: unstartedTask, job: jobNo(e.execution)})
-	case noteRetirement:
+	case recordRetirement:
 		w.note(task{kind: retirementTask})
-	case noteStop:
+	case recordStop:
 		w.add(task{kind: stopTask, job: jobNo(e.execution)})
 	case endJob:
 		w.add(task{kind: endTask, job: jobNo(e.execution), outcome: e.ending.Outcome})
@@ -174,7 +174,7 @@ func (w *world) do(e effect) error {
 	return nil
 }
 
-// note adds a task whose trace only a restart sees.
+// writeBeside adds a task whose trace only a restart sees.
 func (w *world) note(t task) {
 	if !w.mayNotRestart() {
 		w.add(t)
@@ -263,11 +263,11 @@ func (w *world) tellDispatcher(m msg.ToDispatcher) error {
 			w.jobWaitsAgain()
 		}
 	case msg.Retired:
-		if w.slot.state != slotGone {
+		if w.slot.state != slotFreed {
 			w.slot.state = slotStopping
 		}
-	case msg.Gone:
-		w.slot.state = slotGone
+	case msg.SlotFreed:
+		w.slot.state = slotFreed
 	}
 	return nil
 }
@@ -282,7 +282,7 @@ func (w *world) jobWaitsAgain() {
 	w.slot.job, w.slot.abort = 0, false
 }
 
-// release is what the dispatcher does when the actor has gone and only the spool knows of its job.
+// requeueUnstarted is what the dispatcher does when the actor has gone and only the spool knows of its job.
 func (w *world) release() {
 	if w.slot.job != 0 && w.job(w.slot.job).stage < msg.HandedOut {
 		w.jobWaitsAgain()
@@ -293,7 +293,7 @@ func (w *world) release() {
 func (w *world) actorEnds() {
 	w.forgetActor()
 	w.actor = actorGone
-	w.slot.state = slotGone
+	w.slot.state = slotFreed
 	w.release()
 }
 
@@ -338,7 +338,7 @@ func (t task) back() msg.ToExecutor {
 	case signalTask:
 		return msg.Signalled{Step: int(t.step), Elapsed: time.Second}
 	case examineTask:
-		return msg.Examined{Over: t.kept, Back: t.isBack, Abort: reasonIf(t.isAbort), HandOuts: int(t.handOuts)}
+		return msg.Examined{HasEnding: t.kept, NotHandedOut: t.isBack, Abort: reasonIf(t.isAbort), HandOuts: int(t.handOuts)}
 	case removeTask:
 		return msg.Removed{}
 	case handOutTask:
@@ -352,13 +352,13 @@ func (t task) back() msg.ToExecutor {
 	case clearTask:
 		return msg.ResultsCleared{}
 	case fileTask:
-		return msg.FileRead{Execution: execution, Delivery: msg.Delivery{Verdict: t.verdict}, Kept: t.kept}
+		return msg.FileRead{Execution: execution, Delivery: msg.Delivery{Verdict: t.verdict}, Stored: t.kept}
 	case storeTask:
-		return msg.ResultKept{Execution: execution, Request: t.request, Kept: t.kept}
+		return msg.ResultStored{Execution: execution, Request: t.request, Stored: t.kept}
 	case versionTask:
-		return msg.VersionNoted{Version: t.version}
+		return msg.VersionRecorded{Version: t.version}
 	case stopTask:
-		return msg.StopNoted{Execution: execution}
+		return msg.StopRecorded{Execution: execution}
 	case endTask:
 		return msg.JobEnded{Execution: execution, Ending: msg.Ending{Outcome: t.outcome}, HasResult: t.kept}
 	}

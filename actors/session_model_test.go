@@ -34,7 +34,7 @@ const (
 	actorRestores
 	actorCrashed
 	actorGone   // in order, with its executor
-	runnerDown  // killed; so is everything that is not on the disk or in the engine
+	runnerDown  // exitKilled; so is everything that is not on the disk or in the engine
 	nothingLeft // of the executor, after a restart of the runner
 )
 
@@ -228,7 +228,7 @@ func (w *world) spawnNew(m lifeModel) {
 // spawnKnown starts the actor of an executor that has a record.
 func (w *world) spawnKnown(m lifeModel, returned bool) {
 	r := w.record
-	k := known{returned: returned, record: msg.ExecutorRecord{ID: lifeID, Mode: m.mode, Jobs: int(r.jobs), Job: executions[r.job], Before: executions[r.before],
+	k := spoolState{returned: returned, record: msg.ExecutorRecord{ID: lifeID, Mode: m.mode, Jobs: int(r.jobs), Job: executions[r.job], Before: executions[r.before],
 		Version: r.version, Notified: r.notified, Retired: reasonIf(r.retired)}}
 	if r.idle {
 		k.record.IdleSince = time.Unix(1, 0)
@@ -270,7 +270,7 @@ func (w *world) clone() *world {
 
 func (w *world) add(t task) { w.tasks = append(w.tasks, t) }
 
-// isOver: the job has its ending in the spool, or is another executor's.
+// jobHasEnded: the job has its ending in the spool, or is another executor's.
 func (j jobFacts) isOver() bool {
 	return j.where == absent || j.where == elsewhere || j.stage >= msg.Ended
 }

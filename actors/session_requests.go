@@ -9,12 +9,12 @@ import (
 
 // What the plugin asks at the gateway, and what it is answered.
 
-// notice is what makes the plugin ask for its next job: one event on the right watch, which shows a new dummy key (rules 1 and 2).
-type notice struct {
+// notification is what makes the plugin ask for its next job: one event on the right watch, which shows a new dummy key (rules 1 and 2).
+type notification struct {
 	version    uint64  // of the Secret that LIST and WATCH show
 	due        bool    // the plugin needs an event
 	delayed    bool    // not before a timer fires
-	noting     bool    // the next version is being written into the executor's record
+	recording  bool    // the next version is being written into the executor's record
 	sent       bool    // the plugin was told to ask, since the result of its last job
 	calledBack bool    // the callback of the last job came after its result
 	gaveUp     bool    // the plugin reported that it gave up the GET that seems to wait
@@ -27,13 +27,13 @@ type watch struct {
 	late    bool // nested, and opened before the plugin needed an event
 }
 
-// afterResult is how much later than a result its plugin is told to ask for the next job: by then the ending is on its way to the
+// notifyDelay is how much later than a result its plugin is told to ask for the next job: by then the ending is on its way to the
 // server, which somebody waits for, and did not have to share the disk and the processor with the way to the next job.
-const afterResult = 2 * time.Millisecond
+const notifyDelay = 2 * time.Millisecond
 
-// handOutsMost is how often a job is handed out at most. It may be no fault of the plugin's that it did not start: the runner's end
+// maxHandOuts is how often a job is handed out at most. It may be no fault of the plugin's that it did not start: the runner's end
 // cuts the answer too.
-const handOutsMost = 5
+const maxHandOuts = 5
 
 // requested serves a request, after a look at the result file while a job is open: a plugin that asks may have left it there
 // (rule 3). A GET waits until it is known whether its process is the one that was started.
@@ -98,7 +98,7 @@ func (t *transition) serveGet(request msg.RequestID) {
 		t.next = request
 	case t.poll != 0: // an older one that seems to wait is a connection that was lost
 		t.answer(t.poll, msg.Superseded{})
-		t.poll, t.notice.gaveUp = request, false
+		t.poll, t.notification.gaveUp = request, false
 	default:
 		t.next = request
 		t.do(clearResults{})
@@ -131,12 +131,12 @@ func (t *transition) cleared() {
 		return
 	}
 	t.poll, t.next = t.next, 0
-	t.polled, t.notice.due, t.notice.gaveUp = true, false, false
+	t.polled, t.notification.due, t.notification.gaveUp = true, false, false
 	switch t.job.stage {
 	case assigned:
 		t.handOutIfPolled()
 	case noJob:
-		t.waits()
+		t.becomeIdle()
 	case handingOut, handedOut:
 	}
 }
@@ -149,14 +149,14 @@ func (t *transition) requestEnded(request msg.RequestID) {
 		t.pollLost()
 	}
 	isIt := func(r msg.RequestID) bool { return r == request }
-	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return isIt(r.Opens()) })
-	t.notice.watches = slices.DeleteFunc(t.notice.watches, func(w watch) bool { return isIt(w.request) })
+	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return isIt(r.OpenedRequest()) })
+	t.notification.watches = slices.DeleteFunc(t.notification.watches, func(w watch) bool { return isIt(w.request) })
 	t.job.storing = slices.DeleteFunc(t.job.storing, isIt)
 }
 
 // requestsLost: nobody would hear that a request ends. All that wait are told again.
 func (t *transition) requestsLost(err error) {
-	t.next, t.pending, t.notice.watches = 0, nil, nil
+	t.next, t.pending, t.notification.watches = 0, nil, nil
 	if t.poll != 0 {
 		t.pollLost()
 	}
@@ -171,7 +171,7 @@ func (t *transition) pollLost() {
 		t.do(notIdle{})
 		t.expectPoll()
 	}
-	if t.notice.gaveUp {
+	if t.notification.gaveUp {
 		t.scheduleNotify()
 	}
 }
@@ -179,11 +179,11 @@ func (t *transition) pollLost() {
 // asksForJob reports whether a GET of a plugin without a job asks for the next one. Else it looks for the URL of the old job, to
 // deliver its result (rule 3).
 func (t *transition) asksForJob() bool {
-	return t.job.stage != handedOut && (t.state == starting || t.notice.sent || t.polled)
+	return t.job.stage != handedOut && (t.state == starting || t.notification.sent || t.polled)
 }
 
-// isDeaf reports whether an event would do harm now: while a job runs, and while a GET waits (rule 2).
-func (t *transition) isDeaf() bool {
+// mustNotNotify reports whether an event would do harm now: while a job runs, and while a GET waits (rule 2).
+func (t *transition) mustNotNotify() bool {
 	return t.poll != 0 || t.next != 0 || !t.found && len(t.pending) > 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
 }
 
@@ -192,20 +192,20 @@ func (t *transition) isDeaf() bool {
 // one GET, and the plugin would ask once more after its job, and overwrite its result if nobody is there.
 func (t *transition) shownTo(seen uint64) uint64 {
 	switch {
-	case seen == 0 || seen >= resourceVersion(t.notice.version) || t.mode != msg.Daemon:
-	case t.isDeaf() || t.retire != "":
+	case seen == 0 || seen >= resourceVersion(t.notification.version) || t.mode != msg.Daemon:
+	case t.mustNotNotify() || t.retire != "":
 		return seen - 1
 	default:
 		t.notified()
 	}
-	return t.notice.version
+	return t.notification.version
 }
 
 // resourceVersion is what a client sees of a version: 0 would mean "any" to it.
 func resourceVersion(version uint64) uint64 { return version + 1 }
 
 func (t *transition) serveWatch(w msg.WatchOpened) {
-	t.notice.watches = append(t.notice.watches, watch{request: w.Request, nested: w.Nested})
+	t.notification.watches = append(t.notification.watches, watch{request: w.Request, nested: w.Nested})
 	switch {
 	case w.Fresh:
 		t.event(w.Request, msg.WatchAdded)
@@ -213,63 +213,63 @@ func (t *transition) serveWatch(w msg.WatchOpened) {
 			t.event(w.Request, msg.WatchBookmark)
 		}
 		// Its first event is a baseline to Python: whatever was sent before, it will not ask without another.
-		t.notice.due = t.notice.due || !t.isDeaf() && w.Nested
-	case !t.isDeaf() && !t.notice.due && w.Version < resourceVersion(t.notice.version):
+		t.notification.due = t.notification.due || !t.mustNotNotify() && w.Nested
+	case !t.mustNotNotify() && !t.notification.due && w.Version < resourceVersion(t.notification.version):
 		t.event(w.Request, msg.WatchModified) // it missed it
 	}
 	t.notify()
 }
 
 func (t *transition) event(request msg.RequestID, kind msg.WatchEventKind) {
-	t.do(sendEvent{request, msg.WatchEvent{Kind: kind, Version: t.notice.version}})
+	t.do(sendEvent{request, msg.WatchEvent{Kind: kind, Version: t.notification.version}})
 }
 
 // scheduleNotify records that the plugin needs an event before it asks for its next job.
 func (t *transition) scheduleNotify() {
-	t.notice.due = true
-	for i := range t.notice.watches {
-		t.notice.watches[i].late = t.notice.watches[i].nested
+	t.notification.due = true
+	for i := range t.notification.watches {
+		t.notification.watches[i].late = t.notification.watches[i].nested
 	}
 	t.notify()
 }
 
 func (t *transition) delayNotify(d time.Duration) {
-	t.notice.delayed = true
+	t.notification.delayed = true
 	t.do(startTimer{notifyTimer, d, msg.NotifyDue{}})
 }
 
 // notify sends the event that is due once its version is in the record: after a restart the same key would be shown once more, and
 // make nobody ask.
 func (t *transition) notify() {
-	if t.listener() != 0 && !t.notice.delayed && !t.notice.noting {
-		t.notice.noting = true
-		t.do(noteVersion{t.notice.version + 1})
+	if t.notifyTarget() != 0 && !t.notification.delayed && !t.notification.recording {
+		t.notification.recording = true
+		t.do(recordVersion{t.notification.version + 1})
 	}
 }
 
-// listener is the watch that makes the plugin ask, if it may be told to now; 0: it may not.
-func (t *transition) listener() msg.RequestID {
-	all := t.notice.watches
-	may := t.notice.due && !t.isDeaf() && t.mode == msg.Daemon && t.retire == "" && t.state != stopping && t.state != exited
+// notifyTarget is the watch that makes the plugin ask, if it may be told to now; 0: it may not.
+func (t *transition) notifyTarget() msg.RequestID {
+	all := t.notification.watches
+	may := t.notification.due && !t.mustNotNotify() && t.mode == msg.Daemon && t.retire == "" && t.state != stopping && t.state != exited
 	if !may || len(all) == 0 || all[len(all)-1].late {
 		return 0
 	}
 	return all[len(all)-1].request
 }
 
-func (t *transition) versionNoted(m msg.VersionNoted) {
-	t.notice.noting = false
+func (t *transition) versionRecorded(m msg.VersionRecorded) {
+	t.notification.recording = false
 	if m.Err != nil {
-		t.notice.delayed = true
+		t.notification.delayed = true
 		t.retry(msg.RetryNotify, m.Err)
 		return
 	}
-	t.notice.version = m.Version
-	if to := t.listener(); to != 0 {
+	t.notification.version = m.Version
+	if to := t.notifyTarget(); to != 0 {
 		t.notified()
 		t.event(to, msg.WatchModified)
 	}
 }
 
 // notified: the plugin asks for its next job now.
-func (t *transition) notified() { t.notice.due, t.notice.sent = false, true }
+func (t *transition) notified() { t.notification.due, t.notification.sent = false, true }

@@ -17,7 +17,7 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		return
 	}
 	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoDelivery) {
-		t.jobIsOut() // its plugin was quicker than the journal's answer
+		t.markHandedOut() // its plugin was quicker than the journal's answer
 	}
 	if t.job.Execution != m.Execution || t.job.stage != handedOut {
 		t.answer(m.Request, msg.Accept{})
@@ -33,10 +33,10 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.refuse(tooLarge(m.Delivery))
 	case msg.NoDelivery, msg.NotStarted:
 		t.answer(m.Request, msg.Accept{})
-		if !t.job.blamed {
+		if !t.job.loggedForeign {
 			t.log(zerolog.WarnLevel, "callback brought something that is not the job's result", "job", m.Execution, "bytes", m.Size)
 		}
-		t.job.blamed = true
+		t.job.loggedForeign = true
 	}
 }
 
@@ -52,23 +52,23 @@ func (t *transition) lateCallback(m msg.CallbackReceived) {
 		t.proveUnstarted("an error about the job's input was posted to the URL of the job before")
 	case m.Execution != t.last || !t.asksForJob():
 		// Of no consequence: whatever the plugin has lost, an event is due already.
-	case !t.polled && !t.notice.calledBack:
-		t.notice.calledBack = true // the file was faster
+	case !t.polled && !t.notification.calledBack:
+		t.notification.calledBack = true // the file was faster
 	case t.poll != 0 || t.next != 0:
-		t.notice.gaveUp = true
+		t.notification.gaveUp = true
 	default:
 		t.scheduleNotify()
 	}
 }
 
-// resultKept answers the callback that brought a result, once it is stored (rule 9).
-func (t *transition) resultKept(m msg.ResultKept) {
+// resultStored answers the callback that brought a result, once it is stored (rule 9).
+func (t *transition) resultStored(m msg.ResultStored) {
 	if m.Err != nil {
-		t.do(storeAgain{storeResult{m.Request, m.Execution, m.Result}, m.Err})
+		t.do(retryStore{storeResult{m.Request, m.Execution, m.Result}, m.Err})
 		return
 	}
 	t.answer(m.Request, msg.Accept{})
-	if m.Kept {
+	if m.Stored {
 		t.resultIn(m.Execution, m.Result)
 	}
 }
@@ -84,7 +84,7 @@ func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
 	t.job.unstarted = false
 	switch {
 	case t.job.stop != nil:
-		t.noteStop(true)
+		t.recordStop(true)
 	case t.state == exited: // the examination finds it in the spool
 	default:
 		t.jobOver()
@@ -113,13 +113,13 @@ func (t *transition) fileRead(m msg.FileRead) {
 			t.readAgain = false
 			t.retry(msg.RetryFile, m.Err)
 			return
-		case m.Kept:
+		case m.Stored:
 			if t.returned {
-				t.takeNoMore(foundAfterReturn)
+				t.takeNoMore(retiredAfterRestart)
 			}
 			t.resultIn(m.Execution, m.Result)
 		case m.Verdict == msg.NotStarted:
-			t.proveUnstarted(proofInFile)
+			t.proveUnstarted(notStartedProof)
 		case m.Verdict == msg.TooLarge:
 			t.refuse(tooLarge(m.Delivery))
 		}
@@ -133,9 +133,9 @@ func (t *transition) fileRead(m msg.FileRead) {
 	t.servePending()
 }
 
-// foundAfterReturn is why an executor takes no more jobs whose result was found in its file after a return of the runner: it may be
-// about to ask for the old job (rule 8).
-const foundAfterReturn = "its result was found in the result file after a restart of the runner"
+// retiredAfterRestart is why an executor takes no more jobs whose result was found in its file after a return of the runner: it may be
+// setSubject to ask for the old job (rule 8).
+const retiredAfterRestart = "its result was found in the result file after a restart of the runner"
 
 func tooLarge(d msg.Delivery) string {
 	return fmt.Sprintf("the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise --max-result", d.Size, d.Limit)
@@ -154,20 +154,20 @@ func (t *transition) proveUnstarted(proof string) {
 	if !t.job.isOpen() || t.job.unstarted || t.mode == msg.Files {
 		return
 	}
-	if t.job.handOuts >= handOutsMost {
-		t.refuse(neverStarts(t.job.handOuts, proof))
+	if t.job.handOuts >= maxHandOuts {
+		t.refuse(neverStartedReason(t.job.handOuts, proof))
 		return
 	}
 	t.job.unstarted, t.job.delivered = true, false
 	t.do(cancelTimer{deliveryTimer})
-	t.do(noteNotStarted{t.job.Execution, t.job.handOuts, proof})
+	t.do(recordNotStarted{t.job.Execution, t.job.handOuts, proof})
 	t.scheduleNotify()
 }
 
-const proofInFile = "what it left in the result file was not made with the job's key"
+const notStartedProof = "what it left in the result file was not made with the job's key"
 
-// neverStarts is why a job is given up that no plugin has started.
-func neverStarts(handOuts int, proof string) string {
+// neverStartedReason is why a job is given up that no plugin has started.
+func neverStartedReason(handOuts int, proof string) string {
 	return fmt.Sprintf("the plugin could not read its input, %d times: %s", handOuts, proof)
 }
 
@@ -181,14 +181,14 @@ func (t *transition) delivered(execution msg.ExecutionID) {
 		return
 	}
 	if t.job.stage == handingOut {
-		t.jobIsOut()
+		t.markHandedOut()
 	}
 	if t.job.stage != handedOut || t.job.delivered {
 		return
 	}
 	t.job.delivered = true
 	t.do(cancelTimer{deliveryTimer})
-	t.do(noteDelivered{execution})
+	t.do(recordDelivered{execution})
 }
 
 // startDelivery bounds how long the plugin's machine may take to acknowledge the input.

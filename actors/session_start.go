@@ -13,8 +13,8 @@ func newSession(rec msg.ExecutorRecord, limits msg.ExecutorLimits, diskLimit int
 	return session{id: rec.ID, mode: rec.Mode, image: rec.Key.Image, limits: limits, diskLimit: diskLimit, found: true}
 }
 
-// known is what the spool knows of an executor that has lived before.
-type known struct {
+// spoolState is what the spool knows of an executor that has lived before.
+type spoolState struct {
 	record   msg.ExecutorRecord
 	job      msg.JobRecord // its newest; none: the spool has it no more
 	returned bool          // the runner was away since
@@ -22,19 +22,19 @@ type known struct {
 }
 
 // restoredSession is an executor that has lived before. What the engine has of it is found out while it is served already.
-func restoredSession(k known, limits msg.ExecutorLimits, diskLimit int64) session {
+func restoredSession(k spoolState, limits msg.ExecutorLimits, diskLimit int64) session {
 	s := newSession(k.record, limits, diskLimit)
 	s.found, s.attached, s.returned = false, true, k.returned
 	s.jobs, s.last, s.before, s.retire = k.record.Jobs, k.record.Job, k.record.Before, k.record.Retired
 	s.polled = !k.record.IdleSince.IsZero()
-	s.notice.version, s.notice.sent, s.notice.due = k.record.Version, k.record.Notified, true
+	s.notification.version, s.notification.sent, s.notification.due = k.record.Version, k.record.Notified, true
 	ours := k.job.Execution != "" && k.job.Executor == k.record.ID
 	switch {
 	case ours && k.job.Stage == msg.HandedOut:
 		s.state, s.job = running, restoredJob(k.job)
-		s.job.runLeft = left(runLimit(limits, k.job.Job), k.job.HandedOutAt, k.now)
+		s.job.runLeft = remainingRunTime(runLimit(limits, k.job.Job), k.job.HandedOutAt, k.now)
 		s.job.abort = k.job.Abort
-		s.notice.due = k.job.Unstarted
+		s.notification.due = k.job.Unstarted
 	case ours && k.job.Stopping():
 		s.state, s.job = stopping, restoredJob(k.job)
 		s.job.ending, s.job.stop = &k.job.Ending, &stopSequence{resumes: true, elapsed: max(0, k.now.Sub(k.job.EndedAt))}
@@ -46,7 +46,7 @@ func restoredSession(k known, limits msg.ExecutorLimits, diskLimit int64) sessio
 	default:
 		s.state = finishing
 		if s.retire == "" {
-			s.retire = spent(k)
+			s.retire = retirementReason(k)
 		}
 	}
 	return s
@@ -56,8 +56,8 @@ func restoredJob(rec msg.JobRecord) openJob {
 	return openJob{Job: rec.Job, stage: handedOut, delivered: rec.Delivered, unstarted: rec.Unstarted, handOuts: rec.HandOuts}
 }
 
-// spent says why an executor that was found again takes no more jobs.
-func spent(k known) string {
+// retirementReason says why an executor that was found again takes no more jobs.
+func retirementReason(k spoolState) string {
 	switch {
 	case k.record.Mode != msg.Daemon:
 		return "it runs one job only, and that is over"
@@ -70,8 +70,8 @@ func spent(k known) string {
 // How long executors may come back by themselves before an event makes them: after a return of the runner (rule 7: Go within 11 s), and
 // after a restart of the actor, while the gateway went on.
 const (
-	comeBack   = 12 * time.Second
-	pollsAgain = 2 * time.Second
+	reconnectGrace = 12 * time.Second
+	repollGrace    = 2 * time.Second
 )
 
 // begin is what is to be done first.
@@ -91,9 +91,9 @@ func begin(s session, hasFile bool) (session, []effect) {
 		t.readResultFile()
 	case returned && hasFile: // it proves that the plugin gave up
 	case returned:
-		t.delayNotify(comeBack)
+		t.delayNotify(reconnectGrace)
 	default:
-		t.delayNotify(pollsAgain)
+		t.delayNotify(repollGrace)
 	}
 	t.notify()
 	if t.state == finishing {

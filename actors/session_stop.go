@@ -39,7 +39,7 @@ func (t *transition) stopJob(hasResult bool) {
 	t.tell(msg.Retired{Executor: t.id, Reason: t.retire})
 	t.do(report{msg.Report{Execution: t.job.Execution}}) // its patience begins
 	if hasResult {
-		t.noteStop(true)
+		t.recordStop(true)
 		return
 	}
 	t.signal(abortStep)
@@ -121,13 +121,13 @@ func (t *transition) stopWait(step int) time.Duration {
 	}
 }
 
-// noteStop keeps how the stop went, before anybody is told that the job is over: its plugin has answered.
-func (t *transition) noteStop(answered bool) {
+// recordStop keeps how the stop went, before anybody is told that the job is over: its plugin has answered.
+func (t *transition) recordStop(answered bool) {
 	t.do(cancelTimer{stopTimer})
-	t.do(noteStop{t.job.Execution, t.job.stop.signal(), answered})
+	t.do(recordStop{t.job.Execution, t.job.stop.signal(), answered})
 }
 
-func (t *transition) stopNoted(m msg.StopNoted) {
+func (t *transition) stopRecorded(m msg.StopRecorded) {
 	if t.job.Execution != m.Execution || t.job.stop == nil {
 		return
 	}

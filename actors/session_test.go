@@ -47,7 +47,7 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			s, effects := after(runningSession(), msg.DeliveryDue{})
-			if _, notes := has[noteNotStarted](effects); notes {
+			if _, notes := has[recordNotStarted](effects); notes {
 				t.Error("that it did not start is noted while its plugin may still begin it")
 			}
 			s, _ = after(s, row.messages...)
@@ -55,7 +55,7 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 			if e, ok := has[examine](effects); !ok || e.unstarted != row.moves {
 				t.Errorf("its end is examined as %+v, want undelivered %v", e, row.moves)
 			}
-			_, effects = after(s, msg.Examined{Back: row.moves, HandOuts: 1})
+			_, effects = after(s, msg.Examined{NotHandedOut: row.moves, HandOuts: 1})
 			if _, moves := has[tellDispatcher](effects); moves != row.moves {
 				t.Errorf("it moves to another executor: %v, want %v", moves, row.moves)
 			}
@@ -69,7 +69,7 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 func TestAnExaminationFromBeforeTheHandOutIsRepeated(t *testing.T) {
 	s := runningSession()
 	s.job.stage, s.job.handOuts = handingOut, 0
-	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{Back: true})
+	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{NotHandedOut: true})
 	if _, ok := has[examine](effects); !ok {
 		t.Errorf("a job that was handed out meanwhile is given back: %+v", effects)
 	}
@@ -145,7 +145,7 @@ func TestAStopGoesOnAfterTheResultFileWasReadAndOnlyWithoutAResult(t *testing.T)
 	}{
 		"there is none":           {msg.FileRead{Execution: "2"}, true},
 		"it cannot be read":       {msg.FileRead{Execution: "2", Err: errors.New("EIO")}, true},
-		"it answered the signals": {msg.FileRead{Execution: "2", Kept: true}, false},
+		"it answered the signals": {msg.FileRead{Execution: "2", Stored: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningSession()

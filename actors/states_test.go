@@ -39,8 +39,8 @@ func TestThePicturesOfLivesAreTheTables(t *testing.T) {
 	for picture, want := range map[string][]byte{
 		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/session.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
 			"enters where the spool sees it.", nextStates),
-		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/runner_phase.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
-			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextPhase),
+		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/runner_state.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
+			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextRunnerStates),
 	} {
 		if *update {
 			if err := os.WriteFile(picture, want, 0o644); err != nil {
@@ -55,7 +55,7 @@ func TestThePicturesOfLivesAreTheTables(t *testing.T) {
 
 func TestEveryStateIsReachedAndLeadsToTheEnd(t *testing.T) {
 	reachesAll(t, nextStates, fresh, exited)
-	reachesAll(t, nextPhase, unstarted, deleting)
+	reachesAll(t, nextRunnerStates, unstarted, deleting)
 }
 
 func reachesAll[S ~string](t *testing.T, next map[S][]S, first, last S) {

@@ -1,6 +1,6 @@
 package messages
 
-// Control: the server speaks over a channel of events. runner → sse OpenChannel → the stream → sse EventCame → runner, poller or
+// Control: the server speaks over a channel of events. runner → sse OpenStream → the stream → sse EventReceived → runner, poller or
 // dispatcher, each in its own words. A channel that is silent is opened anew; if that does not help the runner registers again.
 
 // Event is something that the server wants. One that comes twice does no harm.
@@ -39,35 +39,35 @@ func (StopJob) event()       {}
 type ToSSE interface{ toSSE() }
 
 type (
-	// OpenChannel follows a registration. Events after the one with id After are wanted; an open channel is closed first.
-	OpenChannel struct{ After string }
-	// CloseChannel: there is no registration any more.
-	CloseChannel struct{}
-	// EventCame over the channel.
-	EventCame struct {
+	// OpenStream follows a registration. Events after the one with id After are wanted; an open channel is closed first.
+	OpenStream struct{ After string }
+	// CloseStream: there is no registration any more.
+	CloseStream struct{}
+	// EventReceived over the channel.
+	EventReceived struct {
 		ID    string
 		Event Event
 	}
-	// ScriptKept: a script that came is in the spool.
-	ScriptKept struct{ Job Job }
-	// ScriptNotKept: a script that came is not in the spool.
-	ScriptNotKept struct {
+	// ScriptSaved: a script that came is in the spool.
+	ScriptSaved struct{ Job Job }
+	// ScriptNotSaved: a script that came is not in the spool.
+	ScriptNotSaved struct {
 		ID  JobID
 		Err error
 	}
-	// ChannelLost: the stream has ended.
-	ChannelLost struct{ Err error }
+	// StreamLost: the stream has ended.
+	StreamLost struct{ Err error }
 	// ReopenDue: the wait after a lost channel is over.
 	ReopenDue struct{}
 	// SilenceDue: nothing has come for too long.
 	SilenceDue struct{}
 )
 
-func (OpenChannel) toSSE()   {}
-func (CloseChannel) toSSE()  {}
-func (EventCame) toSSE()     {}
-func (ScriptKept) toSSE()    {}
-func (ScriptNotKept) toSSE() {}
-func (ChannelLost) toSSE()   {}
-func (ReopenDue) toSSE()     {}
-func (SilenceDue) toSSE()    {}
+func (OpenStream) toSSE()     {}
+func (CloseStream) toSSE()    {}
+func (EventReceived) toSSE()  {}
+func (ScriptSaved) toSSE()    {}
+func (ScriptNotSaved) toSSE() {}
+func (StreamLost) toSSE()     {}
+func (ReopenDue) toSSE()      {}
+func (SilenceDue) toSSE()     {}

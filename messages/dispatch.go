@@ -21,8 +21,8 @@ type (
 	Attached struct{ Executor ExecutorID }
 	// Configured brings a configuration of the server.
 	Configured struct{ Config Config }
-	// RoomWanted asks for Room.
-	RoomWanted struct{ To Receiver[ToPoller] }
+	// FreeSlotsRequested asks for Room.
+	FreeSlotsRequested struct{ To Receiver[ToPoller] }
 	// JobConfirmed hands a job over. A job that is known already is ignored.
 	JobConfirmed struct{ Job Job }
 
@@ -38,8 +38,8 @@ type (
 		Seq       uint64
 		Processes int
 	}
-	// Unsettled: it does not wait any longer, though nothing was assigned to it.
-	Unsettled struct {
+	// NotIdle: it does not wait any longer, though nothing was assigned to it.
+	NotIdle struct {
 		Executor ExecutorID
 		Seq      uint64
 	}
@@ -69,8 +69,8 @@ type (
 		Executor ExecutorID
 		Reason   string
 	}
-	// Gone: the executor's container has ended: its place is free.
-	Gone struct {
+	// SlotFreed: the executor's container has ended: its place is free.
+	SlotFreed struct {
 		Executor ExecutorID
 		Reason   string
 	}
@@ -87,15 +87,15 @@ type (
 		Execution ExecutionID
 		Crashes   int
 	}
-	// RespawnDue: an executor's actor that crashed is to be started again.
-	RespawnDue struct{ Executor ExecutorID }
-	// Buried: an executor without an actor is cleared away; or Err.
-	Buried struct {
+	// RestartDue: an executor's actor that crashed is to be started again.
+	RestartDue struct{ Executor ExecutorID }
+	// Reaped: an executor without an actor is cleared away; or Err.
+	Reaped struct {
 		Executor ExecutorID
 		Err      error
 	}
-	// BurialDue: it is tried again.
-	BurialDue struct{ Executor ExecutorID }
+	// ReapDue: it is tried again.
+	ReapDue struct{ Executor ExecutorID }
 
 	// Abort asks for the end of a job. It may overtake the job: it is remembered for a while.
 	Abort struct {
@@ -103,8 +103,8 @@ type (
 		Execution ExecutionID
 		Reason    string
 	}
-	// AbortForgotten: an abort whose job never came.
-	AbortForgotten struct{ Execution ExecutionID }
+	// AbortExpired: an abort whose job never came.
+	AbortExpired struct{ Execution ExecutionID }
 	// EndWaiting: a job that waits is to end, for the Attempt-th time.
 	EndWaiting struct {
 		Job     Job
@@ -125,40 +125,40 @@ type (
 		Done  func()
 		Abort string
 	}
-	// PoolWanted asks for the executors and how they fare. The runner hands it on.
-	PoolWanted struct{ Reply func(Pool) }
+	// PoolRequested asks for the executors and how they fare. The runner hands it on.
+	PoolRequested struct{ Reply func(Pool) }
 )
 
-func (Adopt) toDispatcher()            {}
-func (Orphan) toDispatcher()           {}
-func (AdoptionEnded) toDispatcher()    {}
-func (Attached) toDispatcher()         {}
-func (Configured) toDispatcher()       {}
-func (RoomWanted) toDispatcher()       {}
-func (JobConfirmed) toDispatcher()     {}
-func (Idle) toDispatcher()             {}
-func (ProcessesCounted) toDispatcher() {}
-func (Unsettled) toDispatcher()        {}
-func (NotPolling) toDispatcher()       {}
-func (ImageFound) toDispatcher()       {}
-func (JobOver) toDispatcher()          {}
-func (JobReturned) toDispatcher()      {}
-func (Retired) toDispatcher()          {}
-func (Gone) toDispatcher()             {}
-func (EvictionDue) toDispatcher()      {}
-func (CrashCounted) toDispatcher()     {}
-func (RespawnDue) toDispatcher()       {}
-func (Buried) toDispatcher()           {}
-func (BurialDue) toDispatcher()        {}
-func (Abort) toDispatcher()            {}
-func (AbortForgotten) toDispatcher()   {}
-func (EndWaiting) toDispatcher()       {}
-func (WaitingJobEnded) toDispatcher()  {}
-func (DispatchClosed) toDispatcher()   {}
-func (DrainDispatch) toDispatcher()    {}
-func (PoolWanted) toDispatcher()       {}
+func (Adopt) toDispatcher()              {}
+func (Orphan) toDispatcher()             {}
+func (AdoptionEnded) toDispatcher()      {}
+func (Attached) toDispatcher()           {}
+func (Configured) toDispatcher()         {}
+func (FreeSlotsRequested) toDispatcher() {}
+func (JobConfirmed) toDispatcher()       {}
+func (Idle) toDispatcher()               {}
+func (ProcessesCounted) toDispatcher()   {}
+func (NotIdle) toDispatcher()            {}
+func (NotPolling) toDispatcher()         {}
+func (ImageFound) toDispatcher()         {}
+func (JobOver) toDispatcher()            {}
+func (JobReturned) toDispatcher()        {}
+func (Retired) toDispatcher()            {}
+func (SlotFreed) toDispatcher()          {}
+func (EvictionDue) toDispatcher()        {}
+func (CrashCounted) toDispatcher()       {}
+func (RestartDue) toDispatcher()         {}
+func (Reaped) toDispatcher()             {}
+func (ReapDue) toDispatcher()            {}
+func (Abort) toDispatcher()              {}
+func (AbortExpired) toDispatcher()       {}
+func (EndWaiting) toDispatcher()         {}
+func (WaitingJobEnded) toDispatcher()    {}
+func (DispatchClosed) toDispatcher()     {}
+func (DrainDispatch) toDispatcher()      {}
+func (PoolRequested) toDispatcher()      {}
 
-func (PoolWanted) toRunner() {}
+func (PoolRequested) toRunner() {}
 
 // Pool is a picture of the dispatcher's executors and waiting jobs.
 type Pool struct {

@@ -61,31 +61,31 @@ type (
 		Request   RequestID
 		Err       error
 	}
-	// ResultKept tells what became of a result that came by callback, in Request. Kept: the job has it now. Err: it is to be
+	// ResultStored tells what became of a result that came by callback, in Request. Kept: the job has it now. Err: it is to be
 	// tried again.
-	ResultKept struct {
+	ResultStored struct {
 		Execution ExecutionID
 		Request   RequestID
 		Result    Result // its Body left out, except with Err
-		Kept      bool
+		Stored    bool
 		Err       error
 	}
 	// FileRead tells what was in the result file for the open job. Kept: a result was, and the job has it now.
 	FileRead struct {
 		Execution ExecutionID
 		Delivery  // the Body of its Result left out
-		Kept      bool
+		Stored    bool
 		Err       error
 	}
 	// ResultsCleared tells that nothing of the job before is left in the result directory.
 	ResultsCleared struct{}
-	// VersionNoted tells that the version of the Secret that is to be shown is in the executor's record; or Err.
-	VersionNoted struct {
+	// VersionRecorded tells that the version of the Secret that is to be shown is in the executor's record; or Err.
+	VersionRecorded struct {
 		Version uint64
 		Err     error
 	}
-	// LogsBegun tells that the engine's log is being read.
-	LogsBegun struct{}
+	// LogsStarted tells that the engine's log is being read.
+	LogsStarted struct{}
 	// LogWritten tells that the spool has more of the job's log.
 	LogWritten struct{ Execution ExecutionID }
 	// LateOutput came after the end of the log that it belongs to.
@@ -122,11 +122,11 @@ type (
 		Execution ExecutionID
 		Ending    Ending
 		HasResult bool
-		Gone      bool
+		Removed   bool
 		Err       error
 	}
-	// StopNoted tells that the spool knows how the stop of its job went; or Err.
-	StopNoted struct {
+	// StopRecorded tells that the spool knows how the stop of its job went; or Err.
+	StopRecorded struct {
 		Execution ExecutionID
 		Err       error
 	}
@@ -137,13 +137,13 @@ type (
 	}
 	// Examined tells that after its exit its directory was read for a last time, and its log to the end; or Err.
 	Examined struct {
-		Closed   []ExecutionID // whose logs are complete now
-		Refused  string        // why the result that is there cannot be stored
-		Over     bool          // its job has its ending
-		Back     bool          // its job was proven not to have started, and may go elsewhere
-		Abort    string        // why its job is to be aborted; empty: it is not
-		HandOuts int           // of its job, when it was examined
-		Err      error
+		Closed       []ExecutionID // whose logs are complete now
+		Refused      string        // why the result that is there cannot be stored
+		HasEnding    bool          // its job has its ending
+		NotHandedOut bool          // its job was proven not to have started, and may go elsewhere
+		Abort        string        // why its job is to be aborted; empty: it is not
+		HandOuts     int           // of its job, when it was examined
+		Err          error
 	}
 	// Signalled tells that the signal was sent, as step Step of the stop sequence; or Err.
 	Signalled struct {
@@ -172,8 +172,8 @@ type (
 		Execution ExecutionID
 		Since     time.Time
 	}
-	// MeasureDue: it is time to measure how much disk it takes.
-	MeasureDue struct{}
+	// CheckDiskDue: it is time to measure how much disk it takes.
+	CheckDiskDue struct{}
 	// RetryDue: a call that failed is to be repeated.
 	RetryDue struct{ What Retry }
 )
@@ -216,11 +216,11 @@ func (Delivered) toExecutor()         {}
 func (RequestsLost) toExecutor()      {}
 func (HandOutDone) toExecutor()       {}
 func (InputRead) toExecutor()         {}
-func (ResultKept) toExecutor()        {}
+func (ResultStored) toExecutor()      {}
 func (FileRead) toExecutor()          {}
 func (ResultsCleared) toExecutor()    {}
-func (VersionNoted) toExecutor()      {}
-func (LogsBegun) toExecutor()         {}
+func (VersionRecorded) toExecutor()   {}
+func (LogsStarted) toExecutor()       {}
 func (LogWritten) toExecutor()        {}
 func (LateOutput) toExecutor()        {}
 func (LogsEnded) toExecutor()         {}
@@ -229,7 +229,7 @@ func (ProcessCount) toExecutor()      {}
 func (DiskMeasured) toExecutor()      {}
 func (RecordNotUpdated) toExecutor()  {}
 func (JobEnded) toExecutor()          {}
-func (StopNoted) toExecutor()         {}
+func (StopRecorded) toExecutor()      {}
 func (Exited) toExecutor()            {}
 func (Examined) toExecutor()          {}
 func (Signalled) toExecutor()         {}
@@ -240,7 +240,7 @@ func (DeliveryDue) toExecutor()       {}
 func (NotifyDue) toExecutor()         {}
 func (StopStepDue) toExecutor()       {}
 func (LogCloseDue) toExecutor()       {}
-func (MeasureDue) toExecutor()        {}
+func (CheckDiskDue) toExecutor()      {}
 func (RetryDue) toExecutor()          {}
 
 // ExecutorLimits bound each part of an executor's life.

@@ -15,10 +15,10 @@ type (
 	}
 	// ListDue: the wait after an engine that did not answer is over.
 	ListDue struct{}
-	// Tidied: what nobody needs is removed; or Err.
-	Tidied struct{ Err error }
+	// CleanedUp: what nobody needs is removed; or Err.
+	CleanedUp struct{ Err error }
 )
 
-func (Listed) toRecovery()  {}
-func (ListDue) toRecovery() {}
-func (Tidied) toRecovery()  {}
+func (Listed) toRecovery()    {}
+func (ListDue) toRecovery()   {}
+func (CleanedUp) toRecovery() {}

@@ -19,8 +19,8 @@ type Registration struct {
 // ErrConfig is the cause where the server has answered a registration with a configuration that cannot be.
 var ErrConfig = errors.New("the server's configuration of this runner cannot be")
 
-// Phase is what a heartbeat says of a job.
-type Phase struct {
+// JobPhase is what a heartbeat says of a job.
+type JobPhase struct {
 	ID        JobID
 	Execution ExecutionID
 	Phase     string // a Stage's word
@@ -41,7 +41,7 @@ type Refusal struct {
 	Detail     string        // of the problem document
 	RetryAfter time.Duration // zero: the server named none
 	Offset     int64         // 409 to a log: where the server wants it to go on
-	Outdated   bool          // the runner has registered since the request began: the refusal may be about the session before
+	Stale      bool          // the runner has registered since the request began: the refusal may be about the session before
 }
 
 func (r *Refusal) Error() string {
@@ -65,12 +65,12 @@ func (r *Refusal) Final() bool {
 	}
 }
 
-// Away reports whether it is about the server, or what stands before it, and not about what was sent.
-func (r *Refusal) Away() bool {
+// Unavailable reports whether it is about the server, or what stands before it, and not about what was sent.
+func (r *Refusal) Unavailable() bool {
 	return r.Status == 429 || r.Status == 502 || r.Status == 503 || r.Status == 504
 }
 
 // Unregistered reports whether the server does not know the caller (any more): register again.
 func (r *Refusal) Unregistered() bool {
-	return !r.Outdated && (r.Status == 401 || r.Status == 403)
+	return !r.Stale && (r.Status == 401 || r.Status == 403)
 }

@@ -10,8 +10,8 @@ type ToReporter interface{ toReporter() }
 type (
 	// Report: there is more to send of this job: log, its end, or its ending.
 	Report struct {
-		Execution ExecutionID
-		Over      bool // its executor is done with it: no result comes any more
+		Execution    ExecutionID
+		ExecutorDone bool // its executor is done with it: no result comes any more
 	}
 	// Sent answers one attempt.
 	Sent struct {
@@ -22,17 +22,17 @@ type (
 	}
 	// SendDue: the wait after a failed attempt is over.
 	SendDue struct{ Execution ExecutionID }
-	// KnockDue: it is time to see whether the server is back.
-	KnockDue struct{}
+	// ProbeDue: it is time to see whether the server is back.
+	ProbeDue struct{}
 	// SessionRenewed: registered again: what waits for that may go.
 	SessionRenewed struct{}
-	// ReportsWanted: Done is called once nothing is left to report, which may be so now. A later one replaces it.
-	ReportsWanted struct{ Done func() }
+	// DrainReports: Done is called once nothing is left to report, which may be so now. A later one replaces it.
+	DrainReports struct{ Done func() }
 )
 
 func (Report) toReporter()         {}
 func (Sent) toReporter()           {}
 func (SendDue) toReporter()        {}
-func (KnockDue) toReporter()       {}
+func (ProbeDue) toReporter()       {}
 func (SessionRenewed) toReporter() {}
-func (ReportsWanted) toReporter()  {}
+func (DrainReports) toReporter()   {}

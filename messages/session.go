@@ -14,7 +14,7 @@ type RequestID uint64
 // SessionEvent is something that an executor's plugin did at the gateway. Opens is the request that begins with it; 0: none does.
 type SessionEvent interface {
 	ToExecutor
-	Opens() RequestID
+	OpenedRequest() RequestID
 }
 
 type (
@@ -50,14 +50,14 @@ type (
 	Delivered struct{ Execution ExecutionID }
 )
 
-func (SDKDetected) Opens() RequestID        { return 0 }
-func (e SecretRequested) Opens() RequestID  { return e.Request }
-func (e SecretListed) Opens() RequestID     { return e.Request }
-func (e WatchOpened) Opens() RequestID      { return e.Request }
-func (RequestEnded) Opens() RequestID       { return 0 }
-func (e CallbackReceived) Opens() RequestID { return e.Request }
-func (ResultFileChanged) Opens() RequestID  { return 0 }
-func (Delivered) Opens() RequestID          { return 0 }
+func (SDKDetected) OpenedRequest() RequestID        { return 0 }
+func (e SecretRequested) OpenedRequest() RequestID  { return e.Request }
+func (e SecretListed) OpenedRequest() RequestID     { return e.Request }
+func (e WatchOpened) OpenedRequest() RequestID      { return e.Request }
+func (RequestEnded) OpenedRequest() RequestID       { return 0 }
+func (e CallbackReceived) OpenedRequest() RequestID { return e.Request }
+func (ResultFileChanged) OpenedRequest() RequestID  { return 0 }
+func (Delivered) OpenedRequest() RequestID          { return 0 }
 
 // Verdict is what a body, or a result file, turned out to be.
 type Verdict string

@@ -7,8 +7,8 @@ import (
 
 // The words for what the spool keeps. The spool is the truth: an actor that starts reads these and goes on.
 
-// ErrOver is what the spool answers to an offer of a job that it has had: that is done with, and must not begin again.
-var ErrOver = errors.New("it is over already")
+// ErrAlreadyDone is what the spool answers to an offer of a job that it has had: that is done with, and must not begin again.
+var ErrAlreadyDone = errors.New("it is over already")
 
 // Stage is how far a job has come, by its journal.
 type Stage int
@@ -66,11 +66,11 @@ type LogState struct {
 // Position is a place in an engine's log: everything stamped before Time is behind it, and the first Count entries
 // stamped Time, and the first Skip bytes of the next one with that stamp.
 type Position struct {
-	Time     time.Time  `json:"time"`
-	Count    int        `json:"count,omitempty"`
-	Skip     int        `json:"skip,omitempty"`
-	Left     bool       `json:"left,omitempty"`     // the plugin has gone for its next job by then, as its output says
-	Executor ExecutorID `json:"executor,omitempty"` // whose log it is; set in what the spool keeps
+	Time        time.Time  `json:"time"`
+	Count       int        `json:"count,omitempty"`
+	Skip        int        `json:"skip,omitempty"`
+	AfterMarker bool       `json:"left,omitempty"`     // the plugin has gone for its next job by then, as its output says
+	Executor    ExecutorID `json:"executor,omitempty"` // whose log it is; set in what the spool keeps
 }
 
 // HandOut is a job on its way to an executor.

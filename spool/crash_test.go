@@ -236,7 +236,7 @@ func TestAnOperationThatFailsOnceIsAnErrorAndItsRepetitionHolds(t *testing.T) {
 
 // repeat does again what the failing operation may have left undone.
 func repeat(s *spool.Spool, told *told) error {
-	if err := s.Add(offer(execution)); errors.Is(err, msg.ErrOver) {
+	if err := s.Add(offer(execution)); errors.Is(err, msg.ErrAlreadyDone) {
 		return nil
 	} else if err != nil && !told.removed {
 		return err

@@ -83,7 +83,7 @@ type jobHead struct {
 func (h *jobHead) body() body { return h.Input }
 
 // Add stores an offer. It may be repeated: the first one stands. With less space than the low-water mark: ErrLowSpace.
-// One that has left the spool a while ago, and not before it was opened: messages.ErrOver.
+// One that has left the spool a while ago, and not before it was opened: messages.ErrAlreadyDone.
 func (s *Spool) Add(o msg.Offer) error {
 	if !utf8.ValidString(string(o.Execution)) {
 		return fmt.Errorf("add job %q: its id is not text", o.Execution)
@@ -96,7 +96,7 @@ func (s *Spool) Add(o msg.Offer) error {
 		return j.unmade
 	case s.over.has(o.Execution):
 		s.forget(j, o.Execution)
-		return fmt.Errorf("add job %q: %w", o.Execution, msg.ErrOver)
+		return fmt.Errorf("add job %q: %w", o.Execution, msg.ErrAlreadyDone)
 	}
 	if err := s.add(j, o); err != nil {
 		j.unmade = fmt.Errorf("add job %q: %w", o.Execution, err)
@@ -107,7 +107,7 @@ func (s *Spool) Add(o msg.Offer) error {
 }
 
 func (s *Spool) add(j *job, o msg.Offer) error {
-	if err := errors.Join(s.Room(), s.clearLeftover(o.Execution)); err != nil {
+	if err := errors.Join(s.CheckSpace(), s.clearLeftover(o.Execution)); err != nil {
 		return err
 	}
 	input := []byte(o.Input)

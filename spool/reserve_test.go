@@ -80,12 +80,12 @@ func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
 			body := strings.Repeat("r", 50<<10)
 			same(t, stored(t, s, body), true)
 			ok(t, s.Abort("second", "enough"))
-			if err := s.Room(); !errors.Is(err, spool.ErrLowSpace) {
+			if err := s.CheckSpace(); !errors.Is(err, spool.ErrLowSpace) {
 				t.Fatalf("there is room: %v", err)
 			}
 
 			clear() // and the reserve is taken again
-			ok(t, s.Room())
+			ok(t, s.CheckSpace())
 			fill()
 			_, err := s.StoreResult("second", msg.Result{Body: []byte(body)})
 			ok(t, err)
@@ -118,7 +118,7 @@ func TestAReserveIsKeptOverAReturnAndNeverInTheWayOfOne(t *testing.T) {
 	for space, room := range map[uint64]bool{100: false, lowWater + 100: false, lowWater + reserve - 1: false, lowWater + reserve + 100: true} {
 		files := memfs.New()
 		files.Space = space
-		if err := openWithReserve(t, files).Room(); room != (err == nil) {
+		if err := openWithReserve(t, files).CheckSpace(); room != (err == nil) {
 			t.Errorf("with %d bytes: %v", space, err)
 		}
 	}
@@ -129,10 +129,10 @@ func TestWhereRoomBeginsIsKnownWhileTheReserveIsSpentToo(t *testing.T) {
 	files.Space = lowWater + reserve - 1
 	s := openWithReserve(t, files)
 	same(t, s.RoomFrom(), uint64(lowWater+reserve))
-	if err := s.Room(); err == nil {
+	if err := s.CheckSpace(); err == nil {
 		t.Error("there is room")
 	}
 	files.Space = 1 << 20
-	ok(t, s.Room())
+	ok(t, s.CheckSpace())
 	same(t, s.RoomFrom(), uint64(lowWater))
 }

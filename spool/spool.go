@@ -144,9 +144,9 @@ func (s *Spool) problem(p Problem) {
 	s.problems = append(s.problems, p)
 }
 
-// Room is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
+// CheckSpace is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
 // for the results and logs of the jobs that are here. Room takes the reserve anew that was spent.
-func (s *Spool) Room() error {
+func (s *Spool) CheckSpace() error {
 	free, err := s.fs.Free()
 	if err != nil {
 		return fmt.Errorf("ask for free space: %w", err)

@@ -370,7 +370,7 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 func TestAJobThatIsDoneWithDoesNotComeBack(t *testing.T) {
 	s := withJob(t, open(t, memfs.New()))
 	ok(t, s.Remove(execution))
-	if err := s.Add(offer(execution)); !errors.Is(err, msg.ErrOver) {
+	if err := s.Add(offer(execution)); !errors.Is(err, msg.ErrAlreadyDone) {
 		t.Errorf("it is added again: %v", err)
 	}
 	same(t, len(s.Jobs()), 0)
@@ -447,7 +447,7 @@ func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
 	ok(t, err)
 	withJob(t, s)
 	files.Space = 999
-	for _, err := range []error{s.Room(), s.Add(offer("job-2"))} {
+	for _, err := range []error{s.CheckSpace(), s.Add(offer("job-2"))} {
 		if !errors.Is(err, spool.ErrLowSpace) {
 			t.Fatalf("it says %v", err)
 		}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/control"
 	msg "runnerd/messages"
 )
@@ -29,8 +29,8 @@ func newCommandDoor() commandDoor {
 
 // planted is the tree of actors, once there is one.
 type planted struct {
-	root   shell.Ref[msg.ToRunner]
-	system *shell.System
+	root   actorrt.Ref[msg.ToRunner]
+	system *actorrt.System
 }
 
 // openCommands comes once the lock says that the directory is ours, and before all that may be waited for.
@@ -138,7 +138,7 @@ func ask[R any](ctx context.Context, d *daemon, question func(reply func(R)) msg
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if answer, err = shell.Ask(ctx, tree.root, question); err != nil {
+	if answer, err = actorrt.Ask(ctx, tree.root, question); err != nil {
 		return answer, fmt.Errorf("the runner does not answer: %w", err)
 	}
 	return answer, nil

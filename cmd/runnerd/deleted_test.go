@@ -17,11 +17,11 @@ import (
 func TestTheNoteOfADeletionIsReplacedAndNeverHalfThere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	k := configKeeper{condemned(t).spool, filepath.Join(dir, "deleted")}
+	k := configStore{condemned(t).spool, filepath.Join(dir, "deleted")}
 	must(t, os.WriteFile(k.note, []byte("the first note"), 0o600))
 	first, err := os.Open(k.note)
 	must(t, err)
-	must(t, k.NoteDeletion())
+	must(t, k.RecordDeletion())
 	text, err := io.ReadAll(first)
 	must(t, errors.Join(err, first.Close()))
 	if string(text) != "the first note" {

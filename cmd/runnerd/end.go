@@ -94,7 +94,7 @@ const jobsArrive = 3 * time.Second
 func (d *daemon) detach() error {
 	d.noted(systemd.Stopping())
 	leaving := make(chan struct{})
-	d.tree.Load().root.Tell(msg.Leave{Ready: sync.OnceFunc(func() { close(leaving) })})
+	d.tree.Load().root.Tell(msg.Detach{Ready: sync.OnceFunc(func() { close(leaving) })})
 	select {
 	case <-leaving:
 	case <-time.After(jobsArrive): // what is not in the spool by then is offered again

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/spool"
 )
@@ -14,11 +14,11 @@ import (
 // writer is an actor whose goroutine does not end with it.
 type writer struct{ goesOn <-chan struct{} }
 
-func (w writer) Start(c *shell.Ctx[msg.ToRunner]) {
+func (w writer) Start(c *actorrt.Ctx[msg.ToRunner]) {
 	c.Go("write", func(context.Context) msg.ToRunner { <-w.goesOn; return nil })
 }
 
-func (writer) Receive(*shell.Ctx[msg.ToRunner], msg.ToRunner) {}
+func (writer) Receive(*actorrt.Ctx[msg.ToRunner], msg.ToRunner) {}
 
 func TestTheSpoolStaysLockedWhileSomethingMayWriteToIt(t *testing.T) {
 	for name, row := range map[string]struct {
@@ -38,8 +38,8 @@ func TestTheSpoolStaysLockedWhileSomethingMayWriteToIt(t *testing.T) {
 				must(t, d.openSpool(t.Context()))
 				d.commands.stop, d.commands.ended = func() {}, make(chan error, 1)
 				d.commands.ended <- row.commands
-				works, system := make(chan struct{}), shell.NewSystem(shell.Options{})
-				root, err := shell.SpawnRoot(system, shell.Spec[msg.ToRunner]{Name: "root", New: func() shell.Behavior[msg.ToRunner] { return writer{works} }})
+				works, system := make(chan struct{}), actorrt.NewSystem(actorrt.Options{})
+				root, err := actorrt.SpawnRoot(system, actorrt.Spec[msg.ToRunner]{Name: "root", New: func() actorrt.Behavior[msg.ToRunner] { return writer{works} }})
 				must(t, err)
 				d.tree.Store(&planted{root, system})
 				if !row.actors {

@@ -68,7 +68,7 @@ func (d *daemon) admitExecutors() error {
 		if _, err := d.gateway.Admit(rec); err != nil {
 			return err
 		}
-		if err := d.gateway.OpenURLs(rec.ID, actors.URLsOf(d.spool, rec)...); err != nil {
+		if err := d.gateway.OpenURLs(rec.ID, actors.CallbackURLs(d.spool, rec)...); err != nil {
 			return err
 		}
 	}

@@ -14,13 +14,13 @@ import (
 	"runnerd/spool"
 )
 
-// configKeeper keeps the server's configuration in the spool, and beside it the note of a deletion.
-type configKeeper struct {
+// configStore keeps the server's configuration in the spool, and beside it the note of a deletion.
+type configStore struct {
 	spool *spool.Spool
 	note  string
 }
 
-func (k configKeeper) SaveConfig(c msg.Config) error {
+func (k configStore) SaveConfig(c msg.Config) error {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (k configKeeper) SaveConfig(c msg.Config) error {
 }
 
 // load returns the last configuration: capacity and eviction time are known before the server has answered.
-func (k configKeeper) load(log zerolog.Logger) (c msg.Config) {
+func (k configStore) load(log zerolog.Logger) (c msg.Config) {
 	text, ok := k.spool.Load(spool.Server)
 	if !ok {
 		return c
@@ -40,8 +40,8 @@ func (k configKeeper) load(log zerolog.Logger) (c msg.Config) {
 	return c
 }
 
-// NoteDeletion is durable on return. No crash leaves half of the note.
-func (k configKeeper) NoteDeletion() error {
+// RecordDeletion is durable on return. No crash leaves half of the note.
+func (k configStore) RecordDeletion() error {
 	text := fmt.Sprintf("the server deleted this runner at %s, and all that it has on this machine is being removed", time.Now().UTC().Format(time.RFC3339))
 	temp := k.note + ".new"
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -89,7 +89,7 @@ func (d *daemon) noted(err error) {
 
 // notReady asks the runner why it is not ready; one that does not answer within a moment is not.
 func (d *daemon) notReady() []string {
-	status, err := ask(context.Background(), d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	status, err := ask(context.Background(), d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 	if err != nil {
 		return []string{err.Error()}
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 )
 
@@ -22,13 +22,13 @@ type statusDocument struct {
 	Phase    string   `json:"phase,omitempty"` // starting, recovering, registering, online, offline, draining, leaving, deleting, no answer
 	NotReady []string `json:"notReady"`        // why; empty: ready
 
-	Server    *serverStatus    `json:"server,omitempty"`
-	Recovery  *msg.Recovery    `json:"recovery,omitempty"`
-	Executors []executorStatus `json:"executors"`
-	Jobs      []jobStatus      `json:"jobs"` // that wait or run
-	Backlog   backlogStatus    `json:"backlog"`
-	Spool     spoolStatus      `json:"spool"`
-	Actors    []shell.Node     `json:"actors,omitempty"`
+	Server    *serverStatus      `json:"server,omitempty"`
+	Recovery  *msg.Recovery      `json:"recovery,omitempty"`
+	Executors []executorStatus   `json:"executors"`
+	Jobs      []jobStatus        `json:"jobs"` // that wait or run
+	Backlog   backlogStatus      `json:"backlog"`
+	Spool     spoolStatus        `json:"spool"`
+	Actors    []actorrt.NodeStatus `json:"actors,omitempty"`
 }
 
 type serverStatus struct {
@@ -86,15 +86,15 @@ func (d *daemon) status(ctx context.Context) statusDocument {
 		Running: true, Version: thisBuild().Version, PID: os.Getpid(), Started: d.started, StateDir: d.config.Self.StateDir,
 		Phase: "starting", NotReady: append([]string{}, d.health.reasons()...), Server: &serverStatus{URL: d.config.Release.URL},
 	}
-	if runner, err := ask(ctx, d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} }); err == nil {
+	if runner, err := ask(ctx, d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} }); err == nil {
 		c := runner.Config
-		doc.Phase, doc.Recovery = runner.Phase, &runner.Recovery
+		doc.Phase, doc.Recovery = runner.State, &runner.Recovery
 		doc.Server = &serverStatus{d.config.Release.URL, runner.RunnerID, runner.LastContact, c.Revision, c.Enabled, c.Capacity, int64(c.Eviction / time.Second)}
 	}
 	if doc.Recovery == nil && d.tree.Load() != nil {
 		doc.Phase = "no answer"
 	}
-	pool, _ := ask(ctx, d, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolWanted{Reply: reply} }) // else as the spool has it
+	pool, _ := ask(ctx, d, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolRequested{Reply: reply} }) // else as the spool has it
 	if tree := d.tree.Load(); tree != nil {
 		doc.Actors = tree.system.Tree()
 	}

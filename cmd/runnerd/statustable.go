@@ -10,7 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 )
 
 // print is for people.
@@ -101,8 +101,8 @@ func (s statusDocument) printActors(t *table) {
 		t.line("")
 		t.row("ACTOR", "PHASE", "QUEUE", "BUSY WITH", "CRASHES", "LAST CRASH")
 	}
-	var walk func([]shell.Node)
-	walk = func(nodes []shell.Node) {
+	var walk func([]actorrt.NodeStatus)
+	walk = func(nodes []actorrt.NodeStatus) {
 		for _, n := range nodes {
 			busy := "-"
 			if n.Busy != "" {
@@ -112,7 +112,7 @@ func (s statusDocument) printActors(t *table) {
 			if last != "" {
 				last = t.ago(n.CrashedAt) + ": " + last
 			}
-			t.row(n.Path, n.Phase.String(), fmt.Sprint(n.Queue), busy, fmt.Sprint(n.Crashes), last)
+			t.row(n.Path, n.State.String(), fmt.Sprint(n.Queue), busy, fmt.Sprint(n.Crashes), last)
 			walk(n.Children)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/actors"
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/gateway"
 	"runnerd/infra/masking"
 	"runnerd/infra/release"
@@ -124,15 +124,15 @@ func (d *daemon) openEngine(context.Context) (err error) {
 
 // plant builds the tree of actors. This is the whole program: what is not named here is not in it.
 func (d *daemon) plant(context.Context) error {
-	settings := configKeeper{d.spool, d.note()}
+	settings := configStore{d.spool, d.note()}
 	limits := d.config.Time
-	system := shell.NewSystem(shell.Options{Log: d.log})
-	root, err := shell.SpawnRoot(system, actors.Root(actors.Program{
-		Shop: actors.Shop{
+	system := actorrt.NewSystem(actorrt.Options{Log: d.log})
+	root, err := actorrt.SpawnRoot(system, actors.Root(actors.Program{
+		ExecutorDeps: actors.ExecutorDeps{
 			Spool:     d.spool,
 			Driver:    d.engine,
 			Gateway:   d.gateway,
-			Vault:     d.identity,
+			Keyring:   d.identity,
 			NewFilter: func(secrets []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(secrets, midline) },
 			NewID:     newExecutorID,
 			Limits: msg.ExecutorLimits{Pull: limits.Pull, Start: limits.Start, PickUp: limits.PickUp, Run: limits.Run,

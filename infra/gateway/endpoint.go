@@ -213,7 +213,7 @@ func (q *queue) add(event msg.SessionEvent) {
 
 // end says that a request is over, unless nobody has heard of it yet.
 func (q *queue) end(request msg.RequestID) {
-	if i := slices.IndexFunc(q.events, func(e msg.SessionEvent) bool { return e.Opens() == request }); i >= 0 {
+	if i := slices.IndexFunc(q.events, func(e msg.SessionEvent) bool { return e.OpenedRequest() == request }); i >= 0 {
 		q.events = slices.Delete(q.events, i, i+1)
 		return
 	}
@@ -281,7 +281,7 @@ func (e *endpoint) tellAfresh(stop context.CancelCauseFunc) {
 	for _, w := range e.watches {
 		open = append(open, w.event)
 	}
-	slices.SortFunc(open, func(a, b msg.SessionEvent) int { return int(a.Opens()) - int(b.Opens()) })
+	slices.SortFunc(open, func(a, b msg.SessionEvent) int { return int(a.OpenedRequest()) - int(b.OpenedRequest()) })
 	e.queue.events = append(e.queue.events, open...)
 	e.queue.wake()
 }

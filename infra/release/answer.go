@@ -46,7 +46,7 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 	defer res.Body.Close()
 	err = refusal(op, res, statuses[0])
 	if r := (*msg.Refusal)(nil); errors.As(err, &r) {
-		r.Outdated = c.newest() != began
+		r.Stale = c.newest() != began
 	}
 	return nil, err
 }

@@ -99,7 +99,7 @@ func (c *Client) Confirm(ctx context.Context, job msg.JobID, execution msg.Execu
 }
 
 // Heartbeat says which jobs there are, and returns which of them the server wants stopped.
-func (c *Client) Heartbeat(ctx context.Context, phases []msg.Phase) ([]msg.StopOrder, error) {
+func (c *Client) Heartbeat(ctx context.Context, phases []msg.JobPhase) ([]msg.StopOrder, error) {
 	const op = "heartbeat"
 	s, err := c.current(op)
 	if err != nil {

@@ -99,7 +99,7 @@ func TestRegisteringBeginsASession(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	orders, err := c.Heartbeat(t.Context(), []msg.Phase{{ID: "j", Phase: "running"}})
+	orders, err := c.Heartbeat(t.Context(), []msg.JobPhase{{ID: "j", Phase: "running"}})
 	if diff := cmp.Diff([]msg.StopOrder{{ID: "j", Reason: "no"}}, orders); err != nil || diff != "" {
 		t.Error(err, diff)
 	}

@@ -124,7 +124,7 @@ func seconds(field string, n int64) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-func fromPhases(phases []msg.Phase) api.Phases {
+func fromPhases(phases []msg.JobPhase) api.Phases {
 	jobs := make([]api.JobPhase, len(phases)) // never null
 	for n, p := range phases {
 		jobs[n] = api.JobPhase{JobID: string(p.ID), ExecutionID: string(p.Execution), Phase: p.Phase}

@@ -124,7 +124,7 @@ func TestACrashBetweenTheDoorAndTheDirectoryLeavesNoDoor(t *testing.T) {
 func TestTheResultThatAnExecutorWhichIsGivenUpHasLeftCountsThoughTheDiskFailsForAWhile(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
-		waits, runs := crashesOn[msg.Found](4), crashesOn[msg.MeasureDue](1) // one more ends it, long after its result is there
+		waits, runs := crashesOn[msg.Found](4), crashesOn[msg.CheckDiskDue](1) // one more ends it, long after its result is there
 		var full atomic.Bool
 		s.poison = func(message any) bool { return waits(message) || full.Load() && runs(message) }
 		w.scheduler = s

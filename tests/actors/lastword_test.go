@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/spool/memfs"
 	"runnerd/tests/fakes"
@@ -16,7 +16,7 @@ import (
 
 // dawdler is the scheduler of production, but that one goroutine is late with what it says.
 type dawdler struct {
-	shell.Scheduler
+	actorrt.Scheduler
 	late atomic.Value
 }
 
@@ -37,7 +37,7 @@ func goroutine() string {
 
 func TestALogThatEndsWhileItsExecutorIsEvictedIsReportedToItsEnd(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
-		d := &dawdler{Scheduler: shell.Live()}
+		d := &dawdler{Scheduler: actorrt.Live()}
 		w.scheduler = d
 		w.image("other", fakes.Plugin{})
 		w.disk.Before = func(op memfs.Op) error {

@@ -13,7 +13,7 @@ import (
 func (w *world) leave() {
 	w.t.Helper()
 	ready := make(chan struct{}, 1)
-	w.root.Tell(msg.Leave{Ready: func() {
+	w.root.Tell(msg.Detach{Ready: func() {
 		select {
 		case ready <- struct{}{}:
 		default:

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
 	"runnerd/tests/fakes"
@@ -33,7 +33,7 @@ func (p point) String() string {
 
 // saboteur is the scheduler of production with a crash at one point, and a list of the points it came by.
 type saboteur struct {
-	shell.Scheduler
+	actorrt.Scheduler
 	at      point
 	poison  func(message any) bool // crashes again and again
 	mu      sync.Mutex
@@ -45,7 +45,7 @@ type saboteur struct {
 }
 
 func newSaboteur(at point) *saboteur {
-	return &saboteur{Scheduler: shell.Live(), at: at, inside: map[string]bool{}, visited: map[point]int{}}
+	return &saboteur{Scheduler: actorrt.Live(), at: at, inside: map[string]bool{}, visited: map[point]int{}}
 }
 
 // Float64 is no chance: a history can be had again.
@@ -186,7 +186,7 @@ func TestAJobOnWhichActorsKeepCrashingIsFailedAndTheOthersRun(t *testing.T) {
 			return ok && a.Job.TaskType == "poison"
 		},
 		"when its result comes": func(m any) bool {
-			r, ok := m.(msg.ResultKept)
+			r, ok := m.(msg.ResultStored)
 			return ok && strings.HasPrefix(string(r.Execution), "job2-")
 		},
 		"while it runs": func(m any) bool {

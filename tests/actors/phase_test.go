@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/tests/fakes"
 )
@@ -44,23 +44,23 @@ var into = map[string]func(*world){
 	"leaving": func(w *world) {
 		w.start()
 		w.passes(time.Second)
-		w.root.Tell(msg.Leave{Ready: func() {}})
+		w.root.Tell(msg.Detach{Ready: func() {}})
 	},
 }
 
 func drains(w *world)  { w.root.Tell(msg.Drain{Done: func() {}}) }
-func leaves(w *world)  { w.root.Tell(msg.Leave{Ready: func() {}}) }
+func leaves(w *world)  { w.root.Tell(msg.Detach{Ready: func() {}}) }
 func deletes(w *world) { w.server.Say(msg.Delete{}) }
 
 // late is a word of the server that arrives after its registration has ended.
-func late(w *world) { w.root.Tell(msg.ServerSaid{Event: msg.Delete{}}) }
+func late(w *world) { w.root.Tell(msg.ServerEvent{Event: msg.Delete{}}) }
 
 // forgets lets the dispatcher crash, while the engine is away.
 func forgets(w *world) {
 	w.engine.Down(errNoAnswer)
 	w.scheduler.(*saboteur).soon("dispatcher")
 	w.configure(daemonMode(2))
-	w.root.Tell(msg.PoolWanted{Reply: func(msg.Pool) {}})
+	w.root.Tell(msg.PoolRequested{Reply: func(msg.Pool) {}})
 }
 
 var changes = map[change]func(*world){
@@ -96,11 +96,11 @@ var changes = map[change]func(*world){
 }
 
 func (w *world) phase() string {
-	s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	s, err := actorrt.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 	if err != nil {
 		w.t.Error(err)
 	}
-	return s.Phase
+	return s.State
 }
 
 func TestEveryChangeOfTheRunnersPhase(t *testing.T) {

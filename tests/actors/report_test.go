@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
 	"runnerd/tests/fakes"
 )
@@ -206,7 +206,7 @@ func TestADrainDoesNotWaitForAServerThatIsAway(t *testing.T) {
 func TestADrainDoesNotWaitForAJobOfWhichThereIsNothingToReport(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
-		s.poison = crashesOn[msg.Taken](1)
+		s.poison = crashesOn[msg.ConfirmDone](1)
 		w.scheduler = s
 		for range 100 {
 			w.server.Script(fakes.Confirm, fakes.Call{Fails: errNoAnswer})
@@ -272,7 +272,7 @@ func TestADrainEndsOnceThoughTheServerDeletesTheRunnerThen(t *testing.T) {
 
 func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 	status := func(w *world) msg.Status {
-		s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+		s, err := actorrt.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,12 +287,12 @@ func TestTheStatusSaysWhyARunnerIsNotReady(t *testing.T) {
 		w.start()
 		w.passes(100 * time.Millisecond)
 		s := status(w)
-		if s.Phase != "recovering" || len(s.NotReady) != 2 || !strings.Contains(s.NotReady[0], "connection reset") || !strings.Contains(s.NotReady[1], "403") {
+		if s.State != "recovering" || len(s.NotReady) != 2 || !strings.Contains(s.NotReady[0], "connection reset") || !strings.Contains(s.NotReady[1], "403") {
 			t.Errorf("it says %+v", s)
 		}
 		w.engine.Down(nil)
 		w.passes(10 * time.Second)
-		if s := status(w); s.Phase != "online" || len(s.NotReady) > 0 {
+		if s := status(w); s.State != "online" || len(s.NotReady) > 0 {
 			t.Errorf("it says %+v", s)
 		}
 		w.server.Script(fakes.Heartbeat, fakes.Call{Fails: refusal(500, 0)})

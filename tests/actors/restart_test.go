@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver/fake"
 	msg "runnerd/messages"
 	"runnerd/spool"
@@ -359,7 +359,7 @@ func (w *world) standsAgainst(says string) {
 
 func (w *world) status() (s msg.Status) {
 	w.t.Helper()
-	s, err := shell.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+	s, err := actorrt.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 	if err != nil {
 		w.t.Fatal(err)
 	}

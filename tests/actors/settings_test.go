@@ -27,7 +27,7 @@ func (s *settings) SaveConfig(c msg.Config) error {
 	return nil
 }
 
-func (s *settings) NoteDeletion() error {
+func (s *settings) RecordDeletion() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails {

@@ -123,7 +123,7 @@ func TestALossOfPowerMixesUpNoLogsAndShowsNoSecrets(t *testing.T) {
 func TestAJobThatIsGivenUpBeforeItIsConfirmedIsConfirmedBeforeItsFinish(t *testing.T) {
 	inWorld(t, daemonMode(1), func(w *world) {
 		s := newSaboteur(point{})
-		s.poison = crashesOn[msg.Taken](3) // as many as a job bears
+		s.poison = crashesOn[msg.ConfirmDone](3) // as many as a job bears
 		w.scheduler = s
 		w.start()
 		w.passes(time.Second)

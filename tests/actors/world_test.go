@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"runnerd/actors"
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver/fake"
 	"runnerd/infra/masking"
 	"runnerd/infra/seal"
@@ -48,7 +48,7 @@ type world struct {
 	driver   actors.Driver            // what it takes for the engine
 	maxStep  time.Duration            // between two polls of until
 
-	scheduler shell.Scheduler
+	scheduler actorrt.Scheduler
 	ids       int
 	caps      []capacityFrom
 	log       *lockedBuffer
@@ -57,8 +57,8 @@ type world struct {
 	disk    *memfs.FS
 	spool   *spool.Spool
 	gateway *fakes.Gateway
-	sys     *shell.System
-	root    shell.Ref[msg.ToRunner]
+	sys     *actorrt.System
+	root    actorrt.Ref[msg.ToRunner]
 	config  *settings
 }
 
@@ -129,7 +129,7 @@ func inWorld(t *testing.T, config msg.Config, test func(*world)) {
 func newWorld(t judge, config msg.Config) *world {
 	w := &world{
 		t: t, identity: identity(), engine: fake.New(), site: fakes.NewSite(), disk: memfs.New(), limits: limits,
-		maxStep: maxStep, scheduler: shell.Live(), config: &settings{}, log: &lockedBuffer{},
+		maxStep: maxStep, scheduler: actorrt.Live(), config: &settings{}, log: &lockedBuffer{},
 	}
 	w.server = fakes.NewServer(w.identity.PublicKey(), config)
 	w.release, w.driver = w.server, w.engine
@@ -158,10 +158,10 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.gateway = fakes.OpenGateway(w.site, w.identity, w.spool)
-	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
-	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
-		Shop: actors.Shop{
-			Spool: w.spool, Driver: w.driver, Gateway: w.gateway, Vault: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
+	w.sys = actorrt.NewSystem(actorrt.Options{Log: zerolog.New(w.log), Scheduler: w.scheduler})
+	w.root, err = actorrt.SpawnRoot(w.sys, actors.Root(actors.Program{
+		ExecutorDeps: actors.ExecutorDeps{
+			Spool: w.spool, Driver: w.driver, Gateway: w.gateway, Keyring: w.identity, Limits: w.limits, FilesOnly: w.files, LogLimit: w.logLimit, DiskLimit: 1 << 20,
 			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
@@ -259,10 +259,10 @@ func (w *world) picture() string {
 }
 
 func (w *world) busyActors() (busy []string) {
-	var walk func([]shell.Node)
-	walk = func(nodes []shell.Node) {
+	var walk func([]actorrt.NodeStatus)
+	walk = func(nodes []actorrt.NodeStatus) {
 		for _, n := range nodes {
-			busy = append(busy, fmt.Sprintf("%s %s tasks %v", n.Path, n.Phase, n.Tasks))
+			busy = append(busy, fmt.Sprintf("%s %s tasks %v", n.Path, n.State, n.Tasks))
 			walk(n.Children)
 		}
 	}
@@ -354,8 +354,8 @@ func (w *world) pool() (p msg.Pool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	p, err := shell.Ask(ctx, w.root, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolWanted{Reply: reply} })
-	if err != nil && !errors.Is(err, shell.ErrCrashed) && !errors.Is(err, context.DeadlineExceeded) {
+	p, err := actorrt.Ask(ctx, w.root, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolRequested{Reply: reply} })
+	if err != nil && !errors.Is(err, actorrt.ErrCrashed) && !errors.Is(err, context.DeadlineExceeded) {
 		w.t.Error(err)
 	}
 	return p

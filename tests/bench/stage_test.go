@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/actors"
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver/fake"
 	"runnerd/infra/masking"
 	"runnerd/infra/seal"
@@ -64,18 +64,18 @@ type player struct {
 	stage   *stage
 	disk    *spool.Spool
 	gateway *fakes.Gateway
-	system  *shell.System
-	root    shell.Ref[msg.ToRunner]
+	system  *actorrt.System
+	root    actorrt.Ref[msg.ToRunner]
 }
 
 func (s *stage) start(release actors.Release) *player {
 	s.b.Helper()
-	p := &player{stage: s, disk: s.openSpool(), system: shell.NewSystem(shell.Options{Log: zerolog.Nop()})}
+	p := &player{stage: s, disk: s.openSpool(), system: actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})}
 	p.gateway = fakes.OpenGateway(s.site, s.identity, p.disk)
 	var err error
-	p.root, err = shell.SpawnRoot(p.system, actors.Root(actors.Program{
-		Shop: actors.Shop{
-			Spool: p.disk, Driver: s.engine, Gateway: p.gateway, Vault: s.identity,
+	p.root, err = actorrt.SpawnRoot(p.system, actors.Root(actors.Program{
+		ExecutorDeps: actors.ExecutorDeps{
+			Spool: p.disk, Driver: s.engine, Gateway: p.gateway, Keyring: s.identity,
 			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID:     func() msg.ExecutorID { return msg.ExecutorID(fmt.Sprintf("x%d", s.ids.Add(1))) },
 			Limits: msg.ExecutorLimits{Pull: patience, Start: patience, PickUp: patience, Run: time.Hour, Settle: patience,
@@ -93,7 +93,7 @@ func (p *player) ready() {
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-look.C {
-		s, err := shell.Ask(context.Background(), p.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusWanted{Reply: reply} })
+		s, err := actorrt.Ask(context.Background(), p.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 		must(p.stage.b, err)
 		if len(s.NotReady) == 0 {
 			return
@@ -114,4 +114,4 @@ func (p *player) stop() {
 type forgetful struct{}
 
 func (forgetful) SaveConfig(msg.Config) error { return nil }
-func (forgetful) NoteDeletion() error         { return nil }
+func (forgetful) RecordDeletion() error       { return nil }

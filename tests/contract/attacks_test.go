@@ -43,7 +43,7 @@ func TestRule4ASecondProcessNeverGetsAJobThatTheFirstOneHas(t *testing.T) {
 			}
 			x.expectFailed(j, "another process asked for the job")
 			expect[msg.Retired](x)
-			expect[msg.Gone](x)
+			expect[msg.SlotFreed](x)
 			if a := await(t, asked); len(a.Secret.Data["input"]) > 0 {
 				t.Error("it gets the job")
 			}
@@ -123,7 +123,7 @@ func TestAJobWhoseAnswerIsNeverAcknowledgedMovesWhenItsExecutorHasExited(t *test
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
-	expect[msg.Gone](x)
+	expect[msg.SlotFreed](x)
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.Executor != "" {
 		t.Errorf("it is %s, of executor %q", rec.Stage, rec.Executor)
 	}
@@ -180,7 +180,7 @@ func TestAJobIsHandedOutFiveTimesAtMostHoweverManyExecutorsHadIt(t *testing.T) {
 			x.store.until(t, func() bool { return x.record(j).Stage == msg.Ended })
 			break
 		}
-		if got := expectBeside[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
+		if got := expectBeside[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
 			t.Errorf("returned: %+v", got)
 		}
 	}
@@ -292,7 +292,7 @@ func TestAPluginThatIsStartedAgainRunsItsJobOnce(t *testing.T) {
 	close(ready)
 	x.expectFailed(j, "another process asked for the job")
 	expect[msg.Retired](x)
-	expect[msg.Gone](x)
+	expect[msg.SlotFreed](x)
 	if n := ran.Load(); n != 1 {
 		t.Errorf("it ran %d times", n)
 	}

@@ -47,7 +47,7 @@ type env struct {
 	store    *store
 	identity *seal.Identity
 	engine   *fake.Driver
-	shop     actors.Shop
+	shop     actors.ExecutorDeps
 	options  gateway.Options
 	log      *gatewaytest.Log
 
@@ -72,8 +72,8 @@ func newEnv(t testing.TB, settings ...setting) *env {
 	must(t, err)
 	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &gatewaytest.Log{}}
 	t.Cleanup(e.engine.Close)
-	e.shop = actors.Shop{
-		Spool: e.store, Driver: e.engine, Vault: identity,
+	e.shop = actors.ExecutorDeps{
+		Spool: e.store, Driver: e.engine, Keyring: identity,
 		NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 		Limits:    msg.ExecutorLimits{Abort: time.Hour, Term: time.Hour, Quiet: time.Second},
 	}
@@ -111,7 +111,7 @@ func (e *env) start() {
 	for _, rec := range e.store.Executors() {
 		_, err := e.gateway.Admit(rec)
 		must(e.t, err)
-		must(e.t, e.gateway.OpenURLs(rec.ID, actors.URLsOf(e.store, rec)...))
+		must(e.t, e.gateway.OpenURLs(rec.ID, actors.CallbackURLs(e.store, rec)...))
 	}
 	e.shop.Gateway = e.gateway
 	ctx, cancel := context.WithCancel(context.Background())

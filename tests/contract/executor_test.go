@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/actors"
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/contract"
 	"runnerd/infra/driver/fake"
 	"runnerd/infra/gateway/gatewaytest"
@@ -24,8 +24,8 @@ type executor struct {
 	*env
 	id      msg.ExecutorID
 	mode    msg.Mode
-	system  *shell.System
-	actor   shell.Ref[msg.ToExecutor]
+	system  *actorrt.System
+	actor   actorrt.Ref[msg.ToExecutor]
 	seq     uint64
 	told    chan msg.ToDispatcher
 	reports chan msg.ToReporter
@@ -75,9 +75,9 @@ func (x *executor) spawn(returned bool) {
 	if rec.ID == "" {
 		rec = msg.ExecutorRecord{ID: x.id, Key: msg.Key{Image: string(x.id)}, Mode: x.mode, Created: time.Now()}
 	}
-	x.system = shell.NewSystem(shell.Options{Log: zerolog.New(x.log)})
+	x.system = actorrt.NewSystem(actorrt.Options{Log: zerolog.New(x.log)})
 	var err error
-	x.actor, err = shell.SpawnRoot(x.system, actors.Executor(x.shop, rec, x.seq, returned,
+	x.actor, err = actorrt.SpawnRoot(x.system, actors.Executor(x.shop, rec, x.seq, returned,
 		receiver[msg.ToDispatcher](func(m msg.ToDispatcher) { x.told <- m }), receiver[msg.ToReporter](func(m msg.ToReporter) { x.reports <- m })))
 	must(x.t, err)
 }
@@ -261,7 +261,7 @@ func (c *client) loses() {
 	expect[msg.Idle](c.x)
 	lose()
 	await(c.x.t, asked)
-	expect[msg.Unsettled](c.x)
+	expect[msg.NotIdle](c.x)
 }
 
 // next takes the executor's GET through the hand-out of a job.

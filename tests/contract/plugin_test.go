@@ -125,7 +125,7 @@ func (x *executor) idles() { x.t.Helper(); expect[msg.Idle](x) }
 func (x *executor) retires() {
 	x.t.Helper()
 	x.actor.Tell(msg.Retire{Reason: "its test is over"})
-	eventually[msg.Gone](x)
+	eventually[msg.SlotFreed](x)
 }
 
 // untilThereIs waits for a file with something in it.

@@ -191,7 +191,7 @@ func TestRule16AnExecutorWhoseJobWasAbortedTakesNoOther(t *testing.T) {
 	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Aborted || !rec.HasResult || !strings.Contains(rec.Ending.Message, "somebody wants it") {
 		t.Errorf("it ended %+v", rec.Ending)
 	}
-	expect[msg.Gone](x)
+	expect[msg.SlotFreed](x)
 }
 
 func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
@@ -211,7 +211,7 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 				x.writesOn(body)
 				x.exit <- 0
 				x.expectFailed(j, "10000", "4096")
-				expect[msg.Gone](x)
+				expect[msg.SlotFreed](x)
 				return
 			}
 			x.expectFailed(j, "10000", "4096")
@@ -219,7 +219,7 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 			x.Post(t, c, a, body)
 			x.Post(t, c, a, j.result(0)) // it fits, and is too late
 			expect[msg.Retired](x)
-			expect[msg.Gone](x)
+			expect[msg.SlotFreed](x)
 			if x.record(j).HasResult {
 				t.Error("a result is stored")
 			}

@@ -296,7 +296,7 @@ func TestRule8AfterAReturnAResultInTheFileIsStoredAndItsExecutorRetired(t *testi
 	if got := expect[msg.Retired](x); got.Reason == "" {
 		t.Error("no reason")
 	}
-	expect[msg.Gone](x)
+	expect[msg.SlotFreed](x)
 }
 
 func TestRule8AfterAReturnAnOpenJobGoesOn(t *testing.T) {

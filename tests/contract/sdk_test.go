@@ -29,7 +29,7 @@ func TestTheGoSDKExitsAfterItsOnlyJobInModeSingle(t *testing.T) {
 	x, p := newEnv(t).goSDK("once", msg.Single)
 	x.runs(x.hello())
 	await(t, p.done)
-	expect[msg.Gone](x)
+	expect[msg.SlotFreed](x)
 }
 
 func TestTheGoSDKFetchesALargeInputAndReturnsALargeResult(t *testing.T) {
@@ -99,7 +99,7 @@ func TestRule5TheGoSDKComesBackAfterALostGET(t *testing.T) {
 		x.runs(x.hello())
 		x.idles()
 		x.cut()
-		expect[msg.Unsettled](x)
+		expect[msg.NotIdle](x)
 		x.idles()
 	}
 	x.retires()
@@ -208,7 +208,7 @@ func TestRule4APluginThatEndsWithoutItsOnlyJobLeavesAProof(t *testing.T) {
 	x.crash()
 	await(t, p.done)
 	x.start()
-	if got := expectBeside[msg.JobReturned, msg.Gone](x); got.Execution != j.Execution {
+	if got := expectBeside[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.HasResult {
@@ -225,5 +225,5 @@ func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
 	if r := x.runs(x.hello()); r.ExitCode != 0 {
 		t.Errorf("result %+v", r)
 	}
-	expectBeside[msg.Gone, msg.Retired](x)
+	expectBeside[msg.SlotFreed, msg.Retired](x)
 }

@@ -69,7 +69,7 @@ func OpenGateway(site *Site, keys *seal.Identity, s *spool.Spool) *Gateway {
 	g := &Gateway{Faults: fake.On(site.stage, site.Fate), site: site, keys: keys, endpoints: map[msg.ExecutorID]*endpoint{}}
 	for _, rec := range s.Executors() {
 		g.admit(rec)
-		_ = g.openURLs(rec.ID, actors.URLsOf(s, rec))
+		_ = g.openURLs(rec.ID, actors.CallbackURLs(s, rec))
 	}
 	site.open(g)
 	return g
@@ -137,8 +137,8 @@ func (e *endpoint) end(id msg.RequestID) {
 		r.at.site.witness().Lost(r.of)
 	}
 	delete(e.open, id)
-	told := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return v.Opens() == id })
-	e.queue = slices.DeleteFunc(e.queue, func(v msg.SessionEvent) bool { return v.Opens() == id })
+	told := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return v.OpenedRequest() == id })
+	e.queue = slices.DeleteFunc(e.queue, func(v msg.SessionEvent) bool { return v.OpenedRequest() == id })
 	if told {
 		e.add(msg.RequestEnded{Request: id})
 	}

@@ -108,7 +108,7 @@ func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.Execut
 }
 
 // Heartbeat answers with the jobs that must end.
-func (s *Server) Heartbeat(ctx context.Context, phases []msg.Phase) (orders []msg.StopOrder, err error) {
+func (s *Server) Heartbeat(ctx context.Context, phases []msg.JobPhase) (orders []msg.StopOrder, err error) {
 	err = s.Do(ctx, Heartbeat, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()

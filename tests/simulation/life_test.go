@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 )
 
 // life is one process of the runner, and its scheduler.
@@ -20,7 +20,7 @@ type life struct {
 	point  func(path string, message any) // may panic
 }
 
-var _ shell.Scheduler = (*life)(nil)
+var _ actorrt.Scheduler = (*life)(nil)
 
 func (s *stepper) newLife(point func(string, any)) *life {
 	l := &life{stepper: s, killed: make(chan struct{}), point: point}

@@ -26,7 +26,7 @@ func (d deeds) verb(name string, id any, fn func() error) (err error) {
 	return err
 }
 
-func (d deeds) Room() error { return d.verb("room", "", d.Spool.Room) }
+func (d deeds) Room() error { return d.verb("room", "", d.Spool.CheckSpace) }
 func (d deeds) Add(o msg.Offer) error {
 	return d.verb("add", o.Execution, func() error { return d.Spool.Add(o) })
 }
@@ -119,6 +119,6 @@ func (s settings) SaveConfig(c msg.Config) error {
 	return s.faults.Do(context.Background(), "save config", func() error { s.config = c; return nil })
 }
 
-func (s settings) NoteDeletion() error {
+func (s settings) RecordDeletion() error {
 	return s.faults.Do(context.Background(), "note deletion", func() error { s.note = true; return nil })
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runnerd/actors"
-	"runnerd/actors/shell"
+	"runnerd/actors/actorrt"
 	"runnerd/infra/driver/fake"
 	"runnerd/infra/masking"
 	"runnerd/infra/seal"
@@ -49,8 +49,8 @@ type world struct {
 	life    *life
 	spool   *spool.Spool
 	gateway *fakes.Gateway
-	sys     *shell.System
-	root    shell.Ref[msg.ToRunner]
+	sys     *actorrt.System
+	root    actorrt.Ref[msg.ToRunner]
 	end     *end
 }
 
@@ -116,11 +116,11 @@ func (w *world) boot() {
 	}
 	w.oracle.boots()
 	w.life = w.newLife(w.point)
-	w.sys = shell.NewSystem(shell.Options{Log: zerolog.New(w.log), Scheduler: w.life, Context: w.life.ctx, OnCrash: w.crashed})
+	w.sys = actorrt.NewSystem(actorrt.Options{Log: zerolog.New(w.log), Scheduler: w.life, Context: w.life.ctx, OnCrash: w.crashed})
 	store := deeds{opened, w.stepper, w.oracle}
-	w.root, err = shell.SpawnRoot(w.sys, actors.Root(actors.Program{
-		Shop: actors.Shop{
-			Spool: store, Driver: w.engine, Gateway: w.gateway, Vault: identity(), Limits: limits,
+	w.root, err = actorrt.SpawnRoot(w.sys, actors.Root(actors.Program{
+		ExecutorDeps: actors.ExecutorDeps{
+			Spool: store, Driver: w.engine, Gateway: w.gateway, Keyring: identity(), Limits: limits,
 			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID: func() msg.ExecutorID {
 				w.ids++
@@ -238,7 +238,7 @@ func (w *world) lasts(until time.Time) {
 	}
 }
 
-func (w *world) crashed(*shell.Crash) { w.oracle.trouble() }
+func (w *world) crashed(*actorrt.Crash) { w.oracle.trouble() }
 
 func (w *world) chance(p float64) bool { return w.rng.Float64() < p }
 

@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"math/rand/v2"
@@ -46,20 +46,20 @@ func (live) After(_ string, d time.Duration, fn func()) func() {
 	return func() { t.Stop() }
 }
 
-// seat ties one mailbox to the scheduler. It is an actor.Dispatcher and an actor.MailboxMiddleware: the former learns when
+// dispatcherAdapter ties one mailbox to the scheduler. It is an actor.Dispatcher and an actor.MailboxMiddleware: the former learns when
 // a mailbox has work, the latter is the only place that Proto.Actor offers between two messages.
-type seat struct {
+type dispatcherAdapter struct {
 	scheduler Scheduler
 	path      string
 }
 
-func (s seat) Schedule(fn func()) { s.scheduler.Turn(s.path, fn) }
-func (s seat) Throughput() int    { return 300 }
+func (s dispatcherAdapter) Schedule(fn func()) { s.scheduler.Turn(s.path, fn) }
+func (s dispatcherAdapter) Throughput() int    { return 300 }
 
-func (s seat) MailboxStarted()   {}
-func (s seat) MessagePosted(any) {}
-func (s seat) MailboxEmpty()     {}
-func (s seat) MessageReceived(m any) {
+func (s dispatcherAdapter) MailboxStarted()   {}
+func (s dispatcherAdapter) MessagePosted(any) {}
+func (s dispatcherAdapter) MailboxEmpty()     {}
+func (s dispatcherAdapter) MessageReceived(m any) {
 	if p, ok := m.(interface{ content() any }); ok {
 		m = p.content()
 	}
@@ -67,6 +67,6 @@ func (s seat) MessageReceived(m any) {
 }
 
 var (
-	_ actor.Dispatcher        = seat{}
-	_ actor.MailboxMiddleware = seat{}
+	_ actor.Dispatcher        = dispatcherAdapter{}
+	_ actor.MailboxMiddleware = dispatcherAdapter{}
 )

@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import "context"
 
@@ -21,7 +21,7 @@ func (c *Ctx[M]) Go(name string, fn func(ctx context.Context) M) Task {
 // Stream is Go for a source of many messages. emit delivers one; it blocks while window of them wait in the mailbox, so that
 // the source feels the actor's pace, and fails when the task is over. What fn returns comes last.
 func (c *Ctx[M]) Stream(name string, window int, fn func(ctx context.Context, emit func(M) error) M) Task {
-	cell, credit := c.s.cell, make(chan struct{}, window)
+	node, credit := c.s.node, make(chan struct{}, window)
 	return c.s.run(name, func(ctx context.Context, from origin) M {
 		return fn(ctx, func(m M) error {
 			select {
@@ -31,7 +31,7 @@ func (c *Ctx[M]) Stream(name string, window int, fn func(ctx context.Context, em
 			if ctx.Err() != nil { // of two that were ready the end counts, so that chance does not
 				return context.Cause(ctx)
 			}
-			cell.post(item[M]{from, mustExist(m), credit})
+			node.post(streamItem[M]{from, mustExist(m), credit})
 			return nil
 		})
 	})
@@ -43,13 +43,13 @@ type origin struct {
 	subject string
 }
 
-func (s *shell[M]) run(name string, fn func(context.Context, origin) M) Task {
-	c, from := s.cell, origin{s.cell.sys.seq.Add(1), s.subject}
+func (s *host[M]) run(name string, fn func(context.Context, origin) M) Task {
+	c, from := s.node, origin{s.node.sys.seq.Add(1), s.subject}
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.tasks[from.number] = cancel
 	c.enter(from.number, name)
 	c.sys.scheduler.Task(c.path, from.number, func() {
-		last := result[M]{origin: from}
+		last := taskResult[M]{origin: from}
 		returned := false
 		defer func() { // not after fn: a Goexit comes by here only
 			if reason := recover(); reason != nil || !returned {
@@ -69,37 +69,37 @@ func (s *shell[M]) run(name string, fn func(context.Context, origin) M) Task {
 	return Task{func() { s.endTask(from.number) }}
 }
 
-func (s *shell[M]) endTask(number uint64) {
+func (s *host[M]) endTask(number uint64) {
 	if cancel, ok := s.tasks[number]; ok {
 		cancel()
 		delete(s.tasks, number)
 	}
 }
 
-// item is a message of a stream.
-type item[M any] struct {
+// streamItem is a message of a stream.
+type streamItem[M any] struct {
 	origin
 	m      M
 	credit <-chan struct{}
 }
 
-func (i item[M]) deliver(s *shell[M]) {
+func (i streamItem[M]) deliver(s *host[M]) {
 	if _, lives := s.tasks[i.number]; lives {
 		s.receive(i.m, i.subject)
 	}
 	<-i.credit
 }
 
-func (i item[M]) content() any { return i.m }
+func (i streamItem[M]) content() any { return i.m }
 
-// result is the last of a task.
-type result[M any] struct {
+// taskResult is the last of a task.
+type taskResult[M any] struct {
 	origin
 	m     M
 	crash *Crash
 }
 
-func (r result[M]) deliver(s *shell[M]) {
+func (r taskResult[M]) deliver(s *host[M]) {
 	_, lives := s.tasks[r.number]
 	s.endTask(r.number)
 	switch {
@@ -110,4 +110,4 @@ func (r result[M]) deliver(s *shell[M]) {
 	}
 }
 
-func (r result[M]) content() any { return r.m }
+func (r taskResult[M]) content() any { return r.m }

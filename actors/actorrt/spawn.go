@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ func SpawnRoot[M any](s *System, spec Spec[M]) (Ref[M], error) {
 
 // Spawn starts a child. A name that is taken is a bug of ours: it panics.
 func Spawn[P, M any](c *Ctx[P], spec Spec[M]) Ref[M] {
-	ref, err := spawn(c.s.cell, c.s.proto, spec)
+	ref, err := spawn(c.s.node, c.s.proto, spec)
 	if err != nil {
 		panic(err)
 	}
@@ -23,15 +23,15 @@ func Spawn[P, M any](c *Ctx[P], spec Spec[M]) Ref[M] {
 
 // spawn gives every actor a Proto.Actor id of its own, so that a reference to one that has ended can neither reach its
 // successor nor catch Proto.Actor half way through registering it.
-func spawn[M any](parent *cell, spawner actor.SpawnerContext, spec Spec[M]) (Ref[M], error) {
-	c := newCell(parent, spec.Name)
-	if !parent.adopt(c) {
+func spawn[M any](parent *node, spawner actor.SpawnerContext, spec Spec[M]) (Ref[M], error) {
+	c := newNode(parent, spec.Name)
+	if !parent.addChild(c) {
 		return Ref[M]{}, fmt.Errorf("spawn %s: the name is taken", c.path)
 	}
-	s := &shell[M]{cell: c, spec: spec, timers: map[string]timer{}, tasks: map[uint64]func(){}}
+	s := &host[M]{node: c, spec: spec, timers: map[string]timer{}, tasks: map[uint64]func(){}}
 	s.ctx.s = s
 	props := actor.PropsFromProducer(func() actor.Actor { return s },
-		actor.WithDispatcher(c.seat()),
+		actor.WithDispatcher(c.adapter()),
 		actor.WithMailbox(func() actor.Mailbox { return c.mailbox }),
 		actor.WithOnInit(func(proto actor.Context) { s.proto, c.pid = proto, proto.Self() }))
 	id := spec.Name + "#" + strconv.FormatUint(c.sys.seq.Add(1), 10)

@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"cmp"
@@ -8,10 +8,10 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// shell is the Proto.Actor actor around a Behavior. No panic leaves it: a crash is a stop with a reason, since Proto.Actor's
+// host is the Proto.Actor actor around a Behavior. No panic leaves it: a crash is a stop with a reason, since Proto.Actor's
 // own way suspends the mailbox, keeps its messages for the next instance, and may leave a zombie.
-type shell[M any] struct {
-	cell  *cell
+type host[M any] struct {
+	node  *node
 	spec  Spec[M]
 	proto actor.Context
 
@@ -24,7 +24,7 @@ type shell[M any] struct {
 	subject  string            // of the message in hand
 }
 
-func (s *shell[M]) Receive(proto actor.Context) {
+func (s *host[M]) Receive(proto actor.Context) {
 	switch m := proto.Message().(type) {
 	case *actor.Started:
 		s.turn("start", "", "", s.start)
@@ -33,58 +33,58 @@ func (s *shell[M]) Receive(proto actor.Context) {
 	case *actor.Stopped:
 		s.stopped()
 	case *actor.Terminated:
-		s.childGone(s.cell.kidByPID(m.Who))
-	case parcel[M]:
+		s.childGone(s.node.childByPID(m.Who))
+	case envelope[M]:
 		m.deliver(s)
 	}
 }
 
-func (s *shell[M]) start() {
+func (s *host[M]) start() {
 	s.behavior = s.spec.New()
 	s.behavior.Start(&s.ctx)
-	s.cell.phase.Store(int32(Up))
+	s.node.state.Store(int32(Up))
 }
 
-func (s *shell[M]) receive(m M, subject string) {
-	point := s.cell.sys.scheduler.Point
+func (s *host[M]) receive(m M, subject string) {
+	point := s.node.sys.scheduler.Point
 	s.turn("receive", fmt.Sprintf("%T", m), subject, func() {
-		point(s.cell.path, m)
+		point(s.node.path, m)
 		s.behavior.Receive(&s.ctx, m)
-		point(s.cell.path, m)
+		point(s.node.path, m)
 	})
 }
 
 // turn runs fn, in which the Behavior is called, unless the actor is over.
-func (s *shell[M]) turn(where, message, subject string, fn func()) {
-	if s.cell.isOver() {
+func (s *host[M]) turn(where, message, subject string, fn func()) {
+	if s.node.hasEnded() {
 		return
 	}
 	s.subject = subject
-	s.cell.busy.Store(&busy{cmp.Or(message, where), time.Now()})
+	s.node.busy.Store(&busy{cmp.Or(message, where), time.Now()})
 	defer func() {
 		if reason := recover(); reason != nil {
-			s.fail(s.cell.crashed(where, message, s.subject, reason))
+			s.fail(s.node.crashed(where, message, s.subject, reason))
 		}
 		s.subject = ""
-		s.cell.busy.Store(nil)
+		s.node.busy.Store(nil)
 	}()
 	fn()
 }
 
 // fail ends the actor for its crash; one that has ended already stays as it is.
-func (s *shell[M]) fail(c *Crash) {
-	if s.cell.isOver() {
+func (s *host[M]) fail(c *Crash) {
+	if s.node.hasEnded() {
 		return
 	}
-	s.cell.crash = c
-	s.cell.phase.Store(int32(Crashed))
+	s.node.crash = c
+	s.node.state.Store(int32(Crashed))
 	s.release(c)
-	s.cell.stop()
-	sys := s.cell.sys
+	s.node.stop()
+	sys := s.node.sys
 	if sys.onCrash != nil {
 		s.last("crash hook", func() { sys.onCrash(c) })
 	}
-	if s.cell.parent == sys.top {
+	if s.node.parent == sys.top {
 		select {
 		case sys.fatal <- c:
 		default: // the first one counts
@@ -93,20 +93,20 @@ func (s *shell[M]) fail(c *Crash) {
 }
 
 // release ends all that the actor has in flight; no message is taken from here on.
-func (s *shell[M]) release(cause error) {
-	close(s.cell.over)
-	s.cell.cancel(cause)
+func (s *host[M]) release(cause error) {
+	close(s.node.ended)
+	s.node.cancel(cause)
 	for _, t := range s.timers {
 		t.stop() // or it would hold on to the actor until it fires
 	}
 }
 
 // stopping comes before the children are stopped.
-func (s *shell[M]) stopping() {
-	if s.cell.isOver() {
+func (s *host[M]) stopping() {
+	if s.node.hasEnded() {
 		return
 	}
-	s.cell.phase.Store(int32(Stopping))
+	s.node.state.Store(int32(Stopping))
 	if b, ok := s.behavior.(Stopper[M]); ok {
 		s.last("stop", func() { b.Stop(&s.ctx) })
 	}
@@ -114,43 +114,43 @@ func (s *shell[M]) stopping() {
 }
 
 // last runs what may not fail: nobody would be left to decide about it.
-func (s *shell[M]) last(where string, fn func()) {
+func (s *host[M]) last(where string, fn func()) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			s.cell.crashed(where, "", s.subject, reason)
+			s.node.crashed(where, "", s.subject, reason)
 		}
 	}()
 	fn()
 }
 
 // stopped comes after the children are gone; the parent hears of it when this returns.
-func (s *shell[M]) stopped() {
-	c := s.cell
+func (s *host[M]) stopped() {
+	c := s.node
 	c.sys.scheduler.Await(c.path, func() {
 		grace := time.NewTimer(c.sys.grace)
 		defer grace.Stop()
 		select {
-		case <-c.quiet():
+		case <-c.whenIdle():
 		case <-grace.C:
 			c.log.Error().Strs("tasks", c.tasks()).Msg("goroutines outlive their actor")
 		}
 	})
 	if c.parent == c.sys.top {
-		c.parent.bury(c)
+		c.parent.reap(c)
 	}
-	close(c.gone)
+	close(c.stopped)
 }
 
-func (s *shell[M]) childGone(kid *cell) {
-	if kid == nil {
+func (s *host[M]) childGone(child *node) {
+	if child == nil {
 		return
 	}
-	s.cell.bury(kid)
-	s.turn("child "+kid.name, "", "", func() {
+	s.node.reap(child)
+	s.turn("child "+child.name, "", "", func() {
 		if w, ok := s.behavior.(ChildWatcher[M]); ok {
-			w.ChildDown(&s.ctx, Down{kid.name, kid.crash})
-		} else if kid.crash != nil {
-			panic(kid.crash)
+			w.ChildDown(&s.ctx, Down{child.name, child.crash})
+		} else if child.crash != nil {
+			panic(child.crash)
 		}
 	})
 }

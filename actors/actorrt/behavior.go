@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 // Behavior is an actor as its author writes it. All methods are called in the actor's turns, one at a time.
 type Behavior[M any] interface {

@@ -87,13 +87,13 @@ func pour(t *testing.T, h *hydrant, limit int64, last int) (end string, size int
 	t.Cleanup(func() { noError(t, kept.Close()) })
 	noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
 
-	book := &logbook{spool: kept, limit: limit, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
-	book.open("job", time.Time{}, []msg.Secret{"hunter2", "swordfish"})
-	noError(t, drv.Logs(t.Context(), "executor", book.rewind(), func(entries []msg.LogEntry) error {
-		_, _, err := book.write(entries)
+	logs := &logAttributor{spool: kept, limit: limit, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
+	logs.open("job", time.Time{}, []msg.Secret{"hunter2", "swordfish"})
+	noError(t, drv.Logs(t.Context(), "executor", logs.rewind(), func(entries []msg.LogEntry) error {
+		_, _, err := logs.write(entries)
 		return err
 	}))
-	noError(t, book.close("job"))
+	noError(t, logs.close("job"))
 	rec, _ := kept.Job("job")
 	text, err := kept.ReadLog("job", max(0, rec.Log.Size-int64(last)), last)
 	noError(t, err)
@@ -159,13 +159,13 @@ func TestWhatIsNotKeptIsNotFilteredEither(t *testing.T) {
 	noError(t, err)
 	noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
 	filtered := 0
-	book := &logbook{spool: kept, limit: 100, newFilter: func([]msg.Secret, bool) Filter { return counting{bytes: &filtered} }}
-	book.open("job", time.Time{}, nil)
+	logs := &logAttributor{spool: kept, limit: 100, newFilter: func([]msg.Secret, bool) Filter { return counting{bytes: &filtered} }}
+	logs.open("job", time.Time{}, nil)
 	for n := range 1000 {
-		_, _, err := book.write([]msg.LogEntry{{Time: time.Unix(int64(n), 0), Text: []byte("ten bytes\n")}})
+		_, _, err := logs.write([]msg.LogEntry{{Time: time.Unix(int64(n), 0), Text: []byte("ten bytes\n")}})
 		noError(t, err)
 	}
-	noError(t, book.close("job"))
+	noError(t, logs.close("job"))
 	if filtered < 100 || filtered > 130 {
 		t.Errorf("%d bytes were filtered, and 100 are kept", filtered)
 	}
@@ -178,9 +178,9 @@ func TestALogThatIsTooLongEndsWithAWholeCharacter(t *testing.T) {
 		strings.Repeat("\x80", 10): strings.Repeat("\x80", 7), // of none
 	} {
 		store := &shelf{logs: map[msg.ExecutionID]string{}}
-		book := &logbook{spool: store, limit: 7, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
-		book.open("job", time.Time{}, nil)
-		_, _, err := book.write([]msg.LogEntry{{Time: time.Unix(1, 0), Text: []byte(text)}})
+		logs := &logAttributor{spool: store, limit: 7, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+		logs.open("job", time.Time{}, nil)
+		_, _, err := logs.write([]msg.LogEntry{{Time: time.Unix(1, 0), Text: []byte(text)}})
 		noError(t, err)
 		if got, _, _ := strings.Cut(store.logs["job"], "\n… the log ends here"); got != want {
 			t.Errorf("of %q it keeps %q, want %q", text, got, want)

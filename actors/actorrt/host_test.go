@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"context"
@@ -157,7 +157,7 @@ func panics(reason string) do { return func(*Ctx[order]) { panic(reason) } }
 
 func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 	about := func(next do) do {
-		return func(c *Ctx[order]) { c.About("job 7"); next(c) }
+		return func(c *Ctx[order]) { c.SetSubject("job 7"); next(c) }
 	}
 	for where, c := range map[string]struct {
 		start, tell do
@@ -179,9 +179,9 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 		"at the answer of a task": {tell: about(func(c *Ctx[order]) {
 			c.Go("dig", func(context.Context) order { return panics("oops") })
 		}), want: `kid crashed in receive about "job 7": oops`},
-		"during something else": {tell: about(func(c *Ctx[order]) { c.During("job 8", func() { panics("oops")(c) }) }),
+		"during something else": {tell: about(func(c *Ctx[order]) { c.WithSubject("job 8", func() { panics("oops")(c) }) }),
 			want: `kid crashed in receive about "job 8": oops`},
-		"after something else": {tell: about(func(c *Ctx[order]) { c.During("job 8", func() {}); panics("oops")(c) }),
+		"after something else": {tell: about(func(c *Ctx[order]) { c.WithSubject("job 8", func() {}); panics("oops")(c) }),
 			want: `kid crashed in receive about "job 7": oops`},
 		"after a message about something": {tell: about(func(c *Ctx[order]) { c.Self().Tell(panics("oops")) }),
 			want: `kid crashed in receive about "": oops`},
@@ -189,9 +189,9 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			var hooked []*Crash
 			inWorld(t, Options{OnCrash: func(c *Crash) { hooked = append(hooked, c) }}, func(t *testing.T, w *world) {
-				kid := w.child("kid", func(o *obedient) { o.onStart = c.start })
+				child := w.child("kid", func(o *obedient) { o.onStart = c.start })
 				if c.tell != nil {
-					kid.Tell(c.tell)
+					child.Tell(c.tell)
 				}
 				time.Sleep(2 * time.Second)
 				w.expect(t, c.want)
@@ -208,12 +208,12 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 
 func TestAPanicThatComesTooLateIsLoggedAndChangesNothing(t *testing.T) {
 	inWorld(t, Options{OnCrash: func(*Crash) { panic("in the hook") }}, func(t *testing.T, w *world) {
-		kid := w.child("kid")
-		kid.Tell(do(func(c *Ctx[order]) {
+		child := w.child("kid")
+		child.Tell(do(func(c *Ctx[order]) {
 			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); panic("in a task of the dead") })
 		}))
 		synctest.Wait()
-		kid.Tell(panics("oops"))
+		child.Tell(panics("oops"))
 		w.expect(t, `kid crashed in receive about "": oops`)
 		for _, want := range []string{"oops", "in the hook", "in a task of the dead"} {
 			if n := strings.Count(w.log.String(), ": "+want); n != 1 {
@@ -238,12 +238,12 @@ func TestStopRunsOnlyInOrderAndBeforeTheChildrenAreStopped(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		last := func(name string) func(*obedient) {
 			return func(o *obedient) {
-				o.stop = func(c *Ctx[order]) { w.heard.add("%s says bye, context %v", name, c.s.cell.ctx.Err()) }
+				o.stop = func(c *Ctx[order]) { w.heard.add("%s says bye, context %v", name, c.s.node.ctx.Err()) }
 			}
 		}
-		kid := w.child("kid", last("kid"))
-		kid.Tell(do(func(c *Ctx[order]) { w.spawn(c, "grandchild", last("grandchild")) }))
-		kid.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
+		child := w.child("kid", last("kid"))
+		child.Tell(do(func(c *Ctx[order]) { w.spawn(c, "grandchild", last("grandchild")) }))
+		child.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
 		w.expect(t, "kid says bye, context <nil>, grandchild says bye, context <nil>, kid stopped")
 
 		w.child("other", last("other")).Tell(panics("oops"))
@@ -267,10 +267,10 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				kid, begin := w.child("kid"), time.Now()
+				child, begin := w.child("kid"), time.Now()
 				var ended time.Duration
-				kid.Tell(do(func(kid *Ctx[order]) {
-					kid.Go("dig", func(ctx context.Context) order {
+				child.Tell(do(func(child *Ctx[order]) {
+					child.Go("dig", func(ctx context.Context) order {
 						<-ctx.Done()
 						ended = time.Since(begin)
 						time.Sleep(c.work)
@@ -278,7 +278,7 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 					})
 				}))
 				synctest.Wait()
-				kid.Tell(c.end)
+				child.Tell(c.end)
 				time.Sleep(c.gone - 1)
 				w.expect(t, "")
 				time.Sleep(time.Nanosecond)
@@ -337,10 +337,10 @@ func TestADuplicateNameCrashesTheParentAndTheRootIsFatal(t *testing.T) {
 
 func TestAParentThatDoesNotListenCrashesWithItsChild(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		kid := w.child("kid")
-		kid.Tell(do(func(c *Ctx[order]) {
+		child := w.child("kid")
+		child.Tell(do(func(c *Ctx[order]) {
 			w.spawn(c, "grandchild", func(o *obedient) {
-				o.onStart = func(c *Ctx[order]) { c.About("job 7"); panic("oops") }
+				o.onStart = func(c *Ctx[order]) { c.SetSubject("job 7"); panic("oops") }
 			})
 		}))
 		w.expect(t, `kid crashed in child grandchild about "job 7": root/kid/grandchild crashed in start: oops`)
@@ -361,11 +361,11 @@ func TestATimerThatWasCancelledOrArmedAgainNeverDelivers(t *testing.T) {
 	} {
 		t.Run(name+" while its message is in the mailbox", func(t *testing.T) {
 			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				kid := w.child("kid")
-				kid.Tell(do(func(kid *Ctx[order]) {
-					kid.After("t", time.Second, say("tick"))
+				child := w.child("kid")
+				child.Tell(do(func(child *Ctx[order]) {
+					child.After("t", time.Second, say("tick"))
 					time.Sleep(2 * time.Second) // its message is behind this turn now
-					c.then(kid)
+					c.then(child)
 				}))
 				time.Sleep(time.Minute)
 				w.expect(t, c.want)
@@ -376,8 +376,8 @@ func TestATimerThatWasCancelledOrArmedAgainNeverDelivers(t *testing.T) {
 
 func TestATaskThatIsOverDeliversNothing(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		kid := w.child("kid")
-		kid.Tell(do(func(c *Ctx[order]) {
+		child := w.child("kid")
+		child.Tell(do(func(c *Ctx[order]) {
 			c.Go("silent", func(context.Context) order { return nil })
 			c.Go("kept", func(context.Context) order { time.Sleep(time.Second); return say("kept") })
 			gone := c.Go("dropped", func(context.Context) order { time.Sleep(time.Second); return say("dropped") })
@@ -407,16 +407,16 @@ func TestAnActorThatIsOverHearsNothingWhileItsChildrenEnd(t *testing.T) {
 	for name, end := range map[string]do{"stopped": func(c *Ctx[order]) { c.StopSelf() }, "crashed": panics("oops")} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				kid := w.child("kid")
-				kid.Tell(do(func(kid *Ctx[order]) {
-					w.spawn(kid, "grandchild", func(o *obedient) {
+				child := w.child("kid")
+				child.Tell(do(func(child *Ctx[order]) {
+					w.spawn(child, "grandchild", func(o *obedient) {
 						o.onStart = func(c *Ctx[order]) {
 							c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); time.Sleep(time.Second); return nil })
 						}
 					})
 				}))
 				synctest.Wait()
-				kid.Tell(do(func(c *Ctx[order]) {
+				child.Tell(do(func(c *Ctx[order]) {
 					c.Self().Tell(end)
 					for range 3 { // they are behind the end
 						c.Self().Tell(say("too late"))
@@ -435,8 +435,8 @@ func TestAnActorThatIsOverHearsNothingWhileItsChildrenEnd(t *testing.T) {
 
 func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		kid, emitted := w.child("kid"), 0
-		kid.Tell(do(func(c *Ctx[order]) {
+		child, emitted := w.child("kid"), 0
+		child.Tell(do(func(c *Ctx[order]) {
 			c.Stream("flow", 4, func(ctx context.Context, emit func(order) error) order {
 				for ; emit(do(func(*Ctx[order]) { time.Sleep(time.Second) })) == nil; emitted++ {
 				}
@@ -449,10 +449,10 @@ func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
 		if emitted != 14 {
 			t.Error("emitted", emitted)
 		}
-		if n := w.sys.Tree()[0].Children[0]; n.Queue != 3 || fmt.Sprint(n.Tasks) != "[flow]" || n.Busy != "shell.do" {
+		if n := w.sys.Tree()[0].Children[0]; n.Queue != 3 || fmt.Sprint(n.Tasks) != "[flow]" || n.Busy != "actorrt.do" {
 			t.Errorf("%+v", n)
 		}
-		kid.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
+		child.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
 		time.Sleep(time.Minute)
 		w.expect(t, "kid stopped")
 	})
@@ -461,12 +461,12 @@ func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
 func TestTheMessagesOfOneSenderArriveInOrder(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		const senders, each = 4, 10_000
-		kid, next, wrong := w.child("kid"), [senders]int{}, 0
+		child, next, wrong := w.child("kid"), [senders]int{}, 0
 		var senderGroup sync.WaitGroup
 		for s := range senders {
 			senderGroup.Go(func() {
 				for n := range each {
-					kid.Tell(do(func(*Ctx[order]) {
+					child.Tell(do(func(*Ctx[order]) {
 						if next[s] != n {
 							wrong++
 						}
@@ -487,10 +487,10 @@ func TestAskIsAnsweredWheneverTheActorEnds(t *testing.T) {
 	asked := func(reply func(string)) order { return asks{reply} }
 	never := func(func(string)) order { return say("what?") }
 	for name, c := range map[string]struct {
-		before do // told to the actor before
-		mk     func(func(string)) order
-		want   error
-		after  time.Duration
+		history do // message to the actor before
+		mk      func(func(string)) order
+		want    error
+		after   time.Duration
 	}{
 		"with an answer":                         {nil, asked, nil, 0},
 		"it crashes at the question":             {nil, func(func(string)) order { return panics("oops") }, ErrCrashed, 0},
@@ -501,14 +501,14 @@ func TestAskIsAnsweredWheneverTheActorEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				kid := w.child("kid")
-				if c.before != nil {
-					kid.Tell(c.before)
+				child := w.child("kid")
+				if c.history != nil {
+					child.Tell(c.history)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				begin := time.Now()
-				if _, err := Ask(ctx, kid, c.mk); !errors.Is(err, c.want) {
+				if _, err := Ask(ctx, child, c.mk); !errors.Is(err, c.want) {
 					t.Error(err)
 				}
 				if took := time.Since(begin); took != c.after {
@@ -525,7 +525,7 @@ func TestAskIsAnsweredWheneverTheActorEnds(t *testing.T) {
 func TestANilMessagePanicsInItsSender(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		w.child("kid").Tell(do(func(c *Ctx[order]) { w.root.Tell(nil) }))
-		w.expect(t, `kid crashed in receive about "": shell: a nil message`)
+		w.expect(t, `kid crashed in receive about "": actorrt: a nil message`)
 	})
 	Ref[order]{}.Tell(say("discarded"))
 }
@@ -545,9 +545,9 @@ func (s striker) Point(path string, m any) {
 
 func TestASchedulerOfATestStrikesAnyActorAtAnyMessage(t *testing.T) {
 	inWorld(t, Options{Scheduler: striker{Live(), "root/kid", "b"}}, func(t *testing.T, w *world) {
-		kid := w.child("kid")
+		child := w.child("kid")
 		for _, m := range []say{"a", "b", "c"} {
-			kid.Tell(m)
+			child.Tell(m)
 		}
 		w.expect(t, `a, kid crashed in receive about "": struck`)
 	})
@@ -556,20 +556,20 @@ func TestASchedulerOfATestStrikesAnyActorAtAnyMessage(t *testing.T) {
 func TestTheTreeShowsWhatEveryActorDoes(t *testing.T) {
 	inWorld(t, Options{}, func(t *testing.T, w *world) {
 		begin := time.Now()
-		kid := w.child("kid")
-		kid.Tell(panics("oops"))
+		child := w.child("kid")
+		child.Tell(panics("oops"))
 		synctest.Wait()
-		kid = w.child("kid")
-		kid.Tell(do(func(c *Ctx[order]) {
+		child = w.child("kid")
+		child.Tell(do(func(c *Ctx[order]) {
 			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); return nil })
 			c.Log().Info().Msg("digging")
 			time.Sleep(time.Second)
 		}))
 		synctest.Wait()
-		kid.Tell(say("waiting"))
-		want := []Node{{Path: "root", Phase: Up, Children: []Node{{
-			Path: "root/kid", Phase: Up, Queue: 1, Busy: "shell.do", BusySince: begin, Tasks: []string{"dig"},
-			Crashes: 1, LastCrash: "root/kid crashed in receive of shell.do: oops", CrashedAt: begin,
+		child.Tell(say("waiting"))
+		want := []NodeStatus{{Path: "root", State: Up, Children: []NodeStatus{{
+			Path: "root/kid", State: Up, Queue: 1, Busy: "actorrt.do", BusySince: begin, Tasks: []string{"dig"},
+			Crashes: 1, LastCrash: "root/kid crashed in receive of actorrt.do: oops", CrashedAt: begin,
 		}}}}
 		if diff := cmp.Diff(want, w.sys.Tree()); diff != "" {
 			t.Error(diff)

@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"cmp"
@@ -100,7 +100,7 @@ type busyBee struct {
 
 func (b *busyBee) Start(c *Ctx[int]) { c.After("again", b.pause(c), -1) }
 
-func (b *busyBee) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Chance() * 1e9) }
+func (b *busyBee) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Jitter() * 1e9) }
 
 func (b *busyBee) Receive(c *Ctx[int], m int) {
 	if m >= 0 {

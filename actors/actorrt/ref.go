@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"context"
@@ -6,19 +6,19 @@ import (
 )
 
 // Ref is the address of one actor; a successor of the same name has another. The zero Ref discards what it is told.
-type Ref[M any] struct{ to *cell }
+type Ref[M any] struct{ to *node }
 
 // Tell sends m; safe from any goroutine. It never blocks and never fails: an actor that has ended discards m.
 func (r Ref[M]) Tell(m M) {
 	if r.to != nil {
-		r.to.post(told[M]{mustExist(m)})
+		r.to.post(message[M]{mustExist(m)})
 	}
 }
 
 // mustExist panics in the sender, where the bug is.
 func mustExist[M any](m M) M {
 	if any(m) == nil {
-		panic("shell: a nil message")
+		panic("actorrt: a nil message")
 	}
 	return m
 }
@@ -41,8 +41,8 @@ func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R,
 	select {
 	case r := <-replies:
 		return r, nil
-	case <-to.to.over:
-		err = to.to.ending()
+	case <-to.to.ended:
+		err = to.to.endReason()
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -54,11 +54,11 @@ func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R,
 	}
 }
 
-// parcel is what lies in a mailbox: a message and how it came.
-type parcel[M any] interface{ deliver(s *shell[M]) }
+// envelope is what lies in a mailbox: a message and how it came.
+type envelope[M any] interface{ deliver(s *host[M]) }
 
-// told is a message from anyone.
-type told[M any] struct{ m M }
+// message is a message from anyone.
+type message[M any] struct{ m M }
 
-func (t told[M]) deliver(s *shell[M]) { s.receive(t.m, "") }
-func (t told[M]) content() any        { return t.m }
+func (t message[M]) deliver(s *host[M]) { s.receive(t.m, "") }
+func (t message[M]) content() any       { return t.m }

@@ -23,7 +23,7 @@ type archive struct {
 	t       *rapid.T
 	disk    *memfs.FS
 	spool   *spool.Spool
-	book    *logbook
+	logs    *logAttributor
 	secrets []msg.Secret
 	entries []printed
 	from    map[msg.ExecutionID]time.Time // the jobs are handed out
@@ -54,7 +54,7 @@ func (a *archive) open() {
 	if a.spool, err = spool.Open(a.disk, spool.Options{}); err != nil {
 		a.t.Fatal(err)
 	}
-	a.book = &logbook{spool: a.spool, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
+	a.logs = &logAttributor{spool: a.spool, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 }
 
 // text is what a plugin prints: secrets among other words, in pieces that part them anywhere.
@@ -78,7 +78,7 @@ func drawEntries(t *rapid.T) (entries []printed, from map[msg.ExecutionID]time.T
 	from = map[msg.ExecutionID]time.Time{}
 	for i, job := range jobs {
 		if i > 0 {
-			say("", pickUp+"\n")
+			say("", idleMarker+"\n")
 			now = now.Add(1)
 			from[job] = now
 		}
@@ -98,7 +98,7 @@ func drawEntries(t *rapid.T) (entries []printed, from map[msg.ExecutionID]time.T
 
 func TestALogHasEveryByteOnceMaskedWhateverFailsOnTheWay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := &archive{t: t, disk: memfs.New(), secrets: []msg.Secret{"hunter2", "swordfish", "ge\nxy"}} // the last may begin in pickUp
+		a := &archive{t: t, disk: memfs.New(), secrets: []msg.Secret{"hunter2", "swordfish", "ge\nxy"}} // the last may begin in idleMarker
 		a.entries, a.from = drawEntries(t)
 		a.open()
 		for _, id := range append(jobs, guest) {
@@ -119,7 +119,7 @@ func TestALogHasEveryByteOnceMaskedWhateverFailsOnTheWay(t *testing.T) {
 		a.end("three")
 		a.failIn = rapid.IntRange(0, 6).Draw(t, "closing fails in")
 		for range 3 {
-			if _, err := a.book.closeAll(); err == nil {
+			if _, err := a.logs.closeAll(); err == nil {
 				break
 			}
 		}
@@ -134,11 +134,11 @@ func (a *archive) handOut() {
 		a.end(before)
 		goesOn := slices.ContainsFunc(a.entries[a.came:], func(e printed) bool { return e.job == before })
 		if !goesOn && rapid.Bool().Draw(a.t, "it was quiet for long") {
-			_, _ = a.book.closeThrough(before)
+			_, _ = a.logs.closeThrough(before)
 		}
 	}
 	id := jobs[a.opened]
-	a.book.open(id, a.from[id], a.secrets)
+	a.logs.open(id, a.from[id], a.secrets)
 	a.opened++
 }
 
@@ -158,19 +158,19 @@ func (a *archive) restart() {
 	a.open()
 	for _, id := range jobs[:a.opened] {
 		if rec, _ := a.spool.Job(id); !rec.Log.Ended {
-			a.book.open(id, a.from[id], a.secrets)
+			a.logs.open(id, a.from[id], a.secrets)
 		}
 	}
 }
 
 // read reads on from where the spool is, in batches, until something fails or n entries have come.
 func (a *archive) read(n int) {
-	from := a.book.rewind()
+	from := a.logs.rewind()
 	a.came = 0
 	cursor := driver.From(from)
 	var batch []msg.LogEntry
 	deliver := func() bool {
-		_, _, err := a.book.write(batch)
+		_, _, err := a.logs.write(batch)
 		batch = nil
 		if err == nil && rapid.Bool().Draw(a.t, "a log is closed") {
 			err = a.close()
@@ -203,8 +203,8 @@ func (a *archive) invite(deliver func() bool) bool {
 		return deliver()
 	}
 	a.end(jobs[a.opened-1])
-	a.book.open(guest, a.from[jobs[a.opened]], a.secrets)
-	defer a.book.withdraw(guest)
+	a.logs.open(guest, a.from[jobs[a.opened]], a.secrets)
+	defer a.logs.withdraw(guest)
 	return deliver()
 }
 
@@ -216,8 +216,8 @@ func (a *archive) isEarly() bool {
 // close closes the oldest log of which the book says that nothing more comes.
 func (a *archive) close() error {
 	for _, id := range jobs[:a.opened] {
-		if rec, _ := a.spool.Job(id); rec.Stage >= msg.Ended && !rec.Log.Ended && a.book.parted(id) {
-			_, err := a.book.closeThrough(id)
+		if rec, _ := a.spool.Job(id); rec.Stage >= msg.Ended && !rec.Log.Ended && a.logs.isComplete(id) {
+			_, err := a.logs.closeThrough(id)
 			return err
 		}
 	}
@@ -246,4 +246,4 @@ func (a *archive) check() {
 }
 
 // goesForTheNext may be in the log of either job: it is nobody's. So is what a filter holds of it.
-var goesForTheNext = regexp.MustCompile(`(\d{4}-[-0-9T:.]+Z )?` + pickUp[:len(pickUp)-len("ge")] + "(ge\n)?")
+var goesForTheNext = regexp.MustCompile(`(\d{4}-[-0-9T:.]+Z )?` + idleMarker[:len(idleMarker)-len("ge")] + "(ge\n)?")

@@ -41,7 +41,7 @@ func (clear) Flush() []byte                      { return nil }
 func (clear) Held() int                          { return 0 }
 
 func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing.T) {
-	const mark = "I1 watcher.go:64] " + pickUp
+	const mark = "I1 watcher.go:64] " + idleMarker
 	type event struct {
 		at       time.Duration
 		open     msg.ExecutionID // a job is handed out
@@ -121,20 +121,20 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 		},
 		{
 			when: "the plugin does not say that it goes for its next job",
-			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3 + lag, says: "b"}, {at: 4 + lag, open: "three"},
-				{at: 5 + lag, says: "c"}},
+			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3 + maxStampDelay, says: "b"}, {at: 4 + maxStampDelay, open: "three"},
+				{at: 5 + maxStampDelay, says: "c"}},
 			one: "a", two: "b", three: "c",
 		},
 		{
 			when: "a plugin that does not say so has had three jobs before that is clear",
 			events: []event{{open: "one"}, {at: 1, says: "a"}, {at: 2, open: "two"}, {at: 3, says: "b"}, {at: time.Second, open: "three"},
-				{at: 3 + lag, says: "c"}},
+				{at: 3 + maxStampDelay, says: "c"}},
 			one: "a b", three: "c",
 		},
 		{
 			when: "the engine was once so late that the plugin seemed not to say so",
-			events: []event{{open: "one"}, {at: 2, open: "two"}, {runs: "two"}, {at: 3 + lag, says: "a"}, {at: 3 + lag, says: mark}, {at: 4 + lag, says: "b"},
-				{over: true}, {at: 5 + lag, open: "three"}, {at: 6 + lag, says: "last words of b"}, {at: 6 + lag, says: mark}, {at: 7 + lag, says: "c"}},
+			events: []event{{open: "one"}, {at: 2, open: "two"}, {runs: "two"}, {at: 3 + maxStampDelay, says: "a"}, {at: 3 + maxStampDelay, says: mark}, {at: 4 + maxStampDelay, says: "b"},
+				{over: true}, {at: 5 + maxStampDelay, open: "three"}, {at: 6 + maxStampDelay, says: "last words of b"}, {at: 6 + maxStampDelay, says: mark}, {at: 7 + maxStampDelay, says: "c"}},
 			two: "a " + mark + " b last words of b", three: mark + " c",
 		},
 		{
@@ -151,25 +151,25 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			store := &shelf{logs: map[msg.ExecutionID]string{}}
-			book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+			logs := &logAttributor{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 			begun := time.Now()
 			for _, e := range row.events {
 				switch {
 				case e.first:
-					book.open(e.open, time.Time{}, nil)
+					logs.open(e.open, time.Time{}, nil)
 				case e.open != "":
-					book.open(e.open, begun.Add(e.at), nil)
+					logs.open(e.open, begun.Add(e.at), nil)
 				case e.runs != "" || e.over:
 					store.running = e.runs
 				case e.withdraw != "":
-					book.withdraw(e.withdraw)
+					logs.withdraw(e.withdraw)
 				case e.close != "":
-					if err := book.close(e.close); err != nil {
+					if err := logs.close(e.close); err != nil {
 						t.Fatal(err)
 					}
 				default:
 					entry := msg.LogEntry{Time: begun.Add(e.at), Text: []byte(e.says + " ")}
-					if _, late, err := book.write([]msg.LogEntry{entry}); err != nil || late > 0 {
+					if _, late, err := logs.write([]msg.LogEntry{entry}); err != nil || late > 0 {
 						t.Fatalf("%q: %d bytes are late, %v", e.says, late, err)
 					}
 				}
@@ -184,7 +184,7 @@ func TestOutputBelongsToTheJobThatWroteItHoweverLateTheEngineStampsIt(t *testing
 }
 
 func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
-	const mark = "I1 watcher.go:64] " + pickUp
+	const mark = "I1 watcher.go:64] " + idleMarker
 	type line struct {
 		at   time.Duration
 		says string
@@ -240,7 +240,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 			}
 			var said []line
 			for n, life := range [][]line{row.before, row.after} {
-				book := &logbook{spool: store, limit: row.limit, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+				logs := &logAttributor{spool: store, limit: row.limit, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 				for i, id := range []msg.ExecutionID{"one", "two", "three"}[:2+n] { // all but the newest are over
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
@@ -250,9 +250,9 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					book.open(id, begun.Add(handedOut[id]), nil)
+					logs.open(id, begun.Add(handedOut[id]), nil)
 				}
-				position := book.rewind()
+				position := logs.rewind()
 				cursor := driver.From(position)
 				said = append(said, life...)
 				for _, l := range said {
@@ -260,7 +260,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 					if !ok {
 						continue
 					}
-					if _, late, err := book.write([]msg.LogEntry{entry}); err != nil || late > 0 {
+					if _, late, err := logs.write([]msg.LogEntry{entry}); err != nil || late > 0 {
 						t.Fatalf("%q: %d bytes are late, %v", l.says, late, err)
 					}
 				}
@@ -276,7 +276,7 @@ func TestOutputBelongsToTheJobThatWroteItOverARestartToo(t *testing.T) {
 }
 
 func TestTheLastWordsOfAJobAreNotTheNextOnesWhen(t *testing.T) {
-	const mark = pickUp + "\n"
+	const mark = idleMarker + "\n"
 	for _, row := range []struct {
 		when string
 		one  string
@@ -292,7 +292,7 @@ func TestTheLastWordsOfAJobAreNotTheNextOnesWhen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+			logs := &logAttributor{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 			begun := time.Now()
 			for n, id := range []msg.ExecutionID{"one", "two"} {
 				if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
@@ -301,14 +301,14 @@ func TestTheLastWordsOfAJobAreNotTheNextOnesWhen(t *testing.T) {
 				if _, err := store.End("one", msg.Ending{Outcome: msg.Failed}); err != nil {
 					t.Fatal(err)
 				}
-				book.open(id, begun.Add(time.Duration(n)), nil)
+				logs.open(id, begun.Add(time.Duration(n)), nil)
 			}
 			if err := row.does(store); err != nil {
 				t.Fatal(err)
 			}
-			book.rewind()
+			logs.rewind()
 			for _, text := range []string{"last words\n", "of one\n", mark, "b\n"} {
-				if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(2), Text: []byte(text)}}); err != nil {
+				if _, _, err := logs.write([]msg.LogEntry{{Time: begun.Add(2), Text: []byte(text)}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -326,15 +326,15 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	book := &logbook{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+	logs := &logAttributor{spool: store, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 	begun := time.Now()
 	for n, id := range []msg.ExecutionID{"one", "two", "three"} {
 		if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 			t.Fatal(err)
 		}
-		book.open(id, begun.Add(time.Duration(n)), nil)
+		logs.open(id, begun.Add(time.Duration(n)), nil)
 	}
-	if closed, err := book.closeThrough("two"); err != nil || !slices.Equal(closed, []msg.ExecutionID{"one", "two"}) {
+	if closed, err := logs.closeThrough("two"); err != nil || !slices.Equal(closed, []msg.ExecutionID{"one", "two"}) {
 		t.Fatal(closed, err)
 	}
 	for id, want := range map[msg.ExecutionID]bool{"one": true, "two": true, "three": false} {
@@ -346,21 +346,21 @@ func TestNoLogEndsBeforeThatOfTheJobBefore(t *testing.T) {
 
 func TestASecretIsMaskedAlsoInOutputThatIsTakenForThatOfTheJobBefore(t *testing.T) {
 	store := &shelf{logs: map[msg.ExecutionID]string{}}
-	book := &logbook{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
+	logs := &logAttributor{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
 	begun := time.Now()
 	say := func(at time.Duration, text string) {
-		if _, _, err := book.write([]msg.LogEntry{{Time: begun.Add(at), Text: []byte(text)}}); err != nil {
+		if _, _, err := logs.write([]msg.LogEntry{{Time: begun.Add(at), Text: []byte(text)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	book.open("one", begun, []msg.Secret{"hunter2"})
+	logs.open("one", begun, []msg.Secret{"hunter2"})
 	say(1, "12:00:00 an old one is hunt")
-	book.open("two", begun.Add(2), []msg.Secret{"swordfish"})
+	logs.open("two", begun.Add(2), []msg.Secret{"swordfish"})
 	say(3, "er2, a new one swordfish\n")
-	book.open("three", begun.Add(4), []msg.Secret{"open sesame"})
-	say(5, "12:00:01 "+pickUp+"\n")
+	logs.open("three", begun.Add(4), []msg.Secret{"open sesame"})
+	say(5, "12:00:01 "+idleMarker+"\n")
 	say(6, "12:00:02 a newer one open sesame\n")
-	if got, want := store.logs["two"], "12:00:01 "+pickUp+"\n12:00:02 a newer one ********\n"; got != want {
+	if got, want := store.logs["two"], "12:00:01 "+idleMarker+"\n12:00:02 a newer one ********\n"; got != want {
 		t.Errorf("the log of the job that comes next is %q, want %q", got, want)
 	}
 	if got, want := store.logs["one"], "12:00:00 an old one is ********, a new one ********\n"; got != want {
@@ -376,23 +376,23 @@ func TestALineIsWholeThoughTheEngineHasThrownAwayTheOneBeforeThatWasHalfKept(t *
 	if err := store.Add(msg.Offer{Job: msg.Job{ID: "one", Execution: "one"}}); err != nil {
 		t.Fatal(err)
 	}
-	book := &logbook{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
-	book.open("one", time.Time{}, []msg.Secret{"hunter2"})
+	logs := &logAttributor{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
+	logs.open("one", time.Time{}, []msg.Secret{"hunter2"})
 	begun, long := time.Now(), "12:00:00 "+strings.Repeat("long ", 100)
 	for n, engine := range [][]string{{long + "one hunt"}, {long + "two hunt"}, {long + "two hunt", "er2\n"}} {
-		position := book.rewind()
+		position := logs.rewind()
 		if n > 0 && position.Skip == 0 {
 			t.Fatalf("reading goes on at %v: nothing is proven", position)
 		}
 		cursor := driver.From(position)
 		for i, text := range engine {
 			entry, ok := cursor.Next(msg.LogEntry{Time: begun.Add(time.Duration(min(n, 1) + i)), Text: []byte(text)})
-			if _, _, err := book.write([]msg.LogEntry{entry}); err != nil || !ok {
+			if _, _, err := logs.write([]msg.LogEntry{entry}); err != nil || !ok {
 				t.Fatal(ok, err)
 			}
 		}
 	}
-	if err := book.close("one"); err != nil {
+	if err := logs.close("one"); err != nil {
 		t.Fatal(err)
 	}
 	text, err := store.ReadLog("one", 0, 1<<20)
@@ -409,8 +409,8 @@ func TestAJobsLogIsReadFromTheBeginningOfTheExecutorThatItMovedTo(t *testing.T) 
 	if err := store.Add(msg.Offer{Job: msg.Job{ID: "one", Execution: "one"}}); err != nil {
 		t.Fatal(err)
 	}
-	logOf := func(id msg.ExecutorID) *logbook {
-		log := &logbook{spool: store, executor: id, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
+	logOf := func(id msg.ExecutorID) *logAttributor {
+		log := &logAttributor{spool: store, executor: id, newFilter: func([]msg.Secret, bool) Filter { return clear{} }}
 		log.open("one", time.Time{}, nil)
 		return log
 	}

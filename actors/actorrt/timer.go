@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import "time"
 
@@ -7,8 +7,8 @@ func (c *Ctx[M]) After(key string, d time.Duration, m M) {
 	s := c.s
 	c.Cancel(key)
 	s.armed++
-	due := due[M]{mustExist(m), s.subject, key, s.armed}
-	s.timers[key] = timer{s.armed, s.cell.sys.scheduler.After(s.cell.path, d, func() { s.cell.post(due) })}
+	due := timerFired[M]{mustExist(m), s.subject, key, s.armed}
+	s.timers[key] = timer{s.armed, s.node.sys.scheduler.After(s.node.path, d, func() { s.node.post(due) })}
 }
 
 // Cancel is definite: the message is not delivered any more, even if it is in the mailbox.
@@ -25,19 +25,19 @@ type timer struct {
 	stop   func()
 }
 
-// due is the message of a timer that fired.
-type due[M any] struct {
+// timerFired is the message of a timer that fired.
+type timerFired[M any] struct {
 	m       M
 	subject string
 	key     string
 	number  uint64
 }
 
-func (d due[M]) deliver(s *shell[M]) {
+func (d timerFired[M]) deliver(s *host[M]) {
 	if s.timers[d.key].number == d.number {
 		delete(s.timers, d.key)
 		s.receive(d.m, d.subject)
 	}
 }
 
-func (d due[M]) content() any { return d.m }
+func (d timerFired[M]) content() any { return d.m }

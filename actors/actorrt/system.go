@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"context"
@@ -35,7 +35,7 @@ type System struct {
 	grace     time.Duration
 	base      context.Context
 	onCrash   func(*Crash)
-	top       *cell // no actor: the parent of the roots
+	top       *node // no actor: the parent of the roots
 	fatal     chan error
 	seq       atomic.Uint64
 }
@@ -46,7 +46,7 @@ func NewSystem(o Options) *System {
 		log: o.Log, scheduler: o.Scheduler, grace: o.Grace, base: o.Context, onCrash: o.OnCrash,
 		fatal: make(chan error, 1),
 	}
-	s.top = &cell{sys: s}
+	s.top = &node{sys: s}
 	if s.scheduler == nil {
 		s.scheduler = Live()
 	}
@@ -76,16 +76,16 @@ func (s *System) Fatal() <-chan error { return s.fatal }
 // Stop stops all roots, each after its children, and returns nil when they are gone and no goroutine of any actor runs any more, or
 // an error when ctx ends before. It may be repeated.
 func (s *System) Stop(ctx context.Context) error {
-	for _, root := range s.top.living() {
+	for _, root := range s.top.liveChildren() {
 		root.stop()
 		select {
-		case <-root.gone:
+		case <-root.stopped:
 		case <-ctx.Done():
 			return fmt.Errorf("stop %s: %w", root.path, context.Cause(ctx))
 		}
 	}
 	select {
-	case <-s.top.quiet():
+	case <-s.top.whenIdle():
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("stop %s: %w", strings.Join(s.top.tasks(), ", "), context.Cause(ctx))

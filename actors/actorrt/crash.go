@@ -1,4 +1,4 @@
-package shell
+package actorrt
 
 import (
 	"errors"
@@ -41,7 +41,7 @@ func (c *Crash) Unwrap() error {
 
 // crashed is called where the panic was recovered, while its stack can still be read. This is where every panic is logged,
 // once, whatever comes of it.
-func (c *cell) crashed(where, message, subject string, reason any) *Crash {
+func (c *node) crashed(where, message, subject string, reason any) *Crash {
 	crash := &Crash{Actor: c.path, Where: where, Message: message, Subject: subject, Reason: reason, At: time.Now()}
 	if child, ok := reason.(*Crash); ok {
 		crash.Subject = child.Subject

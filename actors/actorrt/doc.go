@@ -32,4 +32,4 @@
 //
 // Everything that is not the actors' own decision (whose turn it is, when a task begins, time, chance) goes through the
 // Scheduler, so that a simulation can take its place.
-package shell
+package actorrt

@@ -1,0 +1,199 @@
+package actorrt
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+)
+
+// node is the part of an actor that others may touch: senders, its parent, its goroutines, and who looks at the tree.
+type node struct {
+	// fixed before the first turn
+	sys     *System
+	parent  *node
+	name    string
+	path    string
+	log     zerolog.Logger
+	mailbox actor.Mailbox
+	pid     *actor.PID
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+
+	ended   chan struct{} // closed when the actor takes no more messages
+	stopped chan struct{} // closed when its children and goroutines have ended too
+	crash   *Crash        // written before over is closed
+
+	state atomic.Int32
+	busy  atomic.Pointer[busy]
+
+	mu       sync.Mutex
+	children map[string]*node
+	crashes  map[string]crashHistory // of kids that crashed
+	running  map[uint64]string       // the goroutines of the actor, by number: their names
+	idle     chan struct{}           // closed when running becomes empty; nil while nobody waits
+}
+
+type busy struct {
+	message string
+	since   time.Time
+}
+
+// crashHistory is what is remembered of a name over its crashes, until an actor of that name stops in order.
+type crashHistory struct {
+	crashes int
+	last    string
+	at      time.Time
+}
+
+func newNode(parent *node, name string) *node {
+	sys := parent.sys
+	c := &node{sys: sys, parent: parent, name: name, path: name, ended: make(chan struct{}), stopped: make(chan struct{})}
+	if parent != sys.top {
+		c.path = parent.path + "/" + name
+	}
+	c.log = sys.log.With().Str("actor", c.path).Logger()
+	c.ctx, c.cancel = context.WithCancelCause(sys.base)
+	c.mailbox = actor.Unbounded(c.adapter())()
+	return c
+}
+
+func (c *node) adapter() dispatcherAdapter { return dispatcherAdapter{c.sys.scheduler, c.path} }
+
+// post puts a parcel into the mailbox, unless the actor is over.
+func (c *node) post(p any) {
+	if !c.hasEnded() {
+		c.sys.scheduler.Send(func() { c.sys.proto.Root.Send(c.pid, p) })
+	}
+}
+
+func (c *node) hasEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop is repeatable and harmless after the end.
+func (c *node) stop() { c.sys.scheduler.Send(func() { c.sys.proto.Root.Stop(c.pid) }) }
+
+// endReason says why the actor is over; only after over.
+func (c *node) endReason() error {
+	if c.crash != nil {
+		return fmt.Errorf("%w: %w", ErrCrashed, c.crash)
+	}
+	return ErrStopped
+}
+
+// addChild enters a child, false if the name is taken.
+func (c *node) addChild(child *node) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.children[child.name] != nil {
+		return false
+	}
+	if c.children == nil {
+		c.children = map[string]*node{}
+	}
+	c.children[child.name] = child
+	return true
+}
+
+// reap takes out a child that is gone, and remembers its crash.
+func (c *node) reap(child *node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.children, child.name)
+	if child.crash == nil {
+		delete(c.crashes, child.name)
+		return
+	}
+	if c.crashes == nil {
+		c.crashes = map[string]crashHistory{}
+	}
+	c.crashes[child.name] = crashHistory{c.crashes[child.name].crashes + 1, child.crash.Error(), child.crash.At}
+}
+
+func (c *node) childNamed(name string) *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.children[name]
+}
+
+// liveChildren returns the children by name.
+func (c *node) liveChildren() []*node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.SortedFunc(maps.Values(c.children), func(a, b *node) int { return cmp.Compare(a.name, b.name) })
+}
+
+func (c *node) history(name string) crashHistory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.crashes[name]
+}
+
+func (c *node) childByPID(pid *actor.PID) *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, child := range c.children {
+		if child.pid.Equal(pid) {
+			return child
+		}
+	}
+	return nil
+}
+
+// enter and leave count a goroutine of the actor, and of all at the top.
+func (c *node) enter(n uint64, name string) {
+	if top := c.sys.top; c != top {
+		top.enter(n, c.path+" "+name)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil {
+		c.running = map[uint64]string{}
+	}
+	c.running[n] = name
+}
+
+func (c *node) leave(n uint64) {
+	if top := c.sys.top; c != top {
+		defer top.leave(n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if delete(c.running, n); len(c.running) == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// tasks are the names of the goroutines that run.
+func (c *node) tasks() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Values(c.running))
+}
+
+// whenIdle is closed when no goroutine of the actor runs. The newest who asks is told.
+func (c *node) whenIdle() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := make(chan struct{})
+	if len(c.running) == 0 {
+		close(idle)
+	} else {
+		c.idle = idle
+	}
+	return idle
+}
