@@ -2,13 +2,13 @@ package actors
 
 import "time"
 
-// backoff spreads repeated attempts: min, 2·min, 4·min … max, each ± jitter.
+// backoff is an exponential backoff: min, 2·min, 4·min … max, each ± jitter.
 type backoff struct {
 	min, max time.Duration
 	jitter   float64 // 0.2: ± 20 %
 }
 
-// after is the wait after so many failures in a row; chance is in [0,1).
+// after returns the wait after that many failures in a row; jitter is a random number in [0,1).
 func (b backoff) after(failures int, jitter float64) time.Duration {
 	d := b.min
 	for i := 1; i < failures && d < b.max; i++ {
@@ -18,7 +18,7 @@ func (b backoff) after(failures int, jitter float64) time.Duration {
 	return time.Duration(float64(d) * (1 + b.jitter*(2*jitter-1)))
 }
 
-// afterError is after, and never sooner than the server asked for.
+// afterError returns the wait after an error. It is at least the time that the server asked for.
 func (b backoff) afterError(err error, failures int, jitter float64) time.Duration {
 	d := b.after(failures, jitter)
 	if r, ok := asRefusal(err); ok && r.RetryAfter > d {
@@ -27,7 +27,7 @@ func (b backoff) afterError(err error, failures int, jitter float64) time.Durati
 	return d
 }
 
-// engineTimeout bounds an engine call that takes a moment: one that hangs is repeated like one that fails.
+// engineTimeout bounds a short engine call: one that hangs is repeated like one that fails.
 const engineTimeout = time.Minute
 
 var (

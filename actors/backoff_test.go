@@ -10,7 +10,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestWaitsGrowToTheirLimit(t *testing.T) {
+func TestBackoffGrowsToMaximum(t *testing.T) {
 	b := backoff{min: time.Second, max: 10 * time.Second}
 	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second, 1000: 10 * time.Second} {
 		if got := b.after(failures, 0.5); got != want {
@@ -19,7 +19,7 @@ func TestWaitsGrowToTheirLimit(t *testing.T) {
 	}
 }
 
-func TestWaitsStayWithinTheirJitter(t *testing.T) {
+func TestBackoffStaysWithinJitter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
 		got := b.after(rapid.IntRange(1, 100).Draw(t, "failures"), rapid.Float64Range(0, 0.999999).Draw(t, "chance"))
@@ -29,7 +29,7 @@ func TestWaitsStayWithinTheirJitter(t *testing.T) {
 	})
 }
 
-func TestNobodyAsksSoonerThanTheServerSaid(t *testing.T) {
+func TestBackoffHonorsRetryAfter(t *testing.T) {
 	b := backoff{min: time.Second, max: 10 * time.Second}
 	refusal := func(after time.Duration) error {
 		return errors.Join(errors.New("reserve"), &msg.Refusal{Status: 429, RetryAfter: after})

@@ -8,12 +8,12 @@ import (
 	"runnerd/tests/mutants"
 )
 
-// deliberateBug is a bug put into the production code, and the invariant that an exploration must name for it.
+// deliberateBug is a bug that is put into the production code, and the invariant that the exploration must report for it.
 type deliberateBug struct {
-	bug   string
-	edits []edit
-	finds string // the test that explores
-	says  string // the beginning of the invariant
+	bug    string
+	edits  []edit
+	finds  string // the test that explores
+	breaks string // the invariant's name, with which its error begins
 }
 
 // edit changes the source of this package.
@@ -21,56 +21,56 @@ type edit = mutants.Edit
 
 const (
 	slotsFile    = "dispatcher_slots.go"
-	everySlot    = "TestDecisionsKeepTheirInvariantsInEveryState"
-	everySession = "TestASessionKeepsItsInvariantsInEveryState/slice/"
-	fewByDefault = 9 // every ninth: each is built and linked
+	everySlot    = "TestDecisionInvariantsHoldInEveryState"
+	everySession = "TestSessionInvariantsHoldInEveryState/slice/"
+	fewByDefault = 9 // every ninth, because each has to be built and linked
 )
 
 var deliberateBugs = []deliberateBug{
 	{"the capacity is exceeded by one", []edit{{slotsFile, "case alive < capacity:", "case alive <= capacity:"}}, everySlot, "capacity:"},
 	{"an executor that starts is not counted", []edit{{slotsFile, "\t\t\talive++\n", ""}}, everySlot, "capacity:"},
-	{"a stopping executor is not counted", []edit{{slotsFile, "case slotStopping:\n\t\t\tleaving++", "case slotStopping:\n\t\t\talive--"}}, everySlot, "stopping:"},
+	{"a stopping executor is not counted", []edit{{slotsFile, "case slotStopping:\n\t\t\tstopping++", "case slotStopping:\n\t\t\talive--"}}, everySlot, "stopping:"},
 	{"an executor of another key is reused", []edit{{slotsFile, "s.key == key && (last", "(last"}}, everySlot, "key:"},
 	{"an idle executor is used twice", []edit{{slotsFile, "idle = slices.Delete(idle, at, at+1)", "_ = at"}}, everySlot, "one use:"},
 	{"tasks go before scripts", []edit{{slotsFile, "boolCompare(b.kind == msg.Script, a.kind == msg.Script)", "boolCompare(a.kind == msg.Script, b.kind == msg.Script)"}}, everySlot, "turn:"},
 	{"low priorities go first", []edit{{slotsFile, "cmp.Compare(b.priority, a.priority)", "cmp.Compare(a.priority, b.priority)"}}, everySlot, "turn:"},
-	{"what arrived last goes first", []edit{{slotsFile, "cmp.Compare(a.order, b.order)", "cmp.Compare(b.order, a.order)"}}, everySlot, "turn:"},
-	{"a job that waits blocks those behind it", []edit{{slotsFile, "\t\t\tcoming--\n", "\t\t\treturn todo\n"}}, everySlot, "gives way:"},
-	{"a lowered capacity leaves idle executors", []edit{{slotsFile, "for alive-leaving > capacity && len(idle) > 0 {", "for false {"}}, everySlot, "lowered capacity:"},
-	{"a job that has a slot coming evicts another executor", []edit{{slotsFile, "case coming > 0:", "case coming > capacity:"}}, everySlot, "gain:"},
-	{"a slot that is coming is meant for every job", []edit{{slotsFile, "\t\t\tcoming--\n", ""}}, everySlot, "gives way:"},
-	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-leaving <= capacity:", "case false:"}}, everySlot, "gives way:"},
-	{"the one that has been idle longest is reused", []edit{{slotsFile, "compareIdle(s, idle[last]) > 0", "compareIdle(s, idle[last]) < 0"}}, everySlot, "newest:"},
+	{"the newest job goes first", []edit{{slotsFile, "cmp.Compare(a.order, b.order)", "cmp.Compare(b.order, a.order)"}}, everySlot, "turn:"},
+	{"a waiting job blocks those behind it", []edit{{slotsFile, "\t\t\tfreeing--\n", "\t\t\treturn todo\n"}}, everySlot, "gives way:"},
+	{"a lowered capacity leaves idle executors", []edit{{slotsFile, "for alive-stopping > capacity && len(idle) > 0 {", "for false {"}}, everySlot, "lowered capacity:"},
+	{"a job with a slot coming evicts an executor", []edit{{slotsFile, "case freeing > 0:", "case freeing > capacity:"}}, everySlot, "gain:"},
+	{"one freed slot counts for every job", []edit{{slotsFile, "\t\t\tfreeing--\n", ""}}, everySlot, "gives way:"},
+	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-stopping <= capacity:", "case false:"}}, everySlot, "gives way:"},
+	{"the executor idle longest is reused", []edit{{slotsFile, "compareIdle(s, idle[last]) > 0", "compareIdle(s, idle[last]) < 0"}}, everySlot, "newest:"},
 	{"an unresponsive executor is given a job", []edit{{slotsFile, "idle = append(idle, slot{id: s.id, state: s.state})", "idle = append(idle, s)"}, {slotsFile, "if s.state == slotIdle && s.key == key", "if s.key == key"}}, everySlot, "one use:"},
-	{"an unresponsive executor does not give way", []edit{{slotsFile, "\t\t\tidle = append(idle, slot{id: s.id, state: s.state})\n", ""}}, everySlot, "lowered capacity:"},
-	{"an idle executor gives way before an unresponsive one", []edit{{slotsFile, "idle = append(idle, slot{id: s.id, state: s.state})", "s.key, idle = msg.Key{}, append(idle, s)\n\t\t\tidle[len(idle)-1].since = time.Unix(1<<40, 0)"}}, everySlot, "unresponsive:"},
-	{"the one that was idle last is evicted", []edit{{slotsFile, "compareIdle(s, idle[least]))", "compareIdle(idle[least], s))"}}, everySlot, "longest:"},
-	{"one job at a time is started", []edit{{slotsFile, "case alive < capacity:", "case alive < capacity && len(todo) == 0:"}}, everySlot, "no blocking:"},
-	{"one executor at a time is reused", []edit{{slotsFile, "case mine >= 0:", "case mine >= 0 && len(todo) == 0:"}}, everySlot, "own:"},
-	{"an executor is evicted that a job could use", []edit{{slotsFile, "boolCompare(n, needed)", "0*boolCompare(n, needed)"}}, everySlot, "wanted:"},
+	{"an unresponsive executor is never evicted", []edit{{slotsFile, "\t\t\tidle = append(idle, slot{id: s.id, state: s.state})\n", ""}}, everySlot, "lowered capacity:"},
+	{"idle executors are evicted before unresponsive ones", []edit{{slotsFile, "idle = append(idle, slot{id: s.id, state: s.state})", "s.key, idle = msg.Key{}, append(idle, s)\n\t\t\tidle[len(idle)-1].since = time.Unix(1<<40, 0)"}}, everySlot, "unresponsive:"},
+	{"the executor that became idle last is evicted", []edit{{slotsFile, "compareIdle(s, idle[least]))", "compareIdle(idle[least], s))"}}, everySlot, "longest:"},
+	{"only one job at a time is started", []edit{{slotsFile, "case alive < capacity:", "case alive < capacity && len(todo) == 0:"}}, everySlot, "no blocking:"},
+	{"only one executor at a time is reused", []edit{{slotsFile, "case reusable >= 0:", "case reusable >= 0 && len(todo) == 0:"}}, everySlot, "own:"},
+	{"an executor usable by a job is evicted", []edit{{slotsFile, "boolCompare(n, needed)", "0*boolCompare(n, needed)"}}, everySlot, "wanted:"},
 
 	{"a second process gets the job", []edit{{"session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, everySession + "go, two jobs, plugin restart", "once:"},
 	{"an event is sent while a job runs", []edit{{"session_requests.go", "func (t *transition) mustNotNotify() bool {\n", "func (t *transition) mustNotNotify() bool {\n\tif t.mode == \"daemon\" {\n\t\treturn false\n\t}\n"}}, everySession + "go, two jobs, cut", "rule 2:"},
-	{"a callback is answered before its result is stored", []edit{{"session_result.go", "t.job.storing = append(t.job.storing, m.Request)", "t.answer(m.Request, msg.Accept{})"}}, everySession + "go, one job", "callback:"},
-	{"a job is given again by an executor that is being killed", []edit{{"session_requests.go", "case t.job.abandoned:", "case false:"}}, everySession + "go, one job, cut, limit", "once:"},
-	{"an input that arrives late is taken for none", []edit{{"session_container.go", "t.job.abandoned && !t.job.delivered)", "t.job.abandoned)"}}, everySession + "go, two jobs, limit", "once:"},
-	{"an examination of before the hand-out counts", []edit{{"session_container.go", "&& m.NotHandedOut && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
-	{"a GET is served before the engine is asked", []edit{{"session_requests.go", "handingOut || isGet && !t.found {", "handingOut || isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
-	{"a result that overtakes a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoDelivery)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
-	{"a callback that began before the hand-out proves something", []edit{{"session_result.go", " && m.Current == t.job.Execution:", ":"}}, everySession + "go, two jobs, cut", "once:"},
-	{"a job's end is told twice", []edit{{"session_job.go", "t.do(report{msg.Report{Execution: over, ExecutorDone: true}})\n", "t.tell(msg.JobOver{Executor: t.id, Execution: over})\n"}}, everySession + "go, one job", "over twice:"},
-	{"an executor says that it is idle, and no GET waits", []edit{{"session_job.go", "\t\tt.delayNotify(notifyDelay)\n", "\t\tt.do(isIdle{t.last})\n"}}, everySession + "go, one job", "idle:"},
-	{"a job without a result keeps no ending", []edit{{"session_container.go", "case t.job.ending == nil:\n\t\tt.job.abort", "case false:\n\t\tt.job.abort"}}, everySession + "go, two jobs, death", "the goal is not reached"},
+	{"a callback is answered before storing its result", []edit{{"session_result.go", "t.job.storing = append(t.job.storing, m.Request)", "t.answer(m.Request, msg.Accept{})"}}, everySession + "go, one job", "callback:"},
+	{"a dying executor receives its job again", []edit{{"session_requests.go", "case t.job.abandoned:", "case false:"}}, everySession + "go, one job, cut, limit", "once:"},
+	{"a late input counts as not delivered", []edit{{"session_container.go", "t.job.abandoned && !t.job.delivered)", "t.job.abandoned)"}}, everySession + "go, two jobs, limit", "once:"},
+	{"an examination from before the hand-out counts", []edit{{"session_container.go", "&& m.NotHandedOut && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
+	{"a GET is served before inspecting the container", []edit{{"session_requests.go", "handingOut || isGet && !t.inspected {", "handingOut || isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
+	{"a result during a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoDelivery)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
+	{"a callback from before the hand-out proves something", []edit{{"session_result.go", " && m.Current == t.job.Execution:", ":"}}, everySession + "go, two jobs, cut", "once:"},
+	{"a job's end is reported twice", []edit{{"session_job.go", "t.do(tellReporter{msg.Report{Execution: execution, ExecutorDone: true}})\n", "t.tell(msg.JobDone{Executor: t.id, Execution: execution})\n"}}, everySession + "go, one job", "done twice:"},
+	{"an executor is idle without a waiting GET", []edit{{"session_job.go", "\t\tt.delayNotify(notifyDelay)\n", "\t\tt.do(tellIdle{t.last})\n"}}, everySession + "go, one job", "idle:"},
+	{"a job without a result gets no ending", []edit{{"session_container.go", "case t.job.ending == nil:\n\t\tt.job.abort", "case false:\n\t\tt.job.abort"}}, everySession + "go, two jobs, death", "the goal is not reached"},
 }
 
-// Only some of them are compiled in each run.
-func TestEveryDeliberateBugHasItsPlaceInTheSource(t *testing.T) {
+// This test checks all of them, because a normal run compiles only some.
+func TestEachDeliberateBugAppliesToSource(t *testing.T) {
 	for _, b := range deliberateBugs {
 		t.Run(b.bug, func(t *testing.T) { mutants.Apply(t, ".", b.edits) })
 	}
 }
 
-func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
+func TestExplorationFindsDeliberateBugs(t *testing.T) {
 	if raced {
 		t.Skip("without the race detector only")
 	}
@@ -79,14 +79,14 @@ func TestTheExplorationFindsDeliberateBugs(t *testing.T) {
 			continue
 		}
 		t.Run(b.bug, func(t *testing.T) {
-			of := "^" + strings.ReplaceAll(strings.ReplaceAll(b.finds, " ", "_"), "/", "$/^") + "$"
-			explore := exec.Command(mutants.Build(t, ".", ".", b.edits), "-test.run", of, "-test.timeout", "5m")
+			pattern := "^" + strings.ReplaceAll(strings.ReplaceAll(b.finds, " ", "_"), "/", "$/^") + "$"
+			explore := exec.Command(mutants.Build(t, ".", ".", b.edits), "-test.run", pattern, "-test.timeout", "5m")
 			if strings.HasPrefix(b.finds, everySession) {
-				explore.Args = append(explore.Args, "-wide") // its slice may not be one of those that are always explored
+				explore.Args = append(explore.Args, "-wide") // its slice may be explored only with -wide
 			}
 			out, err := explore.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), ": "+b.says) {
-				t.Errorf("%v, and it does not say %q:\n%s", err, b.says, out)
+			if err == nil || !strings.Contains(string(out), ": "+b.breaks) {
+				t.Errorf("error %v, want the breach of %q in:\n%s", err, b.breaks, out)
 				return
 			}
 			t.Logf("%s", out)

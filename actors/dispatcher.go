@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// remoteScript is the capability to run scripts.
-	remoteScript = "remote-script"
-	// maxWaitingScripts bounds the scripts that wait: a person waits for each, and not for long.
+	// scriptCapability is the capability to run scripts.
+	scriptCapability = "remote-script"
+	// maxWaitingScripts bounds the waiting scripts: a person waits for the result of each, and not for long.
 	maxWaitingScripts = 100
-	// maxBaselines bounds the images of which the usual number of processes is known. The one counted longest ago is forgotten first.
+	// maxBaselines bounds the images whose process baseline is remembered. The one counted longest ago is forgotten first.
 	maxBaselines = 1000
-	// maxPendingAborts bounds the aborts that wait for their jobs. Of more the oldest is forgotten: the heartbeat brings it again.
+	// maxPendingAborts bounds the aborts that wait for their jobs. The oldest is forgotten first: the heartbeat delivers it again.
 	maxPendingAborts = 1000
 	// pendingAbortTTL is how long an abort waits for a job that it may have overtaken.
 	pendingAbortTTL = 2 * time.Minute
-	// poisonAfter is how many actors may panic on one job before it is failed and the others go on.
-	poisonAfter = 3
-	// giveUpAfter is how many crashes in a row an executor's actor has: enough for its job to be given up first, and then as many
-	// without that job.
-	giveUpAfter = 2 * poisonAfter
-	// stableAfter is how long an actor lives that has not crashed in a row with those before it.
+	// maxJobCrashes is the number of actor crashes on one job after which the job fails.
+	maxJobCrashes = 3
+	// maxExecutorCrashes is the number of crashes in a row after which an executor is removed: enough to fail its job first, and then
+	// as many without that job.
+	maxExecutorCrashes = 2 * maxJobCrashes
+	// stableAfter is how long an actor must run for its next crash not to count as one in a row.
 	stableAfter = time.Minute
 )
 
-// dispatcher decides who runs where. It knows the jobs that wait and the executors that exist; what to do follows from
-// these two by decide, after every message.
+// dispatcher decides which job runs in which executor. It knows the waiting jobs and the existing executors; after every message,
+// decide derives from these what to do.
 type dispatcher struct {
 	ExecutorDeps
 	reporter msg.Receiver[msg.ToReporter]
@@ -41,25 +41,25 @@ type dispatcher struct {
 
 	config        msg.Config
 	adoptedCount  int  // executors that were adopted
-	adoptionDone  bool // all executors that outlived a restart are known
-	closed        bool // what there is to do is the next start's
+	adoptionDone  bool // all executors that survived a restart are known
+	closed        bool // detaching: everything is left to the next start
 	members       map[msg.ExecutorID]*member
 	waiting       map[msg.ExecutionID]waiting
 	arrivals      uint64
-	baseline      *recent[msg.ImageID, int]            // the fewest processes that an executor of the image has had while it waited
-	pendingAborts *recent[msg.ExecutionID, msg.Ending] // of jobs that were aborted before they came
-	endings       map[msg.ExecutionID]msg.Ending       // of jobs that must not run, until the spool has it
-	freeSlotsTo   msg.Receiver[msg.ToPoller]           // becomeIdle for room; nil: nobody
+	baseline      *recent[msg.ImageID, int]            // the fewest processes that an idle executor of the image has had
+	pendingAborts *recent[msg.ExecutionID, msg.Ending] // of jobs that were aborted before they arrived
+	endings       map[msg.ExecutionID]msg.Ending       // of jobs that must not run, until the spool has the ending
+	freeSlotsTo   msg.Receiver[msg.ToPoller]           // waits for free slots; nil: none does
 	drained       bool                                 // nothing starts any more
 	onDrained     func()                               // not nil: draining
-	abortAll      string                               // why no job may go on; empty: they may
+	abortReason   string                               // why all jobs are aborted; empty: they are not
 }
 
 // waiting is a job without an executor.
 type waiting struct {
 	waitingJob
 	job   msg.Job
-	abort string // why it is to end; told to its executor
+	abort string // the reason of an abort that was sent to its executor
 }
 
 func (d *dispatcher) Start(*actorrt.Ctx[msg.ToDispatcher]) {
@@ -76,13 +76,13 @@ func (d *dispatcher) Receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 	d.dispatch(c)
 }
 
-// jobOf is the job that a crash at this message is counted against; empty: none. It replaces what the message inherits from the
-// complete that started its task or its timer, which may have been about another job.
+// jobOf returns the job that a crash at this message counts against; empty: none. It replaces the subject that the message inherits
+// from the turn that started its task or timer, which may have been about another job.
 func jobOf(m msg.ToDispatcher) msg.ExecutionID {
 	switch m := m.(type) {
 	case msg.JobConfirmed:
 		return m.Job.Execution
-	case msg.JobOver:
+	case msg.JobDone:
 		return m.Execution
 	case msg.JobReturned:
 		return m.Execution
@@ -92,7 +92,7 @@ func jobOf(m msg.ToDispatcher) msg.ExecutionID {
 		return m.Execution
 	case msg.AbortExpired:
 		return m.Execution
-	case msg.EndWaiting:
+	case msg.EndWaitingJob:
 		return m.Job.Execution
 	case msg.WaitingJobEnded:
 		return m.Job.Execution
@@ -109,7 +109,7 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 		d.orphan(c, m.Executor)
 	case msg.AdoptionEnded:
 		d.adoptionDone = true
-		d.abortAllFor(c, d.abortAll)
+		d.abortAllJobs(c, d.abortReason)
 	case msg.Attached:
 		d.attached(d.members[m.Executor])
 	case msg.Configured:
@@ -122,15 +122,15 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 		d.abort(c, m)
 	case msg.AbortExpired:
 		d.pendingAborts.remove(m.Execution)
-	case msg.EndWaiting:
-		d.endWaiting(c, m)
+	case msg.EndWaitingJob:
+		d.endWaitingJob(c, m)
 	case msg.WaitingJobEnded:
-		d.waitingEnded(c, m)
+		d.waitingJobEnded(c, m)
 	case msg.DispatchClosed:
 		d.closed = true
 	case msg.DrainDispatch:
 		d.onDrained, d.drained, d.freeSlotsTo = m.Done, false, nil
-		d.abortAllFor(c, m.Abort)
+		d.abortAllJobs(c, m.Abort)
 	case msg.PoolRequested:
 		m.Reply(d.snapshot())
 	case msg.Idle:
@@ -143,14 +143,14 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 		d.notPolling(m)
 	case msg.ImageFound:
 		d.imageFound(c, m)
-	case msg.JobOver:
-		d.jobOver(m)
+	case msg.JobDone:
+		d.jobDone(m)
 	case msg.JobReturned:
 		d.jobReturned(c, m)
 	case msg.Retired:
-		d.setEnding(c, m.Executor, slotStopping)
+		d.setSlotState(c, m.Executor, slotStopping)
 	case msg.SlotFreed:
-		d.setEnding(c, m.Executor, slotFreed)
+		d.setSlotState(c, m.Executor, slotFreed)
 	case msg.EvictionDue:
 		d.evictionDue(c, m)
 	case msg.CrashCounted:
@@ -164,15 +164,15 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 	}
 }
 
-// admit lets a job in, once: it is told again after every restart of the poller.
+// admit adds a job to the waiting ones, once: every restart of the poller sends it again.
 func (d *dispatcher) admit(c *actorrt.Ctx[msg.ToDispatcher], job msg.Job) {
-	rec, there := d.Spool.Job(job.Execution)
+	rec, exists := d.Spool.Job(job.Execution)
 	_, waits := d.waiting[job.Execution]
-	if !there || rec.Stage >= msg.HandedOut || waits || d.memberWithJob(job.Execution) != nil {
+	if !exists || rec.Stage >= msg.HandedOut || waits || d.memberWithJob(job.Execution) != nil {
 		return
 	}
 	if ending := d.endingOf(rec); ending.Outcome != "" {
-		d.endWaiting(c, msg.EndWaiting{Job: job, Ending: ending})
+		d.endWaitingJob(c, msg.EndWaitingJob{Job: job, Ending: ending})
 		return
 	}
 	d.waiting[job.Execution] = d.arrival(job)
@@ -184,15 +184,15 @@ func (d *dispatcher) arrival(job msg.Job) waiting {
 		id: job.Execution, key: d.config.KeyOf(job), kind: job.Kind, priority: job.Priority, order: d.arrivals}}
 }
 
-// endingOf is the ending of a job that must not run.
+// endingOf returns the ending of a job that must not run; empty: it may run.
 func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
 	switch known := cmp.Or(d.endings[rec.Execution], d.pendingAborts.values[rec.Execution]); {
 	case known.Outcome != "":
 		return known
 	case rec.Abort != "":
 		return abortedBefore(rec.Abort)
-	case d.abortAll != "":
-		return abortedBefore(d.abortAll)
+	case d.abortReason != "":
+		return abortedBefore(d.abortReason)
 	case rec.Kind == msg.Script:
 		return d.refuseScript()
 	}
@@ -207,7 +207,7 @@ func abortedAs(when, reason string) msg.Ending {
 	return msg.Ending{Outcome: msg.Aborted, Message: "aborted " + when + ": " + reason}
 }
 
-// refuseScript is the ending of a script that is not taken; empty: it is.
+// refuseScript returns the ending of a script that is refused; empty: it is accepted.
 func (d *dispatcher) refuseScript() msg.Ending {
 	waiting := 0
 	for _, w := range d.waiting {
@@ -216,9 +216,9 @@ func (d *dispatcher) refuseScript() msg.Ending {
 		}
 	}
 	switch {
-	case !slices.Contains(d.config.Capabilities, remoteScript):
+	case !slices.Contains(d.config.Capabilities, scriptCapability):
 		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("this runner runs no scripts: it has the capabilities %v, and not %s. "+
-			"Choose another runner, or give this one the capability", d.config.Capabilities, remoteScript)}
+			"Choose another runner, or give this one the capability", d.config.Capabilities, scriptCapability)}
 	case waiting >= maxWaitingScripts:
 		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("%d scripts wait for this runner already: try again later, or raise its capacity", waiting)}
 	}
@@ -228,7 +228,7 @@ func (d *dispatcher) refuseScript() msg.Ending {
 func (d *dispatcher) abort(c *actorrt.Ctx[msg.ToDispatcher], m msg.Abort) {
 	if w, ok := d.waiting[m.Execution]; ok {
 		delete(d.waiting, m.Execution)
-		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedAs("while it waited for an executor", m.Reason)})
+		d.endWaitingJob(c, msg.EndWaitingJob{Job: w.job, Ending: abortedAs("while it waited for an executor", m.Reason)})
 	} else if x := d.memberWithJob(m.Execution); x != nil {
 		x.job.abort = m.Reason
 		d.recordAbort(c, m)
@@ -241,74 +241,74 @@ func (d *dispatcher) abort(c *actorrt.Ctx[msg.ToDispatcher], m msg.Abort) {
 	}
 }
 
-// endWaiting keeps the ending until the job has it: should the poller tell the job again meanwhile, it must not run.
-func (d *dispatcher) endWaiting(c *actorrt.Ctx[msg.ToDispatcher], m msg.EndWaiting) {
+// endWaitingJob remembers the ending until the spool has it: if the poller sends the job again meanwhile, it must not run.
+func (d *dispatcher) endWaitingJob(c *actorrt.Ctx[msg.ToDispatcher], m msg.EndWaitingJob) {
 	spool, id := d.Spool, m.Job.Execution
 	c.Cancel("abort " + string(id))
 	d.pendingAborts.remove(id)
 	d.endings[id] = m.Ending
 	c.Go("end "+string(id), func(context.Context) msg.ToDispatcher {
-		return msg.WaitingJobEnded{EndWaiting: m, Err: endUnlogged(spool, id, m.Ending)}
+		return msg.WaitingJobEnded{EndWaitingJob: m, Err: endUnlogged(spool, id, m.Ending)}
 	})
 }
 
-func (d *dispatcher) waitingEnded(c *actorrt.Ctx[msg.ToDispatcher], m msg.WaitingJobEnded) {
-	if _, there := d.Spool.Job(m.Job.Execution); m.Err != nil && there {
+func (d *dispatcher) waitingJobEnded(c *actorrt.Ctx[msg.ToDispatcher], m msg.WaitingJobEnded) {
+	if _, exists := d.Spool.Job(m.Job.Execution); m.Err != nil && exists {
 		m.Attempt++
 		wait := towardsEngine.after(m.Attempt, c.Jitter())
-		c.Log().Warn().Err(m.Err).Str("job", string(m.Job.Execution)).Int("attempt", m.Attempt).Dur("retry", wait).Msg("job is not ended yet")
-		c.After("end "+string(m.Job.Execution), wait, m.EndWaiting)
+		c.Log().Warn().Err(m.Err).Str("execution", string(m.Job.Execution)).Int("attempt", m.Attempt).Dur("retry", wait).Msg("could not store the ending of a waiting job; will retry")
+		c.After("end "+string(m.Job.Execution), wait, m.EndWaitingJob)
 		return
 	}
 	delete(d.endings, m.Job.Execution)
 	d.reporter.Tell(msg.Report{Execution: m.Job.Execution})
 }
 
-// recordAbort is for the executor whose actor is down now: the next one looks in the spool.
+// recordAbort writes an abort to the spool, because the executor's actor may be down now: the next one reads it there.
 func (d *dispatcher) recordAbort(c *actorrt.Ctx[msg.ToDispatcher], m msg.Abort) {
 	spool, log := d.Spool, c.Log()
-	c.Go("note abort", func(context.Context) msg.ToDispatcher {
+	c.Go("record abort", func(context.Context) msg.ToDispatcher {
 		if err := spool.Abort(m.Execution, m.Reason); err != nil {
-			log.Warn().Err(err).Str("job", string(m.Execution)).Msg("a restart will not know that the job is to end")
+			log.Warn().Err(err).Str("execution", string(m.Execution)).Msg("could not record an abort: a restart would not know of it")
 		}
 		return nil
 	})
 }
 
-// dispatch does what follows from what there is now. It is about none of the jobs but while a decision for one is carried out: a
-// crash counts against that one, and not against the job of the message before.
+// dispatch acts on the present state. While it applies a decision about a job, a crash counts against that job; otherwise against none,
+// because a decision need not be about the job of the message that led to it.
 func (d *dispatcher) dispatch(c *actorrt.Ctx[msg.ToDispatcher]) {
-	c.WithSubject("", func() { d.carryOutAll(c) }) // no decision is about the message that led to it
+	c.WithSubject("", func() { d.applyDecisions(c) })
 }
 
-func (d *dispatcher) carryOutAll(c *actorrt.Ctx[msg.ToDispatcher]) {
+func (d *dispatcher) applyDecisions(c *actorrt.Ctx[msg.ToDispatcher]) {
 	if !d.adoptionDone || d.closed {
 		return
 	}
-	if d.drained { // a job whose confirm was answered late is for the next start
+	if d.drained { // a job whose confirm was answered late is left to the next start
 		d.drain(c)
 		return
 	}
 	for _, todo := range d.decide() {
-		c.WithSubject(string(todo.job), func() { d.carryOut(c, todo) })
+		c.WithSubject(string(todo.job), func() { d.apply(c, todo) })
 	}
 	d.offerFreeSlots()
 	d.drain(c)
 }
 
-func (d *dispatcher) carryOut(c *actorrt.Ctx[msg.ToDispatcher], todo decision) {
+func (d *dispatcher) apply(c *actorrt.Ctx[msg.ToDispatcher], todo decision) {
 	switch {
 	case todo.evict != "":
 		d.evict(c, d.members[todo.evict], todo.why)
 	case todo.reuse != "":
-		d.assign(c, d.members[todo.reuse], d.takeWaiting(todo.job))
+		d.assign(c, d.members[todo.reuse], d.dequeue(todo.job))
 	default:
-		d.launch(c, d.takeWaiting(todo.job))
+		d.launch(c, d.dequeue(todo.job))
 	}
 }
 
 func (d *dispatcher) decide() []decision {
-	if len(d.waiting) == 0 && len(d.members) <= d.config.Capacity { // as after most messages
+	if len(d.waiting) == 0 && len(d.members) <= d.config.Capacity { // the common case
 		return nil
 	}
 	queue := make([]waitingJob, 0, len(d.waiting))
@@ -318,7 +318,7 @@ func (d *dispatcher) decide() []decision {
 	return decide(d.config.Capacity, d.slots(), queue)
 }
 
-func (d *dispatcher) takeWaiting(id msg.ExecutionID) waiting {
+func (d *dispatcher) dequeue(id msg.ExecutionID) waiting {
 	w := d.waiting[id]
 	delete(d.waiting, id)
 	return w
@@ -339,7 +339,7 @@ func (d *dispatcher) drain(c *actorrt.Ctx[msg.ToDispatcher]) {
 		return
 	}
 	for _, x := range d.sortedMembers() {
-		if x.state.mayGiveWay() {
+		if x.state.isEvictable() {
 			d.evict(c, x, "the runner drains")
 		}
 	}
@@ -349,13 +349,13 @@ func (d *dispatcher) drain(c *actorrt.Ctx[msg.ToDispatcher]) {
 	}
 }
 
-// abortAllFor aborts what is there and what still comes; without a reason nothing.
-func (d *dispatcher) abortAllFor(c *actorrt.Ctx[msg.ToDispatcher], reason string) {
-	if d.abortAll = reason; reason == "" {
+// abortAllJobs aborts all present and future jobs; with an empty reason it does nothing.
+func (d *dispatcher) abortAllJobs(c *actorrt.Ctx[msg.ToDispatcher], reason string) {
+	if d.abortReason = reason; reason == "" {
 		return
 	}
 	for _, rec := range d.Spool.Jobs() {
-		if rec.Stage == msg.Confirmed { // the poller's word may come too late
+		if rec.Stage == msg.Confirmed { // JobConfirmed may come too late
 			d.admit(c, rec.Job)
 		}
 	}

@@ -13,9 +13,10 @@ import (
 	msg "runnerd/messages"
 )
 
-// What the dispatcher does when an executor's actor crashes: it starts another, gives the job up, and in the end the executor.
+// How the dispatcher handles the crash of an executor's actor: it starts a new actor, fails the job after maxJobCrashes, and removes the
+// executor after maxExecutorCrashes.
 
-// executorRestart is the wait before an executor's actor that crashed is started again.
+// executorRestart is the backoff before a crashed actor of an executor is replaced.
 var executorRestart = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
 
 func (d *dispatcher) crashed(c *actorrt.Ctx[msg.ToDispatcher], x *member, crash *actorrt.Crash) {
@@ -24,7 +25,7 @@ func (d *dispatcher) crashed(c *actorrt.Ctx[msg.ToDispatcher], x *member, crash 
 		x.crashes = 0
 	}
 	x.crashes++
-	if x.state.mayGiveWay() {
+	if x.state.isEvictable() {
 		x.state = slotBusy
 	}
 	counted := msg.CrashCounted{Executor: x.id, Execution: cmp.Or(msg.ExecutionID(crash.Subject), x.jobID())}
@@ -44,47 +45,47 @@ func (d *dispatcher) crashCounted(c *actorrt.Ctx[msg.ToDispatcher], m msg.CrashC
 	if x == nil {
 		return
 	}
-	if m.Crashes >= poisonAfter {
+	if m.Crashes >= maxJobCrashes {
 		if x.job != nil && x.job.job.Execution == m.Execution {
 			x.job = nil
 		}
 		d.reporter.Tell(msg.Report{Execution: m.Execution})
 	}
-	if x.crashes >= giveUpAfter {
-		c.Log().Error().Str("executor", string(x.id)).Int("crashes", x.crashes).Msg("executor is given up: please report this with the runner's log")
+	if x.crashes >= maxExecutorCrashes {
+		c.Log().Error().Str("executor", string(x.id)).Int("crashes", x.crashes).Msg("actors of an executor keep crashing, removing it: please report this with the runner's log")
 		d.reap(c, x)
 		return
 	}
-	c.After("respawn "+string(x.id), executorRestart.after(x.crashes, c.Jitter()), msg.RestartDue{Executor: x.id})
+	c.After("restart "+string(x.id), executorRestart.after(x.crashes, c.Jitter()), msg.RestartDue{Executor: x.id})
 }
 
-// restart gives an executor whose actor crashed a new one, if anything is left of it. An assignment that was not handed out
-// is repeated.
+// restartProcess starts a new actor for an executor whose actor crashed, unless nothing of the executor remains. It repeats an assignment that
+// was not handed out.
 func (d *dispatcher) restart(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if x == nil {
 		return
 	}
-	d.reportAll(x.id, false) // what the actor had to say of them may be lost
-	onItsWay := x.state == slotStopping || x.state == slotFreed
+	d.reportAll(x.id, false) // the actor's last reports may be lost
+	leaving := x.state == slotStopping || x.state == slotFreed
 	open := d.jobIsOpen(c, x)
 	if !open {
 		x.job = nil
 	}
-	if !d.hasRecord(x.id) && (onItsWay || !open) { // not made yet, or cleared away
+	if !d.hasRecord(x.id) && (leaving || !open) { // not created yet, or removed
 		d.requeueUnstarted(c, x)
-		d.reap(c, x) // its door may be open
+		d.reap(c, x) // the gateway may have an endpoint for it
 		return
 	}
 	d.spawn(c, x, false)
 	if open {
 		d.repeatOrders(x)
 	}
-	if onItsWay {
-		x.ref.Tell(msg.Retire{Reason: "it was on its way out"})
+	if leaving {
+		x.ref.Tell(msg.Retire{Reason: "it was stopping when its actor crashed"})
 	}
 }
 
-// repeatOrders repeats to an executor's new actor what the one before was told of its job. The spool may lack the abort.
+// repeatOrders sends an executor's new actor the orders about its job that the previous one had. The spool may lack the abort.
 func (d *dispatcher) repeatOrders(x *member) {
 	rec, _ := d.Spool.Job(x.jobID())
 	if rec.Stage < msg.HandedOut {
@@ -95,12 +96,12 @@ func (d *dispatcher) repeatOrders(x *member) {
 	}
 }
 
-// jobIsOpen reports whether the executor's job has no ending yet. One that has is reported; if it was never handed out, nobody
-// else knows of its log any more.
+// jobIsOpen reports whether the executor's job has no ending yet. If the job has an ending but was never handed out, it closes the job's
+// log and reports it, because no executor will.
 func (d *dispatcher) jobIsOpen(c *actorrt.Ctx[msg.ToDispatcher], x *member) bool {
 	rec, ok := d.Spool.Job(x.jobID())
 	if ok && rec.Stage >= msg.Ended && rec.Executor == "" {
-		d.endWaiting(c, msg.EndWaiting{Job: rec.Job, Ending: rec.Ending})
+		d.endWaitingJob(c, msg.EndWaitingJob{Job: rec.Job, Ending: rec.Ending})
 	}
 	return ok && rec.Stage < msg.Ended
 }
@@ -109,30 +110,31 @@ func (d *dispatcher) hasRecord(id msg.ExecutorID) bool {
 	return slices.ContainsFunc(d.Spool.Executors(), func(rec msg.ExecutorRecord) bool { return rec.ID == id })
 }
 
-func (d *dispatcher) reportAll(of msg.ExecutorID, over bool) {
+func (d *dispatcher) reportAll(of msg.ExecutorID, executorDone bool) {
 	for _, job := range d.Spool.JobsOf(of) {
-		d.reporter.Tell(msg.Report{Execution: job.Execution, ExecutorDone: over})
+		d.reporter.Tell(msg.Report{Execution: job.Execution, ExecutorDone: executorDone})
 	}
 }
 
-// countCrash journals an actor's crash with the job that it was about, and fails the job when it has had enough of them.
+// countCrash journals an actor's crash with the job that it was about, and fails the job after maxJobCrashes. It returns the number of
+// crashes.
 func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
 	n, err := spool.Crash(id, actor)
-	if err != nil || n < poisonAfter { // not in the spool (any more): nothing to count
+	if err != nil || n < maxJobCrashes { // an error: the spool does not have the job
 		return n
 	}
 	where := actor[strings.LastIndexByte(actor, '/')+1:]
 	ending := msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
 		"the runner gave this job up: %d times an actor (last: %s) crashed on it. Please report this with the runner's log.", n, where)}
 	if rec, _ := spool.Job(id); rec.Executor == "" {
-		_ = endUnlogged(spool, id, ending) // an error leaves the job as it is, and so to the next crash
-	} else { // its executor's output is still being read: the executor's end closes the log
+		_ = endUnlogged(spool, id, ending) // after an error the next crash tries again
+	} else { // the executor's output is still being read, and its end will close the log
 		_, _ = spool.End(id, ending)
 	}
 	return n
 }
 
-// orphan takes in a container that nobody needs: until it is removed it is one of those that exist.
+// orphan reaps a container that has no record. It counts as an executor until it is removed.
 func (d *dispatcher) orphan(c *actorrt.Ctx[msg.ToDispatcher], id msg.ExecutorID) {
 	if d.members[id] == nil {
 		d.members[id] = &member{slot: slot{id: id}}
@@ -140,14 +142,14 @@ func (d *dispatcher) orphan(c *actorrt.Ctx[msg.ToDispatcher], id msg.ExecutorID)
 	}
 }
 
-// reap clears an executor away without an actor of its own, for as long as it takes.
+// reap removes an executor that has no actor, and retries until that succeeds.
 func (d *dispatcher) reap(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if x.state != slotFreed {
 		x.state = slotStopping
 	}
 	x.reapAttempts++
 	deps, id, open := d.ExecutorDeps, x.id, x.jobID()
-	c.Go("bury "+string(id), func(ctx context.Context) msg.ToDispatcher {
+	c.Go("reap "+string(id), func(ctx context.Context) msg.ToDispatcher {
 		return msg.Reaped{Executor: id, Err: reapExecutor(ctx, deps, id, open)}
 	})
 }
@@ -156,11 +158,11 @@ func (d *dispatcher) reaped(c *actorrt.Ctx[msg.ToDispatcher], m msg.Reaped) {
 	x := d.members[m.Executor]
 	if m.Err != nil {
 		wait := towardsEngine.after(x.reapAttempts, c.Jitter())
-		c.Log().Warn().Err(m.Err).Str("executor", string(x.id)).Int("attempt", x.reapAttempts).Dur("retry", wait).Msg("executor that nobody needs is not removed yet")
-		c.After("bury "+string(x.id), wait, msg.ReapDue{Executor: x.id})
+		c.Log().Warn().Err(m.Err).Str("executor", string(x.id)).Int("attempt", x.reapAttempts).Dur("retry", wait).Msg("orphaned container could not be removed; will retry")
+		c.After("reap "+string(x.id), wait, msg.ReapDue{Executor: x.id})
 		return
 	}
-	c.Log().Info().Str("executor", string(x.id)).Msg("executor that nobody needs is removed")
+	c.Log().Info().Str("executor", string(x.id)).Msg("removed orphaned container")
 	d.reportAll(x.id, true)
 	if x.job != nil {
 		d.reporter.Tell(msg.Report{Execution: x.jobID(), ExecutorDone: true})
@@ -168,8 +170,8 @@ func (d *dispatcher) reaped(c *actorrt.Ctx[msg.ToDispatcher], m msg.Reaped) {
 	d.removeMember(c, x)
 }
 
-// reap kills and removes an executor, ends what is open of its job and its logs, and takes away what is left. A result that
-// it has left behind still counts.
+// reapExecutor kills and removes an executor, ends its open jobs and their logs, and removes its directory. A result in its directory is
+// stored first.
 func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, open msg.ExecutionID) error {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
@@ -186,13 +188,13 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 			continue
 		}
 		if job.Stage == msg.HandedOut {
-			if _, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: job.Execution, Written: true}); err != nil { // an ending would shut the result out
+			if _, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: job.Execution, Written: true}); err != nil { // after an ending the result would be rejected
 				errs = append(errs, err)
 				continue
 			}
 		}
 		errs = append(errs, endUnlogged(deps.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
-			"the runner gave the plugin's executor up: its actors crashed %d times in a row. Please report this with the runner's log.", giveUpAfter)}))
+			"the runner gave the plugin's executor up: its actors crashed %d times in a row. Please report this with the runner's log.", maxExecutorCrashes)}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -201,7 +203,7 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 	return deps.Spool.RemoveExecutor(id)
 }
 
-// endUnlogged decides the ending of a job that will write no more log. It may be repeated after an error.
+// endUnlogged ends a job that will produce no more log. It may be repeated after an error.
 func endUnlogged(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
 	if _, err := spool.End(id, ending); err != nil {
 		return err

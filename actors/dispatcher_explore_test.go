@@ -11,19 +11,19 @@ import (
 	msg "runnerd/messages"
 )
 
-// Every state that decide can meet is explored: executors of three images in up to three slots, up to five waiting jobs, and a
-// capacity that changes. The model beside this file is what happens around it.
+// This test explores every state in which decide can be called: executors of three images in up to three slots, up to five waiting jobs,
+// and a changing capacity. dispatcher_model_test.go models the surroundings.
 
-// TestDecisionsKeepTheirInvariantsInEveryState also requires that every waiting job runs in the end, whatever happens but a new
-// arrival, as long as the capacity is not 0.
-func TestDecisionsKeepTheirInvariantsInEveryState(t *testing.T) {
+// TestDecisionInvariantsHoldInEveryState also requires that every waiting job runs eventually without new arrivals, as long as the
+// capacity is not 0.
+func TestDecisionInvariantsHoldInEveryState(t *testing.T) {
 	if raced {
 		t.Skip("nothing here runs at the same time")
 	}
-	m := poolModel{slots: 3, jobs: 5, classes: []class{{msg.Script, 0, "script"}, {msg.Task, 5, "urgent task"}, {msg.Task, 0, "task"}}}
+	m := poolModel{slots: 3, jobs: 5, classes: []jobClass{{msg.Script, 0, "script"}, {msg.Task, 5, "urgent task"}, {msg.Task, 0, "task"}}}
 	if *wide {
 		m.slots = 4
-		m.classes = slices.Insert(m.classes, 0, class{msg.Script, 5, "urgent script"})
+		m.classes = slices.Insert(m.classes, 0, jobClass{msg.Script, 5, "urgent script"})
 	}
 	began := time.Now()
 	seen, err := exploration[poolState, poolEvent, poolState]{
@@ -42,48 +42,48 @@ func TestDecisionsKeepTheirInvariantsInEveryState(t *testing.T) {
 }
 
 var (
-	errUnknown  = errors.New("names: a decision names a job or an executor that is not there")
+	errUnknown  = errors.New("names: a decision names an unknown job or executor")
 	errCapacity = errors.New("capacity: more executors are started than the capacity allows")
-	errStopping = errors.New("stopping: an executor is started in the slot of one that has not ended")
+	errStopping = errors.New("stopping: an executor is started in the slot of one that has not exited")
 	errJobTwice = errors.New("one decision: a job is in two decisions")
-	errUsed     = errors.New("one use: an executor that is not idle, or is used already, is in a decision")
+	errUsed     = errors.New("one use: a decision uses an executor that is not idle or already used")
 	errKey      = errors.New("key: a job is given an executor of another key")
-	errTurn     = errors.New("turn: a job goes before one whose turn is earlier and which could have had its place")
+	errTurn     = errors.New("turn: a job goes before one whose turn is earlier and which could have used its slot")
 	errWaits    = errors.New("no blocking: a job waits although it could run")
 	errReuse    = errors.New("reuse: an executor is started although one of the job's key is idle")
-	errNewest   = errors.New("newest: of two idle executors of its key a job is given the one idle longer")
+	errNewest   = errors.New("newest: a job gets the one of two idle executors of its key that is idle longer")
 	errLowered  = errors.New("lowered capacity: an idle executor above the capacity stays")
-	errGain     = errors.New("gain: an executor is evicted and no job gains by it")
-	errGivesWay = errors.New("gives way: a job waits although an executor that nobody needs is idle")
-	errWanted   = errors.New("wanted: an executor is evicted that a waiting job could use, and not one that nobody needs")
-	errOwn      = errors.New("own: an executor is evicted that a job could use whose turn is not after that of the job which gains")
+	errGain     = errors.New("gain: an executor is evicted without a gain for any job")
+	errGivesWay = errors.New("gives way: a job waits although an executor that no job needs is idle")
+	errWanted   = errors.New("wanted: an executor that a waiting job could use is evicted instead of one that no job needs")
+	errOwn      = errors.New("own: an executor is evicted although a job could use it whose turn is not after that of the job that gains")
 	errAnswers  = errors.New("unresponsive: an idle executor is evicted although an unresponsive one stays")
-	errLongest  = errors.New("longest: an executor is evicted although another that nobody needs is idle longer")
-	errSettled  = errors.New("settled: carried out, the decisions lead to more of them although nothing has happened")
+	errLongest  = errors.New("longest: an executor is evicted although another one that no job needs is idle longer")
+	errSettled  = errors.New("settled: carrying out the decisions leads to more decisions although nothing has happened")
 )
 
-// round is a call of decide. A slot's id is its place in slots, a job's its place in the queue.
-type round struct {
+// decisionRound is one call of decide. A slot's id is its index in slots, a job's id its index in the queue.
+type decisionRound struct {
 	state poolState
 	slots []slot
 	todo  []decision
 }
 
-func (r round) waiting() int { return count(r.state.queue[:]) }
+func (r decisionRound) waiting() int { return count(r.state.queue[:]) }
 
-func (r round) keyOf(job int) msg.Key { return keys[(r.state.queue[job]-1)%images] }
+func (r decisionRound) keyOf(job int) msg.Key { return keys[(r.state.queue[job]-1)%images] }
 
-// decide calls the production code. The order in which it is given slots and jobs is the opposite of what it must choose, and
-// what arrived first has its turn last.
-func (m poolModel) decide(s poolState) round {
-	r := round{state: s, slots: make([]slot, 0, maxSlots)}
+// decide calls the production code, with slots and jobs in the opposite order of what it must choose, so that a decision by their order in
+// the arguments is noticed.
+func (m poolModel) decide(s poolState) decisionRound {
+	r := decisionRound{state: s, slots: make([]slot, 0, maxSlots)}
 	add := func(image int, state slotState, since time.Time) {
 		r.slots = append(r.slots, slot{id: slotIDs[len(r.slots)], key: keys[image], state: state, since: since})
 	}
 	for at := count(s.idle[:]) - 1; at >= 0; at-- {
 		add(int(s.idle[at]-1), slotIdle, times[at])
 	}
-	for range s.unresponsive { // of the image of the first job, which must not be given to it
+	for range s.unresponsive { // with the image of the first job, which must not get them
 		add(0, slotUnresponsive, times[0])
 	}
 	for range s.stopping {
@@ -119,7 +119,7 @@ func names[T any](n int, name func(int) T) (all []T) {
 	return all
 }
 
-// number is where an id is in the round; -1: nowhere.
+// number returns the index that an id stands for; -1: none below n.
 func number[ID msg.ExecutorID | msg.ExecutionID](id ID, n int) int {
 	if len(id) == 1 && int(id[0]-'0') < n {
 		return int(id[0] - '0')
@@ -127,8 +127,8 @@ func number[ID msg.ExecutorID | msg.ExecutionID](id ID, n int) int {
 	return -1
 }
 
-// carryOut does what the dispatcher does with decisions that break no invariant.
-func (r round) carryOut() poolState {
+// apply does what the dispatcher does with decisions that break no invariant.
+func (r decisionRound) carryOut() poolState {
 	s := r.state
 	idle := count(s.idle[:])
 	for _, d := range r.todo {
@@ -148,13 +148,13 @@ func (r round) carryOut() poolState {
 		s.busy[(s.queue[job]-1)%images]++
 		s.queue[job] = 0
 	}
-	closeUp(s.idle[:])
-	closeUp(s.queue[:])
+	compactList(s.idle[:])
+	compactList(s.queue[:])
 	return s
 }
 
-// check returns the invariant that the decisions break.
-func (r round) check() error {
+// check returns the invariant that the decisions break; nil: none.
+func (r decisionRound) check() error {
 	u, err := r.use()
 	if err != nil {
 		return err
@@ -162,11 +162,11 @@ func (r round) check() error {
 	return cmp.Or(u.checkStarts(), u.checkTurns(), u.checkEvictions())
 }
 
-// usage is what decisions do with slots and jobs.
+// usage is what the decisions do with slots and jobs.
 type usage struct {
-	round
+	decisionRound
 	alive, stopping, idle int
-	unresponsive          int // and not evicted
+	unresponsive          int // that are not evicted
 	started               int
 	evicted               []int             // of the idle ones
 	reusedBy              [2 * maxSlots]int // job + 1
@@ -179,9 +179,9 @@ const (
 	starts = -2
 )
 
-// use follows the decisions one by one.
-func (r round) use() (usage, error) {
-	u := usage{round: r, alive: len(r.slots), stopping: int(r.state.stopping), idle: count(r.state.idle[:]), unresponsive: int(r.state.unresponsive)}
+// use evaluates the decisions one by one.
+func (r decisionRound) use() (usage, error) {
+	u := usage{decisionRound: r, alive: len(r.slots), stopping: int(r.state.stopping), idle: count(r.state.idle[:]), unresponsive: int(r.state.unresponsive)}
 	for job := range u.slotOf {
 		u.slotOf[job] = waits
 	}
@@ -240,12 +240,12 @@ func (u *usage) checkStarts() error {
 	}
 }
 
-// isFree: the slot is idle and stays so.
+// isFree reports whether an idle slot remains idle.
 func (u *usage) isFree(at int) bool { return !u.gone[at] && u.reusedBy[at] == 0 }
 
 func (u *usage) checkTurns() error {
 	for job := range u.waiting() {
-		for at := range u.idle { // the one idle last is the first
+		for at := range u.idle { // the newest idle one comes first
 			mine := u.slots[at].key == u.keyOf(job)
 			switch {
 			case !mine:
@@ -274,18 +274,18 @@ func (u *usage) checkTurns() error {
 
 func (u *usage) checkEvictions() error {
 	capacity := int(u.state.capacity)
-	giveWay := int(u.state.unresponsive) - u.unresponsive // unresponsive ones that are evicted
+	giveWay := int(u.state.unresponsive) - u.unresponsive // number of evicted unresponsive executors
 	evicted := giveWay + len(u.evicted)
 	excess := max(0, u.alive-u.stopping-capacity)
 	forced := min(excess, u.idle+int(u.state.unresponsive))
 	coming := max(0, capacity-(u.alive+u.started-u.stopping-evicted))
-	var left []int8 // the images of the jobs that wait on, in turn
+	var waiting []int8 // the images of the jobs that remain waiting, in turn
 	free := 0
 	var wanted [images]bool
 	for job := range u.waiting() {
 		if u.slotOf[job] == waits {
 			image := (u.state.queue[job] - 1) % images
-			left = append(left, image)
+			waiting = append(waiting, image)
 			wanted[image] = true
 		}
 	}
@@ -297,26 +297,26 @@ func (u *usage) checkEvictions() error {
 	switch {
 	case evicted < forced:
 		return errLowered
-	case evicted > forced && coming > len(left):
+	case evicted > forced && coming > len(waiting):
 		return errGain
-	case len(left) > coming && free+u.unresponsive > 0:
+	case len(waiting) > coming && free+u.unresponsive > 0:
 		return errGivesWay
 	case len(u.evicted) > 0 && u.unresponsive > 0:
 		return errAnswers
 	}
-	forcedIdle := max(0, forced-giveWay) // the others went first
-	// Slots that were coming before are for the first of them.
+	forcedIdle := max(0, forced-giveWay) // unresponsive ones are evicted first
+	// Slots that were being freed already are for the first of the waiting jobs.
 	before := max(0, capacity-(u.alive-u.stopping-forced)) - max(0, capacity-u.alive)
 	gained := max(0, giveWay-forced)
 	for n, at := range u.evicted[forcedIdle:] {
-		if slices.Contains(left[:min(before+gained+n+1, len(left))], u.imageOf(at)) {
+		if slices.Contains(waiting[:min(before+gained+n+1, len(waiting))], u.imageOf(at)) {
 			return errOwn
 		}
 	}
 	return u.checkChoice(wanted, forcedIdle)
 }
 
-// checkChoice is about which of the idle executors are evicted, the forced ones first.
+// checkChoice checks which idle executors are evicted. The forced evictions come first.
 func (u *usage) checkChoice(wanted [images]bool, forced int) error {
 	for n, at := range u.evicted {
 		isWanted, later := wanted[u.imageOf(at)], u.evicted[n+1:]

@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// The model of the dispatcher's exploration: what happens to executors and jobs, and what the dispatcher does with decisions.
+// The model for the dispatcher's exploration: events of executors and jobs, and how the dispatcher carries out decisions.
 
 const (
 	images   = 3
@@ -16,28 +16,28 @@ const (
 	maxJobs  = 5
 )
 
-// class is what decides about a job's turn, besides its arrival.
-type class struct {
+// jobClass is what determines a job's turn, apart from its arrival.
+type jobClass struct {
 	kind     msg.Kind
 	priority int
 	name     string
 }
 
-// poolState is the dispatcher's view. Images are numbered; of a busy executor only the image counts, of an unresponsive or a
-// stopping one nothing.
+// poolState is the dispatcher's view. Images are numbered. Of a busy executor only the image matters, of an unresponsive or stopping one
+// only that it exists.
 type poolState struct {
 	capacity     int8
 	stopping     int8
 	unresponsive int8
-	busy         [images]int8   // how many of an image
-	idle         [maxSlots]int8 // image + 1, the one idle longest first
+	busy         [images]int8   // number of executors per image
+	idle         [maxSlots]int8 // image + 1; the one idle longest comes first
 	queue        [maxJobs]int8  // class · images + image + 1, in turn
 }
 
-// poolEvent is something that happens to an executor, a job or the capacity.
+// poolEvent is an event of an executor, a job or the capacity.
 type poolEvent struct {
 	kind  eventKind
-	what  int8      // a job, an image, a place in idle or in the queue, or the capacity
+	what  int8      // a job, an image, an index into idle or the queue, or the capacity
 	finds poolState // of restarted
 }
 
@@ -49,7 +49,7 @@ const (
 	jobAborted
 	capacityIs
 	idleBecomesBusy
-	busyBecomesIdle // from here on what happens also when nothing new comes
+	busyBecomesIdle // from here on: events that happen without anything new from outside
 	busyStops
 	busyEnds
 	busyBecomesUnresponsive
@@ -61,13 +61,13 @@ const (
 	stoppingEnds
 )
 
-// poolModel bounds an exploration.
+// poolModel defines the bounds of an exploration.
 type poolModel struct {
 	slots, jobs int
-	classes     []class // in turn
+	classes     []jobClass // in turn
 }
 
-// resumePosition lists what can happen in a state.
+// next visits each event that is possible in a state, with the state after it or the invariant that it breaks.
 func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 	each := func(kind eventKind, what int) {
 		e := poolEvent{kind: kind, what: int8(what)}
@@ -129,22 +129,22 @@ func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 // notStarted is the state before the first decision.
 var notStarted = poolState{capacity: -1}
 
-// states calls yield with every state that a restart may find: nothing is decided before all executors are known, so any jobs
-// mayProbe wait beside any executors.
+// states calls yield with every state that a restart may find. Nothing is decided before all executors are known, so any combination of
+// jobs and executors is possible.
 func (m poolModel) states(yield func(poolState) bool) {
-	wanted := true
+	more := true
 	for capacity := range m.slots + 1 {
 		m.withSlots(poolState{capacity: int8(capacity)}, m.slots, func(s poolState) {
 			m.withJobs(s, 0, func(s poolState) {
-				if wanted && s == s.key() {
-					wanted = yield(s)
+				if more && s == s.key() {
+					more = yield(s)
 				}
 			})
 		})
 	}
 }
 
-// withSlots adds up to n executors: idle ones, then stopping, then unresponsive, then busy ones.
+// withSlots adds up to n executors: idle ones, then stopping, unresponsive and busy ones.
 func (m poolModel) withSlots(s poolState, n int, use func(poolState)) {
 	if use(s); n == 0 {
 		return
@@ -176,7 +176,7 @@ func (m poolModel) withJobs(s poolState, at int, use func(poolState)) {
 	if use(s); at == m.jobs {
 		return
 	}
-	first := int8(0) // of the class of the one before
+	first := int8(0) // of the previous job's class
 	if at > 0 {
 		first = (s.queue[at-1] - 1) / images * images
 	}
@@ -186,25 +186,25 @@ func (m poolModel) withJobs(s poolState, at int, use func(poolState)) {
 	}
 }
 
-// step lets an event happen, and then what is decided.
-func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach error) {
+// step applies an event, and then the decisions that follow.
+func (m poolModel) step(s poolState, e poolEvent) (to poolState, r decisionRound, breach error) {
 	what := e.what
 	switch e.kind {
 	case restarted:
 		s = e.finds
 	case jobArrives:
-		at := 0 // next those of its class and before the next
+		at := 0 // after the jobs of its class
 		for at < count(s.queue[:]) && (s.queue[at]-1)/images <= what/images {
 			at++
 		}
 		copy(s.queue[at+1:], s.queue[at:])
 		s.queue[at] = what + 1
 	case jobAborted:
-		takeOut(s.queue[:], int(what))
+		removeAt(s.queue[:], int(what))
 	case capacityIs:
 		s.capacity = what
 	case idleBecomesBusy:
-		s.busy[takeOut(s.idle[:], int(what))-1]++
+		s.busy[removeAt(s.idle[:], int(what))-1]++
 	case busyBecomesIdle:
 		s.busy[what]--
 		s.idle[count(s.idle[:])] = what + 1
@@ -225,10 +225,10 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 	case unresponsiveEnds:
 		s.unresponsive--
 	case idleStops:
-		takeOut(s.idle[:], int(what))
+		removeAt(s.idle[:], int(what))
 		s.stopping++
 	case idleEnds:
-		takeOut(s.idle[:], int(what))
+		removeAt(s.idle[:], int(what))
 	case stoppingEnds:
 		s.stopping--
 	}
@@ -239,7 +239,7 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r round, breach
 	return s, r, breach
 }
 
-// The lists in a state are filled from their beginning; 0 is an empty place.
+// The lists in a state are filled from the beginning; 0 is an empty element.
 
 func count(list []int8) int {
 	n := slices.Index(list, 0)
@@ -249,18 +249,18 @@ func count(list []int8) int {
 	return n
 }
 
-func takeOut(list []int8, at int) int8 {
+func removeAt(list []int8, at int) int8 {
 	removed := list[at]
 	copy(list[at:], list[at+1:])
 	list[len(list)-1] = 0
 	return removed
 }
 
-func closeUp(list []int8) {
-	_ = slices.DeleteFunc(list, func(n int8) bool { return n == 0 }) // it fills the end with 0
+func compactList(list []int8) {
+	_ = slices.DeleteFunc(list, func(n int8) bool { return n == 0 }) // DeleteFunc clears the tail
 }
 
-// key numbers the images by where they come first: states that differ only in the names of images are one.
+// key renumbers the images by their first occurrence, so that states that differ only in the names of images are the same.
 func (s poolState) key() poolState {
 	var name, byName [images]int8 // image to its number + 1, and back
 	named := int8(0)
@@ -279,7 +279,7 @@ func (s poolState) key() poolState {
 	for at := range count(s.idle[:]) {
 		s.idle[at] = number(s.idle[at]-1) + 1
 	}
-	for named < images { // the others only run: most of them first
+	for named < images { // the remaining images are only busy: the most frequent first
 		most := int8(-1)
 		for image := range int8(images) {
 			if name[image] == 0 && (most < 0 || s.busy[image] > s.busy[most]) {
@@ -295,7 +295,7 @@ func (s poolState) key() poolState {
 	return s
 }
 
-// describe says what happened, what was decided, and how things are then.
+// describe describes an event, the decisions, and the state after them.
 func (m poolModel) describe(from poolState, e poolEvent, to poolState) string {
 	_, r, breach := m.step(from, e)
 	text := m.eventName(from, e)
@@ -314,12 +314,12 @@ func (m poolModel) jobName(job int8) string {
 	return "a " + m.classes[(job-1)/images].name + " of " + keys[(job-1)%images].Image
 }
 
-func (m poolModel) decisionName(r round, d decision) string {
+func (m poolModel) decisionName(r decisionRound, d decision) string {
 	image := func(id msg.ExecutorID) string {
 		at := number(id, len(r.slots))
 		switch {
 		case at < 0:
-			return "nobody"
+			return "an unknown executor"
 		case r.slots[at].state == slotUnresponsive:
 			return "an unresponsive one"
 		}

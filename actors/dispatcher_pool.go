@@ -11,21 +11,21 @@ import (
 	msg "runnerd/messages"
 )
 
-// The dispatcher's executors: how they come, what they tell, and how they go.
+// The dispatcher's executors: how they are added, change state, and are removed.
 
-// member is an executor and its actor. It exists from before its container is created until that is removed; gone, it
-// counts no longer.
+// member is an executor and its actor. It exists from before its container is created until the container is removed. Once its slot is
+// freed it no longer counts against the capacity.
 type member struct {
 	slot
 	ref          actorrt.Ref[msg.ToExecutor]
 	record       msg.ExecutorRecord
 	image        msg.ImageID
 	seq          uint64   // of the newest assignment
-	job          *waiting // assigned, and not over
+	job          *waiting // assigned, without an ending yet
 	spawned      time.Time
-	adopting     bool // adoptionDone, and it is not known yet how it fares
+	adopting     bool // adopted, and its state is not known yet
 	crashes      int  // of its actors in a row
-	reapAttempts int  // attempts
+	reapAttempts int
 }
 
 func (d *dispatcher) sortedMembers() []*member {
@@ -47,7 +47,7 @@ func (d *dispatcher) slots() []slot {
 	return all
 }
 
-// states is slots where only the states count.
+// states iterates over the states of slots.
 func (d *dispatcher) states() iter.Seq[slotState] {
 	return func(yield func(slotState) bool) {
 		for _, x := range d.members {
@@ -71,7 +71,7 @@ func (d *dispatcher) memberWithJob(id msg.ExecutionID) *member {
 func (d *dispatcher) launch(c *actorrt.Ctx[msg.ToDispatcher], w waiting) {
 	rec := msg.ExecutorRecord{ID: d.NewID(), Key: w.key, Mode: d.mode(), Created: time.Now()}
 	x := d.addMember(c, rec, false)
-	c.Log().Info().Str("executor", string(x.id)).Str("job", string(w.job.Execution)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting an executor")
+	c.Log().Info().Str("executor", string(x.id)).Str("execution", string(w.job.Execution)).Str("image", w.key.Image).Str("mode", string(rec.Mode)).Msg("starting executor")
 	d.assign(c, x, w)
 }
 
@@ -95,12 +95,12 @@ func (d *dispatcher) adopt(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRec
 	d.adoptedCount++
 	d.reportAdoption()
 	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
-		arrival := d.arrival(job.Job) // should it have to move
+		arrival := d.arrival(job.Job) // in case the job has to move
 		x.job = &arrival
 	}
 }
 
-// attached: its actor has found out how it fares, or nothing of it is left.
+// attached ends a member's adoption: its actor has determined its state, or it was removed.
 func (d *dispatcher) attached(x *member) {
 	if x != nil && x.adopting {
 		x.adopting = false
@@ -109,25 +109,25 @@ func (d *dispatcher) attached(x *member) {
 }
 
 func (d *dispatcher) reportAdoption() {
-	seen := d.adoptedCount
+	attached := d.adoptedCount
 	for _, x := range d.members {
 		if x.adopting {
-			seen--
+			attached--
 		}
 	}
-	d.runner.Tell(msg.AdoptionProgress{Adopted: d.adoptedCount, Attached: seen})
+	d.runner.Tell(msg.AdoptionProgress{Adopted: d.adoptedCount, Attached: attached})
 }
 
-func (d *dispatcher) addMember(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord, returned bool) *member {
+func (d *dispatcher) addMember(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRecord, runnerRestarted bool) *member {
 	x := &member{slot: slot{id: rec.ID, key: rec.Key, state: slotBusy}, record: rec}
 	d.members[rec.ID] = x
-	d.spawn(c, x, returned)
+	d.spawn(c, x, runnerRestarted)
 	return x
 }
 
-func (d *dispatcher) spawn(c *actorrt.Ctx[msg.ToDispatcher], x *member, returned bool) {
+func (d *dispatcher) spawn(c *actorrt.Ctx[msg.ToDispatcher], x *member, runnerRestarted bool) {
 	x.spawned = time.Now()
-	x.ref = actorrt.Spawn(c, Executor(d.ExecutorDeps, x.record, x.seq, returned, c.Self(), d.reporter))
+	x.ref = actorrt.Spawn(c, Executor(d.ExecutorDeps, x.record, x.seq, runnerRestarted, c.Self(), d.reporter))
 }
 
 func (d *dispatcher) assign(c *actorrt.Ctx[msg.ToDispatcher], x *member, w waiting) {
@@ -141,19 +141,19 @@ func (d *dispatcher) evict(c *actorrt.Ctx[msg.ToDispatcher], x *member, why stri
 	c.Cancel(evictionTimer(x.id))
 	x.state = slotStopping
 	x.ref.Tell(msg.Retire{Reason: why})
-	c.Log().Info().Str("executor", string(x.id)).Str("reason", why).Msg("executor is evicted")
+	c.Log().Info().Str("executor", string(x.id)).Str("reason", why).Msg("evicting executor")
 }
 
 func evictionTimer(id msg.ExecutorID) string { return "evict " + string(id) }
 
-// keepWarm lets an idle executor wait for its next job until its eviction time has passed; in normal mode there is no next job.
+// keepWarm starts the eviction timer of an idle executor. In normal mode it evicts the executor, because there is no next job.
 func (d *dispatcher) keepWarm(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if d.config.Eviction == 0 {
 		d.evict(c, x, "every job has an executor of its own now")
 		return
 	}
-	left := min(d.config.Eviction-time.Since(x.since), d.config.Eviction)
-	c.After(evictionTimer(x.id), max(left, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
+	remaining := min(d.config.Eviction-time.Since(x.since), d.config.Eviction)
+	c.After(evictionTimer(x.id), max(remaining, 0), msg.EvictionDue{Executor: x.id, Seq: x.seq})
 }
 
 func (d *dispatcher) idle(c *actorrt.Ctx[msg.ToDispatcher], m msg.Idle) {
@@ -170,51 +170,51 @@ func (d *dispatcher) notIdle(c *actorrt.Ctx[msg.ToDispatcher], m msg.NotIdle) {
 	}
 }
 
-// notPolling lets the executor give way to a job, which may be one that this runner takes only now that there is room for it.
+// notPolling allows the dispatcher to evict the executor for a job, which may be one that is reserved only because this frees a slot.
 func (d *dispatcher) notPolling(m msg.NotPolling) {
 	if x := d.members[m.Executor]; x != nil && x.seq == m.Seq && x.job == nil && x.state == slotBusy {
 		x.state = slotUnresponsive
 	}
 }
 
-// processesCounted evicts an executor in which more runs than in others of its image: a job has left a process behind, which must not
-// meet the next one. What the first of an image has is taken for usual until one has fewer.
+// processesCounted evicts an executor with more processes than the baseline of its image: a job has left a process behind, which must
+// not affect the next one. The baseline is the lowest count seen for the image.
 func (d *dispatcher) processesCounted(c *actorrt.Ctx[msg.ToDispatcher], m msg.ProcessesCounted) {
 	x := d.members[m.Executor]
 	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.image == "" || m.Processes == 0 {
 		return
 	}
-	usual, known := d.baseline.values[x.image]
+	baseline, known := d.baseline.values[x.image]
 	if !known {
-		usual = m.Processes
+		baseline = m.Processes
 	}
-	d.baseline.set(x.image, min(usual, m.Processes))
-	if m.Processes > usual {
-		d.evict(c, x, fmt.Sprintf("a job has left a process behind: %d run in it, and %d are usual for its image", m.Processes, usual))
+	d.baseline.set(x.image, min(baseline, m.Processes))
+	if m.Processes > baseline {
+		d.evict(c, x, fmt.Sprintf("a job left a process behind: it has %d processes, the baseline of its image is %d", m.Processes, baseline))
 	}
 }
 
-// evictionDue evicts only who is idle still: an assignment that crossed the timer has moved on its number.
+// evictionDue evicts an executor that is still idle. A concurrent assignment has changed its seq, so the timer is ignored.
 func (d *dispatcher) evictionDue(c *actorrt.Ctx[msg.ToDispatcher], m msg.EvictionDue) {
 	if x := d.members[m.Executor]; x != nil && x.state == slotIdle && x.seq == m.Seq && !d.closed {
 		d.evict(c, x, fmt.Sprintf("it has been idle for %v", d.config.Eviction))
 	}
 }
 
-func (d *dispatcher) jobOver(m msg.JobOver) {
+func (d *dispatcher) jobDone(m msg.JobDone) {
 	if x := d.members[m.Executor]; x != nil && x.job != nil && x.job.job.Execution == m.Execution {
 		x.job, x.crashes = nil, 0
 	}
 }
 
-func (d *dispatcher) setEnding(c *actorrt.Ctx[msg.ToDispatcher], id msg.ExecutorID, state slotState) {
+func (d *dispatcher) setSlotState(c *actorrt.Ctx[msg.ToDispatcher], id msg.ExecutorID, state slotState) {
 	if x := d.members[id]; x != nil && x.state != slotFreed {
 		c.Cancel(evictionTimer(x.id))
 		x.state = state
 	}
 }
 
-// jobReturned lets a job wait again, at its old place.
+// jobReturned puts a job back among the waiting ones, with its old order of arrival.
 func (d *dispatcher) jobReturned(c *actorrt.Ctx[msg.ToDispatcher], m msg.JobReturned) {
 	x := d.members[m.Executor]
 	if x == nil || x.job == nil || x.job.job.Execution != m.Execution {
@@ -223,22 +223,22 @@ func (d *dispatcher) jobReturned(c *actorrt.Ctx[msg.ToDispatcher], m msg.JobRetu
 	w := *x.job
 	x.job = nil
 	d.requeue(c, w)
-	c.Log().Warn().Str("executor", string(m.Executor)).Str("job", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
+	c.Log().Warn().Str("executor", string(m.Executor)).Str("execution", string(w.job.Execution)).Str("reason", m.Reason).Msg("job moves to another executor")
 }
 
-// requeue lets a job wait that was assigned and not handed out. An abort that was told to the executor crosses its return;
-// of one before a restart only the spool knows.
+// requeue puts a job that was assigned but not handed out back among the waiting ones, unless it was aborted: an abort may have been
+// sent to the executor while the job came back, and one from before a restart is in the spool only.
 func (d *dispatcher) requeue(c *actorrt.Ctx[msg.ToDispatcher], w waiting) {
 	rec, _ := d.Spool.Job(w.job.Execution)
 	if reason := cmp.Or(w.abort, rec.Abort); reason != "" {
-		d.endWaiting(c, msg.EndWaiting{Job: w.job, Ending: abortedBefore(reason)})
+		d.endWaitingJob(c, msg.EndWaitingJob{Job: w.job, Ending: abortedBefore(reason)})
 		return
 	}
-	w.key = d.config.KeyOf(w.job) // it may have been configured anew since
+	w.key = d.config.KeyOf(w.job) // the configuration may have changed since
 	d.waiting[w.job.Execution] = w
 }
 
-// imageFound retires the executors that were made from what the reference meant before.
+// imageFound retires executors that were created from the image that the same reference named before.
 func (d *dispatcher) imageFound(c *actorrt.Ctx[msg.ToDispatcher], m msg.ImageFound) {
 	x := d.members[m.Executor]
 	if x == nil {
@@ -247,21 +247,21 @@ func (d *dispatcher) imageFound(c *actorrt.Ctx[msg.ToDispatcher], m msg.ImageFou
 	x.image = m.Image
 	for _, other := range d.sortedMembers() {
 		outdated := other.key.Image == x.key.Image && other.image != "" && other.image != m.Image
-		if outdated && other.state.mayGiveWay() {
-			d.evict(c, other, "its image reference means another image now")
+		if outdated && other.state.isEvictable() {
+			d.evict(c, other, "its image reference now names another image")
 		} else if outdated && other.state == slotBusy {
-			other.ref.Tell(msg.Retire{Reason: "its image reference means another image now"})
+			other.ref.Tell(msg.Retire{Reason: "its image reference now names another image"})
 		}
 	}
 }
 
-// ChildDown: an executor's actor has ended: with its container, or by a crash that left the container alone.
+// ChildDown handles the end of an executor's actor: in order, when its container is removed, or by a crash, which leaves the container.
 func (d *dispatcher) ChildDown(c *actorrt.Ctx[msg.ToDispatcher], down actorrt.Down) {
 	x := d.members[msg.ExecutorID(down.Name)]
 	switch {
 	case x == nil:
 	case down.Crash == nil:
-		d.reportAll(x.id, true) // its actor may have gone before a task could say that it had ended a log
+		d.reportAll(x.id, true) // the actor may have ended before a task could report that it closed a log
 		d.removeMember(c, x)
 	default:
 		d.crashed(c, x, down.Crash)
@@ -269,8 +269,8 @@ func (d *dispatcher) ChildDown(c *actorrt.Ctx[msg.ToDispatcher], down actorrt.Do
 	d.dispatch(c)
 }
 
-// removeMember forgets an executor of which nothing is left. Its end overtakes its last words: only the spool knows whether it took
-// its job.
+// removeMember removes a member whose executor is removed. ChildDown may overtake the actor's last messages, so only the spool knows
+// whether its job was handed out.
 func (d *dispatcher) removeMember(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	c.Cancel(evictionTimer(x.id))
 	delete(d.members, x.id)
@@ -278,7 +278,7 @@ func (d *dispatcher) removeMember(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	d.requeueUnstarted(c, x)
 }
 
-// requeueUnstarted lets a job that was assigned and not handed out wait again.
+// requeueUnstarted requeues the member's job if it was not handed out.
 func (d *dispatcher) requeueUnstarted(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if rec, ok := d.Spool.Job(x.jobID()); ok && rec.Stage < msg.HandedOut {
 		d.requeue(c, *x.job)

@@ -9,22 +9,22 @@ import (
 	msg "runnerd/messages"
 )
 
-// The dispatcher's policy, free of actors: from what there is to what to do. Capacity bounds all executors that exist, idle,
-// running and stopping alike; it is counted here, from the slots themselves, at every decision.
+// The dispatcher's policy: pure functions that derive decisions from the existing executors and the waiting jobs. Capacity bounds all
+// executors that exist, idle, busy and stopping ones together. It is counted from the slots at every decision.
 
-// slotState is what matters of an executor's life to the one who assigns jobs.
+// slotState is the state of an executor as far as it matters for assignments.
 type slotState string
 
 const (
 	slotBusy         slotState = "busy" // starting, running, finishing
 	slotIdle         slotState = "idle"
-	slotUnresponsive slotState = "unresponsive" // it was idle, and its plugin does not ask any more
+	slotUnresponsive slotState = "unresponsive" // it was idle before, and its plugin does not ask for a job
 	slotStopping     slotState = "stopping"
-	slotFreed        slotState = "gone" // and its record is being cleared away
+	slotFreed        slotState = "gone" // its container has ended, and its record is being removed
 )
 
-// mayGiveWay reports whether the slot can be had by a job that waits.
-func (s slotState) mayGiveWay() bool { return s == slotIdle || s == slotUnresponsive }
+// isEvictable reports whether the executor may be evicted to free its slot for a job.
+func (s slotState) isEvictable() bool { return s == slotIdle || s == slotUnresponsive }
 
 // slot is an executor that exists.
 type slot struct {
@@ -43,41 +43,41 @@ type waitingJob struct {
 	order    uint64 // of arrival
 }
 
-// decision is one thing to do: exactly one of the groups is set.
+// decision is one thing to do: assign job, or evict an executor.
 type decision struct {
-	job msg.ExecutionID // to give to reuse, or to a new executor when that is empty
+	job msg.ExecutionID // to be assigned to reuse, or to a new executor if that is empty
 
 	reuse msg.ExecutorID
 	evict msg.ExecutorID
 	why   string
 }
 
-// freeSlots is how many more jobs could be taken now. Executors that are reused or give way do not count.
+// freeSlots returns how many more jobs could be accepted now. Executors that can be reused or evicted do not count against it.
 func freeSlots(capacity int, slots iter.Seq[slotState], waiting int) int {
 	n := capacity - waiting
 	for state := range slots {
-		if !state.mayGiveWay() {
+		if !state.isEvictable() {
 			n--
 		}
 	}
 	return max(n, 0)
 }
 
-// decide goes through the waiting jobs, scripts first, then by priority and arrival. Each takes an idle executor of its key;
-// else, below capacity, a new one; else an unresponsive executor is evicted, or an idle one, and the job waits for its slot. A job
-// that must wait blocks none behind it, but may take the slot of an executor that one behind it could use, if there is no other:
-// else the jobs of a warm image would go before it for as long as they come.
+// decide goes through the waiting jobs, scripts first, then by priority and arrival. Each job gets an idle executor of its key; else,
+// below capacity, a new one; else an unresponsive or idle executor is evicted, and the job waits for its slot. A job that must wait does
+// not block the ones behind it. But if there is no other executor to evict, it may evict one that a job behind it could use: otherwise
+// it would starve as long as jobs for a warm image arrive.
 func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 	var todo []decision
 	var idle []slot // and the unresponsive ones
-	alive, leaving := len(slots), 0
+	alive, stopping := len(slots), 0
 	for _, s := range slots {
 		switch s.state {
 		case slotStopping:
-			leaving++
+			stopping++
 		case slotIdle:
 			idle = append(idle, s)
-		case slotUnresponsive: // no job can use it: without a key it is not needed, without a time it goes first
+		case slotUnresponsive: // no job can use it: without a key no job needs it, without a time it is evicted first
 			idle = append(idle, slot{id: s.id, state: s.state})
 		case slotBusy:
 		}
@@ -87,29 +87,29 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 		idle = slices.Delete(idle, at, at+1)
 		return id
 	}
-	unserved := jobsOfKeys(waiting) // that have not had their turn
+	unserved := jobsOfKeys(waiting) // jobs that have not had their turn
 	evict := func(why string) {
 		todo = append(todo, decision{evict: take(leastNeeded(idle, unserved)), why: why})
-		leaving++
+		stopping++
 	}
 
-	for alive-leaving > capacity && len(idle) > 0 {
+	for alive-stopping > capacity && len(idle) > 0 {
 		evict("the capacity was lowered")
 	}
-	// Slots that become free and are not yet meant for a job of this round.
-	coming := max(0, capacity-(alive-leaving)) - max(0, capacity-alive)
-	for _, w := range inTurn(waiting) {
+	// Slots that will become free and are not reserved for a job of this round yet.
+	freeing := max(0, capacity-(alive-stopping)) - max(0, capacity-alive)
+	for _, w := range sortedByTurn(waiting) {
 		unserved[w.key]--
-		mine := lastIdle(idle, w.key)
+		reusable := mostRecentlyIdle(idle, w.key)
 		switch {
-		case mine >= 0: // the one that was idle last: the others may reach their eviction time
-			todo = append(todo, decision{job: w.id, reuse: take(mine)})
+		case reusable >= 0: // the most recently idle one, so that the others may reach their eviction time
+			todo = append(todo, decision{job: w.id, reuse: take(reusable)})
 		case alive < capacity:
 			todo = append(todo, decision{job: w.id})
 			alive++
-		case coming > 0:
-			coming--
-		case len(idle) > 0 && alive-leaving <= capacity:
+		case freeing > 0:
+			freeing--
+		case len(idle) > 0 && alive-stopping <= capacity:
 			evict("a waiting job that cannot use it needs its slot")
 		}
 	}
@@ -124,7 +124,7 @@ func jobsOfKeys(waiting []waitingJob) map[msg.Key]int {
 	return jobs
 }
 
-func inTurn(waiting []waitingJob) []waitingJob {
+func sortedByTurn(waiting []waitingJob) []waitingJob {
 	turn := slices.Clone(waiting)
 	slices.SortFunc(turn, func(a, b waitingJob) int {
 		return cmp.Or(
@@ -138,8 +138,8 @@ func inTurn(waiting []waitingJob) []waitingJob {
 
 func compareIdle(a, b slot) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id)) }
 
-// lastIdle is the place of the one of that key that was idle last; -1: none is.
-func lastIdle(idle []slot, key msg.Key) int {
+// mostRecentlyIdle returns the index of the executor of that key that became idle last, or -1.
+func mostRecentlyIdle(idle []slot, key msg.Key) int {
 	last := -1
 	for i, s := range idle {
 		if s.state == slotIdle && s.key == key && (last < 0 || compareIdle(s, idle[last]) > 0) {
@@ -149,8 +149,8 @@ func lastIdle(idle []slot, key msg.Key) int {
 	return last
 }
 
-// leastNeeded is the place of the one that has been idle longest among those that no unserved job needs; if all are needed, among
-// all. Jobs reuse the one that was idle last, so of n jobs each of the n newest executors of their key is needed.
+// leastNeeded returns the index of the executor that has been idle longest among those that no unserved job needs, or among all if all
+// are needed. Jobs reuse the most recently idle executor, so n jobs of a key need the n most recently idle executors of that key.
 func leastNeeded(idle []slot, unserved map[msg.Key]int) int {
 	isNeeded := func(s slot) bool {
 		jobs := unserved[s.key]

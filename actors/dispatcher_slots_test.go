@@ -12,8 +12,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// pool reads "a:busy b:idle": the image of each executor and its state; its id is its place in the list, and of two idle ones
-// the first has waited longer.
+// poolOf parses "a:busy b:idle", the image and state of each executor. Its id is its position, and of two idle ones the first has been idle
+// longer.
 func poolOf(text string) (slots []slot) {
 	for i, word := range strings.Fields(text) {
 		image, state, _ := strings.Cut(word, ":")
@@ -23,7 +23,7 @@ func poolOf(text string) (slots []slot) {
 	return slots
 }
 
-// queue reads "a b:script c:5": the image of each waiting job, and what is special about it; its id is its place in the list.
+// queueOf parses "a b:script c:5", the image of each waiting job, and its kind or priority. Its id is its position.
 func queueOf(text string) (jobs []waitingJob) {
 	for i, word := range strings.Fields(text) {
 		image, special, _ := strings.Cut(word, ":")
@@ -49,7 +49,7 @@ func (d decision) String() string {
 	}
 }
 
-func TestWhoRunsWhere(t *testing.T) {
+func TestDecide(t *testing.T) {
 	for _, row := range []struct {
 		when       string
 		capacity   int
@@ -57,31 +57,31 @@ func TestWhoRunsWhere(t *testing.T) {
 		want       string
 	}{
 		{"nothing waits", 3, "a:busy b:idle", "", ""},
-		{"there is place", 2, "", "a", "j1 in a new one"},
-		{"an executor of its key waits", 2, "a:idle", "a", "j1 in x1"},
-		{"of two that wait, the one that did so last is reused", 3, "a:idle a:idle", "a", "j1 in x2"},
-		{"another image's executor waits, and there is place", 2, "b:idle", "a", "j1 in a new one"},
-		{"capacity one, and another image's executor waits", 1, "b:idle", "a", "evict x1"},
-		{"its place is being made already", 1, "b:stopping", "a", ""},
-		{"the one that has waited longest gives way", 3, "b:idle c:idle d:busy", "a", "evict x1"},
+		{"there is a free slot", 2, "", "a", "j1 in a new one"},
+		{"an executor of its key is idle", 2, "a:idle", "a", "j1 in x1"},
+		{"the most recently idle one is reused", 3, "a:idle a:idle", "a", "j1 in x2"},
+		{"another image is idle, a slot is free", 2, "b:idle", "a", "j1 in a new one"},
+		{"capacity one, another image is idle", 1, "b:idle", "a", "evict x1"},
+		{"a slot is already being freed", 1, "b:stopping", "a", ""},
+		{"the one idle longest is evicted", 3, "b:idle c:idle d:busy", "a", "evict x1"},
 		{"all are busy", 2, "a:busy b:busy", "a", ""},
-		{"several wait for one place", 2, "b:busy c:idle", "a a a", "evict x2"},
-		{"several wait for several places", 3, "b:busy c:idle d:idle", "a a a", "evict x2, evict x3"},
-		{"two wait, one place is free and one is made", 2, "b:idle", "a a", "j1 in a new one, evict x1"},
-		{"two want the slot of the only idle executor, and the first has its turn first", 2, "b:busy c:idle", "a c", "evict x2"},
-		{"a job that must wait leaves a waiting executor to the one behind it", 1, "c:stopping", "a", ""},
-		{"an executor that a job behind could use, when the first needs no place of it", 3, "c:idle", "a c", "j1 in a new one, j2 in x1"},
+		{"several jobs wait for one slot", 2, "b:busy c:idle", "a a a", "evict x2"},
+		{"several jobs wait for several slots", 3, "b:busy c:idle d:idle", "a a a", "evict x2, evict x3"},
+		{"one slot is free and one is freed", 2, "b:idle", "a a", "j1 in a new one, evict x1"},
+		{"the first of two jobs gets the slot", 2, "b:busy c:idle", "a c", "evict x2"},
+		{"a job must wait for a stopping executor", 1, "c:stopping", "a", ""},
+		{"a free slot spares a later job's executor", 3, "c:idle", "a c", "j1 in a new one, j2 in x1"},
 		{"scripts go first, then priority, then arrival", 9, "", "a b:5 c d:script e:5", "j4 in a new one, j2 in a new one, j5 in a new one, j1 in a new one, j3 in a new one"},
-		{"the capacity was lowered and executors wait", 1, "a:idle b:busy c:idle", "", "evict x1, evict x3"},
-		{"the capacity was lowered and all are busy", 1, "a:busy b:busy", "a", ""},
-		{"above the capacity a waiting executor goes, though a job could use it", 1, "b:busy a:idle", "a", "evict x2"},
-		{"above the capacity one goes that no job could use", 2, "a:idle b:idle c:busy", "a", "evict x2, j1 in x1"},
-		{"one that no job could use gives way before one that a job behind could use", 3, "b:idle c:idle d:busy", "a b", "evict x2, j2 in x1"},
-		{"of three that a job could use, it needs one", 4, "b:idle b:idle b:idle d:busy", "a c b", "evict x1, evict x2, j3 in x3"},
-		{"an executor of its key is unresponsive, and there is place", 2, "a:unresponsive", "a", "j1 in a new one"},
-		{"capacity one, and an executor of its key is unresponsive", 1, "a:unresponsive", "a", "evict x1"},
-		{"an unresponsive executor gives way before an idle one that nobody needs", 2, "b:idle c:unresponsive", "a", "evict x2"},
-		{"capacity nothing", 0, "a:idle", "a", "evict x1"},
+		{"lowered capacity with idle executors", 1, "a:idle b:busy c:idle", "", "evict x1, evict x3"},
+		{"lowered capacity with busy executors", 1, "a:busy b:busy", "a", ""},
+		{"above capacity a usable executor is evicted", 1, "b:busy a:idle", "a", "evict x2"},
+		{"above capacity an unusable executor goes first", 2, "a:idle b:idle c:busy", "a", "evict x2, j1 in x1"},
+		{"an unusable executor is evicted first", 3, "b:idle c:idle d:busy", "a b", "evict x2, j2 in x1"},
+		{"a job needs one of three usable executors", 4, "b:idle b:idle b:idle d:busy", "a c b", "evict x1, evict x2, j3 in x3"},
+		{"its executor is unresponsive, a slot is free", 2, "a:unresponsive", "a", "j1 in a new one"},
+		{"capacity one, its executor is unresponsive", 1, "a:unresponsive", "a", "evict x1"},
+		{"unresponsive executors are evicted before idle ones", 2, "b:idle c:unresponsive", "a", "evict x2"},
+		{"capacity zero", 0, "a:idle", "a", "evict x1"},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			var got []string
@@ -95,7 +95,7 @@ func TestWhoRunsWhere(t *testing.T) {
 	}
 }
 
-func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
+func TestFreeSlotsCountBusyExecutorsAndWaitingJobs(t *testing.T) {
 	for _, row := range []struct {
 		capacity int
 		pool     string
@@ -118,12 +118,12 @@ func TestRoomCountsWhatIsNotIdleAndWhatWaits(t *testing.T) {
 			}
 		}
 		if got := freeSlots(row.capacity, states, row.waiting); got != row.want {
-			t.Errorf("capacity %d, pool [%s], %d waiting: room for %d, want %d", row.capacity, row.pool, row.waiting, got, row.want)
+			t.Errorf("capacity %d, pool [%s], %d waiting: %d free slots, want %d", row.capacity, row.pool, row.waiting, got, row.want)
 		}
 	}
 }
 
-func TestDecisionsKeepTheCapacityAndWasteNothing(t *testing.T) {
+func TestDecisionsUseCapacityFully(t *testing.T) {
 	images := rapid.SampledFrom([]string{"a", "b", "c"})
 	states := rapid.SampledFrom([]slotState{slotBusy, slotIdle, slotIdle, slotUnresponsive, slotStopping})
 	rapid.Check(t, func(t *rapid.T) {
@@ -150,7 +150,7 @@ func checkDecisions(t *rapid.T, capacity int, slots []slot, jobs []waitingJob, t
 	for _, d := range todo {
 		if x := d.reuse + d.evict; x != "" {
 			if state := stateOf(x).state; state != slotIdle && (d.evict == "" || state != slotUnresponsive) || used[x] != "" {
-				t.Fatalf("%v: it does not wait, or is spoken for by %s", d, used[x])
+				t.Fatalf("%v: executor is not idle, or used by %s", d, used[x])
 			}
 			used[x] = d.String()
 		}
@@ -158,12 +158,12 @@ func checkDecisions(t *rapid.T, capacity int, slots []slot, jobs []waitingJob, t
 			continue
 		}
 		if placed[d.job] {
-			t.Fatalf("%v: it has a place already", d)
+			t.Fatalf("%v: job has a slot already", d)
 		}
 		placed[d.job] = true
 		wants := jobs[slices.IndexFunc(jobs, func(w waitingJob) bool { return w.id == d.job })].key
 		if d.reuse != "" && stateOf(d.reuse).key != wants {
-			t.Fatalf("%v: it wants %v", d, wants)
+			t.Fatalf("%v: job needs %v", d, wants)
 		}
 		if d.reuse == "" {
 			if started++; len(slots)+started > capacity {
@@ -171,10 +171,10 @@ func checkDecisions(t *rapid.T, capacity int, slots []slot, jobs []waitingJob, t
 			}
 		}
 	}
-	for _, w := range jobs { // whoever waits on could not have run
+	for _, w := range jobs { // a job that remains waiting could not have run
 		free := slices.ContainsFunc(slots, func(s slot) bool { return s.state == slotIdle && s.key == w.key && used[s.id] == "" })
 		if !placed[w.id] && (free || len(slots)+started < capacity) {
-			t.Fatalf("%s wants %s and waits, though it could run: %v", w.id, w.key.Image, todo)
+			t.Fatalf("%s for %s waits although it could run: %v", w.id, w.key.Image, todo)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"runnerd/spool/memfs"
 )
 
-// seeded is a dispatcher that has an idle executor from its start.
+// seeded is a dispatcher that starts with an idle executor.
 type seeded struct {
 	*dispatcher
 	executor actorrt.Ref[msg.ToExecutor]
@@ -27,14 +27,14 @@ func (s seeded) Start(c *actorrt.Ctx[msg.ToDispatcher]) {
 	s.members["x"] = &member{slot: slot{id: "x", state: slotIdle}, ref: s.executor, seq: 2}
 }
 
-// notifyTarget hears what an executor is told.
-type listener struct{ heard chan msg.ToExecutor }
+// recordingExecutor records the messages to an executor.
+type recordingExecutor struct{ received chan msg.ToExecutor }
 
-func (l listener) Start(*actorrt.Ctx[msg.ToExecutor])                       {}
-func (l listener) Receive(_ *actorrt.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.heard <- m }
+func (l recordingExecutor) Start(*actorrt.Ctx[msg.ToExecutor])                       {}
+func (l recordingExecutor) Receive(_ *actorrt.Ctx[msg.ToExecutor], m msg.ToExecutor) { l.received <- m }
 
-// withSeeded runs a test with a dispatcher that has the idle executor x, and with what x is told.
-func withSeeded(t *testing.T, test func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor)) {
+// withSeeded runs a test with a dispatcher that has the idle executor x, and with the messages that x receives.
+func withSeeded(t *testing.T, test func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, received chan msg.ToExecutor)) {
 	synctest.Test(t, func(t *testing.T) {
 		store, err := spool.Open(memfs.New(), spool.Options{})
 		if err != nil {
@@ -42,40 +42,40 @@ func withSeeded(t *testing.T, test func(d actorrt.Ref[msg.ToDispatcher], store *
 		}
 		sys := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 		defer func() { _ = sys.Stop(context.Background()) }()
-		heard := make(chan msg.ToExecutor, 10)
-		x, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToExecutor]{Name: "x", New: func() actorrt.Behavior[msg.ToExecutor] { return listener{heard} }})
+		received := make(chan msg.ToExecutor, 10)
+		x, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToExecutor]{Name: "x", New: func() actorrt.Behavior[msg.ToExecutor] { return recordingExecutor{received} }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() actorrt.Behavior[msg.ToDispatcher] {
-			return seeded{&dispatcher{ExecutorDeps: ExecutorDeps{Spool: store}, config: msg.Config{Capacity: 1}, reporter: make(ears[msg.ToReporter], 10)}, x}
+			return seeded{&dispatcher{ExecutorDeps: ExecutorDeps{Spool: store}, config: msg.Config{Capacity: 1}, reporter: make(inbox[msg.ToReporter], 10)}, x}
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(d, store, heard)
+		test(d, store, received)
 	})
 }
 
-func TestAnEvictionTimerThatAnAssignmentCrossedDoesNothing(t *testing.T) {
-	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
+func TestStaleEvictionTimerIsIgnored(t *testing.T) {
+	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, received chan msg.ToExecutor) {
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 1})
 		synctest.Wait()
-		if len(heard) > 0 {
-			t.Errorf("it was told %#v", <-heard)
+		if len(received) > 0 {
+			t.Errorf("it received %#v", <-received)
 		}
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 2})
 		synctest.Wait()
-		if len(heard) != 1 {
-			t.Fatal("the timer of its newest assignment did nothing either")
+		if len(received) != 1 {
+			t.Fatal("the timer of its newest assignment was ignored too")
 		}
-		if m, ok := (<-heard).(msg.Retire); !ok {
-			t.Errorf("it was told %#v", m)
+		if m, ok := (<-received).(msg.Retire); !ok {
+			t.Errorf("it received %#v", m)
 		}
 	})
 }
 
-func TestOfTooManyPendingAbortsTheOldestIsForgotten(t *testing.T) {
+func TestOldestPendingAbortIsForgotten(t *testing.T) {
 	id := func(n int) msg.ExecutionID { return msg.ExecutionID(fmt.Sprint("job-", n)) }
 	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, _ chan msg.ToExecutor) {
 		d.Tell(msg.Configured{}) // no capacity: jobs wait
@@ -92,14 +92,14 @@ func TestOfTooManyPendingAbortsTheOldestIsForgotten(t *testing.T) {
 		synctest.Wait()
 		for n, aborted := range map[int]bool{0: false, 1: true, maxPendingAborts: true} {
 			if rec, _ := store.Job(id(n)); (rec.Ending.Outcome == msg.Aborted) != aborted {
-				t.Errorf("the job of abort %d of %d has the ending %q, want an abort: %v", n+1, maxPendingAborts+1, rec.Ending.Outcome, aborted)
+				t.Errorf("job of abort %d of %d ended as %q, want aborted: %v", n+1, maxPendingAborts+1, rec.Ending.Outcome, aborted)
 			}
 		}
 	})
 }
 
-func TestOfTooManyImagesTheOneCountedLongestAgoIsForgotten(t *testing.T) {
-	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, heard chan msg.ToExecutor) {
+func TestLeastRecentlyCountedImageIsForgotten(t *testing.T) {
+	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, received chan msg.ToExecutor) {
 		count := func(image, processes int) {
 			d.Tell(msg.ImageFound{Executor: "x", Image: msg.ImageID(fmt.Sprint("sha256:", image))})
 			d.Tell(msg.ProcessesCounted{Executor: "x", Seq: 2, Processes: processes})
@@ -111,19 +111,19 @@ func TestOfTooManyImagesTheOneCountedLongestAgoIsForgotten(t *testing.T) {
 		count(maxBaselines, 1)
 		count(1, 2)
 		synctest.Wait()
-		if len(heard) > 0 {
-			t.Errorf("the forgotten image has a usual number of processes: %#v", <-heard)
+		if len(received) > 0 {
+			t.Errorf("the forgotten image has a baseline: %#v", <-received)
 		}
 		count(0, 2)
 		synctest.Wait()
-		if len(heard) != 1 {
-			t.Error("an image that was counted since is forgotten")
+		if len(received) != 1 {
+			t.Error("a recently counted image was forgotten")
 		}
 	})
 }
 
-// Three crashes fail a job, so none of them may count against another.
-func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
+// Three crashes fail a job, so each must count against the right one.
+func TestCrashCountsAgainstItsJob(t *testing.T) {
 	innocent, culprit := msg.Job{Execution: "innocent"}, msg.Job{Execution: "culprit"}
 	for _, row := range []struct {
 		when     string
@@ -134,7 +134,7 @@ func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
 			msg.JobConfirmed{Job: culprit},
 			msg.Configured{Config: msg.Config{Capacity: 1}},
 		}, "culprit"},
-		{"what follows from the end of a job fails", []msg.ToDispatcher{
+		{"handling the end of a job fails", []msg.ToDispatcher{
 			msg.JobConfirmed{Job: innocent},
 			msg.DrainDispatch{Done: func() { panic("the drain fails") }},
 			msg.Abort{Execution: "innocent"},
@@ -144,7 +144,7 @@ func TestACrashCountsAgainstTheJobItConcerns(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				crash := crashOf(t, append([]msg.ToDispatcher{msg.AdoptionEnded{}}, row.messages...), innocent, culprit)
 				if crash.Subject != row.against {
-					t.Errorf("%v: it counts against %q, want %q", crash, crash.Subject, row.against)
+					t.Errorf("%v counts against %q, want %q", crash, crash.Subject, row.against)
 				}
 			})
 		})
@@ -167,7 +167,7 @@ func crashOf(t *testing.T, messages []msg.ToDispatcher, jobs ...msg.Job) *actorr
 	d, err := actorrt.SpawnRoot(sys, actorrt.Spec[msg.ToDispatcher]{Name: "dispatcher", New: func() actorrt.Behavior[msg.ToDispatcher] {
 		return &dispatcher{
 			ExecutorDeps: ExecutorDeps{Spool: store, NewID: func() msg.ExecutorID { panic("no id") }},
-			reporter:     make(ears[msg.ToReporter], 10),
+			reporter:     make(inbox[msg.ToReporter], 10),
 		}
 	}})
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 	"runnerd/spool"
 )
 
-func TestAnExecutorIsReportedWhenItsPluginStopsAsking(t *testing.T) {
+func TestExecutorIsReportedWhenPluginStopsPolling(t *testing.T) {
 	was := msg.ExecutorRecord{ID: "x", Mode: msg.Daemon, Job: "before", Jobs: 1, IdleSince: time.Unix(1, 0)}
 	adopted := func(rec msg.ExecutorRecord) session {
-		s, effects := begin(restoredSession(spoolState{record: rec, returned: true}, msg.ExecutorLimits{}, 0), false)
+		s, effects := begin(restoredSession(spoolState{record: rec, runnerRestarted: true}, msg.ExecutorLimits{}, 0), false)
 		if !slices.Contains(effects, effect(startTimer{pollTimer, pollTimeout, msg.PollDue{}})) {
-			t.Fatalf("nothing is expected of its plugin: %v", effects)
+			t.Fatalf("no poll timer is started: %v", effects)
 		}
 		s, _ = step(s, msg.Found{Container: &msg.Container{ID: "x", State: msg.ContainerRunning}})
 		return s
@@ -35,48 +35,48 @@ func TestAnExecutorIsReportedWhenItsPluginStopsAsking(t *testing.T) {
 		is   session
 		want bool
 	}{
-		{"it was idle before a restart of the runner", adopted(was), true},
-		{"it was idle, and its GET has ended", stopsAsking, true},
-		{"it was given a job", assigned, true},
+		{"idle before a restart of the runner", adopted(was), true},
+		{"idle, its GET has ended", stopsAsking, true},
+		{"a job was assigned", assigned, true},
 		{"its GET waits", asks(adopted(was)), false},
-		{"its plugin may be busy with the job before", adopted(neverIdle), false},
+		{"plugin may be busy with the previous job", adopted(neverIdle), false},
 	} {
 		after, effects := step(row.is, msg.PollDue{})
-		if got := slices.Contains(effects, effect(notPolling{})); got != row.want || after.job.stage != noJob {
-			t.Errorf("%s: it is reported: %v, want %v: %v", row.when, got, row.want, effects)
+		if got := slices.Contains(effects, effect(tellNotPolling{})); got != row.want || after.job.stage != noJob {
+			t.Errorf("%s: reported: %v, want %v: %v", row.when, got, row.want, effects)
 		}
 	}
 }
 
-func TestAnUnresponsiveExecutorGivesWayUntilItIsIdleAgain(t *testing.T) {
+func TestUnresponsiveExecutorIsEvictedUntilIdleAgain(t *testing.T) {
 	for _, row := range []struct {
-		when string
-		says []msg.ToDispatcher
-		want msg.ToExecutor
+		when  string
+		sends []msg.ToDispatcher
+		want  msg.ToExecutor
 	}{
-		{"it asks no more", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}}, msg.Retire{Reason: "a waiting job that cannot use it needs its slot"}},
-		{"it asked no more before its newest job", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 1}}, nil},
-		{"it asks again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2, Since: time.Now()}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
+		{"it stopped polling", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}}, msg.Retire{Reason: "a waiting job that cannot use it needs its slot"}},
+		{"it stopped polling before its newest job", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 1}}, nil},
+		{"it polls again", []msg.ToDispatcher{msg.NotPolling{Executor: "x", Seq: 2}, msg.Idle{Executor: "x", Seq: 2, Since: time.Now()}}, msg.Assign{Job: msg.Job{Execution: "job"}, Seq: 3}},
 	} {
 		t.Run(row.when, func(t *testing.T) {
-			withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, heard chan msg.ToExecutor) {
+			withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], store *spool.Spool, received chan msg.ToExecutor) {
 				job := msg.Job{Execution: "job"}
 				if err := store.Add(msg.Offer{Job: job}); err != nil {
 					t.Fatal(err)
 				}
 				d.Tell(msg.NotIdle{Executor: "x", Seq: 2}) // before its eviction timer is set
 				d.Tell(msg.Configured{Config: msg.Config{Capacity: 1, Eviction: time.Hour}})
-				for _, m := range row.says {
+				for _, m := range row.sends {
 					d.Tell(m)
 				}
 				d.Tell(msg.JobConfirmed{Job: job})
 				synctest.Wait()
 				var got msg.ToExecutor
-				if len(heard) > 0 {
-					got = <-heard
+				if len(received) > 0 {
+					got = <-received
 				}
 				if got != row.want {
-					t.Errorf("it is told %#v, want %#v", got, row.want)
+					t.Errorf("it received %#v, want %#v", got, row.want)
 				}
 			})
 		})

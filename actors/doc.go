@@ -1,89 +1,89 @@
-// Package actors decides. Everything that touches the outside is behind a port (ports.go); everything here is an actor with
-// typed messages and a supervisor, or a pure function beside one.
+// Package actors contains runnerd's logic. Each part is an actor with typed messages (package actorrt), or a pure function that an actor
+// calls. Everything outside is behind an interface in ports.go.
 //
 // # The tree
 //
-//	runner            lifecycle: registers, sends the heartbeat, keeps its children up, drains   runner.go, then _server, _end, _delete, _status; _phase
-//	├─ reporter       spool → server: logs, finishes, removal, for ever                          reporter.go, _outage; _progress decides
-//	├─ dispatcher     who runs where: admits jobs, chooses or evicts executors                   dispatcher.go, _pool, _crash; _slots decides
-//	│   └─ executor…  one per container; its session decides                                     session.go, then _start, _requests, _job, _result, _stop, _container;
-//	│                                                                                            executor.go, _effects, _tasks, _handout do; _log, _logbook, _chapter, _usage
-//	├─ recovery       finds what outlived a restart; then is done                                recovery.go; _plan decides
-//	├─ sse            keeps the control channel open, hands on what the server says              sse.go
-//	└─ poller         asks for jobs while there is room, confirms them, hands them over          poller.go
+//	runner            lifecycle: registers, sends the heartbeat, supervises its children, drains    runner.go, runner_*.go
+//	├─ reporter       sends logs and endings from the spool to the server, then removes the job     reporter.go, reporter_outage.go
+//	├─ dispatcher     assigns jobs to executors, starts and evicts executors                        dispatcher.go, dispatcher_*.go
+//	│   └─ executor…  one for each container; its session decides what to do                        session*.go (pure), executor*.go
+//	├─ recovery       finds the executors and jobs that survived a restart                          recovery.go, recovery_plan.go
+//	├─ sse            keeps the server's event stream open and forwards its events                  sse.go
+//	└─ poller         reserves jobs while there are free slots, confirms them, hands them over      poller.go
 //
-// They start in this order, and each later one may rely on the earlier.
+// The children start in this order. Each may rely on the ones before it.
 //
 // # A job, from offer to report
 //
-//	poller      reserves, Spool.Add, confirms                         → dispatcher JobConfirmed
-//	dispatcher  decide: reuse, start, or wait for a place              → executor   Assign
-//	executor    pull, create, start; or it has been waiting            ← gateway    SecretRequested: its GET waits
-//	executor    reads the input once, Spool.HandOut, then answers the GET with the job
-//	executor    output → logbook → Spool.AppendLog, masked             → reporter   Report
-//	gateway     the input is acknowledged                              → executor   Delivered, journaled
-//	gateway     a callback or a result file                            → executor   CallbackReceived, ResultFileChanged
-//	executor    Spool.StoreResult, answers the callback                → reporter   Report, → dispatcher JobOver
-//	executor    tells the plugin to ask; its next GET waits            → dispatcher Idle
-//	reporter    log, finish, log's end; Spool.Remove
+//  1. The poller reserves the job by long poll, stores it (Spool.Add), confirms it, and sends JobConfirmed to the dispatcher.
+//  2. The dispatcher decides to reuse an idle executor, to start a new one, or to let the job wait for a slot. It sends Assign to the
+//     executor's actor.
+//  3. A new executor pulls the image, creates the container and starts it. Then, as in an idle executor, the plugin's GET arrives at the
+//     gateway, which sends SecretRequested to the executor's actor and holds the GET.
+//  4. The executor reads the input, records the hand-out (Spool.HandOut), and only then answers the GET with the job. When the plugin's
+//     machine has acknowledged the input, the gateway sends Delivered, which is recorded too.
+//  5. The executor attributes the container's output to the job, masks it, appends it to the spool (Spool.AppendLog), and sends Report to
+//     the reporter.
+//  6. The plugin delivers its result by callback or file; the gateway sends CallbackReceived or ResultFileChanged. The executor stores
+//     the result (Spool.StoreResult), answers the callback, and sends Report to the reporter and JobDone to the dispatcher.
+//  7. The executor notifies the plugin, which sends its next GET. While that is held, the executor is Idle.
+//  8. The reporter sends the log, the finish and the end of the log to the server, and removes the job from the spool (Spool.Remove).
 //
 // # The session
 //
-// All that is decided about one executor is one pure function: step takes a session, which is a value, and a message, and returns
-// the session after it and its effects. The executor's actor brings it every message, carries the effects out, and brings back what
-// comes of them. So its container's life, its job and what its plugin is told cannot contradict each other, and a test can visit every
-// state that they reach together (session_explore_test.go). The gateway keeps requests until the session has them answered.
+// One pure function, step, makes all decisions about an executor. It takes a session, which is a value, and a message, and returns the
+// next session and its effects. The executor's actor passes every message to it, carries out the effects, and passes their outcomes to it
+// as messages. So the state of the container, the job and the plugin's requests cannot contradict each other, and a test can visit every
+// reachable combination (session_explore_test.go). The gateway holds requests until the session answers them.
 //
-// The finish of an aborted or timed-out job waits for the plugin's answer to the signals, or its end: until Spool.Stopped, with
-// which the executor says how that went, or for a little longer than the signals may take. The reporter says Stopped before it
-// sends such a finish, for that must be the same whenever it is repeated. A job's log is closed, and so has a total, when its executor has been quiet
-// for a while after its next GET, or has ended and its output is read. Closed by whoever is left: the executor; the
-// dispatcher for a job without one; recovery for a job whose executor is no more.
+// The finish of an aborted or timed-out job waits until the executor has recorded how the stop went (Spool.Stopped), which it knows once
+// the plugin has reacted to the signals or ended, but only a little longer than the stop sequence may take. After that the reporter records
+// Stopped itself before it sends the finish, because a repeated finish must not differ. The log of a job is closed, so its total is
+// known, when the executor has been quiet for a while after its next GET, or when it has ended and its output is read. The executor closes
+// it; the dispatcher closes the log of a job without an executor, and recovery that of a job whose executor no longer exists.
 //
-//	dispatcher  eviction timer                                         → executor   Retire: killed, removed, Gone
-//	executor    waits: counts what runs in it, more than usual         → dispatcher ProcessesCounted → Retire
-//	executor    runs: measures what it has written, too much           (the job has failed)
+// The dispatcher evicts an executor (Retire) when its eviction time has passed, or when it has more processes while idle than the baseline of
+// its image. An executor that exceeds its disk limit fails its job.
 //
-// # What the server says
+// # Events of the server
 //
-//	server      Ping, Enable, Disable, Configure, Delete, ExecuteScript, AbortJob → sse → runner ServerEvent
-//	runner      configuration: kept, → dispatcher Configured, opens or closes the poller
-//	            script: sse has stored it, → poller ScriptStored, confirmed and handed over like a task, and run before tasks
-//	            abort: → dispatcher Abort; the heartbeat's answer brings it too, should the channel be silent
-//	            delete: Settings.RecordDeletion, and → dispatcher DrainDispatch with the reason; after both Unregister, once, then
-//	            Program.Deleted
+// sse sends each event of the server to the runner (ServerEvent), which acts on it:
 //
-// An event counts once what it brings is in the spool; after a crash the server says again what it has said since the
-// registration. A channel that is silent for 30 s is opened anew; if that does not help the runner is offline: no new jobs, those
-// that run go on, and it registers again. A script's log goes to the runner's own.
+//   - Configure, Enable, Disable: save the configuration, send Configured to the dispatcher, open or close the poller's intake.
+//   - ExecuteScript: sse has stored the script in the spool; the poller confirms it and hands it over like a task, but it runs before
+//     tasks. Its log goes to the runner's own log.
+//   - StopJob: send Abort to the dispatcher. The heartbeat's answer carries the same orders, in case the event stream is broken.
+//   - Delete: record the deletion (Settings.RecordDeletion), drain with the jobs aborted, unregister once, call Program.Deleted.
 //
-// What each of them says to whom is in package messages, a file for each conversation.
+// An event is processed once its content is in the spool. After a crash the server repeats all events since the registration. sse reopens
+// a stream that is silent for 30 s. If that does not help, the runner goes offline and registers again; running jobs continue.
+//
+// The messages are in package messages, one file for each exchange.
 //
 // # What survives a restart
 //
-// Nothing in here. Containers and the spool are the truth; an actor that starts looks there for what it owes:
+// No state of this package does. Containers and the spool are authoritative, and each actor rebuilds its work from them when it starts:
 //
-//	reporter    every job that is handed out or ended: unsent log, an ending, removal
-//	dispatcher  nothing: recovery gives it the executors (Adopt, Orphan), the poller tells the waiting jobs again
-//	executor    its record and its job's stage: from them its session; the gateway tells again all requests that wait; the engine
-//	            tells later what has become of the container
-//	recovery    the driver's list and the spool: plan
-//	runner      that the server has deleted it
-//	sse         nothing: the runner says after which event it goes on
-//	poller      reserved jobs are confirmed again, confirmed ones told again
+//	reporter    every job that is handed out or ended: log that was not sent, an ending, the removal
+//	dispatcher  nothing: recovery sends the executors (Adopt, Orphan), the poller sends the waiting jobs again
+//	executor    the executor's record and the stage of its job; the gateway sends all pending requests again, and the engine reports the
+//	            state of the container
+//	recovery    the driver's list of containers and the spool
+//	runner      whether the server has deleted it
+//	sse         nothing: the runner gives it the id of the last event
+//	poller      reserved jobs, which it confirms again, and confirmed ones, which it sends to the dispatcher again
 //
 // # Supervision
 //
-// A panic ends its actor, never a container. The runner's children: rest for one, by the table in supervision.go: the one
-// that failed and those after it are stopped and started anew. An executor's actor is started anew alone, by the dispatcher.
-// A job on which actors panicked three times is failed; an executor whose actors keep crashing without it is removed with its
-// container, by the dispatcher itself, and so is a container of ours that no record knows. When the runner itself fails the process
-// ends, and whoever started it starts it again.
+// A panic ends its actor, never a container. The runner restarts the child that crashed and those after it (rest for one), by the table in
+// supervision.go. The dispatcher restarts an executor's actor alone. A job on which actors crashed three times fails. If the actors of
+// an executor keep crashing without that job, the dispatcher removes the executor with its container itself, as it does with an orphaned
+// container. If the runner itself crashes, the process ends, and the service manager restarts it.
 //
-// # How we stop
+// # Stopping
 //
-// Drain: the poller takes nothing more, the dispatcher lets running jobs end and evicts the rest, the reporter delivers; then
-// the tree is stopped from its end. Detach: the poller takes what is on its way and nothing more, the dispatcher gives out nothing;
-// the gateway is stopped, which takes the results that are on their way, and then the tree; executors stay, and the next start goes on. A second signal ends the process at once, with
-// the same effect.
+// Drain: the poller reserves nothing more, the dispatcher lets running jobs end and evicts the executors, the reporter sends what is left;
+// then the tree is stopped. Detach: the poller accepts the jobs that are on their way and no more, the dispatcher assigns none; the gateway
+// accepts the results that are on their way and is stopped, then the tree. The executors keep running, and the next start adopts them. A
+// second signal ends the process at once, with the same effect as a detach.
 package actors

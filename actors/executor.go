@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// ExecutorDeps is what the dispatcher and its executors work with.
+// ExecutorDeps are the dependencies of the dispatcher and its executors.
 type ExecutorDeps struct {
 	Spool     Spool
 	Driver    driver.Driver
@@ -18,60 +18,59 @@ type ExecutorDeps struct {
 	NewID     func() msg.ExecutorID
 	Limits    msg.ExecutorLimits
 	DiskLimit int64 // bytes that an executor may write; zero: no limit
-	LogLimit  int64 // bytes that are kept of a job's log; zero: all
+	LogLimit  int64 // bytes of a job's log that are stored; zero: no limit
 	FilesOnly bool  // the driver's executors cannot reach the gateway's Secrets API
 }
 
-// complete is an executor's actor at work on one message.
-type turn = actorrt.Ctx[msg.ToExecutor]
+// executorCtx is the context of an executor's actor.
+type executorCtx = actorrt.Ctx[msg.ToExecutor]
 
-// executor is one container for its whole life, from before its create until nothing of it is left. Its session decides; the actor
-// brings it every message, and does what follows (executor_effects.go).
+// executor is the actor of one container, from before the container is created until everything of it is removed. Its session decides: the
+// actor passes it each message and carries out the effects (executor_effects.go).
 //
-// A crash of this actor leaves the container alone: the next one finds out from the spool, the engine and the gateway where
-// it stands, and goes on.
+// A crash of the actor does not touch the container: the next actor restores the session from the spool, the engine and the gateway.
 type executor struct {
 	ExecutorDeps
-	id         msg.ExecutorID
-	dispatcher msg.Receiver[msg.ToDispatcher]
-	reporter   msg.Receiver[msg.ToReporter]
-	logs       *logAttributor // guarded by its own mutex
-	returned   bool           // the runner was away since the actor before
+	id              msg.ExecutorID
+	dispatcher      msg.Receiver[msg.ToDispatcher]
+	reporter        msg.Receiver[msg.ToReporter]
+	logs            *logAttributor // guarded by its own mutex
+	runnerRestarted bool           // the runner has restarted since the previous actor
 
 	// Owned by Receive.
 	session         session
-	record          msg.ExecutorRecord // as far as it never changes, and its image
+	record          msg.ExecutorRecord // the constant part, and the image
 	seq             uint64             // of the newest assignment
-	idleSince       time.Time          // zero: it has had a job since
+	idleSince       time.Time          // zero: not idle
 	exitedAt        time.Time
 	readsSince      time.Time // zero: its output is not being read
-	checkingDisk    bool      // its disk is measured, or will be
-	diskCheckFailed bool      // and could not be
+	checkingDisk    bool      // a disk check is scheduled or running
+	diskCheckFailed bool      // the last disk check failed
 	pullTask        actorrt.Task
 	failures        map[msg.Retry]int // times in a row
 	pendingResults  map[msg.RequestID]storeResult
 }
 
-// Executor is the actor of one executor: a new one, or one that the spool has a record of. returned: the runner was away since, not
-// only its actor. seq is the number of its newest assignment.
-func Executor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) actorrt.Spec[msg.ToExecutor] {
-	actor := newExecutor(deps, rec, seq, returned, dispatcher, reporter)
+// Executor returns the actor of a new executor, or of one that has a record in the spool. runnerRestarted: not only the actor but the
+// runner has restarted since that was written. seq is the number of its newest assignment.
+func Executor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, runnerRestarted bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) actorrt.Spec[msg.ToExecutor] {
+	actor := newExecutor(deps, rec, seq, runnerRestarted, dispatcher, reporter)
 	return actorrt.Spec[msg.ToExecutor]{Name: string(rec.ID), New: func() actorrt.Behavior[msg.ToExecutor] { return actor }}
 }
 
-func newExecutor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, returned bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
-	return &executor{ExecutorDeps: deps, id: rec.ID, record: rec, seq: seq, returned: returned, dispatcher: dispatcher, reporter: reporter,
+func newExecutor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, runnerRestarted bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) *executor {
+	return &executor{ExecutorDeps: deps, id: rec.ID, record: rec, seq: seq, runnerRestarted: runnerRestarted, dispatcher: dispatcher, reporter: reporter,
 		failures: map[msg.Retry]int{}, pendingResults: map[msg.RequestID]storeResult{},
 		logs: &logAttributor{spool: deps.Spool, executor: rec.ID, newFilter: deps.NewFilter, limit: deps.LogLimit}}
 }
 
-// Start looks in the spool: an executor that has a record there has lived before.
-func (e *executor) Start(c *turn) {
+// Start restores the session if the spool has a record of the executor, and begins a new one otherwise.
+func (e *executor) Start(c *executorCtx) {
 	for _, rec := range e.Spool.Executors() {
 		if rec.ID == e.id {
 			e.record, e.idleSince = rec, rec.IdleSince
 			job, _ := e.Spool.Job(rec.Job)
-			e.session = restoredSession(spoolState{record: rec, job: job, returned: e.returned, now: time.Now()}, e.Limits, e.DiskLimit)
+			e.session = restoredSession(spoolState{record: rec, job: job, runnerRestarted: e.runnerRestarted, now: time.Now()}, e.Limits, e.DiskLimit)
 			e.setSubject(c)
 			e.restore(c)
 			return
@@ -81,20 +80,20 @@ func (e *executor) Start(c *turn) {
 	e.begin(c, false)
 }
 
-func (e *executor) begin(c *turn, hasFile bool) {
+func (e *executor) begin(c *executorCtx, hasFile bool) {
 	var effects []effect
 	e.session, effects = begin(e.session, hasFile)
 	e.do(c, effects)
 }
 
-func (e *executor) setSubject(c *turn) {
+func (e *executor) setSubject(c *executorCtx) {
 	if e.session.job.stage != noJob {
 		c.SetSubject(string(e.session.job.Execution))
 	}
 }
 
-// Receive lets the session decide. What it need not know is dealt with here: output, and what is measured.
-func (e *executor) Receive(c *turn, m msg.ToExecutor) {
+// Receive passes messages to the session. It handles output and measurements itself, because the session does not depend on them.
+func (e *executor) Receive(c *executorCtx, m msg.ToExecutor) {
 	e.setSubject(c)
 	switch m := m.(type) {
 	case msg.Assign:
@@ -120,7 +119,7 @@ func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 	case msg.Removed:
 		e.reportClosed(m.Closed)
 	case msg.JobEnded:
-		e.logEnded(c, m)
+		e.logJobEnd(c, m)
 	case msg.LogsStarted:
 		e.readsSince = time.Now()
 	case msg.LogsEnded:
@@ -140,28 +139,28 @@ func (e *executor) Receive(c *turn, m msg.ToExecutor) {
 	case msg.DiskMeasured:
 		e.diskChecked(c, m)
 	case msg.RecordNotUpdated:
-		e.warn(c).Err(m.Err).Msg("could not update the executor's record: a restart would not know of its last change")
+		e.warn(c).Err(m.Err).Msg("could not update the executor's record; a restart will miss its last change")
 	case msg.RetryDue:
-		e.repeat(c, m.What)
-	default: // only the session's
+		e.retryDue(c, m.What)
+	default: // for the session only
 	}
 	e.succeeded(m)
 	e.step(c, m)
 }
 
-func (e *executor) step(c *turn, m msg.ToExecutor) {
+func (e *executor) step(c *executorCtx, m msg.ToExecutor) {
 	var effects []effect
 	e.session, effects = step(e.session, m)
 	e.do(c, effects)
 }
 
-func (e *executor) do(c *turn, effects []effect) {
+func (e *executor) do(c *executorCtx, effects []effect) {
 	for _, one := range effects {
 		one.do(e, c)
 	}
 }
 
-// succeeded ends the count of failures of a call.
+// succeeded resets the failure count of the call whose outcome is m, unless that is an error.
 func (e *executor) succeeded(m msg.ToExecutor) {
 	var what msg.Retry
 	var err error
@@ -196,7 +195,7 @@ func (e *executor) reportClosed(jobs []msg.ExecutionID) {
 	}
 }
 
-func (e *executor) restored(c *turn, m msg.Restored) {
+func (e *executor) restored(c *executorCtx, m msg.Restored) {
 	if m.Err != nil {
 		retryLater{msg.RetryRestore, m.Err}.do(e, c)
 		return

@@ -8,22 +8,22 @@ import (
 	msg "runnerd/messages"
 )
 
-// Effects on the job: it is handed out, its result is stored, and its ending. Each may block, so it runs beside the actor, and comes
-// back as the message that its type names.
+// Effects on the job: its hand-out, its result and its ending. Each may block, so it runs as a task, whose outcome is the message that the
+// type's comment names.
 
-// input is a job's, read and checked.
+// input is the input of a job, read and checked.
 type input struct {
 	text    string
 	secrets []msg.Secret
-	key     []byte // sealed
+	key     []byte // sealed by the keyring
 	sealed  []byte // as the server sealed it
 }
 
-// readInput reads the input, and checks that the plugin will be able to.
+// readInput reads the input of a job and checks that the plugin will be able to decrypt it.
 func readInput(deps ExecutorDeps, job msg.ExecutionID) (in input, err error) {
 	rec, ok := deps.Spool.Job(job)
 	if !ok {
-		return in, fmt.Errorf("the spool has no job of execution %q", job)
+		return in, fmt.Errorf("execution %q is not in the spool", job)
 	}
 	in.sealed = rec.SealedKey
 	if in.text, err = deps.Spool.Input(job); err != nil {
@@ -33,10 +33,10 @@ func readInput(deps ExecutorDeps, job msg.ExecutionID) (in input, err error) {
 	return in, err
 }
 
-func (h handOut) do(e *executor, c *turn) {
+func (h handOut) do(e *executor, c *executorCtx) {
 	deps, logs, id, before := e.ExecutorDeps, e.logs, e.id, e.session.last
 	if h.again {
-		before = e.session.before
+		before = e.session.previous
 	}
 	c.Go("hand out", func(context.Context) msg.ToExecutor {
 		done := msg.HandOutDone{Execution: h.execution, Request: h.request}
@@ -87,9 +87,9 @@ func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 	return env, nil
 }
 
-func (r repeatJob) do(e *executor, c *turn) {
+func (r resendJob) do(e *executor, c *executorCtx) {
 	spool, gateway, id := e.Spool, e.Gateway, e.id
-	c.Go("repeat job", func(context.Context) msg.ToExecutor {
+	c.Go("resend job", func(context.Context) msg.ToExecutor {
 		text, err := spool.Input(r.execution)
 		if err == nil {
 			gateway.Answer(id, r.request, msg.GiveJob{Execution: r.execution, Input: text})
@@ -98,7 +98,7 @@ func (r repeatJob) do(e *executor, c *turn) {
 	})
 }
 
-func (clearResults) do(e *executor, c *turn) {
+func (clearResults) do(e *executor, c *executorCtx) {
 	gateway, id := e.Gateway, e.id
 	c.Go("clear results", func(context.Context) msg.ToExecutor {
 		gateway.ClearResults(id)
@@ -106,27 +106,27 @@ func (clearResults) do(e *executor, c *turn) {
 	})
 }
 
-func (r readFile) do(e *executor, c *turn) {
+func (r readFile) do(e *executor, c *executorCtx) {
 	deps, id := e.ExecutorDeps, e.id
 	c.Go("read result file", func(context.Context) msg.ToExecutor {
-		got, kept, err := storeResultFile(deps, id, msg.ResultFile{Execution: r.execution, Before: r.before})
-		return msg.FileRead{Execution: r.execution, Delivery: got, Stored: kept, Err: err}
+		delivery, stored, err := storeResultFile(deps, id, msg.ResultFile{Execution: r.execution, Previous: r.previous})
+		return msg.FileRead{Execution: r.execution, Delivery: delivery, Stored: stored, Err: err}
 	})
 }
 
-// storeResultFile stores the result that is in the file, if that is one.
-func storeResultFile(deps ExecutorDeps, id msg.ExecutorID, file msg.ResultFile) (got msg.Delivery, kept bool, err error) {
+// storeResultFile reads the result file and stores its content if that is a result.
+func storeResultFile(deps ExecutorDeps, id msg.ExecutorID, file msg.ResultFile) (delivery msg.Delivery, stored bool, err error) {
 	rec, _ := deps.Spool.Job(file.Execution)
 	file.Since = rec.HandedOutAt
-	if got, err = deps.Gateway.ReadResult(id, file); err != nil || got.Verdict != msg.IsResult {
-		return got, false, err
+	if delivery, err = deps.Gateway.ReadResult(id, file); err != nil || delivery.Verdict != msg.IsResult {
+		return delivery, false, err
 	}
-	kept, err = storeOnce(deps.Spool, file.Execution, got.Result)
-	got.Result.Body = nil
-	return got, kept, err
+	stored, err = storeOnce(deps.Spool, file.Execution, delivery.Result)
+	delivery.Result.Body = nil
+	return delivery, stored, err
 }
 
-// storeOnce stores a result. True: the job has one now.
+// storeOnce stores a result unless the job has one. It reports whether the job has a result now.
 func storeOnce(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error) {
 	stored, err := spool.StoreResult(job, result)
 	if err != nil || stored {
@@ -136,51 +136,51 @@ func storeOnce(spool Spool, job msg.ExecutionID, result msg.Result) (bool, error
 	return ok && rec.HasResult, nil
 }
 
-func (s storeResult) do(e *executor, c *turn) {
+func (s storeResult) do(e *executor, c *executorCtx) {
 	spool := e.Spool
 	c.Go("store result", func(context.Context) msg.ToExecutor {
-		kept, err := storeOnce(spool, s.execution, s.result)
+		stored, err := storeOnce(spool, s.execution, s.result)
 		if err == nil {
 			s.result.Body = nil
 		}
-		return msg.ResultStored{Execution: s.execution, Request: s.request, Result: s.result, Stored: kept, Err: err}
+		return msg.ResultStored{Execution: s.execution, Request: s.request, Result: s.result, Stored: stored, Err: err}
 	})
 }
 
-func (n recordVersion) do(e *executor, c *turn) {
+func (n recordVersion) do(e *executor, c *executorCtx) {
 	spool, id := e.Spool, e.id
-	c.Go("note version", func(context.Context) msg.ToExecutor {
+	c.Go("record version", func(context.Context) msg.ToExecutor {
 		err := spool.UpdateExecutor(id, func(r *msg.ExecutorRecord) { r.Version, r.Notified = n.version, true })
 		return msg.VersionRecorded{Version: n.version, Err: err}
 	})
 }
 
-func (n recordStop) do(e *executor, c *turn) {
+func (n recordStop) do(e *executor, c *executorCtx) {
 	spool := e.Spool
-	how := howItEnded(n.last, n.answered, sinceEnding(spool, n.execution))
-	c.Go("note stop", func(context.Context) msg.ToExecutor {
-		_, err := spool.Stopped(n.execution, how)
+	text := describeStop(n.last, n.answered, sinceEnding(spool, n.execution))
+	c.Go("record stop", func(context.Context) msg.ToExecutor {
+		_, err := spool.Stopped(n.execution, text)
 		return msg.StopRecorded{Execution: n.execution, Err: err}
 	})
 }
 
-func (d endJob) do(e *executor, c *turn) {
+func (d endJob) do(e *executor, c *executorCtx) {
 	spool, logs := e.Spool, e.logs
 	c.Go("end job", func(context.Context) msg.ToExecutor {
 		if d.quote {
 			d.ending.Message += lastLines(spool, d.execution)
 		}
-		stands, err := spool.End(d.execution, d.ending)
-		if err == nil && !d.handedOut { // no actor but this one knows whose the log is
+		ending, err := spool.End(d.execution, d.ending)
+		if err == nil && !d.handedOut { // the spool does not know that this log is the executor's, so no later actor would close it
 			err = logs.close(d.execution)
 		}
-		rec, there := spool.Job(d.execution)
-		return msg.JobEnded{Execution: d.execution, Ending: stands, HasResult: rec.HasResult, Removed: !there, Err: err}
+		rec, ok := spool.Job(d.execution)
+		return msg.JobEnded{Execution: d.execution, Ending: ending, HasResult: rec.HasResult, Removed: !ok, Err: err}
 	})
 }
 
-func (e *executor) logEnded(c *turn, m msg.JobEnded) {
+func (e *executor) logJobEnd(c *executorCtx, m msg.JobEnded) {
 	if m.Err == nil {
-		e.info(c).Str("job", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
+		e.info(c).Str("execution", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
 	}
 }

@@ -9,26 +9,26 @@ import (
 
 // jobLog is the log of one job while it may still grow.
 type jobLog struct {
-	job       msg.ExecutionID
-	from      time.Time    // its output begins here; zero: with the executor's
-	complete  bool         // its plugin has gone for the next job since
-	sawOutput bool         // its plugin has said something since it went for it; always of an executor's first
-	resume    msg.Position // what is before it is in the spool already
-	next      msg.Position // after the newest entry that it has taken
-	filter    Filter
-	untimed   bool            // its lines get no time: they are a script's, and go into the runner's log, which has its own
-	filtering []filteredPiece // of entries, whose bytes the filter may hold
-	ready     []byte          // out of the filter, and not in the spool yet
-	full      bool            // nothing more is kept, so nothing more is filtered
+	job          msg.ExecutionID
+	from         time.Time    // its output begins at this time; zero: at the start of the executor's
+	complete     bool         // the plugin has asked for the next job since
+	sawOutput    bool         // the plugin has printed something since it asked for this job; true for the executor's first job
+	resume       msg.Position // all output before it is in the spool
+	next         msg.Position // the position after the newest added entry
+	filter       Filter
+	noTimestamps bool            // for a script: its lines go into the runner's log, which has its own timestamps
+	filtering    []filteredEntry // entries whose bytes the filter may still hold
+	ready        []byte          // filtered, and not in the spool yet
+	full         bool            // the size limit is reached: nothing more is stored or filtered
 }
 
-// filteredPiece is what the filter took of one entry.
-type filteredPiece struct {
-	at  msg.Position // of its first byte
-	len int
+// filteredEntry is the part of an entry that was written to the filter.
+type filteredEntry struct {
+	at   msg.Position // of its first byte
+	size int
 }
 
-// firstNeeded is the first position that may have something for the chapter.
+// firstNeeded returns the first position that may have output of the job that is not in the spool.
 func (l *jobLog) firstNeeded() msg.Position {
 	if l.resume.Time.IsZero() {
 		return msg.Position{Time: l.from}
@@ -36,8 +36,8 @@ func (l *jobLog) firstNeeded() msg.Position {
 	return l.resume
 }
 
-// takeWaiting filters an entry, but for what is in the spool already.
-func (l *jobLog) take(at msg.Position, text []byte) {
+// add filters an entry, except for the part that is in the spool already.
+func (l *jobLog) add(at msg.Position, text []byte) {
 	if n := l.alreadyStored(at, len(text)); n > 0 {
 		text, at.Skip = text[n:], at.Skip+n
 	}
@@ -46,15 +46,15 @@ func (l *jobLog) take(at msg.Position, text []byte) {
 	}
 	at.AfterMarker = l.complete
 	l.next = msg.Position{Time: at.Time, Count: at.Count + 1, AfterMarker: l.complete}
-	l.filtering = append(l.filtering, filteredPiece{at, len(text)})
-	came := at.Time
-	if l.untimed {
-		came = time.Time{}
+	l.filtering = append(l.filtering, filteredEntry{at, len(text)})
+	received := at.Time
+	if l.noTimestamps {
+		received = time.Time{}
 	}
-	l.ready = append(l.ready, l.filter.Write(text, came)...)
+	l.ready = append(l.ready, l.filter.Write(text, received)...)
 }
 
-// spoolState is how many of an entry's bytes are in the spool already.
+// alreadyStored returns how many bytes of an entry are in the spool already.
 func (l *jobLog) alreadyStored(at msg.Position, size int) int {
 	switch c := cmp.Or(at.Time.Compare(l.resume.Time), cmp.Compare(at.Count, l.resume.Count)); {
 	case c < 0:
@@ -66,18 +66,18 @@ func (l *jobLog) alreadyStored(at msg.Position, size int) int {
 	}
 }
 
-// resumePosition is the position of the first byte that the filter still holds, or else of what comes after the newest entry.
+// resumePosition returns the position of the first byte that the filter still holds, or that after the newest entry if it holds none.
 func (l *jobLog) resumePosition() msg.Position {
 	held := l.filter.Held()
 	for i, before := len(l.filtering)-1, 0; i >= 0; i-- {
 		p := l.filtering[i]
-		if before+p.len >= held && held > 0 {
+		if before+p.size >= held && held > 0 {
 			l.filtering = l.filtering[i:]
 			at := p.at
-			at.Skip += p.len - (held - before)
+			at.Skip += p.size - (held - before)
 			return at
 		}
-		before += p.len
+		before += p.size
 	}
 	l.filtering = nil
 	return l.next

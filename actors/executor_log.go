@@ -9,12 +9,12 @@ import (
 	msg "runnerd/messages"
 )
 
-// An executor's output, and the logs of its jobs: read, closed when all has been said, and quoted.
+// The executor's output and the logs of its jobs: reading, closing, and quoting.
 
-func (readLogs) do(e *executor, c *turn) {
+func (readLogs) do(e *executor, c *executorCtx) {
 	drv, logs, id := e.Driver, e.logs, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
-		var ours bool // the spool did not take what the engine handed on
+		var ours bool // the spool failed, not the engine
 		from := logs.rewind()
 		err := drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
 			if len(entries) == 0 {
@@ -32,30 +32,30 @@ func (readLogs) do(e *executor, c *turn) {
 			}
 			return err
 		})
-		return msg.LogsEnded{Err: err, Ours: ours}
+		return msg.LogsEnded{Err: err, SpoolFailed: ours}
 	})
 }
 
-func (e *executor) logWritten(c *turn, m msg.LogWritten) {
-	if e.session.state == exited && !e.session.logsEnded { // the rest still comes
-		c.After(string(limitTimer), drainTimeout, msg.LimitPassed{})
+func (e *executor) logWritten(c *executorCtx, m msg.LogWritten) {
+	if e.session.state == exited && !e.session.logsEnded { // more of the rest may follow
+		c.After(string(limitTimer), drainTimeout, msg.LimitExceeded{})
 	}
 	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }
 
-func (e *executor) closeLater(c *turn, job msg.ExecutionID) {
-	e.closeIn(c, e.Limits.Quiet, msg.LogCloseDue{Execution: job, Since: time.Now()})
+func (e *executor) closeLogLater(c *executorCtx, job msg.ExecutionID) {
+	e.closeLogAfter(c, e.Limits.Quiet, msg.LogCloseDue{Execution: job, Since: time.Now()})
 }
 
-func (e *executor) closeIn(c *turn, d time.Duration, m msg.LogCloseDue) {
+func (e *executor) closeLogAfter(c *executorCtx, d time.Duration, m msg.LogCloseDue) {
 	c.After("close log "+string(m.Execution), d, m)
 }
 
-// closeLog: an idle executor has said all about its last job once it says that it goes for the next, or has been quiet for so long
-// that it does not say such things. While its output is not read, nobody knows whether it is quiet.
-func (e *executor) closeLog(c *turn, m msg.LogCloseDue) {
+// closeLog closes the log of an idle executor's last job once the plugin has printed idleMarker, or was quiet for so long that it must be
+// one that does not print it. While the output is not being read it is unknown whether the plugin is quiet.
+func (e *executor) closeLog(c *executorCtx, m msg.LogCloseDue) {
 	if e.readsSince.IsZero() || time.Since(e.readsSince) < e.Limits.Quiet {
-		e.closeIn(c, e.Limits.Quiet, m)
+		e.closeLogAfter(c, e.Limits.Quiet, m)
 		return
 	}
 	since := m.Since
@@ -64,48 +64,48 @@ func (e *executor) closeLog(c *turn, m msg.LogCloseDue) {
 	}
 	logs, job := e.logs, m.Execution
 	c.Go("close log", func(context.Context) msg.ToExecutor {
-		if left := maxStampDelay - time.Since(since); left > 0 && !logs.isComplete(job) {
-			return msg.LogClosed{Execution: job, Since: m.Since, Wait: left}
+		if wait := maxStampDelay - time.Since(since); wait > 0 && !logs.isComplete(job) {
+			return msg.LogClosed{Execution: job, Since: m.Since, Wait: wait}
 		}
 		closed, err := logs.closeThrough(job)
 		return msg.LogClosed{Execution: job, Closed: closed, Err: err}
 	})
 }
 
-func (e *executor) logClosed(c *turn, m msg.LogClosed) {
+func (e *executor) logClosed(c *executorCtx, m msg.LogClosed) {
 	e.reportClosed(m.Closed)
 	switch {
 	case m.Wait > 0:
-		e.closeIn(c, m.Wait, msg.LogCloseDue{Execution: m.Execution, Since: m.Since})
+		e.closeLogAfter(c, m.Wait, msg.LogCloseDue{Execution: m.Execution, Since: m.Since})
 	case m.Err != nil:
-		e.warn(c).Err(m.Err).Str("job", string(m.Execution)).Msg("could not close the log of a job; will retry")
-		e.closeLater(c, m.Execution)
+		e.warn(c).Err(m.Err).Str("execution", string(m.Execution)).Msg("could not close a job's log; will retry")
+		e.closeLogLater(c, m.Execution)
 	default:
 		e.countProcesses(c)
 	}
 }
 
-// do closes the logs of the jobs before its newest. As many may be open as end within the time that a log stays open.
-func (closeOlderLogs) do(e *executor, c *turn) {
+// do closes the logs of all jobs but the newest. Several may be open, because a log stays open for some time after its job.
+func (closeOlderLogs) do(e *executor, c *executorCtx) {
 	for _, job := range e.Spool.JobsOf(e.id) {
 		if job.Execution != e.session.last && !job.Log.Ended {
-			e.closeLater(c, job.Execution)
+			e.closeLogLater(c, job.Execution)
 		}
 	}
 }
 
-// lastLines are the end of the job's log, for the message of a job that has no result.
+// lastLines returns the last lines of the job's log, for the message of a job without a result.
 func lastLines(spool Spool, job msg.ExecutionID) string {
-	const most, lines = 1000, 5
+	const maxBytes, maxLines = 1000, 5
 	rec, ok := spool.Job(job)
 	if !ok || rec.Log.Size == 0 {
 		return ""
 	}
-	from := max(0, rec.Log.Size-most)
-	text, err := spool.ReadLog(job, from, most)
+	from := max(0, rec.Log.Size-maxBytes)
+	text, err := spool.ReadLog(job, from, maxBytes)
 	if err != nil {
 		return ""
 	}
-	all := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
-	return ". Its last output:\n" + strings.Join(all[max(0, len(all)-lines):], "\n")
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
+	return ". Its last output:\n" + strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
 }

@@ -12,23 +12,23 @@ import (
 	msg "runnerd/messages"
 )
 
-// Effects on the container. Each may block, so it runs beside the actor, and comes back as the message that its type names.
+// Effects on the container. Each may block, so it runs as a task, whose outcome is the message that the type's comment names.
 
-// restore makes known again what the actor before knew: what is masked, and whose output is whose.
-func (e *executor) restore(c *turn) {
+// restore restores the secrets to mask and the open job logs, which the previous actor had in memory.
+func (e *executor) restore(c *executorCtx) {
 	deps, logs, rec := e.ExecutorDeps, e.logs, e.record
 	c.Go("restore", func(context.Context) msg.ToExecutor {
 		secrets, err := deps.Keyring.Unseal(rec.Mask)
 		if err != nil {
 			return msg.Restored{Err: err}
 		}
-		logs.learn(secrets)
+		logs.addSecrets(secrets)
 		jobs := deps.Spool.JobsOf(rec.ID)
 		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
 		for _, job := range jobs {
 			if !job.Log.Ended {
 				from := job.OutputFrom
-				if rec.Jobs <= 1 { // what it prints at its start belongs to its first job
+				if rec.Jobs <= 1 { // the output of its start belongs to its first job
 					from = time.Time{}
 				}
 				logs.open(job.Execution, from, nil)
@@ -38,12 +38,12 @@ func (e *executor) restore(c *turn) {
 	})
 }
 
-// CallbackURLs are the jobs of an executor whose callbacks may still come. The gateway opens them before it serves: a plugin that is told
-// that there is no such URL does not try again.
+// CallbackURLs returns the jobs of an executor whose callbacks may still arrive. The gateway must open their URLs before it serves,
+// because a plugin that learns that a URL does not exist does not retry.
 func CallbackURLs(spool interface {
 	Job(msg.ExecutionID) (msg.JobRecord, bool)
 }, rec msg.ExecutorRecord) (urls []msg.JobURL) {
-	for _, u := range []msg.JobURL{{Execution: rec.Before, Key: rec.BeforeKey}, {Execution: rec.Job, Key: rec.JobKey}} {
+	for _, u := range []msg.JobURL{{Execution: rec.PreviousJob, Key: rec.PreviousJobKey}, {Execution: rec.Job, Key: rec.JobKey}} {
 		if u.Execution == "" {
 			continue
 		}
@@ -55,22 +55,22 @@ func CallbackURLs(spool interface {
 	return urls
 }
 
-func (prepare) do(e *executor, c *turn) {
+func (prepare) do(e *executor, c *executorCtx) {
 	deps, logs, rec, job := e.ExecutorDeps, e.logs, e.record, e.session.job.Execution
 	c.Go("prepare", func(context.Context) msg.ToExecutor {
 		in, err := readInput(deps, job)
 		if err != nil {
 			return msg.Prepared{Err: fmt.Errorf("the job cannot be run: %w", err)}
 		}
-		logs.open(job, time.Time{}, in.secrets) // what it prints at its start belongs to its first job
-		if err := makeDirectory(deps, rec, in.secrets); err != nil {
-			return msg.Prepared{Err: fmt.Errorf("the executor's directory cannot be made: %w", err)}
+		logs.open(job, time.Time{}, in.secrets) // the output of its start belongs to its first job
+		if err := createDirectory(deps, rec, in.secrets); err != nil {
+			return msg.Prepared{Err: fmt.Errorf("create the executor's directory: %w", err)}
 		}
 		return msg.Prepared{}
 	})
 }
 
-func makeDirectory(deps ExecutorDeps, rec msg.ExecutorRecord, secrets []msg.Secret) (err error) {
+func createDirectory(deps ExecutorDeps, rec msg.ExecutorRecord, secrets []msg.Secret) (err error) {
 	if rec.Mask, err = deps.Keyring.Seal(secrets); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func makeDirectory(deps ExecutorDeps, rec msg.ExecutorRecord, secrets []msg.Secr
 	return deps.Spool.CreateExecutor(rec, access.Files)
 }
 
-func (pull) do(e *executor, c *turn) {
+func (pull) do(e *executor, c *executorCtx) {
 	drv, key := e.Driver, e.record.Key
 	e.pullTask = c.Go("pull", func(ctx context.Context) msg.ToExecutor {
 		image, err := drv.Pull(ctx, key.Image, key.PullPolicy, key.PullSecret)
@@ -89,7 +89,7 @@ func (pull) do(e *executor, c *turn) {
 	})
 }
 
-func (l launch) do(e *executor, c *turn) {
+func (l launch) do(e *executor, c *executorCtx) {
 	deps, rec := e.ExecutorDeps, e.record
 	c.Go("launch", func(ctx context.Context) msg.ToExecutor {
 		if deps.Limits.Start == 0 {
@@ -130,11 +130,11 @@ func createAndStart(ctx context.Context, deps ExecutorDeps, rec msg.ExecutorReco
 	return nil
 }
 
-// recordStart keeps when the process was started: after a restart of the runner another time means another process. An engine that does
-// not say it now is not asked again.
-func (e *executor) recordStart(c *turn) {
+// recordStart records the start time of the process. After a restart of the runner a different start time means a different process. If the
+// engine does not tell the time now, it is not asked again.
+func (e *executor) recordStart(c *executorCtx) {
 	drv, spool, id := e.Driver, e.Spool, e.id
-	c.Go("note start", func(ctx context.Context) msg.ToExecutor {
+	c.Go("record start", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		container, err := drv.Inspect(ctx, id)
@@ -148,7 +148,7 @@ func (e *executor) recordStart(c *turn) {
 	})
 }
 
-func (findContainer) do(e *executor, c *turn) {
+func (findContainer) do(e *executor, c *executorCtx) {
 	drv, id, started := e.Driver, e.id, e.record.StartedAt
 	c.Go("find", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
@@ -164,12 +164,12 @@ func (findContainer) do(e *executor, c *turn) {
 	})
 }
 
-// isRestarted reports whether a container that runs has another process than the one that was started then.
+// isRestarted reports whether a running container has a process other than the one started at that time.
 func isRestarted(c msg.Container, started time.Time) bool {
 	return c.State == msg.ContainerRunning && !started.IsZero() && !c.StartedAt.Equal(started)
 }
 
-func (waitForExit) do(e *executor, c *turn) {
+func (waitForExit) do(e *executor, c *executorCtx) {
 	drv, id := e.Driver, e.id
 	c.Go("wait", func(ctx context.Context) msg.ToExecutor {
 		exit, err := drv.Wait(ctx, id)
@@ -177,39 +177,39 @@ func (waitForExit) do(e *executor, c *turn) {
 	})
 }
 
-func (s sendSignal) do(e *executor, c *turn) {
+func (s sendSignal) do(e *executor, c *executorCtx) {
 	drv, spool, id, sig := e.Driver, e.Spool, e.id, signals[s.step]
 	c.Go("signal "+string(sig), func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 		defer cancel()
 		err := drv.Signal(ctx, id, sig)
-		return msg.Signalled{Step: s.step, Elapsed: sinceEnding(spool, s.of), Err: err}
+		return msg.Signalled{Step: s.step, Elapsed: sinceEnding(spool, s.execution), Err: err}
 	})
 }
 
-func (s signalAgain) do(e *executor, c *turn) {
+func (s retrySignal) do(e *executor, c *executorCtx) {
 	wait := towardsEngine.after(s.failures, c.Jitter())
-	if wait >= s.left {
-		s.step, wait = s.step+1, max(0, s.left)
+	if wait >= s.remaining {
+		s.step, wait = s.step+1, max(0, s.remaining)
 	}
 	e.warn(c).Err(s.err).Dur("retry", wait).Msg("could not send a signal; will retry")
 	c.After(string(stopTimer), wait, msg.StopStepDue{Step: s.step})
 }
 
-// sinceEnding is how long ago the job's ending was decided.
+// sinceEnding returns the time since the job's ending was recorded.
 func sinceEnding(spool Spool, job msg.ExecutionID) time.Duration {
 	rec, _ := spool.Job(job)
 	return max(0, time.Since(rec.EndedAt))
 }
 
-func (listen) do(e *executor, c *turn) {
+func (listen) do(e *executor, c *executorCtx) {
 	gateway, id := e.Gateway, e.id
 	c.Stream("requests", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
 		return msg.RequestsLost{Err: gateway.Requests(ctx, id, func(v msg.SessionEvent) error { return emit(v) })}
 	})
 }
 
-func (x examine) do(e *executor, c *turn) {
+func (x examine) do(e *executor, c *executorCtx) {
 	deps, logs, id, exitedAt := e.ExecutorDeps, e.logs, e.id, e.exitedAt
 	c.Go("examine", func(context.Context) msg.ToExecutor {
 		done, err := finalExamination(deps, logs, id, x, exitedAt)
@@ -224,16 +224,17 @@ func (x examine) do(e *executor, c *turn) {
 func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
 	last, _ := deps.Spool.Job(x.last)
 	if last.Executor == id && (last.Stage == msg.HandedOut || last.Stopping()) {
-		got, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: x.last, Before: x.before, Written: true})
+		delivery, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: x.last, Previous: x.previous, Written: true})
 		if err != nil {
 			return done, err
 		}
 		switch {
-		case got.Verdict == msg.TooLarge:
-			done.Refused = tooLarge(got)
-		case got.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= maxHandOuts:
+		case delivery.Verdict == msg.TooLarge:
+			done.Refused = tooLarge(delivery)
+		case delivery.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= maxHandOuts:
 			done.Refused = neverStartedReason(last.HandOuts, notStartedProof)
-		case (got.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut: // the session's own note may be on its way
+		case (delivery.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut:
+			// The session's own record of it may not be written yet.
 			if err := deps.Spool.NotStarted(x.last, last.HandOuts); err != nil {
 				return done, err
 			}
@@ -244,8 +245,8 @@ func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 	}
 	rec, ok := deps.Spool.Job(x.job)
 	if ok && x.stop != nil {
-		how := howItEnded(x.stop.signal(), rec.HasResult, max(0, exitedAt.Sub(rec.EndedAt)))
-		if _, err := deps.Spool.Stopped(x.job, how); err != nil {
+		text := describeStop(x.stop.signal(), rec.HasResult, max(0, exitedAt.Sub(rec.EndedAt)))
+		if _, err := deps.Spool.Stopped(x.job, text); err != nil {
 			return done, err
 		}
 	}
@@ -255,8 +256,8 @@ func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 	return done, nil
 }
 
-// jobReturned lets a job go to another executor if this one, which has ended, has proven that it did not start it. The job's log
-// goes on there.
+// releaseUnstarted lets a job move to another executor if the plugin of this exited one is proven not to have started it. The job's log
+// continues there.
 func releaseUnstarted(spool Spool, logs *logAttributor, id msg.ExecutorID, job msg.ExecutionID) error {
 	rec, ok := spool.Job(job)
 	if !ok || rec.Stage != msg.HandedOut || !rec.Unstarted || rec.Executor != id {
@@ -265,7 +266,7 @@ func releaseUnstarted(spool Spool, logs *logAttributor, id msg.ExecutorID, job m
 	return errors.Join(logs.release(job), spool.TakeBack(job))
 }
 
-func (remove) do(e *executor, c *turn) {
+func (remove) do(e *executor, c *executorCtx) {
 	deps, logs, id := e.ExecutorDeps, e.logs, e.id
 	c.Go("remove", func(ctx context.Context) msg.ToExecutor {
 		ctx, cancel := context.WithTimeout(ctx, engineTimeout)

@@ -11,38 +11,38 @@ import (
 
 var wide = flag.Bool("wide", false, "explore more states, and try all deliberate bugs")
 
-// exploration visits, breadth first, every state that a system can reach. What decides in the system is the production code,
-// called by next; the rest of next is a small model of what surrounds it.
+// exploration visits, breadth first, every reachable state of a system. next calls the production code for the decisions, and is otherwise
+// a small model of its surroundings.
 type exploration[State, Event any, Key comparable] struct {
 	start State
-	// key identifies a state. It may give states that differ only in the names of things the same key: one of them is explored.
+	// key identifies a state. Of several states with the same key, such as those that differ only in names, one is explored.
 	key func(State) Key
-	// resumePosition calls visit with each event that can happen in a state, and either the state after it or the invariant that it breaks.
+	// next calls visit with each event that is possible in a state, and either the state after it or the invariant that it breaks.
 	next func(from State, visit func(Event, State, error))
-	// describe says in words what happened, for a counterexample.
+	// describe describes an event, for a counterexample.
 	describe func(from State, event Event, to State) string
 
-	// goal is what must stay reachable from every state; nil: nothing.
+	// goal must remain reachable from every state; nil: no goal.
 	goal func(State) bool
-	// helps reports whether a path to the goal may use the event; nil: every event.
+	// helps reports whether a path to the goal may use the event; nil: any event.
 	helps func(Event) bool
-	// always requires that all sequences of helping events end in the goal, and not only that one does.
+	// always requires that every sequence of helping events ends in the goal, not only that one does.
 	always bool
 }
 
-// explored is what an exploration has seen.
+// explored counts what an exploration has visited.
 type explored struct{ states, events int }
 
 func (e explored) String() string { return fmt.Sprintf("%d states, %d events", e.states, e.events) }
 
-// errUnreachable is the breach of a state from which the goal cannot be reached, or not always.
+// errUnreachable is the breach of a state from which the goal is not, or not always, reached.
 var errUnreachable = errors.New("the goal is not reached")
 
 // counterexample is the shortest sequence of events that breaks an invariant.
 type counterexample struct {
 	breach error
 	steps  []string
-	after  []string // what goes on for ever, or ends without the goal
+	after  []string // how it continues without end, or ends without the goal
 }
 
 func (c *counterexample) Unwrap() error { return c.breach }
@@ -59,20 +59,20 @@ func (c *counterexample) Error() string {
 	return b.String()
 }
 
-// visited is a state and how it was reached first.
+// visited is a state, and how it was first reached.
 type visited[State, Event any] struct {
 	state State
 	event Event
 	from  int32 // -1: the start
 }
 
-// search is a run of an exploration.
+// search is one run of an exploration.
 type search[State, Event any, Key comparable] struct {
 	exploration[State, Event, Key]
 	nodes  []visited[State, Event]
 	index  map[Key]int32
-	ends   []int32 // of the helping events of one state after another: the states they lead to
-	offset []int32 // where those of a state begin in ends
+	ends   []int32 // successors by helping events, one state after another
+	offset []int32 // index in ends at which a state's successors begin
 	events int
 }
 
@@ -126,7 +126,7 @@ func (s *search[State, Event, Key]) expand(at int32) (found error) {
 	return found
 }
 
-// path says how a state is reached.
+// path describes how a state is reached.
 func (s *search[State, Event, Key]) path(to int32) (steps []string) {
 	for at := to; s.nodes[at].from >= 0; at = s.nodes[at].from {
 		n := s.nodes[at]
@@ -136,8 +136,7 @@ func (s *search[State, Event, Key]) path(to int32) (steps []string) {
 	return steps
 }
 
-// checkGoal goes backwards from the states in which the goal is reached. Of those that it does not come by, the first has the
-// shortest path.
+// checkGoal searches backwards from the goal states. Of the states that it does not visit, the first has the shortest path.
 func (s *search[State, Event, Key]) checkGoal() error {
 	reaches := s.reaching()
 	at := slices.Index(reaches, false)
@@ -150,7 +149,7 @@ func (s *search[State, Event, Key]) checkGoal() error {
 func (s *search[State, Event, Key]) reaching() []bool {
 	s.offset = append(s.offset, int32(len(s.ends)))
 	origins, first := s.backwards()
-	missing := make([]int32, len(s.nodes)) // how many events must still be known to lead to the goal
+	missing := make([]int32, len(s.nodes)) // number of successors that must still be shown to lead to the goal
 	reaches := make([]bool, len(s.nodes))
 	var queue []int32
 	reached := func(at int32) {
@@ -180,7 +179,7 @@ func (s *search[State, Event, Key]) reaching() []bool {
 	return reaches
 }
 
-// backwards turns the events around: of the state at, the origins are origins[first[at]:first[at+1]].
+// backwards reverses the events: the predecessors of the state at are origins[first[at]:first[at+1]].
 func (s *search[State, Event, Key]) backwards() (origins, first []int32) {
 	first = make([]int32, len(s.nodes)+2)
 	for _, end := range s.ends {
@@ -199,10 +198,10 @@ func (s *search[State, Event, Key]) backwards() (origins, first []int32) {
 	return origins, first
 }
 
-// withoutGoal says how a state that does not reach the goal goes on, until it is at an end or where it was before.
+// withoutGoal describes how a state that does not reach the goal continues, until nothing more can happen or a state repeats.
 func (s *search[State, Event, Key]) withoutGoal(at int32, reaches []bool) (steps []string) {
-	for been := map[int32]bool{}; !been[at]; {
-		been[at] = true
+	for seen := map[int32]bool{}; !seen[at]; {
+		seen[at] = true
 		from, to := s.nodes[at].state, int32(-1)
 		s.next(from, func(event Event, state State, _ error) {
 			if end := s.index[s.key(state)]; to < 0 && s.helps(event) && !reaches[end] {
@@ -218,15 +217,15 @@ func (s *search[State, Event, Key]) withoutGoal(at int32, reaches []bool) (steps
 	return append(steps, "the same again, without end")
 }
 
-// The explorer itself is tested on a counter that is to reach 3.
+// The explorer itself is tested with a counter that must reach 3.
 
-type move string
+type counterStep string
 
-func counter(steps map[move]func(int) int) exploration[int, move, int] {
-	return exploration[int, move, int]{
+func counter(steps map[counterStep]func(int) int) exploration[int, counterStep, int] {
+	return exploration[int, counterStep, int]{
 		key: func(n int) int { return n },
-		next: func(n int, visit func(move, int, error)) {
-			for _, name := range []move{"add", "double", "reset"} {
+		next: func(n int, visit func(counterStep, int, error)) {
+			for _, name := range []counterStep{"add", "double", "reset"} {
 				step, ok := steps[name]
 				if !ok || n >= 3 {
 					continue
@@ -238,30 +237,30 @@ func counter(steps map[move]func(int) int) exploration[int, move, int] {
 				visit(name, to, breach)
 			}
 		},
-		describe: func(from int, m move, to int) string { return fmt.Sprintf("%s %d to %d", m, from, to) },
+		describe: func(from int, m counterStep, to int) string { return fmt.Sprintf("%s %d to %d", m, from, to) },
 		goal:     func(n int) bool { return n == 3 },
 	}
 }
 
-func TestTheExplorationFindsTheShortestCounterexample(t *testing.T) {
+func TestExplorationFindsShortestCounterexample(t *testing.T) {
 	add := func(n int) int { return n + 1 }
 	double := func(n int) int { return 2 * n }
 	reset := func(int) int { return 0 }
 	for _, row := range []struct {
 		when   string
-		steps  map[move]func(int) int
+		steps  map[counterStep]func(int) int
 		always bool
 		want   string
 	}{
-		{"all is well", map[move]func(int) int{"add": add}, true, ""},
-		{"an invariant breaks", map[move]func(int) int{"add": add, "double": double}, false,
+		{"the goal is reached", map[counterStep]func(int) int{"add": add}, true, ""},
+		{"an invariant breaks", map[counterStep]func(int) int{"add": add, "double": double}, false,
 			"too much\n   1. add 0 to 1\n   2. add 1 to 2\n   3. double 2 to 4"},
-		{"the goal stays reachable", map[move]func(int) int{"add": add, "reset": reset}, false, ""},
-		{"the goal may be missed for ever", map[move]func(int) int{"add": add, "reset": reset}, true,
+		{"the goal stays reachable", map[counterStep]func(int) int{"add": add, "reset": reset}, false, ""},
+		{"the goal may never be reached", map[counterStep]func(int) int{"add": add, "reset": reset}, true,
 			"the goal is not reached\n      then add 0 to 1\n      then add 1 to 2\n      then reset 2 to 0\n      then the same again, without end"},
-		{"nothing leads to the goal", map[move]func(int) int{"add": func(n int) int { return min(n+1, 1) }}, false,
+		{"nothing leads to the goal", map[counterStep]func(int) int{"add": func(n int) int { return min(n+1, 1) }}, false,
 			"the goal is not reached\n      then add 0 to 1\n      then add 1 to 1\n      then the same again, without end"},
-		{"it ends before the goal", map[move]func(int) int{}, false, "the goal is not reached\n      then nothing more can happen"},
+		{"it ends before the goal", map[counterStep]func(int) int{}, false, "the goal is not reached\n      then nothing more can happen"},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			x := counter(row.steps)

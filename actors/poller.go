@@ -13,18 +13,18 @@ import (
 
 const (
 	reserveWait = 50 * time.Second
-	// minReserveTime is an empty answer that cannot have been held: asking again at once would be a busy loop.
+	// minReserveTime is the time below which an empty answer counts as an error: asking again at once would be a busy loop.
 	minReserveTime = time.Second
-	// minReserveAge is when a reserve for which there are jobs has been answered. One that is hung up before may have been answered just
-	// then, and its jobs wait until their lease has run out.
+	// minReserveAge is the age below which a long poll is not cancelled. The server answers within that time if it has jobs, and the jobs
+	// of a lost answer would wait until their lease expires.
 	minReserveAge = time.Second
-	// maxReserve is how many jobs the API lets a reserve ask for.
+	// maxReserve is the API's limit for the number of jobs of a reserve.
 	maxReserve = 1000
 )
 
-// poller asks for jobs while there is room, one long poll at a time, puts each into the spool, confirms it, and hands it
-// executorDone; scripts come to it from the control channel, stored. What is reserved and not handed out is its own: when it starts it
-// goes on with all of that in the spool.
+// poller reserves jobs while there are free slots, one long poll at a time. It stores each job in the spool, confirms it, and hands it to
+// the dispatcher. Scripts arrive over the event stream and are in the spool already. When the poller starts, it continues with the
+// reserved and confirmed jobs in the spool.
 type poller struct {
 	release    Release
 	spool      Spool
@@ -33,20 +33,19 @@ type poller struct {
 	runner     msg.Receiver[msg.ToRunner]
 
 	open       bool
-	requesting bool // FreeSlotsRequested is out, or a reserve, or the wait before the next
-	polling    bool // a reserve is out
+	requesting bool // FreeSlotsRequested or a reserve is in flight, or the next one is backing off
+	polling    bool // a reserve is in flight
 	poll       actorrt.Task
-	polled     time.Time                       // describeStage it was sent
-	onSettled  func()                          // to be called once nothing is on its way; nil: nobody waits for that
+	polled     time.Time                       // when it was sent
+	onSettled  func()                          // to be called once nothing is in flight; nil: no caller waits
 	pending    map[msg.ExecutionID]*pendingJob // reserved, not handed over yet
 	uncounted  int                             // pending when FreeSlotsRequested was sent: the answer may not count them
-	failures   int                             // reserves in a row
-	backingOff bool                            // before the next one
-	// notBefore is how long that wait is at least, though the intake be opened anew meanwhile.
-	notBefore time.Time
+	failures   int                             // of reserves, in a row
+	backingOff bool                            // before the next reserve
+	notBefore  time.Time                       // the backoff lasts at least until then, even if the intake is reopened meanwhile
 }
 
-// pendingJob is a job on its way from the offer to the dispatcher.
+// pendingJob is a reserved job that was not handed to the dispatcher yet.
 type pendingJob struct {
 	job      msg.Job
 	paused   bool // a script, while the intake is closed
@@ -109,7 +108,7 @@ func (p *poller) Receive(c *actorrt.Ctx[msg.ToPoller], m msg.ToPoller) {
 	}
 }
 
-// isSettled: nothing is on its way. What is paused is in the spool.
+// isSettled reports whether nothing is in flight. Paused scripts are in the spool.
 func (p *poller) isSettled() bool {
 	for _, t := range p.pending {
 		if !t.paused {
@@ -119,7 +118,7 @@ func (p *poller) isSettled() bool {
 	return !p.polling
 }
 
-// proceed confirms a job that is in the spool; a script waits while the intake is closed.
+// proceed confirms a job that is in the spool. A script waits while the intake is closed.
 func (p *poller) proceed(c *actorrt.Ctx[msg.ToPoller], job msg.Job) {
 	t := &pendingJob{job: job, paused: job.Kind == msg.Script && !p.open}
 	p.pending[job.Execution] = t
@@ -145,9 +144,9 @@ func (p *poller) requestFreeSlots(c *actorrt.Ctx[msg.ToPoller]) {
 }
 
 func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
-	if !p.open || max <= 0 { // what is pending takes the room: its end asks again
+	if !p.open || max <= 0 { // pending jobs take the slots; each asks again when it is done
 		p.requesting = false
-		if len(p.pending) < p.uncounted { // it has come meanwhile, and the next answer counts what was handed over
+		if len(p.pending) < p.uncounted { // one was done meanwhile, so the next answer counts it
 			p.requestFreeSlots(c)
 		}
 		return
@@ -167,15 +166,15 @@ func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
 	})
 }
 
-var errAnsweredTooSoon = errors.New("reserve: the server answers an empty long poll at once")
+var errAnsweredTooSoon = errors.New("reserve: server answered an empty long poll at once")
 
-// cancelReserve ends the long poll, which else could bring jobs for most of a minute.
+// cancelReserve cancels the long poll, which could otherwise return jobs for most of a minute.
 func (p *poller) cancelReserve(c *actorrt.Ctx[msg.ToPoller]) {
 	if !p.polling {
 		return
 	}
-	if left := minReserveAge - time.Since(p.polled); left > 0 {
-		c.After("hang up", left, msg.CancelReserveDue{})
+	if wait := minReserveAge - time.Since(p.polled); wait > 0 {
+		c.After("cancel reserve", wait, msg.CancelReserveDue{})
 		return
 	}
 	p.poll.Cancel()
@@ -185,7 +184,7 @@ func (p *poller) cancelReserve(c *actorrt.Ctx[msg.ToPoller]) {
 func (p *poller) reserved(c *actorrt.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	p.polling = false
 	for _, offer := range m.Offers {
-		if p.knows(offer.Execution) {
+		if p.isKnown(offer.Execution) {
 			continue
 		}
 		p.pending[offer.Execution] = &pendingJob{job: offer.Job}
@@ -200,33 +199,34 @@ func (p *poller) reserved(c *actorrt.Ctx[msg.ToPoller], m msg.JobsReserved) {
 	wait := towardsServer.afterError(m.Err, p.failures, c.Jitter())
 	refusal, _ := asRefusal(m.Err)
 	p.backingOff, p.notBefore = true, time.Now().Add(refusal.RetryAfter)
-	if isUnregistered(m.Err) || isFinal(m.Err) { // the registration that follows opens the intake
+	if isUnregistered(m.Err) || isFinal(m.Err) { // the next registration opens the intake, and must not end the backoff
 		p.notBefore = time.Now().Add(wait)
-		p.runner.Tell(msg.SessionLost{Op: "reserve"})
+		p.runner.Tell(msg.RegistrationLost{Op: "reserve"})
 	}
-	c.Log().Warn().Err(m.Err).Int("attempt", p.failures).Dur("retry", wait).Msg("jobs are not reserved")
+	c.Log().Warn().Err(m.Err).Int("attempt", p.failures).Dur("retry", wait).Msg("could not reserve jobs; will retry")
 	c.After("reserve", wait, msg.ReserveDue{})
 }
 
-// knows: a job that is offered once more must not be dropped for what the server says to the second confirm.
-func (p *poller) knows(id msg.ExecutionID) bool {
+// isKnown reports whether the job was accepted already. A job that is offered again must not be confirmed again, because a refusal of the
+// second confirm would drop it.
+func (p *poller) isKnown(id msg.ExecutionID) bool {
 	rec, _ := p.spool.Job(id)
 	return p.pending[id] != nil || rec.Stage > msg.Reserved
 }
 
-// takeWaiting makes the offer durable, and only then confirms it.
+// accept stores the offer, and confirms it only after that.
 func (p *poller) accept(c *actorrt.Ctx[msg.ToPoller], offer msg.Offer) {
 	release, spool, keyring := p.release, p.spool, p.keyring
 	key, input := offer.SessionKey, offer.Input
 	c.SetSubject(string(offer.Execution))
-	c.Go("take "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
+	c.Go("accept "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
 		if err := store(ctx, release, spool, offer); err != nil {
 			return msg.ConfirmDone{Job: offer.Job, Err: err}
 		}
 		return confirm(ctx, release, spool, offer.Job)
 	})
-	// The hand-out needs the job's key, which takes long to open the first time: disk and server are waited for meanwhile, so
-	// it comes second. Whether it opens is the executor's to say.
+	// The hand-out needs the job's key, which takes long to open the first time. Opening it now overlaps with the waits for the disk and
+	// the server. The executor handles the error.
 	c.Go("open "+string(offer.Execution), func(context.Context) msg.ToPoller {
 		_, _, _ = keyring.Open(key, input)
 		return nil
@@ -246,8 +246,8 @@ func confirm(ctx context.Context, release Release, spool Spool, job msg.Job) msg
 	case err == nil:
 		err = spool.Confirm(job.Execution)
 	case isFinal(err):
-		if left := spool.Remove(job.Execution); left != nil {
-			return msg.ConfirmDone{Job: job, Stored: true, Err: left} // not the refusal: both are tried again
+		if removeErr := spool.Remove(job.Execution); removeErr != nil {
+			return msg.ConfirmDone{Job: job, Stored: true, Err: removeErr} // not the refusal, so both are tried again
 		}
 	}
 	return msg.ConfirmDone{Job: job, Stored: true, Err: err}
@@ -258,33 +258,33 @@ func (p *poller) confirmDone(c *actorrt.Ctx[msg.ToPoller], m msg.ConfirmDone) {
 	if t == nil {
 		return
 	}
-	log := c.Log().With().Str("job", string(m.Job.Execution)).Str("id", string(m.Job.ID)).Logger()
-	if m.Err != nil && m.Stored && !isFinal(m.Err) { // nobody knows whose it is: ask for as long as it takes
+	log := c.Log().With().Str("execution", string(m.Job.Execution)).Str("job", string(m.Job.ID)).Logger()
+	if m.Err != nil && m.Stored && !isFinal(m.Err) { // the server may have assigned the job to this runner: repeat until it answers
 		t.failures++
 		if isUnregistered(m.Err) {
-			p.runner.Tell(msg.SessionLost{Op: "confirm"})
+			p.runner.Tell(msg.RegistrationLost{Op: "confirm"})
 		}
 		wait := towardsServer.afterError(m.Err, t.failures, c.Jitter())
-		log.Warn().Err(m.Err).Int("attempt", t.failures).Dur("retry", wait).Msg("job is not confirmed")
+		log.Warn().Err(m.Err).Int("attempt", t.failures).Dur("retry", wait).Msg("could not confirm a job; will retry")
 		c.After("confirm "+string(m.Job.Execution), wait, msg.ConfirmDue{Execution: m.Job.Execution})
 		return
 	}
 	delete(p.pending, m.Job.Execution)
 	switch {
 	case m.Err == nil:
-		log.Info().Str("type", m.Job.TaskType).Str("image", m.Job.Image).Msg("job is ours")
+		log.Info().Str("type", m.Job.TaskType).Str("image", m.Job.Image).Msg("job confirmed")
 		p.dispatcher.Tell(msg.JobConfirmed{Job: m.Job})
 	case m.Stored:
-		log.Info().Err(m.Err).Msg("job is not ours: dropped")
+		log.Info().Err(m.Err).Msg("server refused the confirm: job dropped")
 	case errors.Is(m.Err, msg.ErrAlreadyDone):
-		log.Debug().Msg("offer of a job that is over: passed over")
-	default: // its lease runs out, and the server offers it again
-		log.Error().Err(m.Err).Msg("job is not taken")
+		log.Debug().Msg("ignoring offer of a job that is already done")
+	default: // its lease expires, and the server offers it again
+		log.Error().Err(m.Err).Msg("could not store an offered job: the server will offer it again")
 	}
 	p.requestFreeSlots(c)
 }
 
-// store makes an offer durable, with its input.
+// store adds an offer to the spool, with its input.
 func store(ctx context.Context, release Release, spool Spool, offer msg.Offer) error {
 	if offer.Input == "" && offer.InputURL != "" {
 		input, err := fetchInput(ctx, release, offer.InputURL)

@@ -12,12 +12,12 @@ import (
 	msg "runnerd/messages"
 )
 
-// ears hands on what an actor is told.
-type ears[M any] chan M
+// inbox passes on the messages to an actor.
+type inbox[M any] chan M
 
-func (e ears[M]) Tell(m M) { e <- m }
+func (e inbox[M]) Tell(m M) { e <- m }
 
-// noSpool keeps nothing: what counts here is who has heard of which job.
+// noSpool stores nothing, because these tests are about messages only.
 type noSpool struct{ Spool }
 
 func (noSpool) Jobs() []msg.JobRecord                         { return nil }
@@ -27,23 +27,25 @@ func (noSpool) Add(msg.Offer) error                           { return nil }
 func (noSpool) Remove(msg.ExecutionID) error                  { return nil }
 func (noSpool) Confirm(msg.ExecutionID) error                 { return nil }
 
-// noKeyring opens nothing.
+// noKeyring accepts every key.
 type noKeyring struct{ Keyring }
 
 func (noKeyring) Open([]byte, string) ([]msg.Secret, []byte, error) { return nil, nil, nil }
 
-// oneJob is a server that says what it is asked.
-type oneJob struct {
+// fakeRelease is a server that the test controls.
+type fakeRelease struct {
 	Release
-	confirmed chan error // the server's word on the job
-	asked     chan int   // max of each reserve
+	confirmed chan error // answer to a confirm
+	reserves  chan int   // max of each reserve
 	jobs      chan msg.Offer
 }
 
-func (s *oneJob) Confirm(context.Context, msg.JobID, msg.ExecutionID) error { return <-s.confirmed }
+func (s *fakeRelease) Confirm(context.Context, msg.JobID, msg.ExecutionID) error {
+	return <-s.confirmed
+}
 
-func (s *oneJob) Reserve(ctx context.Context, max int, _ time.Duration) ([]msg.Offer, error) {
-	s.asked <- max
+func (s *fakeRelease) Reserve(ctx context.Context, max int, _ time.Duration) ([]msg.Offer, error) {
+	s.reserves <- max
 	select {
 	case job := <-s.jobs:
 		return []msg.Offer{job}, nil
@@ -52,19 +54,19 @@ func (s *oneJob) Reserve(ctx context.Context, max int, _ time.Duration) ([]msg.O
 	}
 }
 
-func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) {
+func TestJobConfirmedDuringFreeSlotsRequestIsCounted(t *testing.T) {
 	for _, row := range []struct {
-		what  string
-		word  error // of the server, on the first job
-		room  int   // in the answer that does not count it
-		asked int   // for how many jobs the server is asked then
+		what    string
+		confirm error // the server's answer for the first job
+		free    int   // free slots in the answer that does not count it
+		asked   int   // max of the next reserve
 	}{
-		{"it is ours, and there is room for another", nil, 2, 1},
-		{"it is not ours, and nobody knew when the room was counted", &msg.Refusal{Status: 409}, 1, 1},
+		{"confirmed, one more slot is free", nil, 2, 1},
+		{"refused, but counted as taken", &msg.Refusal{Status: 409}, 1, 1},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			server := &oneJob{confirmed: make(chan error), asked: make(chan int), jobs: make(chan msg.Offer, 1)}
-			dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
+			server := &fakeRelease{confirmed: make(chan error), reserves: make(chan int), jobs: make(chan msg.Offer, 1)}
+			dispatcher, runner := make(inbox[msg.ToDispatcher], 10), make(inbox[msg.ToRunner], 10)
 			system := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 			defer func() { _ = system.Stop(context.Background()) }()
 			ref, err := actorrt.SpawnRoot(system, actorrt.Spec[msg.ToPoller]{Name: "poller", New: func() actorrt.Behavior[msg.ToPoller] {
@@ -76,48 +78,48 @@ func TestAJobThatIsHandedOverWhileTheAnswerIsOnItsWayTakesItsRoom(t *testing.T) 
 			wanted := func() {
 				t.Helper()
 				if m := <-dispatcher; m != (msg.FreeSlotsRequested{To: ref}) {
-					t.Fatalf("the dispatcher hears %#v", m)
+					t.Fatalf("the dispatcher received %#v", m)
 				}
 			}
 
 			ref.Tell(msg.IntakeOpened{})
 			wanted()
 			server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
-			ref.Tell(msg.FreeSlots{N: row.room})
-			<-server.asked
+			ref.Tell(msg.FreeSlots{N: row.free})
+			<-server.reserves
 			wanted() // the answer to this one crosses the job
-			server.confirmed <- row.word
-			if row.word == nil {
+			server.confirmed <- row.confirm
+			if row.confirm == nil {
 				<-dispatcher // JobConfirmed
-				ref.Tell(msg.FreeSlots{N: row.room})
+				ref.Tell(msg.FreeSlots{N: row.free})
 			} else {
-				settle(t, system)
-				ref.Tell(msg.FreeSlots{N: row.room})
-				wanted() // or it would never ask again
-				ref.Tell(msg.FreeSlots{N: row.room})
+				waitUntilIdle(t, system)
+				ref.Tell(msg.FreeSlots{N: row.free})
+				wanted() // without this it would never ask again
+				ref.Tell(msg.FreeSlots{N: row.free})
 			}
-			if n := <-server.asked; n != row.asked {
-				t.Errorf("the server is asked for %d jobs, want %d", n, row.asked)
+			if n := <-server.reserves; n != row.asked {
+				t.Errorf("reserve for %d jobs, want %d", n, row.asked)
 			}
 		})
 	}
 }
 
-func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
+func TestJustOfferedJobIsTakenWhenIntakeCloses(t *testing.T) {
 	for _, row := range []struct {
 		what   string
-		since  time.Duration // the reserve is out
-		offers bool          // the server has a job for it
-		quiet  time.Duration // after so long
+		since  time.Duration // age of the reserve
+		offers bool          // the server answers it with a job
+		quiet  time.Duration // the expected delay
 	}{
-		{what: "a poll that has just begun is answered", offers: true},
-		{what: "a poll that has just begun is not answered", since: 200 * time.Millisecond, quiet: minReserveAge - 200*time.Millisecond},
-		{what: "a poll has waited long", since: 30 * time.Second},
+		{what: "a young reserve is answered", offers: true},
+		{what: "a young reserve is not answered", since: 200 * time.Millisecond, quiet: minReserveAge - 200*time.Millisecond},
+		{what: "an old reserve", since: 30 * time.Second},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &oneJob{confirmed: make(chan error, 1), asked: make(chan int, 1), jobs: make(chan msg.Offer, 1)}
-				dispatcher, runner := make(ears[msg.ToDispatcher], 10), make(ears[msg.ToRunner], 10)
+				server := &fakeRelease{confirmed: make(chan error, 1), reserves: make(chan int, 1), jobs: make(chan msg.Offer, 1)}
+				dispatcher, runner := make(inbox[msg.ToDispatcher], 10), make(inbox[msg.ToRunner], 10)
 				system := actorrt.NewSystem(actorrt.Options{Log: zerolog.Nop()})
 				defer func() { _ = system.Stop(context.Background()) }()
 				ref, err := actorrt.SpawnRoot(system, actorrt.Spec[msg.ToPoller]{Name: "poller", New: func() actorrt.Behavior[msg.ToPoller] {
@@ -129,7 +131,7 @@ func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
 				ref.Tell(msg.IntakeOpened{})
 				<-dispatcher // FreeSlotsRequested
 				ref.Tell(msg.FreeSlots{N: 1})
-				<-server.asked
+				<-server.reserves
 				time.Sleep(row.since)
 
 				began, quiet := time.Now(), make(chan time.Time, 1)
@@ -139,16 +141,16 @@ func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
 					server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
 				}
 				if took := (<-quiet).Sub(began); took != row.quiet {
-					t.Errorf("it is quiet after %v, want %v", took, row.quiet)
+					t.Errorf("settled after %v, want %v", took, row.quiet)
 				}
 				select {
 				case m := <-dispatcher:
 					if _, ok := m.(msg.JobConfirmed); !ok || !row.offers {
-						t.Errorf("the dispatcher hears %#v", m)
+						t.Errorf("the dispatcher received %#v", m)
 					}
 				default:
 					if row.offers {
-						t.Error("the dispatcher does not hear of the job")
+						t.Error("the dispatcher did not receive the job")
 					}
 				}
 			})
@@ -156,8 +158,8 @@ func TestWhatTheServerHasJustOfferedIsTakenWhenTheIntakeCloses(t *testing.T) {
 	}
 }
 
-// settle waits until the poller has nothing in hand.
-func settle(t *testing.T, system *actorrt.System) {
+// waitUntilIdle waits until the poller has no messages and no tasks.
+func waitUntilIdle(t *testing.T, system *actorrt.System) {
 	t.Helper()
 	for {
 		node := system.Tree()[0]
@@ -165,7 +167,7 @@ func settle(t *testing.T, system *actorrt.System) {
 			return
 		}
 		if t.Context().Err() != nil {
-			t.Fatal("the poller does not come to rest")
+			t.Fatal("the poller does not become idle")
 		}
 	}
 }

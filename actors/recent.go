@@ -2,23 +2,22 @@ package actors
 
 import "slices"
 
-// recent is a map that keeps the values set last, up to most of them. What the server or executors name without limit must not
-// takeWaiting memory without limit (I12).
+// recent is a map of the most recently set values, at most limit. It bounds the memory for ids that the server or executors choose (I12).
 type recent[K comparable, V any] struct {
-	most   int
+	limit  int
 	values map[K]V
-	order  []K // the one set longest ago first
+	order  []K // oldest first
 }
 
 func newRecent[K comparable, V any](most int) *recent[K, V] {
-	return &recent[K, V]{most: most, values: map[K]V{}}
+	return &recent[K, V]{limit: most, values: map[K]V{}}
 }
 
-// set returns the keys that had to go.
+// set stores a value, and returns the keys that were dropped for it.
 func (r *recent[K, V]) set(key K, value V) (dropped []K) {
 	r.remove(key)
 	r.values[key], r.order = value, append(r.order, key)
-	for len(r.order) > r.most {
+	for len(r.order) > r.limit {
 		oldest := r.order[0]
 		r.remove(oldest)
 		dropped = append(dropped, oldest)

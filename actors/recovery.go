@@ -9,8 +9,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// recovery finds what outlived a restart, of the process or of the dispatcher, and has it gone on with: it lists the
-// driver's executors, reads the spool, carries out the plan, and is done.
+// recovery hands over the executors and jobs that survived a restart of the process or of the dispatcher. It lists the driver's
+// containers, reads the spool, and carries out the plan.
 type recovery struct {
 	ExecutorDeps
 	dispatcher msg.Receiver[msg.ToDispatcher]
@@ -18,7 +18,7 @@ type recovery struct {
 	runner     msg.Receiver[msg.ToRunner]
 
 	failures  int
-	remaining []action // not carried out yet
+	remaining []action // for cleanUp; not nil once the plan is made
 }
 
 func (r *recovery) Start(c *actorrt.Ctx[msg.ToRecovery]) { r.list(c) }
@@ -31,7 +31,7 @@ func (r *recovery) Receive(c *actorrt.Ctx[msg.ToRecovery], m msg.ToRecovery) {
 			return
 		}
 		r.failures = 0
-		r.carryOut(c, plan(r.Spool.Jobs(), r.Spool.Executors(), m.Containers))
+		r.execute(c, plan(r.Spool.Jobs(), r.Spool.Executors(), m.Containers))
 	case msg.ListDue:
 		if r.remaining != nil {
 			r.cleanUp(c)
@@ -60,21 +60,21 @@ func (r *recovery) list(c *actorrt.Ctx[msg.ToRecovery]) {
 	})
 }
 
-// retry repeats what failed, for as long as it takes: an engine that does not answer says nothing about a container.
+// retry repeats a failed step until it succeeds: an engine that does not respond says nothing about a container.
 func (r *recovery) retry(c *actorrt.Ctx[msg.ToRecovery], err error) {
 	r.failures++
 	wait := towardsEngine.after(r.failures, c.Jitter())
-	c.Log().Warn().Err(err).Int("attempt", r.failures).Dur("retry", wait).Msg("recovery waits for the engine")
+	c.Log().Warn().Err(err).Int("attempt", r.failures).Dur("retry", wait).Msg("recovery failed; will retry")
 	r.runner.Tell(msg.RecoveryWaiting{Reason: err.Error()})
 	c.After("list", wait, msg.ListDue{})
 }
 
-func (r *recovery) carryOut(c *actorrt.Ctx[msg.ToRecovery], todo []action) {
+func (r *recovery) execute(c *actorrt.Ctx[msg.ToRecovery], todo []action) {
 	r.remaining = []action{}
 	for _, a := range todo {
 		switch {
 		case a.adopt != nil:
-			c.Log().Info().Str("executor", string(a.adopt.ID)).Str("image", a.adopt.Key.Image).Msg("executor is adopted")
+			c.Log().Info().Str("executor", string(a.adopt.ID)).Str("image", a.adopt.Key.Image).Msg("adopting executor")
 			r.dispatcher.Tell(msg.Adopt{Record: *a.adopt})
 		case a.reap != "":
 			r.dispatcher.Tell(msg.Orphan{Executor: a.reap})
@@ -85,19 +85,19 @@ func (r *recovery) carryOut(c *actorrt.Ctx[msg.ToRecovery], todo []action) {
 	r.cleanUp(c)
 }
 
-// carryOut fails what cannot be had back, and ends the logs that nobody else would.
+// cleanUp fails lost jobs, and closes the logs of jobs whose executors no longer exist.
 func (r *recovery) cleanUp(c *actorrt.Ctx[msg.ToRecovery]) {
 	spool, todo := r.Spool, r.remaining
-	c.Go("tidy", func(context.Context) msg.ToRecovery {
+	c.Go("clean up", func(context.Context) msg.ToRecovery {
 		var errs []error
 		for _, a := range todo {
-			errs = append(errs, a.carryOut(spool))
+			errs = append(errs, a.execute(spool))
 		}
 		return msg.CleanedUp{Err: errors.Join(errs...)}
 	})
 }
 
-func (a action) carryOut(spool Spool) error {
+func (a action) execute(spool Spool) error {
 	if a.lost != nil {
 		return endUnlogged(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
 	}
@@ -109,7 +109,7 @@ func (r *recovery) done() {
 	for _, rec := range r.Spool.Executors() {
 		known[rec.ID] = true
 	}
-	for _, job := range r.Spool.Jobs() { // what the actors of before had to say of it may be lost
+	for _, job := range r.Spool.Jobs() { // reports of the previous actors may be lost
 		if job.Stage >= msg.HandedOut {
 			r.reporter.Tell(msg.Report{Execution: job.Execution, ExecutorDone: !known[job.Executor]})
 		}

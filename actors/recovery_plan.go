@@ -7,18 +7,18 @@ import (
 	msg "runnerd/messages"
 )
 
-// Recovery's plan, free of actors: from what the spool and the engine know to what to do. The same at the start of the
-// process and after a crash of the dispatcher; carried out twice it does no harm.
+// Recovery's plan: a pure function of the state of the spool and the engine. It is the same at the start of the process and after a
+// crash of the dispatcher. Carrying it out twice does no harm.
 
 // action is one thing to do: exactly one field is set.
 type action struct {
-	adopt  *msg.ExecutorRecord // its actor finds out how it fares, an executor that has ended included
-	reap   msg.ExecutorID      // a container of ours that no record knows
+	adopt  *msg.ExecutorRecord // its actor determines the state, even of an executor that has ended
+	reap   msg.ExecutorID      // a container of this runner without a record
 	lost   *lostJob
-	endLog msg.ExecutionID // it has its ending, and nobody is left who would end its log
+	endLog msg.ExecutionID // a job with an ending whose log no executor will close
 }
 
-// lostJob was handed out to an executor of which nothing is left: neither container nor record, and so no result either.
+// lostJob is a job that was handed out to an executor whose record is gone, so its result cannot be read.
 type lostJob struct {
 	id  msg.ExecutionID
 	why string
@@ -40,7 +40,7 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 	}
 	for _, job := range jobs {
 		switch {
-		case known[job.Executor]: // its actor knows
+		case known[job.Executor]: // its actor handles the job
 		case job.Stage == msg.HandedOut:
 			why := "its executor " + string(job.Executor) + " is gone, and with it the directory that its result would be in"
 			if lives[job.Executor] {

@@ -24,7 +24,7 @@ func (a action) String() string {
 	}
 }
 
-func TestWhatRecoveryDoes(t *testing.T) {
+func TestRecoveryPlan(t *testing.T) {
 	at := func(stage msg.Stage, executor msg.ExecutorID) msg.JobRecord {
 		return msg.JobRecord{Job: msg.Job{Execution: "j"}, Stage: stage, Executor: executor}
 	}
@@ -37,16 +37,16 @@ func TestWhatRecoveryDoes(t *testing.T) {
 		containers string
 		want       string
 	}{
-		{"its executor is there", at(msg.HandedOut, "x"), "x", "x", "adopt x"},
-		{"its container is gone: its directory may hold a result", at(msg.HandedOut, "x"), "x", "", "adopt x"},
-		{"its executor's record is gone", at(msg.HandedOut, "x"), "", "x", "remove x, fail j for its executor's record"},
-		{"nothing is left of its executor", at(msg.HandedOut, "x"), "", "", "fail j"},
-		{"it was not handed out: the poller's", at(msg.Confirmed, ""), "", "", ""},
-		{"it is not confirmed: the poller's", at(msg.Reserved, ""), "", "", ""},
-		{"it has ended before it was handed out, and its log has not", at(msg.Ended, ""), "y", "y", "adopt y, end the log of j"},
-		{"it has ended and so has its log: the reporter's", closed, "", "", ""},
-		{"it has ended, and its executor is there", at(msg.Ended, "x"), "x", "x", "adopt x"},
-		{"a container that no record knows", closed, "x", "b x a", "adopt x, remove a, remove b"},
+		{"executor exists", at(msg.HandedOut, "x"), "x", "x", "adopt x"},
+		{"container missing, directory may hold a result", at(msg.HandedOut, "x"), "x", "", "adopt x"},
+		{"executor record missing", at(msg.HandedOut, "x"), "", "x", "remove x, fail j for its executor's record"},
+		{"executor missing", at(msg.HandedOut, "x"), "", "", "fail j"},
+		{"confirmed job belongs to the poller", at(msg.Confirmed, ""), "", "", ""},
+		{"reserved job belongs to the poller", at(msg.Reserved, ""), "", "", ""},
+		{"ended before its hand-out with an open log", at(msg.Ended, ""), "y", "y", "adopt y, end the log of j"},
+		{"ended job with ended log belongs to reporter", closed, "", "", ""},
+		{"ended, executor exists", at(msg.Ended, "x"), "x", "x", "adopt x"},
+		{"container without a record", closed, "x", "b x a", "adopt x, remove a, remove b"},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			var records []msg.ExecutorRecord

@@ -6,7 +6,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// What an error says about the server's will. An error without an answer says nothing.
+// What an error says about the server's decision. An error without a response says nothing.
 
 func asRefusal(err error) (*msg.Refusal, bool) {
 	r, ok := errors.AsType[*msg.Refusal](err)
@@ -16,7 +16,7 @@ func asRefusal(err error) (*msg.Refusal, bool) {
 	return r, ok
 }
 
-// isFinal reports whether the server will never take what was sent.
+// isFinal reports whether the server will refuse the request however often it is repeated.
 func isFinal(err error) bool {
 	r, ok := asRefusal(err)
 	return ok && r.Final()

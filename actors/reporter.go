@@ -15,56 +15,56 @@ import (
 	msg "runnerd/messages"
 )
 
-// maxConcurrentReports bounds how many jobs are being reported at the same time: after an outage the server is not flooded.
+// maxConcurrentReports bounds the number of jobs that are reported at the same time, so that the server is not flooded after an outage.
 const maxConcurrentReports = 16
 
-// reporter carries what the spool holds to the server, for ever: logs, endings, and then the removal of what is done. One
-// thing of a job is under way at a time, so a job's log stays in order; a job that the server fails at waits alone, and when
-// the server is away, all do (reporter_outage.go).
+// reporter sends logs and endings from the spool to the server, retries until the server accepts or refuses them, and then removes the
+// job from the spool. It makes one attempt per job at a time, so a job's log stays in order. A job whose attempt fails backs off alone;
+// when the server is unavailable, all jobs wait (reporter_outage.go).
 type reporter struct {
 	release   Release
 	spool     Spool
 	runner    msg.Receiver[msg.ToRunner]
-	stopGrace time.Duration // with a job that is being stopped
+	stopGrace time.Duration // how long the finish of a job that is being stopped waits
 
 	jobs  map[msg.ExecutionID]*jobReport
 	queue []*jobReport // that could send something, oldest first
 	busy  int
 
-	onDone func() // nil: nobody waits for all to be reported
+	onDone func() // called when nothing is left to report; nil: no caller waits
 
 	outage outage
 }
 
-// jobReport is what the reporter does for one job.
+// jobReport is the state of reporting one job.
 type jobReport struct {
 	progress
 	id    msg.ExecutionID
-	added time.Time // the job
+	added time.Time // when the job was added
 
-	busy, queued, backingOff, probed bool      // one of them at most
-	began                            time.Time // the attempt under way
+	busy, queued, backingOff, probed bool      // at most one is true
+	began                            time.Time // the current attempt
 	failures                         int
 }
 
-// Start takes up all that is in the spool.
+// Start begins to report all jobs in the spool.
 func (r *reporter) Start(c *actorrt.Ctx[msg.ToReporter]) {
 	r.jobs = map[msg.ExecutionID]*jobReport{}
 	for _, job := range r.spool.Jobs() {
 		if job.Stage >= msg.HandedOut {
-			r.look(c, job.Execution)
+			r.refresh(c, job.Execution)
 		}
 	}
-	r.send(c)
+	r.sendQueued(c)
 }
 
 func (r *reporter) Receive(c *actorrt.Ctx[msg.ToReporter], m msg.ToReporter) {
 	switch m := m.(type) {
 	case msg.Report:
 		c.SetSubject(string(m.Execution))
-		if e := r.look(c, m.Execution); e != nil && m.ExecutorDone {
+		if e := r.refresh(c, m.Execution); e != nil && m.ExecutorDone {
 			e.executorDone = true
-			r.look(c, m.Execution)
+			r.refresh(c, m.Execution)
 		}
 	case msg.Sent:
 		c.SetSubject(string(m.Execution))
@@ -76,8 +76,8 @@ func (r *reporter) Receive(c *actorrt.Ctx[msg.ToReporter], m msg.ToReporter) {
 		}
 	case msg.ProbeDue:
 		r.probe(c)
-	case msg.SessionRenewed:
-		r.serverIsBack(c)
+	case msg.RegistrationRenewed:
+		r.serverAvailable(c)
 		for _, e := range slices.SortedFunc(maps.Values(r.jobs), older) {
 			if e.backingOff {
 				r.wake(c, e)
@@ -86,19 +86,19 @@ func (r *reporter) Receive(c *actorrt.Ctx[msg.ToReporter], m msg.ToReporter) {
 	case msg.DrainReports:
 		r.onDone = m.Done
 	}
-	r.send(c)
+	r.sendQueued(c)
 	if r.onDone != nil && len(r.jobs) == 0 {
 		r.onDone()
 		r.onDone = nil
 	}
 }
 
-// look sees what there is to do for the job; nil: the spool has it no more.
-func (r *reporter) look(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) *jobReport {
+// refresh queues the job if there is something to send for it. It returns nil if the spool does not have the job.
+func (r *reporter) refresh(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) *jobReport {
 	job, ok := r.spool.Job(id)
 	e := r.jobs[id]
 	if !ok {
-		if e != nil && !e.busy && !e.queued && !e.probed { // a person has discarded it
+		if e != nil && !e.busy && !e.queued && !e.probed { // discarded by a command
 			delete(r.jobs, id)
 		}
 		return nil
@@ -114,13 +114,13 @@ func (r *reporter) look(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) *job
 		return e
 	}
 	switch todo := e.next(job, time.Now(), r.stopGrace); {
-	case todo.what == sendScriptLog: // it waits for no server
+	case todo.what == sendScriptLog: // it needs no server
 		r.attempt(c, e, job, todo)
 	case todo.what != "":
 		e.queued = true
 		at, _ := slices.BinarySearchFunc(r.queue, e, older)
 		r.queue = slices.Insert(r.queue, at, e)
-	case job.Stage < msg.HandedOut: // what it says is not the last that is heard of it
+	case job.Stage < msg.HandedOut: // another Report follows
 		delete(r.jobs, e.id)
 	case e.beingStopped(job, time.Now(), r.stopGrace):
 		c.After(sendTimer(e.id), time.Until(e.endedAt.Add(r.stopGrace)), msg.SendDue{Execution: e.id})
@@ -128,15 +128,15 @@ func (r *reporter) look(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) *job
 	return e
 }
 
-func (r *reporter) send(c *actorrt.Ctx[msg.ToReporter]) {
-	for r.busy < maxConcurrentReports && len(r.queue) > 0 && r.outage.allows() {
+func (r *reporter) sendQueued(c *actorrt.Ctx[msg.ToReporter]) {
+	for r.busy < maxConcurrentReports && len(r.queue) > 0 && r.outage.allowsAttempt() {
 		e := r.queue[0]
 		r.queue = r.queue[1:]
 		e.queued = false
 		job, _ := r.spool.Job(e.id)
 		todo := e.next(job, time.Now(), r.stopGrace)
-		if todo.what == "" { // any more
-			r.look(c, e.id)
+		if todo.what == "" {
+			r.refresh(c, e.id)
 			continue
 		}
 		r.outage.mayProbe = r.outage.mayProbe && isLocal(todo.what)
@@ -148,7 +148,7 @@ func (r *reporter) attempt(c *actorrt.Ctx[msg.ToReporter], e *jobReport, job msg
 	e.busy, e.began = true, time.Now()
 	r.busy++
 	release, spool, log := r.release, r.spool, c.Log()
-	lastWord := e.stopNote(job, time.Now())
+	stopNote := e.stopNote(job, time.Now())
 	c.SetSubject(string(job.Execution))
 	c.Go(todo.what+" "+string(job.Execution), func(ctx context.Context) msg.ToReporter {
 		sent := msg.Sent{Execution: job.Execution, What: todo.what}
@@ -158,7 +158,7 @@ func (r *reporter) attempt(c *actorrt.Ctx[msg.ToReporter], e *jobReport, job msg
 		case sendScriptLog:
 			sent.Done, sent.Err = logScript(log, spool, job, todo)
 		case sendFinish:
-			if sent.Done, sent.Err = finish(ctx, release, spool, job, lastWord); errors.Is(sent.Err, errUnknownJob) {
+			if sent.Done, sent.Err = finish(ctx, release, spool, job, stopNote); errors.Is(sent.Err, errUnknownJob) {
 				sent.What, sent.Done, sent.Err = sendRemoval, true, spool.Remove(job.Execution)
 			}
 		case sendRemoval:
@@ -168,7 +168,7 @@ func (r *reporter) attempt(c *actorrt.Ctx[msg.ToReporter], e *jobReport, job msg
 	})
 }
 
-// appendLog sends the next piece of the log; done: the server has all of it.
+// appendLog sends the next chunk of the log. It returns true if the server has all of it.
 func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRecord, todo nextSend) (done bool, err error) {
 	text, err := spool.ReadLog(job.Execution, todo.offset, logChunk)
 	if err != nil {
@@ -181,53 +181,53 @@ func appendLog(ctx context.Context, release Release, spool Spool, job msg.JobRec
 	has, err := release.AppendLog(ctx, job.ID, todo.offset, text, total)
 	resume, conflict := resumeAt(err, job)
 	switch {
-	case conflict: // it took nothing, not even the total
+	case conflict: // the server accepted nothing, not even the total
 		has, total = resume, -1
 	case err != nil:
-		return false, fromServer(err)
+		return false, wrapNoResponse(err)
 	}
 	if err := spool.AckLog(job.Execution, has); err != nil {
 		return false, err
 	}
-	if has <= todo.offset && has < end { // it is asked again, and not at once
-		return false, fmt.Errorf("log: the server has %d bytes, and was sent those from %d to %d", has, todo.offset, end)
+	if has <= todo.offset && has < end { // no progress: an error, so that the next attempt backs off
+		return false, fmt.Errorf("log: server has %d bytes after it was sent bytes %d to %d", has, todo.offset, end)
 	}
 	return has == total, nil
 }
 
-// logScript puts the next lines of a script into the runner's own log; done: all of it is there.
+// logScript writes the next lines of a script to the runner's own log. It returns true if all of them are written.
 func logScript(log *zerolog.Logger, spool Spool, job msg.JobRecord, todo nextSend) (done bool, err error) {
 	text, err := spool.ReadLog(job.Execution, todo.offset, logChunk)
 	if err != nil {
 		return false, err
 	}
 	for line := range strings.Lines(string(text)) {
-		log.Info().Str("script", string(job.ID)).Str("job", string(job.Execution)).Msg(strings.TrimRight(line, "\r\n"))
+		log.Info().Str("script", string(job.ID)).Str("execution", string(job.Execution)).Msg(strings.TrimRight(line, "\r\n"))
 	}
 	end := todo.offset + int64(len(text))
 	return todo.last && end == job.Log.Size, spool.AckLog(job.Execution, end)
 }
 
-// resumeAt reads a conflict about the offset: the server says where the log is to go on.
+// resumeAt returns the offset at which the server wants the log to continue, if err is a conflict about the offset.
 func resumeAt(err error, job msg.JobRecord) (int64, bool) {
 	r, ok := asRefusal(err)
 	return r.Offset, ok && r.Status == 409 && r.Offset >= 0 && r.Offset <= job.Log.Size && r.Offset != job.Log.Acked
 }
 
-// errUnknownJob: nobody wants to hear how a job ended that never was the runner's.
-var errUnknownJob = errors.New("the job is not ours")
+// errUnknownJob says that the server never assigned the job to this runner, so there is nothing to report.
+var errUnknownJob = errors.New("job is not assigned to this runner")
 
-// finish sends the ending; what might still have changed it counts no more from here on.
-func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord, lastWord string) (done bool, err error) {
-	if job.Executor == "" && job.Crashes > 0 { // it may have been given up before anybody knew whose it is
+// finish sends the ending. From here on nothing can change the ending any more.
+func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord, stopNote string) (done bool, err error) {
+	if job.Executor == "" && job.Crashes > 0 { // it may have failed by actor crashes before it was confirmed
 		if err := release.Confirm(ctx, job.ID, job.Execution); isFinal(err) {
 			return false, errUnknownJob
 		} else if err != nil {
-			return false, fromServer(err)
+			return false, wrapNoResponse(err)
 		}
 	}
 	if job.Stopping() {
-		if job.Ending, err = spool.Stopped(job.Execution, lastWord); err != nil {
+		if job.Ending, err = spool.Stopped(job.Execution, stopNote); err != nil {
 			return false, err
 		}
 	}
@@ -236,7 +236,7 @@ func finish(ctx context.Context, release Release, spool Spool, job msg.JobRecord
 		return false, err
 	}
 	if err := release.Finish(ctx, job.Job, job.Ending, result); err != nil {
-		return false, fromServer(err)
+		return false, wrapNoResponse(err)
 	}
 	return true, spool.Finish(job.Execution)
 }
@@ -246,42 +246,42 @@ func (r *reporter) sent(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 	e.busy = false
 	r.busy--
 	if isAnswer(m) {
-		r.serverIsBack(c)
+		r.serverAvailable(c)
 	}
 	switch {
 	case m.Err == nil:
 		e.failures = 0
 		e.logDone = e.logDone || (m.What == sendLog || m.What == sendScriptLog) && m.Done
 	case isFinal(m.Err) && m.What == sendLog:
-		c.Log().Warn().Err(m.Err).Str("job", string(m.Execution)).Msg("the server does not take the rest of a job's log")
+		c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Msg("server refused the rest of a job's log")
 		e.logDone = true
 	case isFinal(m.Err) && m.What == sendFinish:
 		r.reject(c, m)
-	case isAway(m.Err):
-		r.serverIsAway(c, e, m)
+	case isUnavailable(m.Err):
+		r.serverUnavailable(c, e, m)
 	default:
-		r.delay(c, e, m)
+		r.backOff(c, e, m)
 	}
 	if m.What == sendRemoval && m.Err == nil {
 		delete(r.jobs, m.Execution)
 		return
 	}
-	r.look(c, m.Execution)
+	r.refresh(c, m.Execution)
 }
 
-// delay lets a job whose attempt failed wait, and no other.
-func (r *reporter) delay(c *actorrt.Ctx[msg.ToReporter], e *jobReport, m msg.Sent) {
+// backOff delays the next attempt for one job.
+func (r *reporter) backOff(c *actorrt.Ctx[msg.ToReporter], e *jobReport, m msg.Sent) {
 	e.failures++
 	e.backingOff = true
 	wait := towardsServer.afterError(m.Err, e.failures, c.Jitter())
-	c.Log().Warn().Err(m.Err).Str("job", string(m.Execution)).Int("attempt", e.failures).Dur("retry", wait).Msg(m.What + " is not accepted yet")
+	c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Int("attempt", e.failures).Dur("retry", wait).Str("report", m.What).Msg("could not send a report; will retry")
 	c.After(sendTimer(m.Execution), wait, msg.SendDue{Execution: m.Execution})
 }
 
-// reject keeps what the server will never take, for a person.
+// reject moves a job whose ending the server refuses for good to rejected/, where an operator can inspect it.
 func (r *reporter) reject(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 	spool, id, answer := r.spool, m.Execution, m.Err.Error()
-	c.Log().Error().Err(m.Err).Str("job", string(id)).Msg("the server will never take this job's ending: it is kept in rejected/, look at it there")
+	c.Log().Error().Err(m.Err).Str("execution", string(id)).Msg("server refused a job's ending for good: moved to rejected/, see runnerd spool show")
 	e := r.jobs[id]
 	e.busy = true
 	r.busy++
@@ -295,42 +295,42 @@ func sendTimer(id msg.ExecutionID) string { return "send " + string(id) }
 // nextSend is one thing to do for a job.
 type nextSend struct {
 	what   string // empty: nothing now
-	offset int64  // of log
-	last   bool   // the log's total may be said with these bytes
+	offset int64  // in the log
+	last   bool   // these bytes complete the log, so its total is sent with them
 }
 
 const (
 	sendLog       = "log"
-	sendScriptLog = "script's log" // into the runner's own
+	sendScriptLog = "script's log" // to the runner's own log
 	sendFinish    = "finish"
 	sendRemoval   = "removal"
 )
 
 const (
 	logChunk = 256 << 10
-	// finishWaitsForLog bounds how long a finish waits until the log read up to it is acknowledged (openapi.yaml, "Order").
-	finishWaitsForLog = 30 * time.Second
-	// reportGrace is how long the finish of a job that was stopped waits, besides the waits of the stop sequence, for what came of it:
-	// the exit, and the rest of the output.
+	// maxFinishDelay bounds how long a finish waits for the acknowledgement of the log up to it (openapi.yaml, "Order").
+	maxFinishDelay = 30 * time.Second
+	// reportGrace is added to the waits of the stop sequence to bound how long the finish of a stopped job waits for the exit and the rest
+	// of the output.
 	reportGrace = drainTimeout + 5*time.Second
 )
 
-// progress is what the reporter remembers of a job besides its record.
+// progress is what the reporter knows about a job in addition to its record.
 type progress struct {
 	logDone      bool      // the server has the log's total
-	endedAt      time.Time // describeStage the ending was first seen; zero: not yet
-	finishFrom   int64     // the log's size then: the finish waits for these bytes
-	executorDone bool      // its executor is done with it
+	endedAt      time.Time // when the ending was first seen; zero: not yet
+	finishFrom   int64     // the log's size then: the finish waits until the server has these bytes
+	executorDone bool      // the executor is done with the job
 }
 
-// resumePosition says what to send. The log goes in order; the finish follows the bytes that were there when the job ended, or comes
-// before them when they take too long, or when somebody waits for a script; the job is removed after the final word on both.
-// stopGrace is with a job that is being stopped.
+// next returns what to send. The log is sent in order. The finish follows the bytes that existed when the job ended, but is sent before
+// them if they take longer than maxFinishDelay, or if the job is a script, for which a person waits. The job is removed after both are
+// accepted or refused. stopGrace is how long the finish of a job that is being stopped waits.
 func (p progress) next(job msg.JobRecord, now time.Time, stopGrace time.Duration) nextSend {
 	waited := now.Sub(p.endedAt)
-	owesFinish := job.Stage == msg.Ended && !p.beingStopped(job, now, stopGrace)
+	finishDue := job.Stage == msg.Ended && !p.beingStopped(job, now, stopGrace)
 	switch {
-	case owesFinish && (job.Kind == msg.Script || p.logDone || job.Log.Acked >= p.finishFrom || waited >= finishWaitsForLog):
+	case finishDue && (job.Kind == msg.Script || p.logDone || job.Log.Acked >= p.finishFrom || waited >= maxFinishDelay):
 		return nextSend{what: sendFinish}
 	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Ended):
 		end := min(job.Log.Size, job.Log.Acked+logChunk)
@@ -346,16 +346,16 @@ func (p progress) next(job msg.JobRecord, now time.Time, stopGrace time.Duration
 	}
 }
 
-// isLocal: the server has no part in it.
+// isLocal reports whether a step does not involve the server.
 func isLocal(what string) bool { return what == sendScriptLog || what == sendRemoval }
 
-// beingStopped reports whether the plugin may still answer to the signal that ends its job: that result goes with the finish,
-// and how the stop went, if that does not take too long.
+// beingStopped reports whether the finish has to wait because the plugin may still react to the signal that ends its job: its result and
+// the outcome of the stop are sent with the finish if they arrive within stopGrace.
 func (p progress) beingStopped(job msg.JobRecord, now time.Time, stopGrace time.Duration) bool {
 	return job.Stopping() && !p.executorDone && now.Sub(p.endedAt) < stopGrace
 }
 
-// stopNote is what the finish says of a stop of which it is not known how it went.
+// stopNote returns the text for the ending's message if the outcome of the stop is not known; empty: the executor is done.
 func (p progress) stopNote(job msg.JobRecord, now time.Time) string {
 	if p.executorDone {
 		return ""

@@ -10,39 +10,39 @@ import (
 	msg "runnerd/messages"
 )
 
-// outage is how the reporter fares with a server that is away, which takes nothing of any job. So not every job knocks for
-// itself: one attempt is made at a time, of the oldest, then of the next, until one is answered, and then all go at once. That
-// keeps a day of it as cheap for both sides as a minute, and the first result is there within a second of the server's return.
+// outage is the state of the reporter while the server is unavailable. Jobs do not retry independently then: the reporter makes one
+// attempt at a time as a probe, with the oldest job, then the next, until one is answered, and then sends all at once. So a long outage
+// costs both sides no more than a short one, and the first result arrives within a second of the server's return.
 //
-// The job whose attempt began it waits alone besides: should it be the only one that the server fails at, it keeps no other for
-// longer than one knock.
+// The job whose failed attempt began the outage also backs off on its own: if the server fails for that job only, it delays the others
+// by no more than one probe.
 type outage struct {
-	probes     int          // since it began; zero: there is none
-	mayProbe   bool         // the next knock is due
-	probed     []*jobReport // had their turn, and wait for the server
-	lastAnswer time.Time    // the server's last answer to anything
+	probes     int          // since the outage began; zero: there is none
+	mayProbe   bool         // the next probe is due
+	probed     []*jobReport // were used for a probe, and wait for the server
+	lastAnswer time.Time    // the server's last answer to any job
 }
 
-const probeTimer = "knock"
+const probeTimer = "probe"
 
-// probeBackoff are never further apart than a second.
+// probeBackoff keeps probes at most a second apart, jitter included.
 var probeBackoff = backoff{min: 100 * time.Millisecond, max: 750 * time.Millisecond, jitter: 0.3}
 
-// noResponse is an error of a request that the server has not answered; others without an answer are of our own making.
+// noResponse marks the error of a request to which the server did not respond. Other errors that are no refusals are local ones.
 type noResponse struct{ error }
 
 func (u noResponse) Unwrap() error { return u.error }
 
-// fromServer tells the errors of requests from our own.
-func fromServer(err error) error {
+// wrapNoResponse marks the error of a request, unless it is a refusal.
+func wrapNoResponse(err error) error {
 	if _, ok := asRefusal(err); ok || err == nil {
 		return err
 	}
 	return noResponse{err}
 }
 
-// isAway reports whether an error is about the server and not about what was sent: it would befall anything.
-func isAway(err error) bool {
+// isUnavailable reports whether an error is about the server and not about the request: any request would fail.
+func isUnavailable(err error) bool {
 	if _, ok := errors.AsType[noResponse](err); ok {
 		return true
 	}
@@ -50,49 +50,49 @@ func isAway(err error) bool {
 	return ok && (r.Unavailable() || r.Unregistered())
 }
 
-// isAnswer reports whether the server has said yes or no to what was sent.
+// isAnswer reports whether the server has accepted or refused what was sent.
 func isAnswer(m msg.Sent) bool {
 	_, refused := asRefusal(m.Err)
-	return !isLocal(m.What) && (m.Err == nil || refused && !isAway(m.Err))
+	return !isLocal(m.What) && (m.Err == nil || refused && !isUnavailable(m.Err))
 }
 
 func older(a, b *jobReport) int {
 	return cmp.Or(a.added.Compare(b.added), cmp.Compare(a.id, b.id))
 }
 
-// allows reports whether an attempt may be made.
-func (o *outage) allows() bool { return o.probes == 0 || o.mayProbe }
+// allowsAttempt reports whether an attempt may be made now.
+func (o *outage) allowsAttempt() bool { return o.probes == 0 || o.mayProbe }
 
-// serverIsAway puts a job whose attempt has met nobody aside.
-func (r *reporter) serverIsAway(c *actorrt.Ctx[msg.ToReporter], e *jobReport, m msg.Sent) {
-	if isUnregistered(m.Err) { // told at every knock: the runner then does not wait to register
-		r.runner.Tell(msg.SessionLost{Op: m.What})
+// serverUnavailable handles an attempt that failed because the server is unavailable. It begins an outage, or ends a probe.
+func (r *reporter) serverUnavailable(c *actorrt.Ctx[msg.ToReporter], e *jobReport, m msg.Sent) {
+	if isUnregistered(m.Err) { // sent at every probe, so that the runner cuts its backoff short and registers
+		r.runner.Tell(msg.RegistrationLost{Op: m.What})
 	}
 	wait := probeBackoff.afterError(m.Err, r.outage.probes+1, c.Jitter())
 	switch {
-	case e.began.Before(r.outage.lastAnswer): // it had begun before the server was heard again
-		r.delay(c, e, m)
+	case e.began.Before(r.outage.lastAnswer): // it had begun before the server answered again
+		r.backOff(c, e, m)
 	case r.outage.probes > 0:
 		e.probed = true
 		r.outage.probed = append(r.outage.probed, e)
-		c.Log().Debug().Err(m.Err).Str("job", string(e.id)).Dur("retry", wait).Msg("the server is still away")
+		c.Log().Debug().Err(m.Err).Str("execution", string(e.id)).Dur("retry", wait).Msg("server still unavailable")
 		c.After(probeTimer, wait, msg.ProbeDue{})
 	default:
 		r.outage.probes, r.outage.mayProbe = 1, false
-		r.delay(c, e, m)
-		c.Log().Warn().Err(m.Err).Int("waiting", len(r.jobs)).Msg("the server is away: what it is owed waits in the spool")
+		r.backOff(c, e, m)
+		c.Log().Warn().Err(m.Err).Int("waiting", len(r.jobs)).Msg("server unavailable: reports wait in the spool")
 		c.After(probeTimer, wait, msg.ProbeDue{})
 	}
 }
 
-// probe lets one attempt go.
+// probe allows one attempt.
 func (r *reporter) probe(c *actorrt.Ctx[msg.ToReporter]) {
 	if r.outage.probes == 0 {
 		return
 	}
 	r.outage.probes++
 	r.outage.mayProbe = true
-	c.After(probeTimer, probeBackoff.after(r.outage.probes, c.Jitter()), msg.ProbeDue{}) // should that attempt hang
+	c.After(probeTimer, probeBackoff.after(r.outage.probes, c.Jitter()), msg.ProbeDue{}) // in case that attempt hangs
 	if len(r.queue) == 0 {
 		r.requeueProbed()
 	}
@@ -101,19 +101,19 @@ func (r *reporter) probe(c *actorrt.Ctx[msg.ToReporter]) {
 	}
 }
 
-// serverIsBack ends an outage.
-func (r *reporter) serverIsBack(c *actorrt.Ctx[msg.ToReporter]) {
+// serverAvailable ends an outage.
+func (r *reporter) serverAvailable(c *actorrt.Ctx[msg.ToReporter]) {
 	r.outage.lastAnswer = time.Now()
 	if r.outage.probes == 0 {
 		return
 	}
-	c.Log().Info().Int("waiting", len(r.jobs)).Msg("the server answers again")
+	c.Log().Info().Int("waiting", len(r.jobs)).Msg("server available again")
 	c.Cancel(probeTimer)
 	r.outage.probes = 0
 	r.requeueProbed()
 }
 
-// requeueProbed queues what waits for the server, each in its place by age.
+// requeueProbed puts the probed jobs back into the queue, sorted by age.
 func (r *reporter) requeueProbed() {
 	for _, e := range r.outage.probed {
 		e.probed, e.queued = false, true
@@ -123,7 +123,7 @@ func (r *reporter) requeueProbed() {
 	slices.SortFunc(r.queue, older)
 }
 
-// wakeOldest is for when all that is left to knock with waits alone.
+// wakeOldest ends the backoff of the oldest job. It provides a probe when the queue is empty.
 func (r *reporter) wakeOldest(c *actorrt.Ctx[msg.ToReporter]) {
 	var oldest *jobReport
 	for _, e := range r.jobs {
@@ -136,9 +136,9 @@ func (r *reporter) wakeOldest(c *actorrt.Ctx[msg.ToReporter]) {
 	}
 }
 
-// wake ends a wait.
+// wake ends a job's backoff.
 func (r *reporter) wake(c *actorrt.Ctx[msg.ToReporter], e *jobReport) {
 	c.Cancel(sendTimer(e.id))
 	e.backingOff = false
-	r.look(c, e.id)
+	r.refresh(c, e.id)
 }

@@ -8,38 +8,38 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestWhatAnErrorSaysOfTheServer(t *testing.T) {
+func TestSendErrorsShowWhetherServerIsAway(t *testing.T) {
 	refused := func(status int) error { return fmt.Errorf("send: %w", &msg.Refusal{Status: status}) }
-	disk, network := errors.New("input/output error"), fromServer(errors.New("connection refused"))
+	disk, network := errors.New("input/output error"), wrapNoResponse(errors.New("connection refused"))
 	for name, c := range map[string]struct {
 		what         string
 		err          error
 		away, answer bool
 	}{
-		"it took it":                      {sendFinish, nil, false, true},
-		"it did not answer":               {sendFinish, network, true, false},
-		"it forgot the runner":            {sendLog, refused(401), true, false},
-		"it has too much to do":           {sendLog, refused(429), true, false},
-		"what is before it does not":      {sendFinish, refused(502), true, false},
-		"it fails at this":                {sendFinish, refused(500), false, true},
-		"it wants this never":             {sendFinish, refused(410), false, true},
-		"the disk cannot be read":         {sendFinish, disk, false, false},
-		"a removal is no business of its": {sendRemoval, nil, false, false},
-		"nor is what a script says":       {sendScriptLog, nil, false, false},
+		"accepted":                       {sendFinish, nil, false, true},
+		"no answer":                      {sendFinish, network, true, false},
+		"runner unknown":                 {sendLog, refused(401), true, false},
+		"too many requests":              {sendLog, refused(429), true, false},
+		"bad gateway":                    {sendFinish, refused(502), true, false},
+		"internal error":                 {sendFinish, refused(500), false, true},
+		"rejected for good":              {sendFinish, refused(410), false, true},
+		"disk error":                     {sendFinish, disk, false, false},
+		"removal, without the server":    {sendRemoval, nil, false, false},
+		"script log, without the server": {sendScriptLog, nil, false, false},
 	} {
-		if got := isAway(c.err); got != c.away {
-			t.Errorf("%s: away is %v", name, got)
+		if got := isUnavailable(c.err); got != c.away {
+			t.Errorf("%s: unavailable is %v", name, got)
 		}
 		if got := isAnswer(msg.Sent{What: c.what, Err: c.err}); got != c.answer {
-			t.Errorf("%s: answered is %v", name, got)
+			t.Errorf("%s: answer is %v", name, got)
 		}
 	}
 }
 
-func TestKnocksComeWithinASecondOfOneAnother(t *testing.T) {
+func TestProbesAreLessThanOneSecondApart(t *testing.T) {
 	for n := 1; n < 100; n++ {
 		if wait := probeBackoff.after(n, 0.999); wait.Seconds() >= 1 {
-			t.Errorf("knock %d comes after %v", n, wait)
+			t.Errorf("probe %d comes after %v", n, wait)
 		}
 	}
 }

@@ -7,17 +7,17 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestWhatTheServerIsOwed(t *testing.T) {
+func TestNextSend(t *testing.T) {
 	const (
-		aborted msg.Stage = -1 // ended by us, after it was handed out
-		stopped msg.Stage = -2 // and how its stop went is known
+		aborted msg.Stage = -1 // aborted after its hand-out
+		stopped msg.Stage = -2 // the same, and how its stop went is recorded
 	)
 	now := time.Unix(1000, 0)
 	log := func(acked, size int64, ended bool) msg.LogState {
 		return msg.LogState{Acked: acked, Size: size, Ended: ended}
 	}
 	const stopGrace = time.Minute
-	just, long, tooLong := now.Add(-time.Second), now.Add(-finishWaitsForLog), now.Add(-stopGrace)
+	just, long, tooLong := now.Add(-time.Second), now.Add(-maxFinishDelay), now.Add(-stopGrace)
 	for _, row := range []struct {
 		when  string
 		stage msg.Stage
@@ -25,30 +25,30 @@ func TestWhatTheServerIsOwed(t *testing.T) {
 		p     progress
 		want  nextSend
 	}{
-		{"it runs and has said nothing", msg.HandedOut, log(0, 0, false), progress{}, nextSend{}},
-		{"it runs and has said something", msg.HandedOut, log(3, 10, false), progress{}, nextSend{what: sendLog, offset: 3}},
-		{"it runs and has said more than goes at once", msg.HandedOut, log(0, 3*logChunk, true), progress{}, nextSend{what: sendLog}},
-		{"it has ended, and what was said before is not there yet", msg.Ended, log(3, 10, false), progress{endedAt: just, finishFrom: 10},
+		{"running without output", msg.HandedOut, log(0, 0, false), progress{}, nextSend{}},
+		{"running with output", msg.HandedOut, log(3, 10, false), progress{}, nextSend{what: sendLog, offset: 3}},
+		{"running with more than one chunk", msg.HandedOut, log(0, 3*logChunk, true), progress{}, nextSend{what: sendLog}},
+		{"ended, earlier log not acknowledged", msg.Ended, log(3, 10, false), progress{endedAt: just, finishFrom: 10},
 			nextSend{what: sendLog, offset: 3}},
-		{"it has ended, and what was said before is there", msg.Ended, log(10, 10, false), progress{endedAt: just, finishFrom: 10},
+		{"ended, earlier log acknowledged", msg.Ended, log(10, 10, false), progress{endedAt: just, finishFrom: 10},
 			nextSend{what: sendFinish}},
-		{"it has ended and talks on: the finish does not wait for that", msg.Ended, log(10, 20, false), progress{endedAt: just, finishFrom: 10},
+		{"ended, later output does not delay the finish", msg.Ended, log(10, 20, false), progress{endedAt: just, finishFrom: 10},
 			nextSend{what: sendFinish}},
-		{"it has ended, and the log takes too long", msg.Ended, log(3, 10, false), progress{endedAt: long, finishFrom: 10}, nextSend{what: sendFinish}},
-		{"it has ended without a word", msg.Ended, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
-		{"it is being stopped", aborted, log(0, 0, false), progress{endedAt: just}, nextSend{}},
-		{"it is being stopped, and talks", aborted, log(0, 5, false), progress{endedAt: just}, nextSend{what: sendLog}},
-		{"it was stopped, and its executor is done with it", aborted, log(0, 0, false), progress{endedAt: just, executorDone: true}, nextSend{what: sendFinish}},
-		{"it is being stopped, for longer than a log is waited for", aborted, log(0, 0, false), progress{endedAt: long}, nextSend{}},
-		{"it is being stopped, and that takes too long", aborted, log(0, 0, false), progress{endedAt: tooLong}, nextSend{what: sendFinish}},
-		{"it was stopped, and how that went is known", stopped, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
-		{"it is finished and talks on", msg.Finished, log(10, 20, false), progress{}, nextSend{what: sendLog, offset: 10}},
-		{"it is finished and may talk on", msg.Finished, log(20, 20, false), progress{}, nextSend{}},
-		{"it is finished, and its log's end is not told", msg.Finished, log(20, 20, true), progress{}, nextSend{what: sendLog, offset: 20, last: true}},
-		{"it is finished, and the end of a log without a word is not told", msg.Finished, log(0, 0, true), progress{}, nextSend{what: sendLog, last: true}},
-		{"it is finished, and the last bytes are not there", msg.Finished, log(15, 20, true), progress{}, nextSend{what: sendLog, offset: 15, last: true}},
-		{"everything is told", msg.Finished, log(20, 20, true), progress{logDone: true}, nextSend{what: sendRemoval}},
-		{"the log is told, and the finish is not", msg.Ended, log(20, 20, true), progress{logDone: true, endedAt: just, finishFrom: 30}, nextSend{what: sendFinish}},
+		{"ended, log is too slow", msg.Ended, log(3, 10, false), progress{endedAt: long, finishFrom: 10}, nextSend{what: sendFinish}},
+		{"ended without output", msg.Ended, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
+		{"being stopped", aborted, log(0, 0, false), progress{endedAt: just}, nextSend{}},
+		{"being stopped, with output", aborted, log(0, 5, false), progress{endedAt: just}, nextSend{what: sendLog}},
+		{"stopped, executor is done", aborted, log(0, 0, false), progress{endedAt: just, executorDone: true}, nextSend{what: sendFinish}},
+		{"being stopped, longer than the finish delay", aborted, log(0, 0, false), progress{endedAt: long}, nextSend{}},
+		{"being stopped, longer than the stop grace", aborted, log(0, 0, false), progress{endedAt: tooLong}, nextSend{what: sendFinish}},
+		{"stopped, and how is recorded", stopped, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
+		{"finished, with more output", msg.Finished, log(10, 20, false), progress{}, nextSend{what: sendLog, offset: 10}},
+		{"finished, log still open", msg.Finished, log(20, 20, false), progress{}, nextSend{}},
+		{"finished, end of log not sent", msg.Finished, log(20, 20, true), progress{}, nextSend{what: sendLog, offset: 20, last: true}},
+		{"finished, end of empty log not sent", msg.Finished, log(0, 0, true), progress{}, nextSend{what: sendLog, last: true}},
+		{"finished, last bytes not acknowledged", msg.Finished, log(15, 20, true), progress{}, nextSend{what: sendLog, offset: 15, last: true}},
+		{"everything sent", msg.Finished, log(20, 20, true), progress{logDone: true}, nextSend{what: sendRemoval}},
+		{"log sent, finish not sent", msg.Ended, log(20, 20, true), progress{logDone: true, endedAt: just, finishFrom: 30}, nextSend{what: sendFinish}},
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			job := msg.JobRecord{Stage: row.stage, Log: row.log}

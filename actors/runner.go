@@ -11,45 +11,45 @@ import (
 
 const heartbeatEvery = 15 * time.Second
 
-// Settings are what the runner keeps besides jobs.
+// Settings stores what the runner needs after a restart in addition to the spool.
 type Settings interface {
-	// SaveConfig keeps the server's configuration for the next start.
+	// SaveConfig stores the server's configuration for the next start.
 	SaveConfig(msg.Config) error
-	// RecordDeletion notes that the server has deleted this runner. It is durable on return, and may be repeated.
+	// RecordDeletion records that the server has deleted this runner. It is durable on return, and may be repeated.
 	RecordDeletion() error
 }
 
-// Program is everything the tree is built from.
+// Program holds everything from which the actor tree is built.
 type Program struct {
 	ExecutorDeps
 	Release      Release
 	Settings     Settings
-	Config       msg.Config // the last one from the server; its zero value before the first
-	Capabilities []string   // what the runner has registered with; they count while the server configures none
-	IsDeleted    bool       // by the server, before this start, which ends what was left
+	Config       msg.Config // the last one from the server; zero before the first
+	Capabilities []string   // those the runner registers with; in force while the server configures none
+	IsDeleted    bool       // the server has deleted this runner before this start, which completes the deletion
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 
-	// ReadyChanged is called with what stands against being ready, empty when ready, whenever that changes. It must not block. Nil:
-	// nobody wants to know.
-	ReadyChanged func(against []string)
+	// ReadyChanged is called with the reasons for not being ready, empty when ready, whenever they change. It must not block. It may
+	// be nil.
+	ReadyChanged func(reasons []string)
 }
 
-// runner is the root: it keeps its children up, registers with the server, and sends the heartbeat.
+// runner is the root: it supervises its children, registers with the server, and sends the heartbeat.
 type runner struct {
 	Program
 
 	children   []*childState
-	restart    bool // as soon as nobody is on the way down
+	restart    bool // start the children as soon as none is stopping
 	reporter   actorrt.Ref[msg.ToReporter]
 	dispatcher actorrt.Ref[msg.ToDispatcher]
 	sse        actorrt.Ref[msg.ToSSE]
 	poller     actorrt.Ref[msg.ToPoller]
 
-	state         runnerState // as it was after the last message
-	notReady      []string    // as well
+	state         runnerState // after the last message
+	notReady      []string    // after the last message
 	recovery      msg.Recovery
 	savingConfig  bool // the configuration is being written
-	configChanged bool // and is not the newest any more
+	configChanged bool // and has changed since
 	connection
 	shutdown
 	deletion
@@ -84,17 +84,17 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.registrationAnswered(c, m)
 	case msg.RegisterDue:
 		r.register(c)
-	case msg.SessionLost:
+	case msg.RegistrationLost:
 		if r.registered {
-			c.Log().Warn().Str("op", m.Op).Msg("the server does not know this runner any more: registering again")
-			r.offline(c, "the server does not know this runner any more")
-		} else if r.noResponse { // whoever says so has something for the server, and knocks
+			c.Log().Warn().Str("op", m.Op).Msg("server no longer knows this runner: registering again")
+			r.offline(c, "the server no longer knows this runner")
+		} else if r.noResponse { // the server answered the sender's request, so it is reachable again: do not wait for the backoff
 			r.register(c)
 		}
 	case msg.StreamFailed:
 		if r.registered {
-			c.Log().Warn().Err(m.Err).Msg("the control channel cannot be had back: offline, registering again")
-			r.offline(c, "the control channel cannot be had back: "+m.Err.Error())
+			c.Log().Warn().Err(m.Err).Msg("event stream could not be reopened; going offline and registering again")
+			r.offline(c, "the event stream could not be reopened: "+m.Err.Error())
 		}
 	case msg.ServerEvent:
 		r.apply(c, m.Event)
@@ -111,11 +111,11 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.HeartbeatAnswered:
 		r.heartbeatAnswered(c, m)
 	case msg.Recovered:
-		r.recovery.Done, r.recovery.WaitsFor = true, ""
-		c.Log().Info().Msg("recovery is done")
+		r.recovery.Done, r.recovery.WaitingFor = true, ""
+		c.Log().Info().Msg("recovery done")
 		r.intake()
 	case msg.RecoveryWaiting:
-		r.recovery.WaitsFor = m.Reason
+		r.recovery.WaitingFor = m.Reason
 	case msg.AdoptionProgress:
 		r.recovery.Adopted, r.recovery.Attached = m.Adopted, m.Attached
 	case msg.RestartChildDue:
@@ -133,7 +133,7 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 	case msg.DrainDue:
 		r.endDrain(c)
 	case msg.ReportsDone:
-		r.reported = m.Asked == r.asked
+		r.reported = m.Round == r.drainRound
 		r.endDrain(c)
 	case msg.StatusRequested:
 		m.Reply(r.status())
@@ -142,7 +142,7 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 	}
 }
 
-// startChildren starts those that are down, in the table's order, once nobody is on the way down any more.
+// startChildren starts the children that are down, in the table's order, unless one is still stopping.
 func (r *runner) startChildren(c *actorrt.Ctx[msg.ToRunner]) {
 	for _, child := range r.children {
 		if child.stopping {
@@ -186,7 +186,7 @@ func spawn[M any](c *actorrt.Ctx[msg.ToRunner], name string, b actorrt.Behavior[
 	return actorrt.Spawn(c, actorrt.Spec[M]{Name: name, New: func() actorrt.Behavior[M] { return b }})
 }
 
-// ChildDown: a child crashed, or has gone down because one before it did.
+// ChildDown handles the end of a child: it crashed, or was stopped because a child before it crashed.
 func (r *runner) ChildDown(c *actorrt.Ctx[msg.ToRunner], down actorrt.Down) {
 	i := slices.IndexFunc(r.children, func(u *childState) bool { return u.name == down.Name })
 	child := r.children[i]
@@ -207,7 +207,7 @@ func (r *runner) childCrashed(c *actorrt.Ctx[msg.ToRunner], i int, crash *actorr
 	if !again {
 		panic(crash)
 	}
-	c.Log().Warn().Str("child", child.name).Int("attempt", child.fails).Dur("retry", wait).Msg("child is started again, and those after it")
+	c.Log().Warn().Str("actor", crash.Actor).Int("attempt", child.crashes).Dur("retry", wait).Msg("restarting actor and the siblings started after it")
 	r.journalCrash(c, crash)
 	for _, after := range r.children[i+1:] {
 		if after.up {

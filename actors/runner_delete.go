@@ -8,24 +8,25 @@ import (
 	msg "runnerd/messages"
 )
 
-// How the server deletes the runner: it never registers again, and ends like a drain that aborts the jobs.
+// The deletion of the runner by the server: it never registers again, and drains with its jobs aborted.
 
-// deletion is how far that has come.
+// deletion is the progress of a deletion.
 type deletion struct {
-	deleted        bool // nobody registers any more
-	recorded       bool // a restart knows it
-	recordAttempts int  // attempts to note it
+	deleted        bool // the runner must not register any more
+	recorded       bool // a restart will know about the deletion
+	recordAttempts int  // failed attempts to record it
 }
 
-var errNoSession = errors.New("there is no session, and a deleted runner must not register")
+var errNotRegistered = errors.New("not registered, and a deleted runner must not register again")
 
-// delete may be repeated. A start after it goes on with it, without a session: it reports nothing more, and does not unregister.
+// delete begins the deletion. It may be repeated. After a restart the deletion continues without a registration, so the runner reports
+// nothing and does not unregister.
 func (r *runner) delete(c *actorrt.Ctx[msg.ToRunner]) {
 	if r.deleted {
 		return
 	}
-	r.deleted, r.ended = true, false // it may have drained already
-	c.Log().Warn().Msg("the server deletes this runner: its jobs are aborted, and what it has on this machine is removed")
+	r.deleted, r.ended = true, false // a drain may have ended before
+	c.Log().Warn().Msg("server deleted this runner: aborting its jobs and removing its data from this machine")
 	if r.onStopped == nil {
 		r.onStopped = func() {}
 	}
@@ -38,25 +39,25 @@ func (r *runner) delete(c *actorrt.Ctx[msg.ToRunner]) {
 
 func (r *runner) recordDeletion(c *actorrt.Ctx[msg.ToRunner]) {
 	settings := r.Settings
-	c.Go("note deletion", func(context.Context) msg.ToRunner { return msg.DeletionRecorded{Err: settings.RecordDeletion()} })
+	c.Go("record deletion", func(context.Context) msg.ToRunner { return msg.DeletionRecorded{Err: settings.RecordDeletion()} })
 }
 
 func (r *runner) deletionRecorded(c *actorrt.Ctx[msg.ToRunner], m msg.DeletionRecorded) {
 	if m.Err != nil {
 		r.recordAttempts++
 		wait := towardsServer.after(r.recordAttempts, c.Jitter())
-		c.Log().Error().Err(m.Err).Int("attempt", r.recordAttempts).Dur("retry", wait).Msg("a restart will not know that the server has deleted this runner")
-		c.After("note deletion", wait, msg.RecordDeletionDue{})
+		c.Log().Error().Err(m.Err).Int("attempt", r.recordAttempts).Dur("retry", wait).Msg("could not record that the server deleted this runner; will retry")
+		c.After("record deletion", wait, msg.RecordDeletionDue{})
 		return
 	}
 	r.recorded = true
 	r.endDrain(c)
 }
 
-// unregister is tried once: the server has deleted the runner anyway.
+// unregister is attempted once, because the server has deleted the runner anyway.
 func (r *runner) unregister(c *actorrt.Ctx[msg.ToRunner]) {
 	if !r.registered {
-		r.unregistered(c, msg.Unregistered{Err: errNoSession})
+		r.unregistered(c, msg.Unregistered{Err: errNotRegistered})
 		return
 	}
 	release := r.Release
@@ -65,7 +66,7 @@ func (r *runner) unregister(c *actorrt.Ctx[msg.ToRunner]) {
 
 func (r *runner) unregistered(c *actorrt.Ctx[msg.ToRunner], m msg.Unregistered) {
 	if m.Err != nil {
-		c.Log().Warn().Err(m.Err).Msg("the server does not hear that this runner is no more")
+		c.Log().Warn().Err(m.Err).Msg("could not unregister this runner from the server")
 	}
 	r.Deleted()
 	r.onStopped()

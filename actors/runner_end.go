@@ -8,35 +8,35 @@ import (
 	msg "runnerd/messages"
 )
 
-// How the runner ends: drained, or left, with its executors going on.
+// How the runner stops: it drains, or it detaches and leaves its executors running.
 
-// reportTimeout bounds how long a drain waits for the server to take what is done; the next start sends the rest.
+// reportTimeout bounds how long a drain waits for the reports; the next start sends the rest.
 const reportTimeout = 30 * time.Second
 
-// shutdown is how far the end has come.
+// shutdown is the progress of a drain or a detach.
 type shutdown struct {
 	onStopped  func()    // not nil: draining
-	drainEnds  time.Time // zero: the pool is not drained yet
-	asked      int       // how often the reporter was asked to say when all is reported
-	reported   bool      // so it has said, of the newest of these
-	ended      bool      // the drain, and that was said
-	onDetached func()    // not nil: about to leave
+	drainEnds  time.Time // when the wait for the reports ends; zero: the pool is not drained yet
+	drainRound int       // number of DrainReports sent
+	reported   bool      // the newest of them was answered
+	ended      bool      // the drain has ended
+	onDetached func()    // not nil: detaching
 }
 
-func (f *shutdown) ending() bool { return f.onStopped != nil || f.onDetached != nil }
+func (f *shutdown) isEnding() bool { return f.onStopped != nil || f.onDetached != nil }
 
-// drain ends in an orderly way: nothing new, what runs is finished and reported.
+// drain stops the intake, finishes and reports the existing jobs, and then calls done.
 func (r *runner) drain(c *actorrt.Ctx[msg.ToRunner], done func()) {
 	if r.onStopped != nil {
 		return
 	}
-	r.onStopped = sync.OnceFunc(done) // the server may delete a runner that has drained
-	c.Log().Info().Msg("draining: no new jobs; running ones are finished first")
+	r.onStopped = sync.OnceFunc(done) // a deletion after the drain calls it again
+	c.Log().Info().Msg("draining: taking no new jobs, finishing the running ones")
 	r.intake()
 	r.drainDispatcher(c)
 }
 
-// removeMember: nothing new is taken or handed out, and what there is goes on without the runner.
+// detach stops the intake and the dispatch. The executors continue without the runner.
 func (r *runner) detach(ready func()) {
 	r.onDetached = ready
 	r.dispatcher.Tell(msg.DispatchClosed{})
@@ -53,16 +53,16 @@ func (r *runner) drainDispatcher(c *actorrt.Ctx[msg.ToRunner]) {
 	r.dispatcher.Tell(order)
 }
 
-// poolDrained comes again from a dispatcher that was told of the drain again.
+// poolDrained waits for the reports. It is called again if the dispatcher was restarted or a deletion followed the drain.
 func (r *runner) poolDrained(c *actorrt.Ctx[msg.ToRunner]) {
-	r.asked++
+	r.drainRound++
 	r.reported, r.drainEnds = false, time.Now().Add(reportTimeout)
-	self, asked := c.Self(), r.asked
-	r.reporter.Tell(msg.DrainReports{Done: func() { self.Tell(msg.ReportsDone{Asked: asked}) }})
+	self, asked := c.Self(), r.drainRound
+	r.reporter.Tell(msg.DrainReports{Done: func() { self.Tell(msg.ReportsDone{Round: asked}) }})
 	c.After("reports", reportTimeout, msg.DrainDue{})
 }
 
-// endDrain ends the drain once all that it waits for has come. A deleted runner that has lost its session reports nothing more.
+// endDrain ends the drain once nothing is left to wait for. A deleted runner that is not registered any more reports nothing.
 func (r *runner) endDrain(c *actorrt.Ctx[msg.ToRunner]) {
 	switch {
 	case r.ended || r.drainEnds.IsZero():
@@ -73,7 +73,11 @@ func (r *runner) endDrain(c *actorrt.Ctx[msg.ToRunner]) {
 		return
 	}
 	r.ended = true
-	c.Log().Info().Int("unreported", r.unreported()).Msg("drained; what is unreported is in the spool and is sent by the next start")
+	if n := r.unreported(); n > 0 {
+		c.Log().Info().Int("unreported", n).Msg("drained; the next start sends the remaining reports")
+	} else {
+		c.Log().Info().Msg("drained; nothing left to report")
+	}
 	if r.deleted {
 		r.unregister(c)
 		return
@@ -81,6 +85,7 @@ func (r *runner) endDrain(c *actorrt.Ctx[msg.ToRunner]) {
 	r.onStopped()
 }
 
+// unreported returns the number of ended jobs that the server does not know to be finished with.
 func (r *runner) unreported() (n int) {
 	for _, job := range r.Spool.Jobs() {
 		if job.Stage >= msg.Ended {

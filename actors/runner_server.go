@@ -11,21 +11,21 @@ import (
 	msg "runnerd/messages"
 )
 
-// The runner and the server: registration, heartbeat, configuration, intake.
+// The runner's connection to the server: registration, heartbeat, configuration, intake.
 
-// connection is how the runner stands with the server.
+// connection is the state of the runner's connection to the server.
 type connection struct {
-	registering    bool
-	registered     bool
-	lostSessions   int // sessions since the server last answered a heartbeat
-	runnerID       string
-	lastEvent      string // that the registration took into account
-	lastContact    time.Time
-	refusalReason  string // why we are not registered
-	heartbeatError string // why the last heartbeat was not answered
-	failures       int
-	noResponse     bool      // the last attempt to register was
-	loggedAt       time.Time // describeStage the log was last told that we are not registered
+	registering       bool
+	registered        bool
+	lostRegistrations int // since the server last answered a heartbeat
+	runnerID          string
+	lastEvent         string // the last event that the registration includes
+	lastContact       time.Time
+	refusalReason     string    // why the runner is not registered
+	heartbeatError    string    // why the last heartbeat failed
+	registerFailures  int       // in a row
+	noResponse        bool      // the server did not respond to the last registration
+	loggedAt          time.Time // when a failed registration was last logged as an error
 }
 
 func (r *runner) register(c *actorrt.Ctx[msg.ToRunner]) {
@@ -40,7 +40,7 @@ func (r *runner) register(c *actorrt.Ctx[msg.ToRunner]) {
 	})
 }
 
-// offline: no new jobs until the server has answered a registration; those that run go on.
+// offline stops the intake and registers again. Running jobs continue.
 func (r *runner) offline(c *actorrt.Ctx[msg.ToRunner], why string) {
 	r.registered, r.refusalReason = false, why
 	r.sse.Tell(msg.CloseStream{})
@@ -48,23 +48,23 @@ func (r *runner) offline(c *actorrt.Ctx[msg.ToRunner], why string) {
 	r.registerAnew(c)
 }
 
-// registerAnew registers at once, but ever more slowly when the server forgets the runner as soon as it has taken it.
+// registerAnew registers at once the first time, and with backoff if registrations keep getting lost.
 func (r *runner) registerAnew(c *actorrt.Ctx[msg.ToRunner]) {
-	r.lostSessions++
-	if r.lostSessions == 1 {
+	r.lostRegistrations++
+	if r.lostRegistrations == 1 {
 		r.register(c)
 		return
 	}
-	c.After("register", towardsServer.after(r.lostSessions-1, c.Jitter()), msg.RegisterDue{})
+	c.After("register", towardsServer.after(r.lostRegistrations-1, c.Jitter()), msg.RegisterDue{})
 }
 
 func (r *runner) registrationAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.Registered) {
 	r.registering = false
-	defer r.endDrain(c) // which may have waited for this
+	defer r.endDrain(c) // the drain may have waited for this answer
 	if m.Err != nil {
-		r.failures++
+		r.registerFailures++
 		r.refusalReason = m.Err.Error()
-		wait := towardsServer.afterError(m.Err, r.failures, c.Jitter())
+		wait := towardsServer.afterError(m.Err, r.registerFailures, c.Jitter())
 		_, answered := asRefusal(m.Err)
 		r.noResponse = !answered
 		level := zerolog.ErrorLevel
@@ -73,27 +73,27 @@ func (r *runner) registrationAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.Regist
 		} else {
 			r.loggedAt = time.Now()
 		}
-		line := c.Log().WithLevel(level).Err(m.Err).Int("attempt", r.failures).Dur("retry", wait)
+		line := c.Log().WithLevel(level).Err(m.Err).Int("attempt", r.registerFailures).Dur("retry", wait)
 		switch {
 		case errors.Is(m.Err, msg.ErrConfig):
-			line.Msg("not registered: mend this runner's configuration on the server")
+			line.Msg("registration failed: fix this runner's configuration on the server")
 		case isUnregistered(m.Err):
-			line.Msg("the server refuses the registration token: check --token (RELEASE_RUNNER_TOKEN); a token may be revoked or expired, and must have the runner registration permission")
+			line.Msg("server refused the registration token: check --token (RELEASE_RUNNER_TOKEN); it may be revoked or expired, or lack the runner registration permission")
 		default:
-			line.Msg("not registered: check --release-url (RELEASE_RUNNER_RELEASE_URL), the network, and that the server is up")
+			line.Msg("registration failed: check --release-url (RELEASE_RUNNER_RELEASE_URL), the network, and that the server is up")
 		}
 		c.After("register", wait, msg.RegisterDue{})
 		return
 	}
-	r.registered, r.failures, r.refusalReason, r.heartbeatError = true, 0, "", ""
+	r.registered, r.registerFailures, r.refusalReason, r.heartbeatError = true, 0, "", ""
 	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
 	withConfig(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
 	r.configure(c, m.Registration.Config)
 	r.sse.Tell(msg.OpenStream{After: r.lastEvent})
-	r.reporter.Tell(msg.SessionRenewed{})
+	r.reporter.Tell(msg.RegistrationRenewed{})
 }
 
-// configure puts a configuration in force.
+// configure applies a configuration.
 func (r *runner) configure(c *actorrt.Ctx[msg.ToRunner], config msg.Config) {
 	r.Config = config
 	r.saveConfig(c)
@@ -101,7 +101,7 @@ func (r *runner) configure(c *actorrt.Ctx[msg.ToRunner], config msg.Config) {
 	r.intake()
 }
 
-// effective is the configuration in force, completed by what the runner has registered with.
+// effective returns the configuration in force. The runner's own capabilities apply while the server configures none.
 func (r *runner) effective() msg.Config {
 	config := r.Config
 	if len(config.Capabilities) == 0 {
@@ -110,44 +110,44 @@ func (r *runner) effective() msg.Config {
 	return config
 }
 
-// saveConfig keeps the configuration in force for the next start. The newest is written last.
+// saveConfig stores the configuration for the next start. Writes are serialised, and the newest configuration is written last.
 func (r *runner) saveConfig(c *actorrt.Ctx[msg.ToRunner]) {
 	if r.configChanged = r.savingConfig; r.savingConfig {
 		return
 	}
 	r.savingConfig = true
 	settings, config := r.Settings, r.Config
-	c.Go("keep configuration", func(context.Context) msg.ToRunner { return msg.ConfigSaved{Err: settings.SaveConfig(config)} })
+	c.Go("save configuration", func(context.Context) msg.ToRunner { return msg.ConfigSaved{Err: settings.SaveConfig(config)} })
 }
 
 func (r *runner) configSaved(c *actorrt.Ctx[msg.ToRunner], m msg.ConfigSaved) {
 	if m.Err != nil {
-		c.Log().Error().Err(m.Err).Msg("the server's configuration is in force, but a restart will not know it before it has registered")
+		c.Log().Error().Err(m.Err).Msg("could not save the server's configuration: a restart will not have it until it has registered")
 	}
 	if r.savingConfig = false; r.configChanged {
 		r.saveConfig(c)
 	}
 }
 
-// apply does what the server says over the control channel.
-func (r *runner) apply(c *actorrt.Ctx[msg.ToRunner], said msg.Event) {
+// apply carries out an event of the server.
+func (r *runner) apply(c *actorrt.Ctx[msg.ToRunner], event msg.Event) {
 	r.lastContact = time.Now()
-	switch said := said.(type) {
+	switch event := event.(type) {
 	case msg.Ping:
 	case msg.Enable:
 		r.enable(c, true)
 	case msg.Disable:
 		r.enable(c, false)
 	case msg.Configure:
-		if said.Config.Revision >= r.Config.Revision {
-			r.reconfigure(c, said.Config)
+		if event.Config.Revision >= r.Config.Revision {
+			r.reconfigure(c, event.Config)
 		}
 	case msg.Delete:
 		r.delete(c)
 	case msg.ExecuteScript:
-		r.poller.Tell(msg.ScriptStored{Job: said.Offer.Job})
+		r.poller.Tell(msg.ScriptStored{Job: event.Offer.Job})
 	case msg.StopJob:
-		r.dispatcher.Tell(msg.Abort(said.Order))
+		r.dispatcher.Tell(msg.Abort(event.Order))
 	}
 }
 
@@ -158,7 +158,7 @@ func (r *runner) enable(c *actorrt.Ctx[msg.ToRunner], enabled bool) {
 }
 
 func (r *runner) reconfigure(c *actorrt.Ctx[msg.ToRunner], config msg.Config) {
-	withConfig(c.Log().Info(), config).Msg("the server configures this runner")
+	withConfig(c.Log().Info(), config).Msg("configuration received")
 	r.configure(c, config)
 }
 
@@ -167,9 +167,9 @@ func withConfig(line *zerolog.Event, config msg.Config) *zerolog.Event {
 		Strs("capabilities", config.Capabilities).Int64("revision", config.Revision)
 }
 
-// intake opens the poller while jobs are welcome.
+// intake opens or closes the poller's intake.
 func (r *runner) intake() {
-	if r.registered && r.recovery.Done && r.Config.Enabled && !r.ending() {
+	if r.registered && r.recovery.Done && r.Config.Enabled && !r.isEnding() {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
 		r.poller.Tell(msg.IntakeClosed{Settled: r.onDetached})
@@ -198,14 +198,14 @@ func (r *runner) heartbeat(c *actorrt.Ctx[msg.ToRunner]) {
 func (r *runner) heartbeatAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.HeartbeatAnswered) {
 	switch {
 	case m.Err == nil:
-		r.lastContact, r.lostSessions, r.heartbeatError = time.Now(), 0, ""
+		r.lastContact, r.lostRegistrations, r.heartbeatError = time.Now(), 0, ""
 		for _, order := range m.Orders {
 			r.dispatcher.Tell(msg.Abort(order))
 		}
 	case isUnregistered(m.Err) || isFinal(m.Err):
-		c.Self().Tell(msg.SessionLost{Op: "heartbeat"})
+		c.Self().Tell(msg.RegistrationLost{Op: "heartbeat"})
 	default:
 		r.heartbeatError = m.Err.Error()
-		c.Log().Warn().Err(m.Err).Msg("heartbeat is not answered")
+		c.Log().Warn().Err(m.Err).Msg("heartbeat failed")
 	}
 }

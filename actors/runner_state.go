@@ -8,23 +8,23 @@ import (
 	msg "runnerd/messages"
 )
 
-// runnerState is how the runner stands with what it had before, with the server, and with its own end.
+// runnerState is the lifecycle state of the runner.
 type runnerState string
 
 const (
 	unstarted   runnerState = ""
-	recovering  runnerState = "recovering"  // it is not all known yet what outlived the last restart
-	registering runnerState = "registering" // the server has answered no registration yet
+	recovering  runnerState = "recovering"  // not all executors and jobs that survived the last restart are known yet
+	registering runnerState = "registering" // the server has accepted no registration yet
 	online      runnerState = "online"
-	offline     runnerState = "offline"  // registered no more: no new jobs, those that run go on
-	draining    runnerState = "draining" // no new jobs, those that run are finished and reported
-	detaching   runnerState = "leaving"  // to the next start, with executors and jobs as they are
-	deleting    runnerState = "deleting" // the server has deleted it: jobs are aborted
+	offline     runnerState = "offline"  // no longer registered: no new jobs, running ones continue
+	draining    runnerState = "draining" // no new jobs, existing ones are finished and reported
+	detaching   runnerState = "leaving"  // executors and jobs are left to the next start as they are
+	deleting    runnerState = "deleting" // the server has deleted the runner: jobs are aborted
 )
 
-// nextRunnerStates says where each phase may lead. A dispatcher that crashes forgets what recovery has found: from wherever it was, the
-// runner recovers. What the server has said may arrive after its registration has ended. A deletion goes on after a restart. The
-// last three last until the process ends, and it may end at any time.
+// nextRunnerStates lists the allowed transitions. A dispatcher that crashes loses what recovery has found, so the runner may return to
+// recovering from every state before draining. Events may arrive after the registration has ended. A deletion continues after a restart.
+// Draining, detaching and deleting last until the process ends, which may happen at any time.
 var nextRunnerStates = map[runnerState][]runnerState{
 	unstarted:   {recovering, deleting},
 	recovering:  {registering, online, offline, draining, detaching, deleting},
@@ -36,7 +36,7 @@ var nextRunnerStates = map[runnerState][]runnerState{
 	deleting:    {},
 }
 
-// currentState is the phase that the runner is in. It follows from what the runner knows; so it is not set, but seen.
+// currentState derives the state from the runner's fields.
 func (r *runner) currentState() runnerState {
 	switch {
 	case r.deleted:
@@ -56,7 +56,7 @@ func (r *runner) currentState() runnerState {
 	}
 }
 
-// logTransition follows each message.
+// logTransition is called after each message. It logs a change of state, and panics if nextRunnerStates does not allow it.
 func (r *runner) logTransition(c *actorrt.Ctx[msg.ToRunner]) {
 	r.updateReady()
 	to := r.currentState()
@@ -64,8 +64,8 @@ func (r *runner) logTransition(c *actorrt.Ctx[msg.ToRunner]) {
 		return
 	}
 	if !slices.Contains(nextRunnerStates[r.state], to) {
-		panic(fmt.Sprintf("a runner that is %q must not become %q", r.state, to))
+		panic(fmt.Sprintf("invalid transition of the runner from %q to %q", r.state, to))
 	}
-	c.Log().Info().Str("from", string(r.state)).Str("to", string(to)).Msg("runner changes")
+	c.Log().Info().Str("from", string(r.state)).Str("to", string(to)).Msg("runner state changed")
 	r.state = to
 }

@@ -9,14 +9,14 @@ import (
 
 func (r *runner) status() msg.Status {
 	s := msg.Status{State: string(r.state), RunnerID: r.runnerID, LastContact: r.lastContact, Config: r.Config, Recovery: r.recovery}
-	if r.ending() {
+	if r.isEnding() {
 		s.NotReady = append(s.NotReady, "the runner is "+string(r.state))
 	}
 	if !r.recovery.Done {
-		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitsFor))
+		s.NotReady = append(s.NotReady, join("recovery is not done", r.recovery.WaitingFor))
 	}
-	if left := r.recovery.Adopted - r.recovery.Attached; left > 0 {
-		s.NotReady = append(s.NotReady, fmt.Sprintf("of %d executors that outlived the restart %d are not found again yet", r.recovery.Adopted, left))
+	if pending := r.recovery.Adopted - r.recovery.Attached; pending > 0 {
+		s.NotReady = append(s.NotReady, fmt.Sprintf("%d of %d adopted executors are not attached yet", pending, r.recovery.Adopted))
 	}
 	if !r.registered {
 		s.NotReady = append(s.NotReady, join("not registered with the server", r.refusalReason))
@@ -26,11 +26,11 @@ func (r *runner) status() msg.Status {
 	return s
 }
 
-// updateReady tells the program what stands against being ready, if that has changed.
+// updateReady reports the reasons for not being ready, if they have changed.
 func (r *runner) updateReady() {
-	if against := r.status().NotReady; r.ReadyChanged != nil && !slices.Equal(against, r.notReady) {
-		r.notReady = against
-		r.ReadyChanged(against)
+	if reasons := r.status().NotReady; r.ReadyChanged != nil && !slices.Equal(reasons, r.notReady) {
+		r.notReady = reasons
+		r.ReadyChanged(reasons)
 	}
 }
 

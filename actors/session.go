@@ -10,10 +10,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// session is everything that one executor's decisions depend on, from before its container is created until nothing of it is
-// complete: the container's life, the job, and what the plugin has been told. It is a value. step is the only code that changes it,
-// without a clock, a file or a lock, so that tests can explore every state that it can reach. The rules by number are in
-// docs/executor-contract.md.
+// session is the state machine of one executor, from before its container is created until everything of it is removed. It holds
+// what decisions depend on: the container's state, the job, and what the plugin was sent. It is a value. Only step changes it, without
+// a clock, a file or a lock, so that tests can explore every reachable state. docs/executor-contract.md has the rules by number.
 type session struct {
 	id        msg.ExecutorID
 	mode      msg.Mode
@@ -21,54 +20,55 @@ type session struct {
 	limits    msg.ExecutorLimits
 	diskLimit int64 // bytes that it may write; 0: no limit
 
-	state    state
-	attached bool   // it has lived before this actor
-	returned bool   // and the runner was away since: its result file was not looked at yet
-	found    bool   // what the engine has of its container is known; always, unless attached
-	busy     bool   // its directory or its container is being made, which must not be overtaken
-	observed bool   // its output and its exit are followed
-	retire   string // why it takes no more jobs
-	sdk      msg.SDK
+	state           state
+	attached        bool   // an earlier actor ran this executor
+	runnerRestarted bool   // the runner restarted since, and the result file was not read yet
+	inspected       bool   // the state of its container is known; always true unless attached
+	creating        bool   // its directory or container is being created; a stop must wait for that
+	observed        bool   // its output and its exit are being watched
+	retireReason    string // why it takes no more jobs
+	sdk             msg.SDK
 
-	job    openJob
-	jobs   int             // handed out to it so far
-	last   msg.ExecutionID // the newest of them, open or not
-	before msg.ExecutionID // the one before that
-	extra  int64           // bytes on disk, too many, that its last job need not have written
+	job          openJob
+	jobs         int             // number of jobs handed out to it
+	last         msg.ExecutionID // the newest job, open or not
+	previous     msg.ExecutionID // the job before last
+	diskBaseline int64           // bytes on disk that exceed the limit and may be from an earlier job
 
-	poll         msg.RequestID // the GET that waits for a job; 0: none does
-	next         msg.RequestID // the GET that will wait, once the result directory is clear
-	polled       bool          // a GET has waited since the result of last
+	poll         msg.RequestID // the GET that waits for a job; 0: none
+	nextPoll     msg.RequestID // the GET that becomes poll once the result directory is cleared; 0: none
+	polled       bool          // a GET has waited since last got its result
 	notification notification
 
-	reading   bool               // the result file is being read
-	readAgain bool               // it has changed since
-	pending   []msg.SessionEvent // requests that are answered when it is read
+	readingFile bool               // the result file is being read
+	readAgain   bool               // it changed while it was being read
+	pending     []msg.SessionEvent // requests to answer after that
 
 	exit             *msg.Exit
-	containerMissing bool // its container was not there any more
-	slotFreed        bool // its slot, by its end
+	restarted        bool // its container was restarted from outside the runner
+	containerMissing bool // its container did not exist any more
+	slotFreed        bool // SlotFreed was sent
 	logsEnded        bool
 }
 
-// openJob is the executor's job, from its assignment until its ending is in the spool.
+// openJob is the executor's job from its assignment until its ending is in the spool.
 type openJob struct {
 	msg.Job
 	stage         jobStage
-	delivered     bool            // its plugin has its input
-	unstarted     bool            // its plugin has proven that it did not start, and was not given it again yet
-	hasResult     bool            // its result is stored, and how its stop went is being noted
-	abandoned     bool            // and must not be given it again
-	handOuts      int             // so far
-	runLeft       time.Duration   // of its run limit, when this actor came; 0: all of it
-	abort         string          // why it is to be aborted, as soon as it is known where it stands
-	ending        *msg.Ending     // how it is to end, whatever its plugin does now
-	stop          *stopSequence   // it has that ending, and its plugin is being stopped
-	loggedForeign bool            // a delivery that is no result was logged
+	delivered     bool            // the plugin has received its input
+	unstarted     bool            // the plugin proved that it did not start the job, and has not received it again yet
+	hasResult     bool            // its result is stored; how it was stopped is being recorded
+	abandoned     bool            // the plugin must not receive it again
+	handOuts      int             // number of hand-outs
+	remainingRun  time.Duration   // remaining run limit when this actor attached; 0: the whole limit
+	abortReason   string          // why to abort it as soon as its stage is known; empty: it is not aborted
+	ending        *msg.Ending     // how it ends without a result
+	stop          *stopSequence   // not nil: its ending is in the spool, and its plugin is being stopped
+	loggedForeign bool            // a callback without a valid result was logged
 	storing       []msg.RequestID // callbacks whose result is being stored
 }
 
-// jobStage is how far a job has come with its executor.
+// jobStage says how far the executor has got with its job.
 type jobStage int
 
 const (
@@ -78,22 +78,22 @@ const (
 	handedOut
 )
 
-// state is where an executor stands in its life.
+// state is the state of an executor.
 type state string
 
 const (
-	fresh     state = "" // or just attached
+	fresh     state = "" // new or just attached
 	pulling   state = "pulling"
 	starting  state = "starting"  // until its first GET
-	running   state = "running"   // a job is handed out and has no result
-	finishing state = "finishing" // the result is stored, the next GET does not wait yet; counts as running
+	running   state = "running"   // a job is handed out and has no result yet
+	finishing state = "finishing" // the result is stored, and no GET waits yet; counts as running
 	idle      state = "idle"
 	stopping  state = "stopping"
-	exited    state = "exited" // its container has ended; what is left of it is being removed
+	exited    state = "exited" // its container has exited and is being removed
 )
 
-// nextStates says where each state may lead. An executor that has lived before enters where the spool sees it; idle needs a GET
-// that waits, and its loss leads back to finishing.
+// nextStates lists the allowed transitions. An attached executor enters the state that the spool shows. idle requires a waiting GET;
+// when that is lost, the executor returns to finishing.
 var nextStates = map[state][]state{
 	fresh:     {pulling, starting, running, finishing, stopping, exited},
 	pulling:   {starting, stopping, exited},
@@ -107,19 +107,19 @@ var nextStates = map[state][]state{
 
 func (s state) mayBecome(to state) bool { return slices.Contains(nextStates[s], to) }
 
-// canHaveJob reports whether an executor in this state may have a job, or get one.
+// canHaveJob reports whether an executor in this state may have or receive a job.
 func (s state) canHaveJob() bool { return s == running || s == finishing || s == idle }
 
-// isOpen reports whether the job was handed out and has no result.
+// isOpen reports whether the job is handed out and has neither a result nor an ending.
 func (j openJob) isOpen() bool { return j.stage == handedOut && j.ending == nil }
 
-// transition is one step of a session under way.
+// transition is a session during one step.
 type transition struct {
 	session
 	effects []effect
 }
 
-// step is what becomes of a session by a message, and what is to be done then.
+// step returns the session after a message, and the effects to carry out.
 func step(s session, m msg.ToExecutor) (session, []effect) {
 	t := &transition{session: s}
 	t.pending, t.notification.watches = slices.Clone(s.pending), slices.Clone(s.notification.watches)
@@ -141,7 +141,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.PollDue:
 		t.pollDue()
 	case msg.Retire:
-		t.retireFor(m.Reason)
+		t.retire(m.Reason)
 	case msg.AbortJob:
 		t.abort(m.Execution, m.Reason)
 
@@ -188,7 +188,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.FileRead:
 		t.fileRead(m)
 	case msg.ResultsCleared:
-		t.cleared()
+		t.resultsCleared()
 	case msg.VersionRecorded:
 		t.versionRecorded(m)
 	case msg.JobEnded:
@@ -200,7 +200,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.DiskMeasured:
 		t.diskMeasured(m)
 
-	case msg.LimitPassed:
+	case msg.LimitExceeded:
 		t.limitPassed()
 	case msg.NotifyDue:
 		t.notification.delayed = false
@@ -208,8 +208,8 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.StopStepDue:
 		t.signal(m.Step)
 	case msg.RetryDue:
-		t.repeat(m.What)
-	default: // output, and what is measured, are the actor's
+		t.retryDue(m.What)
+	default: // the actor handles output and measurements
 	}
 }
 
@@ -218,7 +218,7 @@ func (t *transition) enter(to state) {
 	if !t.state.mayBecome(to) {
 		panic(fmt.Sprintf("executor: %q cannot become %q", t.state, to))
 	}
-	t.log(zerolog.DebugLevel, "executor changed state", "from", t.state, "to", to, "job", t.job.Execution)
+	t.log(zerolog.DebugLevel, "executor changed state", "from", t.state, "to", to, "execution", t.job.Execution)
 	t.state = to
 	t.limit(t.limitOf(to))
 	if to.canHaveJob() {
@@ -226,21 +226,21 @@ func (t *transition) enter(to state) {
 	}
 }
 
-// limit lets the current state last no longer than d from now; 0: as long as it likes.
-func (t *transition) limit(d time.Duration) { t.do(startTimer{limitTimer, d, msg.LimitPassed{}}) }
+// limit sets the time limit of the current state, from now; 0: none.
+func (t *transition) limit(d time.Duration) { t.do(startTimer{limitTimer, d, msg.LimitExceeded{}}) }
 
 func (t *transition) limitOf(s state) time.Duration {
 	switch s {
 	case pulling:
 		return t.limits.Pull
 	case running:
-		if t.job.runLeft > 0 {
-			return t.job.runLeft
+		if t.job.remainingRun > 0 {
+			return t.job.remainingRun
 		}
 		return t.runLimit()
 	case finishing:
 		return t.limits.Settle
-	case fresh, starting, idle, stopping, exited: // the launch has a limit of its own
+	case fresh, starting, idle, stopping, exited: // these have none; the launch has its own
 	}
 	return 0
 }
@@ -254,12 +254,12 @@ func runLimit(limits msg.ExecutorLimits, job msg.Job) time.Duration {
 	return limits.Run
 }
 
-// minRunTime is what an actor that comes to a running job leaves it at least.
+// minRunTime is the least remaining run time of a job after a restart.
 const minRunTime = time.Minute
 
-// complete is what remains of the limit of a job that was handed out at since, by the wall clock: it is all that a restart leaves.
-// That clock may have been set meanwhile. Back: then nothing has passed. Ahead: then no more than all but the grace, in which
-// a result that is there or on its way is taken first. A crash loop that is quicker than the grace is given up anyway.
+// remainingRunTime returns what remains at now of the run limit of a job that was handed out at since. It uses the wall clock, the only one
+// that survives a restart. If that was set back, the whole limit remains. If it was set ahead, minRunTime remains, during which a result
+// that exists or is on its way is still accepted. A crash loop that is faster than minRunTime ends because the executor is given up.
 func remainingRunTime(limit time.Duration, since, now time.Time) time.Duration {
 	if since.IsZero() {
 		return limit
@@ -267,7 +267,7 @@ func remainingRunTime(limit time.Duration, since, now time.Time) time.Duration {
 	return min(limit, max(limit-now.Sub(since), minRunTime))
 }
 
-// retry repeats a call that failed for as long as it takes: an error says nothing about the executor.
+// retry repeats a failed call until it succeeds, because an error says nothing about the executor.
 func (t *transition) retry(what msg.Retry, err error) {
 	if t.state == exited && (what == msg.RetryFind || what == msg.RetryRequests || what == msg.RetryWait || what == msg.RetryKill) {
 		return
@@ -275,7 +275,7 @@ func (t *transition) retry(what msg.Retry, err error) {
 	t.do(retryLater{what, err})
 }
 
-func (t *transition) repeat(what msg.Retry) {
+func (t *transition) retryDue(what msg.Retry) {
 	switch what {
 	case msg.RetryFind:
 		t.do(findContainer{})
@@ -295,7 +295,7 @@ func (t *transition) repeat(what msg.Retry) {
 	case msg.RetryFile:
 		t.readResultFile()
 	case msg.RetryEnding:
-		if t.job.ending != nil && t.job.stop == nil { // else a result came first, and maybe the next job
+		if t.job.ending != nil && t.job.stop == nil { // else a result arrived first, and perhaps the next job
 			t.endJob()
 		}
 	case msg.RetryKill:
@@ -304,19 +304,19 @@ func (t *transition) repeat(what msg.Retry) {
 		t.examine()
 	case msg.RetryRemove:
 		t.do(remove{})
-	case msg.RetryRestore, msg.RetryStore: // the actor repeats these with what they were about
+	case msg.RetryRestore, msg.RetryStore: // the actor repeats these because it has their arguments
 	}
 }
 
-// isStoring reports whether the result of a callback that still waits is being stored.
+// isStoring reports whether the result that this waiting callback brought is being stored.
 func (s session) isStoring(request msg.RequestID) bool {
 	return slices.Contains(s.job.storing, request)
 }
 
-// log says what happened, as constant text with pairs of a name and a value.
+// log logs a constant text with fields, given as pairs of a name and a value.
 func (t *transition) log(level zerolog.Level, text string, fields ...any) {
 	t.do(logLine{level, text, fields})
 }
 
-// withConfig says something to the dispatcher.
+// tell sends a message to the dispatcher.
 func (t *transition) tell(m msg.ToDispatcher) { t.do(tellDispatcher{m}) }

@@ -11,22 +11,22 @@ import (
 	msg "runnerd/messages"
 )
 
-// The container's life: from nothing to a running container, found again after a restart, and its end.
+// The container: its creation, finding it again after a restart, its exit and its removal.
 
 // exitKilled is the exit code of a process that got SIGKILL.
 const exitKilled = 128 + 9
 
-// drainTimeout bounds how long the engine may take to hand on the next of what is left of the output.
+// drainTimeout bounds how long the engine may take after an exit to deliver the next part of the remaining output.
 const drainTimeout = 10 * time.Second
 
-// returnTimeout is how long executors that wait for a job may take to ask again after a restart of the runner: it asks them to stay
-// away for 10 s, and leaves those that were cut off 12 s to come back by themselves (rules 6 and 7).
+// returnTimeout is how long an executor that waited for a job may take to ask again after a restart of the runner. A planned stop asks
+// plugins to retry after 10 s; those that were cut off have 12 s to ask again before they get an event (rules 6 and 7).
 const returnTimeout = 30 * time.Second
 
 func (t *transition) prepared(err error) {
-	t.busy = false
+	t.creating = false
 	switch {
-	case t.state == stopping: // it ended meanwhile
+	case t.state == stopping: // its stop was requested meanwhile
 		t.do(remove{})
 	case err != nil:
 		t.notStarted(err.Error())
@@ -38,7 +38,7 @@ func (t *transition) prepared(err error) {
 
 func (t *transition) pulled(m msg.Pulled) {
 	switch {
-	case t.state != pulling: // it is to stop
+	case t.state != pulling: // it is stopping
 	case m.Err != nil:
 		t.notStarted(m.Err.Error())
 	default:
@@ -52,23 +52,23 @@ func (t *transition) pulled(m msg.Pulled) {
 	}
 }
 
-// launch creates and starts the container. All of it may be repeated. Its end is waited for, even when it comes too late: until
-// then nobody knows whether there is a container to be removed.
+// launch creates and starts the container. Both may be repeated. A stop waits until launch returns, because only then is it known
+// whether there is a container to remove.
 func (t *transition) launch(env map[string]string) {
-	t.busy = true
+	t.creating = true
 	t.do(launch{env})
 }
 
 func (t *transition) launched(err error) {
-	t.busy = false
-	if err != nil && !t.state.canHaveJob() { // else its plugin has asked for a job, so it runs
+	t.creating = false
+	if err != nil && !t.state.canHaveJob() { // else its plugin has already asked for a job, so it runs
 		t.notStarted(err.Error())
 		return
 	}
 	t.observe()
 	switch t.state {
 	case starting:
-		if t.job.stage != handingOut { // else its plugin has asked already
+		if t.job.stage != handingOut { // else its plugin has already asked
 			t.limit(t.limits.PickUp)
 		}
 	case stopping:
@@ -77,21 +77,21 @@ func (t *transition) launched(err error) {
 	}
 }
 
-// observe follows the container's output and its end.
+// observe starts to read the container's output and to wait for its exit.
 func (t *transition) observe() {
 	t.observed = true
 	t.do(readLogs{})
 	t.do(waitForExit{})
 }
 
-// foundContainer goes on from what the engine says of an executor that has lived before.
+// foundContainer continues an attached executor in the state that the engine reports.
 func (t *transition) foundContainer(m msg.Found) {
-	if m.Err != nil { // absence is never guessed
+	if m.Err != nil { // an error does not mean that the container is missing
 		t.retry(msg.RetryFind, m.Err)
 		return
 	}
-	t.found = true
-	defer t.readOrServe() // what was asked meanwhile
+	t.inspected = true
+	defer t.readOrServe() // requests that arrived meanwhile
 	t.tell(msg.Attached{Executor: t.id})
 	c := m.Container
 	switch {
@@ -101,40 +101,41 @@ func (t *transition) foundContainer(m msg.Found) {
 		t.exitSeen(msg.Exited{Err: msg.ErrNoExecutor})
 		return
 	case c.State == msg.ContainerCreated:
-		if t.job.stage == handedOut { // messages.Files: what it needs of its job was given to its create
-			t.limit(t.runLimit()) // it has not run yet
+		if t.job.stage == handedOut { // mode Files: the container was created with its job
+			t.limit(t.runLimit()) // its process has not started yet
 		}
 		t.launch(nil)
-		t.abortIfAsked()
+		t.abortIfRequested()
 		return
 	}
 	t.observe()
-	t.log(zerolog.InfoLevel, "attached to executor again", "to", t.state)
+	t.log(zerolog.InfoLevel, "attached to executor", "state", t.state)
 	t.do(closeOlderLogs{})
 	switch {
 	case m.Restarted:
 		t.refuseRestarted()
-	case t.job.stop != nil && c.State == msg.ContainerExited: // nobody knows by what
+	case t.job.stop != nil && c.State == msg.ContainerExited: // which signal ended it is unknown
 		t.job.stop.resumes = false
 	case t.job.stop != nil:
 		t.resumeStop()
-	case t.job.stage == noJob && t.retire != "":
-		t.stop(t.retire)
+	case t.job.stage == noJob && t.retireReason != "":
+		t.stop(t.retireReason)
 	case t.state == starting || t.state == finishing:
 		t.limit(max(t.limits.Settle, returnTimeout))
 	}
-	t.abortIfAsked()
+	t.abortIfRequested()
 }
 
-// refuseRestarted ends an executor whose container somebody restarted while no actor looked: its process is another one.
+// refuseRestarted ends an executor whose container was restarted from outside while no actor watched it: it runs another process.
 func (t *transition) refuseRestarted() {
-	const why = "its container was restarted by somebody else"
+	const why = "its container was restarted from outside the runner"
+	t.restarted = true
 	switch {
 	case t.job.stage != handedOut:
 		t.stop(why)
 	case t.job.stop == nil && t.job.ending == nil:
-		t.takeNoMore(why)
-		t.conclude(msg.Ending{Outcome: msg.Failed, Message: "the container of its plugin was restarted by somebody else while it ran, and left no result. A job runs once"})
+		t.retireAfterJob(why)
+		t.endWithoutResult(msg.Ending{Outcome: msg.Failed, Message: "the plugin's container was restarted from outside the runner while the job ran, and left no result. A job is not run twice"})
 	default:
 		t.signal(killStep)
 	}
@@ -142,23 +143,23 @@ func (t *transition) refuseRestarted() {
 
 // limitPassed: the state, or what it waits for, has lasted too long.
 func (t *transition) limitPassed() {
-	if t.job.stage == handingOut { // whether it is out is not known yet: it must not move
-		t.log(zerolog.WarnLevel, "handing out a job takes long", "job", t.job.Execution)
+	if t.job.stage == handingOut { // whether the hand-out succeeds is not known yet, so the job must not move
+		t.log(zerolog.WarnLevel, "handing out a job is slow", "execution", t.job.Execution, "limit", t.limits.PickUp)
 		t.limit(t.limits.PickUp)
 		return
 	}
 	switch t.state {
 	case pulling:
-		t.notStarted(fmt.Sprintf("image %s was not there after %v. Check the registry and the network, or raise --pull-timeout", t.image, t.limits.Pull))
+		t.notStarted(fmt.Sprintf("image %s was not pulled within %v. Check the registry and the network, or raise --pull-timeout", t.image, t.limits.Pull))
 	case starting:
-		t.notStarted(fmt.Sprintf("the plugin of image %s did not ask for its job within %v. Is it built with the integration SDK? "+
-			"An image that is slow to start needs a higher --pickup-timeout", t.image, t.limits.PickUp))
+		t.notStarted(fmt.Sprintf("the plugin of image %s did not ask for its job within %v. Check that it is built with the integration SDK; "+
+			"if it is slow to start, raise --pickup-timeout", t.image, t.limits.PickUp))
 	case running:
 		if t.job.ending == nil {
-			t.conclude(msg.Ending{Outcome: msg.TimedOut, Message: fmt.Sprintf("the plugin had no result after %v and was stopped", t.runLimit())})
+			t.endWithoutResult(msg.Ending{Outcome: msg.TimedOut, Message: fmt.Sprintf("the plugin returned no result after %v and was stopped", t.runLimit())})
 		}
 	case finishing:
-		t.stop(fmt.Sprintf("it neither asked for its next job nor ended within %v after its result", t.limits.Settle))
+		t.stop(fmt.Sprintf("its plugin neither asked for its next job nor exited within %v after its result", t.limits.Settle))
 	case exited:
 		if !t.logsEnded {
 			t.log(zerolog.WarnLevel, "engine did not deliver the rest of the executor's output")
@@ -169,38 +170,38 @@ func (t *transition) limitPassed() {
 	}
 }
 
-// notStarted fails the job that the executor was started for, and gives the executor up.
+// notStarted fails the job that the executor was started for, and ends the executor.
 func (t *transition) notStarted(why string) {
 	if t.state == stopping || t.state == exited {
 		t.do(remove{})
 		return
 	}
-	t.retire = why
+	t.retireReason = why
 	switch {
 	case t.job.stage == noJob:
 		t.stop(why)
 	case t.job.ending == nil:
-		t.conclude(msg.Ending{Outcome: msg.Failed, Message: why})
+		t.endWithoutResult(msg.Ending{Outcome: msg.Failed, Message: why})
 	}
 }
 
-// stop ends an executor that has no job handed out, at once and without grace. A job that was only assigned moves on.
+// stop kills an executor whose job is not handed out, without a grace time. A job that was only assigned moves to another executor.
 func (t *transition) stop(why string) {
 	if t.state == stopping || t.state == exited {
 		return
 	}
-	t.retire = why
+	t.retireReason = why
 	if t.job.stage != noJob {
 		t.returnJob(why)
 	}
-	if !t.found { // there may be nothing to stop
+	if !t.inspected { // there may be no container to stop
 		return
 	}
 	t.tell(msg.Retired{Executor: t.id, Reason: why})
 	t.do(cancelPull{})
 	t.enter(stopping)
 	switch {
-	case t.busy: // its answer must not be overtaken
+	case t.creating: // the launch must return first
 	case t.observed:
 		t.signal(killStep)
 	default:
@@ -208,8 +209,9 @@ func (t *transition) stop(why string) {
 	}
 }
 
-// exitSeen frees the slot, so that what is left is removed on nobody's path. After an end that nobody expected it may be starting
-// once more (docker restart), and would run beside the next one: then its slot is free when it is removed.
+// exitSeen frees the slot, so that no job waits for the container's removal. After an unexpected exit the container may be starting again
+// (docker restart) and would then run beside its successor: in that case the slot is freed only by the removal. The same holds if the
+// container was restarted from outside before, because that may happen again.
 func (t *transition) exitSeen(m msg.Exited) {
 	absent := errors.Is(m.Err, msg.ErrNoExecutor)
 	if m.Err != nil && !absent {
@@ -221,10 +223,10 @@ func (t *transition) exitSeen(m msg.Exited) {
 		t.exit, t.containerMissing = &msg.Exit{Code: -1}, true
 	}
 	switch was := t.state; {
-	case absent || t.mode == msg.Files || was == stopping || was == finishing:
+	case absent || t.mode == msg.Files || (was == stopping || was == finishing) && !t.restarted && t.exit.Code >= 0:
 		t.freeSlot()
 	case was == idle:
-		t.do(notIdle{})
+		t.do(tellNotIdle{})
 	}
 	if t.state != exited {
 		t.enter(exited)
@@ -242,7 +244,7 @@ func (t *transition) exitSeen(m msg.Exited) {
 func (t *transition) freeSlot() {
 	if !t.slotFreed {
 		t.slotFreed = true
-		t.tell(msg.SlotFreed{Executor: t.id, Reason: t.retire})
+		t.tell(msg.SlotFreed{Executor: t.id, Reason: t.retireReason})
 	}
 }
 
@@ -250,8 +252,8 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 	switch {
 	case t.logsEnded: // too late
 	case m.Err != nil && !errors.Is(m.Err, msg.ErrNoExecutor):
-		if m.Ours && t.state == exited {
-			t.limit(drainTimeout) // it is not the engine that keeps us waiting
+		if m.SpoolFailed && t.state == exited {
+			t.limit(drainTimeout) // the spool failed, not the engine
 		}
 		t.retry(msg.RetryLogs, m.Err)
 	default:
@@ -262,13 +264,13 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 	}
 }
 
-// examine looks for the last time: only now is it known that there is no result.
+// examine reads the result file for the last time: only after the exit is a missing result final.
 func (t *transition) examine() {
 	t.limit(0)
-	e := examine{job: t.job.Execution, last: t.last, before: t.before, unstarted: t.provedUnstarted()}
+	e := examine{job: t.job.Execution, last: t.last, previous: t.previous, unstarted: t.provedUnstarted()}
 	if t.job.stop != nil {
 		stop := *t.job.stop
-		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != exitKilled { // it came too late
+		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != exitKilled { // the plugin exited before the SIGKILL
 			stop.sent, stop.sending = msg.SIGTERM, ""
 		}
 		e.stop = &stop
@@ -276,8 +278,8 @@ func (t *transition) examine() {
 	t.do(e)
 }
 
-// provedUnstarted reports whether the plugin of the open job did not start it: it said so, or its machine did not acknowledge the
-// input while the container lived.
+// provedUnstarted reports whether the plugin is proven not to have started the open job: it proved that itself, or the input was not
+// acknowledged while the container ran.
 func (t *transition) provedUnstarted() bool {
 	return t.job.isOpen() && (t.job.unstarted || t.job.abandoned && !t.job.delivered)
 }
@@ -289,33 +291,33 @@ func (t *transition) examined(m msg.Examined) {
 	case t.job.stage == noJob:
 		t.do(remove{})
 	case t.job.stage == handingOut:
-		t.retry(msg.RetryExamine, errors.New("its job is being handed out"))
+		t.retry(msg.RetryExamine, errors.New("job is still being handed out"))
 	case m.HasEnding:
-		t.jobOver()
-	case t.job.stage == handedOut && m.NotHandedOut && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts: // the hand-out crossed the examination
-		t.examine()
+		t.closeJob()
+	case t.job.stage == handedOut && m.NotHandedOut && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts:
+		t.examine() // it read the spool before the hand-out was recorded
 	case t.job.stage == handedOut && m.NotHandedOut && t.job.ending == nil:
-		t.returnJob(t.whyNotStarted())
+		t.returnJob(t.notStartedReason())
 		t.do(remove{})
 	case t.job.stage == assigned && (t.jobs > 0 || t.attached):
-		t.returnJob("the executor ended before it took the job")
+		t.returnJob("executor exited before it received the job")
 		t.do(remove{})
 	case t.job.ending == nil:
-		t.job.abort = cmp.Or(t.job.abort, m.Abort)
-		if t.abortIfAsked(); t.job.ending == nil {
-			t.conclude(msg.Ending{Outcome: msg.Failed, ExitCode: t.exit.Code, Message: cmp.Or(m.Refused, t.exitReason())})
+		t.job.abortReason = cmp.Or(t.job.abortReason, m.Abort)
+		if t.abortIfRequested(); t.job.ending == nil {
+			t.endWithoutResult(msg.Ending{Outcome: msg.Failed, ExitCode: t.exit.Code, Message: cmp.Or(m.Refused, t.exitReason())})
 		}
 	}
 }
 
-func (t *transition) whyNotStarted() string {
+func (t *transition) notStartedReason() string {
 	if t.job.abandoned {
-		return fmt.Sprintf("its executor did not acknowledge the input within %v, and was ended", t.limits.PickUp)
+		return fmt.Sprintf("executor did not acknowledge the input within %v and was killed", t.limits.PickUp)
 	}
-	return "the executor ended and did not start it"
+	return "executor exited without starting the job"
 }
 
-// exitReason says why there is no result, to the one who waits for it.
+// exitReason tells the user why there is no result.
 func (t *transition) exitReason() string {
 	what := "without a result"
 	if t.job.stage != handedOut {
@@ -323,20 +325,20 @@ func (t *transition) exitReason() string {
 	}
 	switch {
 	case t.job.abandoned:
-		return fmt.Sprintf("the plugin was stopped because it had not received its input within %v; it arrived too late, so the plugin may have begun "+
+		return fmt.Sprintf("the plugin was stopped because it had not received its input within %v. The input arrived late, so the plugin may have begun "+
 			"and the job is not run again. Check the network between the runner and its executors, or raise --pickup-timeout", t.limits.PickUp)
 	case t.exit.OOM:
-		return fmt.Sprintf("the plugin was killed for lack of memory %s. Its executor may use more if the memory limit is raised", what)
-	case t.exit.Code == exitKilled: // not by the runner: that kills no executor whose job is open
-		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often for lack of memory: of the machine, or of its own. "+
-			"Its executor may use more if the memory limit is raised", what)
+		return fmt.Sprintf("the plugin ran out of memory and was killed %s. Let it use less memory, or raise the job's memory limit or --executor-memory", what)
+	case t.exit.Code == exitKilled: // not by the runner, which kills no executor whose job is open
+		return fmt.Sprintf("the plugin was killed (signal 9) %s, most often because the machine or the plugin itself ran out of memory. "+
+			"Check the machine's memory, or raise the job's memory limit or --executor-memory", what)
 	case t.exit.Code < 0 && t.mode == msg.Files:
-		return "the runner was restarted while the job ran in a child process, which ends with its runner. " +
-			"Run the job again, or use the driver docker, whose containers outlive a restart"
+		return "the runner was restarted while the job ran in a child process, which ends with the runner. " +
+			"Run the job again, or use --driver=docker, whose containers survive a restart"
 	case t.containerMissing:
-		return fmt.Sprintf("the plugin's container is gone %s: somebody removed it, or the machine was restarted", what)
+		return fmt.Sprintf("the plugin's container is gone %s: it was removed from outside the runner, or the machine was restarted", what)
 	case t.exit.Code < 0:
-		return fmt.Sprintf("the plugin ended %s, and the engine does not know how: somebody restarted its container", what)
+		return fmt.Sprintf("the plugin exited %s, with an unknown exit code because its container was restarted from outside the runner", what)
 	default:
 		return fmt.Sprintf("the plugin exited with code %d %s", t.exit.Code, what)
 	}
@@ -344,7 +346,7 @@ func (t *transition) exitReason() string {
 
 func (t *transition) removed(err error) {
 	if t.state == exited {
-		t.freeSlot() // also if not all of it can be removed: the engine has killed it, or can start nothing
+		t.freeSlot() // even if removal failed: the process has exited, or the engine could not start another one anyway
 	}
 	if err != nil {
 		t.retry(msg.RetryRemove, err)
@@ -354,8 +356,8 @@ func (t *transition) removed(err error) {
 		t.enter(exited)
 		t.freeSlot()
 	}
-	if t.job.stop != nil { // its container never was
-		t.do(report{msg.Report{Execution: t.job.Execution, ExecutorDone: true}})
+	if t.job.stop != nil { // its container was never created
+		t.do(tellReporter{msg.Report{Execution: t.job.Execution, ExecutorDone: true}})
 	}
 	t.do(stopActor{})
 }

@@ -8,10 +8,11 @@ import (
 	msg "runnerd/messages"
 )
 
-// effect is one thing that a session wants done. The executor's actor does it; what comes of it comes back as a message.
+// effect is an action that a session requests. The executor's actor carries it out; its outcome returns as a message, which the comment
+// beside each type names.
 //
 //sumtype:decl
-type effect interface{ do(*executor, *turn) }
+type effect interface{ do(*executor, *executorCtx) }
 
 type (
 	// On the container.
@@ -23,20 +24,20 @@ type (
 	readLogs      struct{}                        // msg.LogsEnded
 	waitForExit   struct{}                        // msg.Exited
 	sendSignal    struct {                        // msg.Signalled
-		step int
-		of   msg.ExecutionID // the job that is being stopped, if one is
+		step      int
+		execution msg.ExecutionID // the job that is being stopped; empty: none
 	}
-	// signalAgain repeats a signal that the engine did not take, or goes on to the next step when no time is left for it.
-	signalAgain struct {
+	// retrySignal repeats a signal that the engine did not accept, or sends that of the next step when this one's time is up.
+	retrySignal struct {
 		step, failures int
-		left           time.Duration
+		remaining      time.Duration
 		err            error
 	}
 	examine struct { // msg.Examined
-		job          msg.ExecutionID // that it has; empty: none
-		last, before msg.ExecutionID
-		stop         *stopSequence // nil: it was not being stopped
-		unstarted    bool          // the job was proven not to have started
+		job            msg.ExecutionID // its job; empty: none
+		last, previous msg.ExecutionID
+		stop           *stopSequence // nil: the job was not being stopped
+		unstarted      bool          // the plugin is proven not to have started the job
 	}
 	remove    struct{} // msg.Removed
 	stopActor struct{}
@@ -51,18 +52,18 @@ type (
 		watch msg.RequestID
 		event msg.WatchEvent
 	}
-	// handOut journals that the job is the plugin's, and then answers the GET with it. again: it proved that it did not start.
+	// handOut records the hand-out in the spool and then answers the GET with the job. again: the plugin proved that it did not start it.
 	handOut struct { // msg.HandOutDone
 		request   msg.RequestID // 0: mode Files
 		execution msg.ExecutionID
 		again     bool
 	}
-	repeatJob struct { // msg.InputRead
+	resendJob struct { // msg.InputRead
 		request   msg.RequestID
 		execution msg.ExecutionID
 	}
-	clearResults struct{}                                    // msg.ResultsCleared
-	readFile     struct{ execution, before msg.ExecutionID } // msg.FileRead
+	clearResults struct{}                                      // msg.ResultsCleared
+	readFile     struct{ execution, previous msg.ExecutionID } // msg.FileRead
 
 	// In the spool.
 	storeResult struct { // msg.ResultStored
@@ -78,7 +79,7 @@ type (
 	recordDelivered  struct{ execution msg.ExecutionID }
 	recordNotStarted struct {
 		execution msg.ExecutionID
-		handOut   int // that the proof is of
+		handOut   int // the hand-out that the proof is about
 		proof     string
 	}
 	recordRetirement struct{ reason string }
@@ -87,7 +88,7 @@ type (
 		last      msg.Signal
 		answered  bool
 	}
-	// endJob decides how the job ends, unless something did before. quote: the message is to have its last output.
+	// endJob records the job's ending, unless it has one. quote: append its last output to the message.
 	endJob struct { // msg.JobEnded
 		execution msg.ExecutionID
 		ending    msg.Ending
@@ -97,15 +98,15 @@ type (
 
 	// To other actors.
 	tellDispatcher struct{ m msg.ToDispatcher }
-	report         struct{ m msg.Report }
-	isIdle         struct{ last msg.ExecutionID }
-	notIdle        struct{}
-	notPolling     struct{}
+	tellReporter   struct{ m msg.Report }
+	tellIdle       struct{ last msg.ExecutionID }
+	tellNotIdle    struct{}
+	tellNotPolling struct{}
 
 	// Later.
 	startTimer struct {
 		timer timer
-		after time.Duration // 0: it does not fire
+		after time.Duration // 0: the timer is only cancelled
 		m     msg.ToExecutor
 	}
 	cancelTimer struct{ timer timer }
@@ -123,7 +124,7 @@ type (
 		text   string
 		fields []any
 	}
-	jobStopped struct{ execution msg.ExecutionID }
+	logStopped struct{ execution msg.ExecutionID }
 )
 
 // timer names one of an executor's timers.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -8,12 +9,14 @@ import (
 	msg "runnerd/messages"
 )
 
-// docker restart ends a container and starts it once more.
-func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
-	gone := effect(tellDispatcher{msg.SlotFreed{Executor: "x"}})
+// After an unexpected exit the container may be starting again (docker restart), so its slot is freed only by its removal.
+func TestUnexpectedExitFreesSlotOnRemoval(t *testing.T) {
+	slotFreed := effect(tellDispatcher{msg.SlotFreed{Executor: "x"}})
 	for _, row := range []struct {
 		is      state
 		mode    msg.Mode
+		before  bool // somebody restarted it before
+		code    int
 		says    error
 		freesAt string
 	}{
@@ -22,19 +25,21 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 		{is: idle, freesAt: "removal"},
 		{is: finishing, freesAt: "exit"},
 		{is: stopping, freesAt: "exit"},
+		{is: stopping, before: true, freesAt: "removal"},
+		{is: stopping, code: -1, freesAt: "removal"}, // the engine no longer knows the exit code: another process runs
 		{is: running, mode: msg.Files, freesAt: "exit"},
 		{is: running, says: msg.ErrNoExecutor, freesAt: "exit"},
 	} {
 		at := []string{}
 		does := func(s session, m msg.ToExecutor, when string) session {
 			s, effects := step(s, m)
-			if slices.Contains(effects, gone) {
+			if slices.Contains(effects, slotFreed) {
 				at = append(at, when)
 			}
 			return s
 		}
-		s := session{id: "x", mode: row.mode, found: true, observed: true, state: row.is}
-		s = does(s, msg.Exited{Exit: msg.Exit{Code: 137}, Err: row.says}, "exit")
+		s := session{id: "x", mode: row.mode, inspected: true, observed: true, state: row.is, restarted: row.before}
+		s = does(s, msg.Exited{Exit: msg.Exit{Code: cmp.Or(row.code, 137)}, Err: row.says}, "exit")
 		s = does(s, msg.LogsEnded{}, "end of its output")
 		s = does(s, msg.Examined{}, "examination")
 		s = does(s, msg.Removed{Err: errors.New("device busy")}, "removal")
@@ -45,17 +50,17 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 	}
 }
 
-// The engine may take so long to tell of an end that the next signal is on its way.
-func TestTheSignalThatEndedAJobIsKnownByItsExitCode(t *testing.T) {
+// The engine may report an exit so late that the next signal has already been sent.
+func TestExitCodeShowsWhichSignalEndedJob(t *testing.T) {
 	for _, row := range []struct {
 		code int
 		want msg.Signal
 	}{{137, msg.SIGKILL}, {143, msg.SIGTERM}, {2, msg.SIGTERM}, {-1, msg.SIGKILL}} {
-		s := session{id: "x", found: true, observed: true, state: stopping, logsEnded: true, last: "job",
+		s := session{id: "x", inspected: true, observed: true, state: stopping, logsEnded: true, last: "job",
 			job: openJob{Job: msg.Job{Execution: "job"}, stage: handedOut, ending: &msg.Ending{}, stop: &stopSequence{sent: msg.SIGTERM}}}
 		_, effects := after(s, msg.StopStepDue{Step: killStep}, msg.Exited{Exit: msg.Exit{Code: row.code}})
 		if e, ok := has[examine](effects); !ok || e.stop.signal() != row.want {
-			t.Errorf("exit code %d: it ended on %+v, want %s", row.code, e.stop, row.want)
+			t.Errorf("exit code %d: stopped by %+v, want %s", row.code, e.stop, row.want)
 		}
 	}
 }

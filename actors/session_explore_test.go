@@ -8,48 +8,48 @@ import (
 	msg "runnerd/messages"
 )
 
-// Every state that a session can reach is explored, in slices: with two jobs and one fault of a kind; with one job and two faults of
-// two kinds. The models beside this file are what happens around it. Time has no length in them: a timer fires when nothing else is
-// complete to happen, and as a fault before that.
+// This test explores every reachable state of a session, in slices: with two jobs and one fault, and with one job and two faults of
+// different kinds. The session_model_*_test.go files model the surroundings, without a length of time: a long timer fires when nothing
+// else can happen, and earlier only as a fault.
 
-func (m lifeModel) exploration() exploration[*world, lifeEvent, string] {
-	return exploration[*world, lifeEvent, string]{
-		start:    m.begins(),
-		key:      (*world).key,
+func (m sessionModel) exploration() exploration[*modelState, modelEvent, string] {
+	return exploration[*modelState, modelEvent, string]{
+		start:    m.initial(),
+		key:      (*modelState).key,
 		next:     m.next,
 		describe: m.describe,
 		goal:     isGoal,
-		helps:    func(e lifeEvent) bool { return e.helps },
+		helps:    func(e modelEvent) bool { return e.helps },
 	}
 }
 
 var faultNames = [faultKinds]string{"crash", "kill", "power loss", "abort", "retirement", "cut", "death", "container restart", "limit", "plugin restart"}
 
-// pairs are explored also without -wide: each has found a bug.
+// pairs are also explored without -wide, because each has found a bug.
 var pairs = [][2]fault{{actorCrashes, pluginDies}, {actorCrashes, containerRestarted}, {connectionCut, limitPassed}}
 
-func everyLife() (all []lifeModel) {
+func allModels() (all []sessionModel) {
 	for _, sdk := range []msg.SDK{msg.GoSDK, msg.PythonSDK} {
-		all = append(all, life(sdk, 2), life(sdk, 1))
+		all = append(all, newSessionModel(sdk, 2), newSessionModel(sdk, 1))
 		for f := range faultKinds {
-			all = append(all, life(sdk, 2, f))
+			all = append(all, newSessionModel(sdk, 2, f))
 			for g := range f {
 				if *wide && (g != runnerKilled || f != pluginRestarted) {
-					all = append(all, life(sdk, 1, g, f))
+					all = append(all, newSessionModel(sdk, 1, g, f))
 				}
 			}
 		}
 		for _, p := range pairs {
 			if !*wide {
-				all = append(all, life(sdk, 1, p[:]...))
+				all = append(all, newSessionModel(sdk, 1, p[:]...))
 			}
 		}
 	}
 	return all
 }
 
-func life(sdk msg.SDK, jobs int, faults ...fault) lifeModel {
-	m := lifeModel{name: string(sdk) + ", one job", sdk: sdk, mode: msg.Daemon, jobs: jobs}
+func newSessionModel(sdk msg.SDK, jobs int, faults ...fault) sessionModel {
+	m := sessionModel{name: string(sdk) + ", one job", sdk: sdk, mode: msg.Daemon, jobs: jobs}
 	if jobs == 2 {
 		m.name = string(sdk) + ", two jobs"
 	}
@@ -60,23 +60,23 @@ func life(sdk msg.SDK, jobs int, faults ...fault) lifeModel {
 	return m
 }
 
-func TestASessionKeepsItsInvariantsInEveryState(t *testing.T) {
+func TestSessionInvariantsHoldInEveryState(t *testing.T) {
 	if raced {
 		t.Skip("nothing here runs at the same time")
 	}
 	var mu sync.Mutex
 	var total explored
 	done := 0
-	var happened [len(lifeEventNames)]bool
+	var happened [len(modelEventNames)]bool
 	began := time.Now()
 	t.Run("slice", func(t *testing.T) {
-		for _, m := range everyLife() {
+		for _, m := range allModels() {
 			t.Run(m.name, func(t *testing.T) {
 				t.Parallel()
-				var mine [len(lifeEventNames)]bool
+				var mine [len(modelEventNames)]bool
 				x, next := m.exploration(), m.next
-				x.next = func(from *world, visit func(lifeEvent, *world, error)) {
-					next(from, func(e lifeEvent, to *world, err error) {
+				x.next = func(from *modelState, visit func(modelEvent, *modelState, error)) {
+					next(from, func(e modelEvent, to *modelState, err error) {
 						mine[e.kind] = true
 						visit(e, to, err)
 					})
@@ -98,8 +98,8 @@ func TestASessionKeepsItsInvariantsInEveryState(t *testing.T) {
 	})
 	t.Logf("%v, %v", total, time.Since(began).Round(time.Millisecond))
 	for kind, is := range happened {
-		if !is && done == len(everyLife()) { // else only some were asked for
-			t.Errorf("%q never happens", lifeEventNames[kind])
+		if !is && done == len(allModels()) { // else -run selected only some
+			t.Errorf("%q never happens", modelEventNames[kind])
 		}
 	}
 }

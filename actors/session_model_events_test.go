@@ -7,25 +7,25 @@ import (
 	msg "runnerd/messages"
 )
 
-// What can happen in the model, and in which words.
+// The events of the model and their descriptions.
 
-// lifeEvent is one event. Those that help may be needed to come to the end; the others are faults, and what is asked from outside.
-type lifeEvent struct {
-	kind  lifeEventKind
+// modelEvent is one event. A path to the goal may use events that help; the others are faults, and requests from outside.
+type modelEvent struct {
+	kind  modelEventKind
 	at    int8
 	helps bool
 }
 
-type lifeEventKind int8
+type modelEventKind int8
 
 const (
-	taskPasses lifeEventKind = iota
-	taskTells
-	gatewayTells
-	dispatcherTells
+	taskSteps modelEventKind = iota
+	taskReports
+	gatewayReports
+	orderArrives
 	timerFires
-	pluginAsks
-	pluginHearsAnswer
+	pluginSendsGet
+	pluginReadsAnswer
 	pluginGivesUp
 	pluginFinishes
 	pluginWritesFile
@@ -33,18 +33,18 @@ const (
 	pluginSendsBody
 	pluginCallEnds
 	pluginLists
-	pluginHearsList
+	pluginReadsList
 	pluginWatches
-	pluginHearsEvent
-	lossIsHeard
+	pluginReadsEvent
+	lossIsNoticed
 	answerIsCut
-	jobArrives2
+	jobIsOffered
 	jobIsAssigned
 	jobGoesElsewhere
 	abortComes
 	retireComes
-	actorCrashes2
-	actorStartsAgain
+	actorIsCrashed
+	actorIsRestarted
 	runnerIsKilled
 	powerIsLost
 	runnerStarts
@@ -54,43 +54,43 @@ const (
 	processIsRestarted
 )
 
-var lifeEventNames = [...]string{"task: ", "message: ", "the gateway tells ", "the dispatcher's order comes: ", "timer fires: ", "the plugin sends a GET", "the plugin takes the answer of its GET",
-	"the plugin gives up its GET", "the plugin has its result", "the plugin writes its result file", "the plugin begins its callback", "the callback's body has arrived",
-	"the plugin's callback ends", "the plugin sends a LIST", "the plugin takes the answer of its LIST and watches", "the plugin opens a watch", "the plugin hears an event",
+var modelEventNames = [...]string{"task: ", "message: ", "the gateway reports ", "the dispatcher's order arrives: ", "timer fires: ", "the plugin sends a GET", "the plugin reads the answer of its GET",
+	"the plugin gives up its GET", "the plugin has its result", "the plugin writes its result file", "the plugin begins its callback", "the callback's body arrives",
+	"the plugin's callback ends", "the plugin sends a LIST", "the plugin reads the answer of its LIST and watches", "the plugin opens a watch", "the plugin reads an event",
 	"the gateway notices a lost request", "the answer is cut", "another job arrives", "the dispatcher assigns job ", "another executor gets job ", "the job is aborted",
-	"the dispatcher retires the executor", "FAULT: the actor crashes", "the actor is started again", "FAULT: the runner is killed", "FAULT: power is lost", "the runner starts",
-	"FAULT: the plugin's connection is cut", "FAULT: the plugin's process dies", "FAULT: somebody restarts the container", "FAULT: its entrypoint starts the plugin again"}
+	"the dispatcher retires the executor", "FAULT: the actor crashes", "the actor is restarted", "FAULT: the runner is killed", "FAULT: power is lost", "the runner starts",
+	"FAULT: the plugin's connection is cut", "FAULT: the plugin's process dies", "FAULT: somebody restarts the container", "FAULT: its entrypoint restarts the plugin"}
 
-// resumePosition lists what can happen in a state.
-func (m lifeModel) next(w *world, visit func(lifeEvent, *world, error)) {
-	m.events(w, func(e lifeEvent) {
+// next visits each event that is possible in a state, with the state after it or the invariant that it breaks.
+func (m sessionModel) next(w *modelState, visit func(modelEvent, *modelState, error)) {
+	m.events(w, func(e modelEvent) {
 		to := w.clone()
-		err := m.happens(to, e)
+		err := m.apply(to, e)
 		visit(e, to, err)
 	})
 }
 
-func (m lifeModel) events(w *world, visit func(lifeEvent)) {
+func (m sessionModel) events(w *modelState, visit func(modelEvent)) {
 	waits := true
-	m.eventsNow(w, func(e lifeEvent) {
+	m.immediateEvents(w, func(e modelEvent) {
 		waits = waits && !e.helps
 		visit(e)
 	})
 	for k, due := range w.timers {
-		if due != 0 && isLong[k] && w.mayFire(timerKind(k)) && (waits || w.left[limitPassed] > 0) {
-			visit(lifeEvent{timerFires, int8(k), true})
+		if due != 0 && isLongTimer[k] && w.canFire(timerKind(k)) && (waits || w.remainingFaults[limitPassed] > 0) {
+			visit(modelEvent{timerFires, int8(k), true})
 		}
 	}
 }
 
-// isLong: these timers fire when nothing else is left to happen, and only as a fault before that.
-var isLong = [timerKinds]bool{limitDue: true, assignmentIsDue: true, deliveryIsDue: true}
+// isLongTimer marks the timers that fire only when no other event is possible, or else as a fault.
+var isLongTimer = [timerKinds]bool{limitTimerDue: true, pollTimerDue: true, deliveryTimerDue: true}
 
-func (m lifeModel) eventsNow(w *world, visit func(lifeEvent)) {
+func (m sessionModel) immediateEvents(w *modelState, visit func(modelEvent)) {
 	if w.actor == runnerDown {
-		visit(lifeEvent{kind: runnerStarts, helps: true})
+		visit(modelEvent{kind: runnerStarts, helps: true})
 		m.pluginEvents(w, visit)
-		m.accidents(w, visit)
+		m.faultEvents(w, visit)
 		return
 	}
 	if e, ok := w.urgent(); ok {
@@ -99,132 +99,132 @@ func (m lifeModel) eventsNow(w *world, visit func(lifeEvent)) {
 	}
 	for i, t := range w.tasks {
 		switch {
-		case !t.done && w.isOneEvent(t):
-			if w.mayPass(t) && w.mayTell(t) {
-				visit(lifeEvent{taskTells, int8(i), true})
+		case !t.done && w.isAtomic(t):
+			if w.canStep(t) && w.canReport(t) {
+				visit(modelEvent{taskReports, int8(i), true})
 			}
-		case !t.done && w.mayPass(t):
-			visit(lifeEvent{taskPasses, int8(i), true})
-		case t.done && w.actor != actorCrashed && w.mayTell(t):
-			visit(lifeEvent{taskTells, int8(i), true})
+		case !t.done && w.canStep(t):
+			visit(modelEvent{taskSteps, int8(i), true})
+		case t.done && w.actor != actorCrashed && w.canReport(t):
+			visit(modelEvent{taskReports, int8(i), true})
 		}
 	}
 	switch w.actor {
 	case actorRuns, actorRestores:
 		m.actorEvents(w, visit)
 	case actorCrashed:
-		if !slices.ContainsFunc(w.tasks, func(t task) bool { return t.moment > 0 }) {
-			visit(lifeEvent{kind: actorStartsAgain, helps: true})
+		if !slices.ContainsFunc(w.tasks, func(t task) bool { return t.stepsDone > 0 }) {
+			visit(modelEvent{kind: actorIsRestarted, helps: true})
 		}
 	}
 	m.pluginEvents(w, visit)
 	m.dispatcherEvents(w, visit)
-	m.accidents(w, visit)
+	m.faultEvents(w, visit)
 }
 
-// urgent is an event that changes nothing for any other, so that there is no need to explore the others before it.
-func (w *world) urgent() (lifeEvent, bool) {
+// urgent returns an event that does not affect any other event, so that the others need not be explored before it.
+func (w *modelState) urgent() (modelEvent, bool) {
 	if w.actor != actorRuns {
-		return lifeEvent{}, false
+		return modelEvent{}, false
 	}
 	for i, t := range w.tasks {
-		if t.kind == signalTask && w.box.state != runs {
-			return lifeEvent{taskTells, int8(i), true}, true
+		if t.kind == signalTask && w.container.state != containerRunning {
+			return modelEvent{taskReports, int8(i), true}, true
 		}
 	}
 	ends := w.session.state == stopping || w.session.state == exited
-	if ends && w.gate.listening && len(w.gate.queue) > 0 && w.gate.queue[0].kind == requestGone {
-		return lifeEvent{kind: gatewayTells, helps: true}, true
+	if ends && w.gateway.listening && len(w.gateway.queue) > 0 && w.gateway.queue[0].kind == requestGone {
+		return modelEvent{kind: gatewayReports, helps: true}, true
 	}
-	return lifeEvent{}, false
+	return modelEvent{}, false
 }
 
-func (m lifeModel) actorEvents(w *world, visit func(lifeEvent)) {
-	if w.gate.listening && len(w.gate.queue) > 0 {
-		visit(lifeEvent{kind: gatewayTells, helps: true})
+func (m sessionModel) actorEvents(w *modelState, visit func(modelEvent)) {
+	if w.gateway.listening && len(w.gateway.queue) > 0 {
+		visit(modelEvent{kind: gatewayReports, helps: true})
 	}
 	if len(w.slot.inbox) > 0 {
-		visit(lifeEvent{kind: dispatcherTells, helps: true})
+		visit(modelEvent{kind: orderArrives, helps: true})
 	}
 	for k, due := range w.timers {
-		if due != 0 && !isLong[k] && w.mayFire(timerKind(k)) {
-			visit(lifeEvent{timerFires, int8(k), true})
+		if due != 0 && !isLongTimer[k] && w.canFire(timerKind(k)) {
+			visit(modelEvent{timerFires, int8(k), true})
 		}
 	}
 }
 
-// mayFire and mayTell are where the order of time is fixed: what the kernel has acknowledged is told within a second. The delivery timer
-// runs for minutes, and the exit of a container comes after what its kernel did.
-func (w *world) mayFire(k timerKind) bool {
+// canFire and canReport restrict the order of events to what real time allows: an acknowledgement by the kernel is reported within a
+// second, while the delivery timer runs for minutes, and a container's exit is reported after what its kernel did before.
+func (w *modelState) canFire(k timerKind) bool {
 	switch k {
-	case deliveryIsDue:
-		return !w.isDeliveryUntold()
-	case limitDue: // the engine hands on the rest of the output
+	case deliveryTimerDue:
+		return !w.isDeliveryPending()
+	case limitTimerDue: // the engine delivers the rest of the output
 		return w.session.state != exited
-	case stopStepIsDue: // an exit is told sooner
-		return w.box.state == runs
-	case notifyIsDue: // it says nothing any more
+	case stopTimerDue: // an exit is reported sooner
+		return w.container.state == containerRunning
+	case notifyTimerDue: // no event is sent any more
 		return w.session.state != stopping && w.session.state != exited
 	}
 	return true
 }
 
-func (w *world) mayTell(t task) bool { return t.kind != waitTask || !w.isDeliveryUntold() }
+func (w *modelState) canReport(t task) bool { return t.kind != waitTask || !w.isDeliveryPending() }
 
-func (w *world) isDeliveryUntold() bool {
-	return slices.ContainsFunc(w.gate.queue, func(e gateEvent) bool { return e.kind == jobDelivered && e.job != 0 })
+func (w *modelState) isDeliveryPending() bool {
+	return slices.ContainsFunc(w.gateway.queue, func(e gateEvent) bool { return e.kind == jobDelivered && e.job != 0 })
 }
 
-func (m lifeModel) dispatcherEvents(w *world, visit func(lifeEvent)) {
+func (m sessionModel) dispatcherEvents(w *modelState, visit func(modelEvent)) {
 	for n := range m.jobs {
 		j := w.jobs[n]
 		switch {
-		case j.where == absent:
-			visit(lifeEvent{kind: jobArrives2, at: int8(n + 1)})
-		case j.where == waits4it && j.stage < msg.Ended:
-			visit(lifeEvent{jobGoesElsewhere, int8(n + 1), true})
+		case j.where == notOffered:
+			visit(modelEvent{kind: jobIsOffered, at: int8(n + 1)})
+		case j.where == waitingHere && j.stage < msg.Ended:
+			visit(modelEvent{jobGoesElsewhere, int8(n + 1), true})
 			if w.slot.state == slotIdle {
-				visit(lifeEvent{jobIsAssigned, int8(n + 1), true})
+				visit(modelEvent{jobIsAssigned, int8(n + 1), true})
 			}
 		}
 	}
-	if w.slot.job != 0 && w.left[jobIsAborted] > 0 {
-		visit(lifeEvent{kind: abortComes})
+	if w.slot.job != 0 && w.remainingFaults[jobIsAborted] > 0 {
+		visit(modelEvent{kind: abortComes})
 	}
-	if w.left[executorRetired] > 0 && (w.slot.state == slotIdle || w.slot.state == slotBusy) {
-		visit(lifeEvent{kind: retireComes})
+	if w.remainingFaults[executorRetired] > 0 && (w.slot.state == slotIdle || w.slot.state == slotBusy) {
+		visit(modelEvent{kind: retireComes})
 	}
 }
 
-// accidents are the faults, and how their consequences are noticed.
-func (m lifeModel) accidents(w *world, visit func(lifeEvent)) {
-	may := func(f fault, e lifeEventKind, at int8) {
-		if w.left[f] > 0 {
-			visit(lifeEvent{kind: e, at: at})
+// faultEvents lists the faults, and the events by which their consequences are noticed.
+func (m sessionModel) faultEvents(w *modelState, visit func(modelEvent)) {
+	may := func(f fault, e modelEventKind, at int8) {
+		if w.remainingFaults[f] > 0 {
+			visit(modelEvent{kind: e, at: at})
 		}
 	}
-	for i, r := range w.gate.requests {
+	for i, r := range w.gateway.requests {
 		switch {
-		case r.lost && w.gate.up:
-			visit(lifeEvent{lossIsHeard, int8(i), true})
+		case r.lost && w.gateway.up:
+			visit(modelEvent{lossIsNoticed, int8(i), true})
 		case r.kind == getRequest && r.answer == jobAnswer && r.old:
-			visit(lifeEvent{answerIsCut, int8(i), true})
+			visit(modelEvent{answerIsCut, int8(i), true})
 		case !r.lost && r.kind != listRequest:
 			may(connectionCut, connectionIsCut, int8(i))
 		}
 	}
 	if w.actor == actorRuns || w.actor == actorRestores {
-		may(actorCrashes, actorCrashes2, 0)
+		may(actorCrashes, actorIsCrashed, 0)
 	}
 	if w.actor != runnerDown && w.actor != nothingLeft {
-		if w.box.process < 2 || !w.isUndelivered() {
+		if w.container.process < 2 || !w.isUndelivered() {
 			may(runnerKilled, runnerIsKilled, 0)
 		}
 	}
 	if w.actor != nothingLeft {
 		may(powerLost, powerIsLost, 0)
 	}
-	if w.box.state == runs {
+	if w.container.state == containerRunning {
 		may(pluginDies, processDies, 0)
 		if !w.isDeliveryLost() || w.actor == runnerDown && w.record.startedAt != 0 {
 			may(containerRestarted, containerIsRestarted, 0)
@@ -235,54 +235,54 @@ func (m lifeModel) accidents(w *world, visit func(lifeEvent)) {
 	}
 }
 
-// isDeliveryLost: the runner was killed between the acknowledgement of an input and its note. A second process that is started by the
-// entrypoint then, or by somebody while the runner is up again or before its first start was noted, cannot be told from the first:
-// these faults are not explored together.
-func (w *world) isDeliveryLost() bool {
-	return w.isUndelivered() && w.gate.delivered == 0 && w.left[runnerKilled]+w.left[powerLost] == 0
+// isDeliveryLost reports whether the runner was killed between the acknowledgement of an input and the record of it. If the entrypoint then
+// starts a second process, or somebody does so while the runner is up or before the first start was recorded, it cannot be distinguished
+// from the first. These faults are not explored together.
+func (w *modelState) isDeliveryLost() bool {
+	return w.isUndelivered() && w.gateway.delivered == 0 && w.remainingFaults[runnerKilled]+w.remainingFaults[powerLost] == 0
 }
 
-func (w *world) isUndelivered() bool {
+func (w *modelState) isUndelivered() bool {
 	return slices.ContainsFunc(w.jobs[:], func(j jobFacts) bool { return j.started > 0 && j.stage == msg.HandedOut && !j.delivered })
 }
 
-// describe says what happened, and how things are then.
-func (m lifeModel) describe(from *world, e lifeEvent, to *world) string {
-	text := lifeEventNames[e.kind]
+// describe describes an event and the state after it.
+func (m sessionModel) describe(from *modelState, e modelEvent, to *modelState) string {
+	text := modelEventNames[e.kind]
 	switch e.kind {
-	case taskPasses, taskTells:
+	case taskSteps, taskReports:
 		t := from.tasks[e.at]
-		if text += taskNames[t.kind]; e.kind == taskPasses && t.moment > 0 {
-			text += fmt.Sprintf(", moment %d", t.moment+1)
+		if text += taskNames[t.kind]; e.kind == taskSteps && t.stepsDone > 0 {
+			text += fmt.Sprintf(", step %d", t.stepsDone+1)
 		}
-		if after := from.clone(); e.kind == taskTells {
+		if after := from.clone(); e.kind == taskReports {
 			for !t.done {
-				_ = after.pass(int(e.at))
+				_ = after.runStep(int(e.at))
 				t = after.tasks[e.at]
 			}
 			text += " " + taskOutcome(t)
 		}
-	case gatewayTells:
-		text += fmt.Sprintf("%T", from.message(from.gate.queue[0]))
-	case dispatcherTells:
+	case gatewayReports:
+		text += fmt.Sprintf("%T", from.message(from.gateway.queue[0]))
+	case orderArrives:
 		text += [...]string{"assign", "retire", "abort"}[from.slot.inbox[0].kind]
 	case timerFires:
 		text += timerNames[e.at]
 	case jobIsAssigned, jobGoesElsewhere:
 		text += fmt.Sprint(e.at)
 	case connectionIsCut:
-		text += [...]string{" (GET)", " (LIST)", " (watch)", " (callback)"}[from.gate.requests[e.at].kind]
+		text += [...]string{" (GET)", " (LIST)", " (watch)", " (callback)"}[from.gateway.requests[e.at].kind]
 	}
-	return text + to.inWords()
+	return text + to.summary()
 }
 
 func taskOutcome(t task) string {
 	t.done = true
-	m := t.back()
+	m := t.message()
 	return fmt.Sprintf("%T%+v", m, m)
 }
 
-func (w *world) inWords() string {
+func (w *modelState) summary() string {
 	s := w.session
 	text := " [session " + string(s.state)
 	if s.job.stage != noJob {
@@ -294,8 +294,8 @@ func (w *world) inWords() string {
 		}
 	}
 	for n, j := range w.jobs {
-		if j.where != absent {
-			text += fmt.Sprintf("; job %d %s, begun %d times", n+1, j.stage, j.started)
+		if j.where != notOffered {
+			text += fmt.Sprintf("; job %d %s, started %d times", n+1, j.stage, j.started)
 		}
 	}
 	return text + "]"

@@ -7,18 +7,18 @@ import (
 	msg "runnerd/messages"
 )
 
-// What identifies a state: everything that a decision may depend on. Requests are numbered anew, in their order, and versions count
-// from the lowest that somebody knows.
+// The key of a state: everything that a decision may depend on. Requests are renumbered in their order, and versions count from the lowest
+// one that is still in use.
 
-type lifeKey struct {
-	*world
+type stateKey struct {
+	*modelState
 	b    []byte
 	ids  []msg.RequestID
 	base uint64
 }
 
-func (w *world) key() string {
-	k := &lifeKey{world: w, b: make([]byte, 0, 160)}
+func (w *modelState) key() string {
+	k := &stateKey{modelState: w, b: make([]byte, 0, 160)}
 	k.collect()
 	k.putSession()
 	k.putWorld()
@@ -27,7 +27,7 @@ func (w *world) key() string {
 	return string(k.b)
 }
 
-func (k *lifeKey) collect() {
+func (k *stateKey) collect() {
 	s := k.session
 	note := func(id msg.RequestID) {
 		if id != 0 {
@@ -43,11 +43,11 @@ func (k *lifeKey) collect() {
 	if s.id == "" { // no actor
 		k.base = k.record.version
 	}
-	if !k.mayNotRestart() {
+	if !k.restartImpossible() {
 		k.base = min(k.base, k.record.version)
 	}
 	note(s.poll)
-	note(s.next)
+	note(s.nextPoll)
 	for _, p := range s.pending {
 		note(p.OpenedRequest())
 		if l, ok := p.(msg.SecretListed); ok {
@@ -63,7 +63,7 @@ func (k *lifeKey) collect() {
 	for _, r := range s.job.storing {
 		note(r)
 	}
-	for _, r := range k.gate.requests {
+	for _, r := range k.gateway.requests {
 		note(r.id)
 		lowest(r.version)
 		lowest(r.shown)
@@ -71,7 +71,7 @@ func (k *lifeKey) collect() {
 			lowest(v)
 		}
 	}
-	for _, e := range k.gate.queue {
+	for _, e := range k.gateway.queue {
 		note(e.request)
 	}
 	for _, t := range k.tasks {
@@ -83,23 +83,23 @@ func (k *lifeKey) collect() {
 	k.ids = slices.Compact(k.ids)
 }
 
-func (k *lifeKey) put(values ...int) {
+func (k *stateKey) put(values ...int) {
 	for _, v := range values {
 		k.b = append(k.b, byte(v))
 	}
 }
 
-func (k *lifeKey) flags(all ...bool) {
+func (k *stateKey) flags(all ...bool) {
 	v := 0
 	for i, is := range all {
 		if is {
 			v |= 1 << i
 		}
 	}
-	k.b = binary.LittleEndian.AppendUint16(k.b, uint16(v))
+	k.b = binary.LittleEndian.AppendUint32(k.b, uint32(v))
 }
 
-func (k *lifeKey) id(id msg.RequestID) int {
+func (k *stateKey) id(id msg.RequestID) int {
 	at, there := slices.BinarySearch(k.ids, id)
 	if !there {
 		return 0
@@ -107,8 +107,8 @@ func (k *lifeKey) id(id msg.RequestID) int {
 	return at + 1
 }
 
-// version is relative; 0 stays what it is.
-func (k *lifeKey) version(v uint64) int {
+// version returns a version relative to base; 0 remains 0.
+func (k *stateKey) version(v uint64) int {
 	if v%baseline == 0 {
 		return 0
 	}
@@ -119,15 +119,15 @@ var stateNumbers = map[state]int{fresh: 0, pulling: 1, starting: 2, running: 3, 
 
 var outcomeNumbers = map[msg.Outcome]int{"": 0, msg.Completed: 1, msg.Failed: 2, msg.Aborted: 3, msg.TimedOut: 4}
 
-func (k *lifeKey) putSession() {
+func (k *stateKey) putSession() {
 	s, j, n := k.session, k.session.job, k.session.notification
-	if s.state == stopping || s.state == exited { // nobody is given anything or told to ask any more
+	if s.state == stopping || s.state == exited { // no job and no event is sent any more
 		n = notification{version: n.version}
 		s.polled = false
 	}
-	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
-	k.flags(s.attached, s.returned, s.found, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded,
-		j.delivered, j.unstarted, j.abandoned, j.hasResult, j.abort != "")
+	k.put(stateNumbers[s.state], int(j.stage), int(jobNumber(j.Execution)), int(jobNumber(s.last)), int(jobNumber(s.previous)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.nextPoll))
+	k.flags(s.attached, s.runnerRestarted, s.inspected, s.restarted, s.creating, s.observed, s.retireReason != "", s.polled, s.readingFile, s.readAgain, s.exit != nil, s.logsEnded,
+		j.delivered, j.unstarted, j.abandoned, j.hasResult, j.abortReason != "")
 	ending := 0
 	if j.ending != nil {
 		ending = 1 + outcomeNumbers[j.ending.Outcome]
@@ -150,7 +150,7 @@ func (k *lifeKey) putSession() {
 	}
 }
 
-func (k *lifeKey) putPending(p msg.SessionEvent) {
+func (k *stateKey) putPending(p msg.SessionEvent) {
 	switch p := p.(type) {
 	case msg.SecretRequested:
 		k.put(1, k.id(p.Request))
@@ -162,39 +162,39 @@ func (k *lifeKey) putPending(p msg.SessionEvent) {
 	}
 }
 
-func (k *lifeKey) putWorld() {
-	k.put(int(k.actor), int(k.box.state), int(k.box.process), len(k.slot.inbox), int(k.slot.job))
+func (k *stateKey) putWorld() {
+	k.put(int(k.actor), int(k.container.state), int(k.container.process), len(k.slot.inbox), int(k.slot.job))
 	k.b = append(k.b, k.slot.state...)
 	r, p := k.record, k.plugin
-	if k.mayNotRestart() {
+	if k.restartImpossible() {
 		r = recordFacts{exists: r.exists, version: k.base}
 	}
-	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.hears, p.denied)
-	k.put(int(r.job), int(r.before), int(r.jobs), int(r.version-k.base), int(r.startedAt))
-	k.put(int(p.phase), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.asks))
+	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.watching, p.denied)
+	k.put(int(r.job), int(r.previous), int(r.jobs), int(r.version-k.base), int(r.startedAt))
+	k.put(int(p.phase), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.pendingGets))
 	for _, o := range k.slot.inbox {
 		k.put(int(o.kind), int(o.job))
 	}
 	for _, t := range k.timers {
 		k.put(int(t))
 	}
-	for _, f := range k.left {
+	for _, f := range k.remainingFaults {
 		k.put(int(f))
 	}
 	for _, j := range k.jobs {
 		k.put(int(j.where), int(j.stage), int(j.handOuts), outcomeNumbers[j.outcome], int(j.started))
-		k.flags(j.ours, j.abort, j.unstarted, j.delivered && !k.mayNotRestart(), j.hasResult, j.stopped, j.genuine, j.overTold)
+		k.flags(j.ours, j.abort, j.unstarted, j.delivered && !k.restartImpossible(), j.hasResult, j.stopped, j.genuine, j.doneReported)
 	}
 }
 
-func (k *lifeKey) putGate() {
-	g := k.gate
+func (k *stateKey) putGate() {
+	g := k.gateway
 	k.flags(g.up, g.admitted, g.listening, g.file.old)
 	k.put(int(g.current), int(g.delivered), int(g.urls[0]), int(g.urls[1]), int(g.file.body), int(g.file.job), len(g.requests), len(g.queue))
 	for _, r := range g.requests {
-		k.put(k.id(r.id), int(r.kind), k.version(r.version), int(r.job), int(r.current), int(r.body), int(r.answer), k.version(r.shown), int(r.held))
+		k.put(k.id(r.id), int(r.kind), k.version(r.version), int(r.job), int(r.current), int(r.body), int(r.answer), k.version(r.shown), int(r.eventCount))
 		k.flags(r.fresh, r.nested, r.newest, r.sending, r.lost, r.old)
-		for _, v := range r.events[:r.held] {
+		for _, v := range r.events[:r.eventCount] {
 			k.put(k.version(v))
 		}
 	}
@@ -203,14 +203,14 @@ func (k *lifeKey) putGate() {
 	}
 }
 
-// putTasks: their order does not matter.
-func (k *lifeKey) putTasks() {
+// putTasks adds the tasks in a canonical order, because their order does not matter.
+func (k *stateKey) putTasks() {
 	all := make([]string, 0, 8)
 	for _, t := range k.tasks {
-		one := &lifeKey{world: k.world, ids: k.ids, base: k.base}
-		one.put(int(t.kind), int(t.moment), k.id(t.request), int(t.job), int(t.before), int(t.jobs), int(t.last), int(t.step), k.version(t.version), outcomeNumbers[t.outcome],
+		one := &stateKey{modelState: k.modelState, ids: k.ids, base: k.base}
+		one.put(int(t.kind), int(t.stepsDone), k.id(t.request), int(t.job), int(t.previous), int(t.jobs), int(t.lastJob), int(t.step), k.version(t.version), outcomeNumbers[t.outcome],
 			int(t.body), int(t.found), len(t.verdict), int(t.handOuts))
-		one.flags(t.stop, t.again, t.done, t.failed, t.restarted, t.hasFile, t.kept, t.isBack, t.isAbort)
+		one.flags(t.stop, t.again, t.done, t.failed, t.restarted, t.hasFile, t.stored, t.notHandedOut, t.abortRequested)
 		all = append(all, string(one.b))
 	}
 	slices.Sort(all)

@@ -4,20 +4,20 @@ import (
 	msg "runnerd/messages"
 )
 
-// The moments of the tasks: what they do to the spool, the engine and the gateway.
+// The steps of the tasks: what they do to the spool, the engine and the gateway.
 
-// mayPass reports whether the next moment of a task can be now.
-func (w *world) mayPass(t task) bool {
+// canStep reports whether the next step of a task is possible now.
+func (w *modelState) canStep(t task) bool {
 	switch t.kind {
 	case logsTask, waitTask:
-		return w.box.state != runs
+		return w.container.state != containerRunning
 	}
 	return true
 }
 
-// isOneEvent reports whether all moments of a task, and its message, are one event: between them there is nothing to be seen. While
-// a restart may still come there is, where the task leaves something behind.
-func (w *world) isOneEvent(t task) bool {
+// isAtomic reports whether all steps of a task, and its message, are one event, because nothing can observe the states between them. After
+// a restart something could, if the task leaves something behind.
+func (w *modelState) isAtomic(t task) bool {
 	if w.actor == actorCrashed {
 		return false
 	}
@@ -25,60 +25,60 @@ func (w *world) isOneEvent(t task) bool {
 	case pullTask, logsTask, waitTask, restoreTask, findTask:
 		return true
 	case prepareTask, examineTask, removeTask, versionTask:
-		return w.mayNotRestart()
+		return w.restartImpossible()
 	case signalTask:
 		return t.step != killStep
 	}
 	return false
 }
 
-// mayNotRestart: nobody will read again what only a restart needs.
-func (w *world) mayNotRestart() bool {
-	return w.left[actorCrashes]+w.left[runnerKilled]+w.left[powerLost] == 0 && (w.actor == actorRuns || w.actor == actorGone || w.actor == nothingLeft)
+// restartImpossible reports whether no actor will restart, so that what only a restart reads does not matter.
+func (w *modelState) restartImpossible() bool {
+	return w.remainingFaults[actorCrashes]+w.remainingFaults[runnerKilled]+w.remainingFaults[powerLost] == 0 && (w.actor == actorRuns || w.actor == actorGone || w.actor == nothingLeft)
 }
 
-// pass carries out the next moment of the task, and returns what is broken by it.
-func (w *world) pass(i int) error {
+// runStep carries out the next step of a task, and returns the invariant that it breaks.
+func (w *modelState) runStep(i int) error {
 	t := w.tasks[i]
-	err := w.moment(&t)
-	t.moment++
+	err := w.carryOut(&t)
+	t.stepsDone++
 	w.tasks[i] = t
-	if t.done && (t.back() == nil || w.actor == actorCrashed) {
+	if t.done && (t.message() == nil || w.actor == actorCrashed) {
 		w.tasks = append(w.tasks[:i], w.tasks[i+1:]...)
 	}
 	return err
 }
 
-func (w *world) moment(t *task) error {
+func (w *modelState) carryOut(t *task) error {
 	t.done = true
 	switch t.kind {
 	case prepareTask:
-		w.gate.admitted = true
+		w.gateway.admitted = true
 		w.record.exists = true
 	case launchTask:
-		w.launchMoment(t)
+		w.launchStep(t)
 	case restoreTask:
-		t.hasFile = w.gate.file.body != noBody
+		t.hasFile = w.gateway.file.body != noBody
 	case findTask:
-		t.found, t.restarted = w.box.state, t.step != 0 && w.box.process != t.step
+		t.found, t.restarted = w.container.state, t.step != 0 && w.container.process != t.step
 	case waitTask:
-		t.found = w.box.state
+		t.found = w.container.state
 	case signalTask:
-		w.signalMoment(int(t.step))
+		w.signalStep(int(t.step))
 	case examineTask:
-		return w.examineMoment(t)
+		return w.examineStep(t)
 	case removeTask:
-		return w.removeMoment(t)
+		return w.removeStep(t)
 	case handOutTask:
-		return w.handOutMoment(t)
-	case repeatTask:
+		return w.handOutStep(t)
+	case resendTask:
 		return w.answer(t.request, msg.GiveJob{Execution: executions[t.job]})
 	case clearTask:
-		w.gate.file = fileFacts{}
+		w.gateway.file = fileFacts{}
 	case fileTask:
-		return w.takeFile(t)
+		return w.fileStep(t)
 	case storeTask:
-		return w.storeMoment(t, t.body)
+		return w.storeStep(t, t.body)
 	case versionTask:
 		w.record.version, w.record.notified = t.version, true
 	case deliveredTask:
@@ -100,64 +100,64 @@ func (w *world) moment(t *task) error {
 		if j.stage < msg.Ended {
 			j.stage, j.outcome = msg.Ended, t.outcome
 		}
-		t.outcome, t.kept = j.outcome, j.hasResult
+		t.outcome, t.stored = j.outcome, j.hasResult
 	}
 	return nil
 }
 
-// launchMoment creates the container, then starts it, then notes when it was started.
-func (w *world) launchMoment(t *task) {
-	t.done = t.moment == 2
+// launchStep creates the container, then starts it, then records its start.
+func (w *modelState) launchStep(t *task) {
+	t.done = t.stepsDone == 2
 	switch {
-	case t.moment == 0 && w.box.state == noBox:
-		w.box.state = created
-	case t.moment == 1 && w.box.state == created:
+	case t.stepsDone == 0 && w.container.state == noContainer:
+		w.container.state = containerCreated
+	case t.stepsDone == 1 && w.container.state == containerCreated:
 		w.startProcess()
-	case t.moment == 2:
-		w.record.startedAt = w.box.process
+	case t.stepsDone == 2:
+		w.record.startedAt = w.container.process
 	}
 }
 
-func (w *world) startProcess() {
-	w.box.state = runs
-	w.box.process++
+func (w *modelState) startProcess() {
+	w.container.state = containerRunning
+	w.container.process++
 	w.plugin = pluginFacts{phase: booting}
 }
 
-func (w *world) signalMoment(step int) {
-	if w.box.state == runs && step == killStep {
-		w.boxEnds()
+func (w *modelState) signalStep(step int) {
+	if w.container.state == containerRunning && step == killStep {
+		w.containerExits()
 	}
 }
 
-func (w *world) boxEnds() {
-	w.box.state = boxExited
+func (w *modelState) containerExits() {
+	w.container.state = containerExited
 	w.plugin = pluginFacts{}
-	w.gate.loseAll()
+	w.gateway.loseAll()
 }
 
-func (w *world) stopped(job int8) {
+func (w *modelState) stopped(job int8) {
 	if rec := w.jobRecord(job); rec.Stopping() {
 		w.job(job).stopped = true
 	}
 }
 
-// examineMoment is finalExamination.
-func (w *world) examineMoment(t *task) (err error) {
-	last := t.last
+// examineStep models finalExamination.
+func (w *modelState) examineStep(t *task) (err error) {
+	last := t.lastJob
 	if last != 0 {
-		if rec := w.jobRecord(last); rec.Executor == lifeID && (rec.Stage == msg.HandedOut || rec.Stopping()) {
-			err = w.takeFile(&task{job: last, before: t.before})
+		if rec := w.jobRecord(last); rec.Executor == modelExecutor && (rec.Stage == msg.HandedOut || rec.Stopping()) {
+			err = w.fileStep(&task{job: last, previous: t.previous})
 		}
 		if j := w.job(last); j.stage == msg.HandedOut && t.again {
 			j.unstarted, j.delivered = true, false
 		}
 		if j := w.job(last); j.stage == msg.HandedOut && j.unstarted && j.ours {
-			*j = jobFacts{where: j.where, stage: msg.Confirmed, handOuts: j.handOuts, abort: j.abort, started: j.started, overTold: j.overTold}
+			*j = jobFacts{where: j.where, stage: msg.Confirmed, handOuts: j.handOuts, abort: j.abort, started: j.started, doneReported: j.doneReported}
 		}
 	}
 	if t.job == 0 {
-		t.kept = true
+		t.stored = true
 		return err
 	}
 	if t.stop {
@@ -165,18 +165,18 @@ func (w *world) examineMoment(t *task) (err error) {
 	}
 	j := w.job(t.job)
 	t.handOuts = j.handOuts
-	t.kept, t.isBack, t.isAbort = j.stage >= msg.Ended, j.stage < msg.HandedOut, j.abort
+	t.stored, t.notHandedOut, t.abortRequested = j.stage >= msg.Ended, j.stage < msg.HandedOut, j.abort
 	return err
 }
 
-// removeMoment takes away the container, and then all that the gateway and the spool have.
-func (w *world) removeMoment(t *task) error {
-	t.done = t.moment == 1
-	if t.moment == 0 {
-		if w.box.state == runs {
-			w.boxEnds()
+// removeStep removes the container, and then its traces in the gateway and the spool.
+func (w *modelState) removeStep(t *task) error {
+	t.done = t.stepsDone == 1
+	if t.stepsDone == 0 {
+		if w.container.state == containerRunning {
+			w.containerExits()
 		}
-		w.box.state = noBox
+		w.container.state = noContainer
 		return nil
 	}
 	w.dismiss()
@@ -188,25 +188,25 @@ func (w *world) removeMoment(t *task) error {
 	return nil
 }
 
-func (w *world) dismiss() {
-	w.gate.loseAll()
-	w.gate = gate{up: w.gate.up, last: w.gate.last, listening: w.gate.listening}
+func (w *modelState) dismiss() {
+	w.gateway.loseAll()
+	w.gateway = gatewayModel{up: w.gateway.up, last: w.gateway.last, listening: w.gateway.listening}
 	w.record = recordFacts{}
 }
 
-// handOutMoment opens the URLs and looks whether the GET still waits, then writes the spool, then answers.
-func (w *world) handOutMoment(t *task) error {
+// handOutStep opens the URLs and checks that the GET still waits, then writes to the spool, then answers.
+func (w *modelState) handOutStep(t *task) error {
 	t.done = false
 	j := w.job(t.job)
-	switch t.moment {
+	switch t.stepsDone {
 	case 0:
 		if t.again {
-			w.gate.file = fileFacts{}
+			w.gateway.file = fileFacts{}
 		}
-		w.gate.urls = [2]int8{t.job, t.before}
-		w.gate.file.old = w.gate.file.body != noBody
-		i := w.gate.find(t.request)
-		t.failed = i < 0 || w.gate.requests[i].answer != noAnswer
+		w.gateway.urls = [2]int8{t.job, t.previous}
+		w.gateway.file.old = w.gateway.file.body != noBody
+		i := w.gateway.find(t.request)
+		t.failed = i < 0 || w.gateway.requests[i].answer != noAnswer
 		t.done = t.failed
 	case 1:
 		t.failed = j.stage >= msg.Ended
@@ -217,7 +217,7 @@ func (w *world) handOutMoment(t *task) error {
 		j.stage, j.ours, j.unstarted, j.delivered = msg.HandedOut, true, false, false
 		j.handOuts++
 		if w.record.job != t.job {
-			w.record.before, w.record.job = w.record.job, t.job
+			w.record.previous, w.record.job = w.record.job, t.job
 			w.record.jobs++
 		}
 		w.record.idle, w.record.notified = false, false
@@ -228,23 +228,23 @@ func (w *world) handOutMoment(t *task) error {
 	return nil
 }
 
-// storeResultFile reads the result file and stores what is in it.
-func (w *world) takeFile(t *task) error {
-	f := w.gate.file
-	known := t.job == w.gate.urls[0] || t.job == w.gate.urls[1]
+// fileStep reads the result file and stores a result that is in it.
+func (w *modelState) fileStep(t *task) error {
+	f := w.gateway.file
+	known := t.job == w.gateway.urls[0] || t.job == w.gateway.urls[1]
 	switch {
 	case f.body == noBody:
 	case f.job == t.job && f.body != plainBody && known:
 		t.verdict = msg.IsResult
-		return w.storeMoment(t, f.body)
+		return w.storeStep(t, f.body)
 	case f.old:
-	case t.before == 0 && f.body == plainBody, t.before != 0 && f.job == t.before && f.body != plainBody && t.before == w.gate.urls[1]:
+	case t.previous == 0 && f.body == plainBody, t.previous != 0 && f.job == t.previous && f.body != plainBody && t.previous == w.gateway.urls[1]:
 		t.verdict = msg.NotStarted
 	}
 	return nil
 }
 
-func (w *world) storeMoment(t *task, body bodyKind) error {
+func (w *modelState) storeStep(t *task, body bodyKind) error {
 	j := w.job(t.job)
 	if !j.hasResult && (j.stage < msg.Ended || j.outcome != msg.Failed) && !j.stopped {
 		if body == bogusBody && j.started > 0 {
@@ -255,6 +255,6 @@ func (w *world) storeMoment(t *task, body bodyKind) error {
 			j.stage, j.outcome = msg.Ended, msg.Completed
 		}
 	}
-	t.kept = j.hasResult
+	t.stored = j.hasResult
 	return nil
 }

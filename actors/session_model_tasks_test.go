@@ -9,33 +9,33 @@ import (
 	msg "runnerd/messages"
 )
 
-// What the model's actor does for the session. Work that may block is a task: each of its moments, and then its message, is an
-// event of its own, so that a crash may come between any two.
+// What the model's actor does for the session. Work that may block is a task. Each of its steps, and then its message, is an
+// event of its own, so that a crash can happen between any two.
 
-// task is one that was started and whose message was not received yet.
+// task is a started task whose message was not received yet.
 type task struct {
-	kind    taskKind
-	moment  int8 // how many have passed
-	request msg.RequestID
-	job     int8
-	before  int8
-	jobs    int8 // how many the executor had
-	last    int8 // its newest
-	step    int8 // of the stop sequence
-	stop    bool
-	again   bool
-	version uint64
-	outcome msg.Outcome
-	body    bodyKind // of a result
+	kind      taskKind
+	stepsDone int8 // number of steps done
+	request   msg.RequestID
+	job       int8
+	previous  int8
+	jobs      int8 // number of jobs that the executor had
+	lastJob   int8 // its newest
+	step      int8 // of the stop sequence
+	stop      bool
+	again     bool
+	version   uint64
+	outcome   msg.Outcome
+	body      bodyKind // of a result
 
-	// What its message says.
-	done                  bool
-	failed                bool // its GET waits no longer
-	restarted, hasFile    bool
-	found                 boxState
-	verdict               msg.Verdict
-	kept, isBack, isAbort bool
-	handOuts              int8
+	// The content of its message.
+	done                                 bool
+	failed                               bool // its GET does not wait any more
+	restarted, hasFile                   bool
+	found                                containerState
+	verdict                              msg.Verdict
+	stored, notHandedOut, abortRequested bool
+	handOuts                             int8
 }
 
 type taskKind int8
@@ -52,7 +52,7 @@ const (
 	examineTask
 	removeTask
 	handOutTask
-	repeatTask
+	resendTask
 	clearTask
 	fileTask
 	storeTask
@@ -66,22 +66,22 @@ const (
 )
 
 var taskNames = [...]string{"prepare", "pull", "launch", "restore", "find the container", "read the logs", "wait for the exit", "send a signal", "examine", "remove",
-	"hand out", "repeat the job", "clear the results", "read the result file", "store the result", "note the version", "note the delivery", "note that it did not start",
-	"note the retirement", "note that it is idle", "note the stop", "end the job"}
+	"hand out", "resend the job", "clear the results", "read the result file", "store the result", "record the version", "record the delivery",
+	"record that it did not start", "record the retirement", "record that it is idle", "record the stop", "end the job"}
 
 var (
 	errIllegal   = errors.New("illegal: the session panics")
-	errIdle      = errors.New("idle: the dispatcher is told that the executor waits, and no GET does")
-	errOverTwice = errors.New("over twice: the end of a job is told a second time")
-	errNoEnding  = errors.New("no ending: a job is said to be over that has no ending in the spool")
+	errIdle      = errors.New("idle: the dispatcher is told that the executor is idle, but no GET waits")
+	errDoneTwice = errors.New("done twice: the end of a job is reported a second time")
+	errNoEnding  = errors.New("no ending: a job is reported as done without an ending in the spool")
 	errStopTwice = errors.New("one end: the actor is stopped twice")
 	errRecord    = errors.New("record: the executor's record is removed while its job is open")
-	errElsewhere = errors.New("once: a job that was begun here is given to another executor")
+	errElsewhere = errors.New("once: a job that was started here is given to another executor")
 	errBogus     = errors.New("genuine: an SDK's report of a failed fetch becomes the result of a job that ran")
 )
 
-// receive lets the session decide, and begins what follows.
-func (w *world) receive(m msg.ToExecutor) (err error) {
+// receive passes a message to the session and carries out the effects.
+func (w *modelState) receive(m msg.ToExecutor) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("%w: %v", errIllegal, reason)
@@ -92,7 +92,7 @@ func (w *world) receive(m msg.ToExecutor) (err error) {
 	return w.doAll(effects)
 }
 
-func (w *world) doAll(effects []effect) (err error) {
+func (w *modelState) doAll(effects []effect) (err error) {
 	for _, e := range effects {
 		if err == nil {
 			err = w.do(e)
@@ -101,7 +101,7 @@ func (w *world) doAll(effects []effect) (err error) {
 	return err
 }
 
-func (w *world) do(e effect) error {
+func (w *modelState) do(e effect) error {
 	switch e := e.(type) {
 	case prepare:
 		w.add(task{kind: prepareTask})
@@ -120,47 +120,47 @@ func (w *world) do(e effect) error {
 	case sendSignal:
 		w.add(task{kind: signalTask, step: int8(e.step)})
 	case examine:
-		w.add(task{kind: examineTask, job: jobNo(e.job), before: jobNo(e.before), last: jobNo(e.last), again: e.unstarted, stop: e.stop != nil})
+		w.add(task{kind: examineTask, job: jobNumber(e.job), previous: jobNumber(e.previous), lastJob: jobNumber(e.last), again: e.unstarted, stop: e.stop != nil})
 	case remove:
 		w.add(task{kind: removeTask})
 	case stopActor:
 		if w.actor == actorGone {
 			return errStopTwice
 		}
-		w.actorEnds()
+		w.actorStops()
 	case listen:
-		w.gate.afresh()
+		w.gateway.replay()
 	case answerRequest:
 		return w.answer(e.request, e.answer)
 	case sendEvent:
 		return w.notify(e.watch, e.event)
 	case handOut:
-		w.add(task{kind: handOutTask, request: e.request, job: jobNo(e.execution), again: e.again, before: w.handOutBefore(e.again)})
-	case repeatJob:
-		w.add(task{kind: repeatTask, request: e.request, job: jobNo(e.execution)})
+		w.add(task{kind: handOutTask, request: e.request, job: jobNumber(e.execution), again: e.again, previous: w.handOutBefore(e.again)})
+	case resendJob:
+		w.add(task{kind: resendTask, request: e.request, job: jobNumber(e.execution)})
 	case clearResults:
 		w.add(task{kind: clearTask})
 	case readFile:
-		w.add(task{kind: fileTask, job: jobNo(e.execution), before: jobNo(e.before)})
+		w.add(task{kind: fileTask, job: jobNumber(e.execution), previous: jobNumber(e.previous)})
 	case storeResult:
-		w.add(task{kind: storeTask, request: e.request, job: jobNo(e.execution), body: bodyOfResult(e.result)})
+		w.add(task{kind: storeTask, request: e.request, job: jobNumber(e.execution), body: bodyOfResult(e.result)})
 	case recordVersion:
 		w.add(task{kind: versionTask, version: e.version})
 	case recordDelivered:
-		w.note(task{kind: deliveredTask, job: jobNo(e.execution)})
+		w.addRecordTask(task{kind: deliveredTask, job: jobNumber(e.execution)})
 	case recordNotStarted:
-		w.add(task{kind: unstartedTask, job: jobNo(e.execution)})
+		w.add(task{kind: unstartedTask, job: jobNumber(e.execution)})
 	case recordRetirement:
-		w.note(task{kind: retirementTask})
+		w.addRecordTask(task{kind: retirementTask})
 	case recordStop:
-		w.add(task{kind: stopTask, job: jobNo(e.execution)})
+		w.add(task{kind: stopTask, job: jobNumber(e.execution)})
 	case endJob:
-		w.add(task{kind: endTask, job: jobNo(e.execution), outcome: e.ending.Outcome})
+		w.add(task{kind: endTask, job: jobNumber(e.execution), outcome: e.ending.Outcome})
 	case tellDispatcher:
 		return w.tellDispatcher(e.m)
-	case isIdle:
+	case tellIdle:
 		return w.becomesIdle()
-	case notIdle:
+	case tellNotIdle:
 		if w.slot.state == slotIdle {
 			w.slot.state = slotBusy
 		}
@@ -174,9 +174,9 @@ func (w *world) do(e effect) error {
 	return nil
 }
 
-// writeBeside adds a task whose trace only a restart sees.
-func (w *world) note(t task) {
-	if !w.mayNotRestart() {
+// addRecordTask adds a task whose outcome matters only after a restart.
+func (w *modelState) addRecordTask(t task) {
+	if !w.restartImpossible() {
 		w.add(t)
 	}
 }
@@ -188,15 +188,15 @@ func bodyOfResult(r msg.Result) bodyKind {
 	return genuineBody
 }
 
-// handOutBefore is the job whose URL stays open, as the actor finds it out.
-func (w *world) handOutBefore(again bool) int8 {
+// handOutBefore returns the previous job, whose URL stays open, as the actor determines it.
+func (w *modelState) handOutBefore(again bool) int8 {
 	if again {
-		return jobNo(w.session.before)
+		return jobNumber(w.session.previous)
 	}
-	return jobNo(w.session.last)
+	return jobNumber(w.session.last)
 }
 
-func (w *world) startTimer(e startTimer) {
+func (w *modelState) startTimer(e startTimer) {
 	k := timerOf(e.timer)
 	switch m := e.m.(type) {
 	case msg.StopStepDue:
@@ -209,7 +209,7 @@ func (w *world) startTimer(e startTimer) {
 	}
 }
 
-func (w *world) retry(e retryLater) error {
+func (w *modelState) retry(e retryLater) error {
 	switch e.what {
 	case msg.RetryHandOut:
 		w.timers[retryHandOutDue] = 1
@@ -218,21 +218,21 @@ func (w *world) retry(e retryLater) error {
 	case msg.RetryExamine:
 		w.timers[retryExamineDue] = 1
 	default:
-		return fmt.Errorf("%w: %s is to be repeated, and nothing has failed", errIllegal, e.what)
+		return fmt.Errorf("%w: %s is repeated although nothing failed", errIllegal, e.what)
 	}
 	return nil
 }
 
-// becomesIdle tells the dispatcher. Its assignments are numbered: while one is on its way this is out of date.
-func (w *world) becomesIdle() error {
-	i := w.gate.find(w.session.poll)
-	ended := slices.Contains(w.gate.queue, gateEvent{kind: requestGone, request: w.session.poll})
-	if w.session.poll == 0 || !ended && (i < 0 || w.gate.requests[i].answer != noAnswer) {
+// becomesIdle tells the dispatcher. Assignments are numbered: if one is on its way, the dispatcher ignores the message.
+func (w *modelState) becomesIdle() error {
+	i := w.gateway.find(w.session.poll)
+	ended := slices.Contains(w.gateway.queue, gateEvent{kind: requestGone, request: w.session.poll})
+	if w.session.poll == 0 || !ended && (i < 0 || w.gateway.requests[i].answer != noAnswer) {
 		return errIdle
 	}
 	if !w.idleSince {
 		w.idleSince = true
-		w.note(task{kind: idleTask, jobs: int8(w.session.jobs)})
+		w.addRecordTask(task{kind: idleTask, jobs: int8(w.session.jobs)})
 	}
 	if !w.isAssigning() && w.slot.job == 0 && w.slot.state == slotBusy {
 		w.slot.state = slotIdle
@@ -240,26 +240,26 @@ func (w *world) becomesIdle() error {
 	return nil
 }
 
-func (w *world) isAssigning() bool {
+func (w *modelState) isAssigning() bool {
 	return slices.ContainsFunc(w.slot.inbox, func(o order) bool { return o.kind == assignOrder })
 }
 
-func (w *world) tellDispatcher(m msg.ToDispatcher) error {
+func (w *modelState) tellDispatcher(m msg.ToDispatcher) error {
 	switch m := m.(type) {
-	case msg.JobOver:
-		j := w.job(jobNo(m.Execution))
+	case msg.JobDone:
+		j := w.job(jobNumber(m.Execution))
 		switch {
 		case j.stage < msg.Ended:
 			return errNoEnding
-		case j.overTold:
-			return errOverTwice
+		case j.doneReported:
+			return errDoneTwice
 		}
-		j.overTold = true
-		if w.slot.job == jobNo(m.Execution) {
+		j.doneReported = true
+		if w.slot.job == jobNumber(m.Execution) {
 			w.slot.job, w.slot.abort = 0, false
 		}
 	case msg.JobReturned:
-		if w.slot.job == jobNo(m.Execution) {
+		if w.slot.job == jobNumber(m.Execution) {
 			w.jobWaitsAgain()
 		}
 	case msg.Retired:
@@ -272,42 +272,42 @@ func (w *world) tellDispatcher(m msg.ToDispatcher) error {
 	return nil
 }
 
-// jobWaitsAgain: the dispatcher ends it instead where its abort is known.
-func (w *world) jobWaitsAgain() {
+// jobWaitsAgain returns the job to the queue. If its abort is known, the dispatcher ends it instead.
+func (w *modelState) jobWaitsAgain() {
 	j := w.job(w.slot.job)
-	j.where = waits4it
+	j.where = waitingHere
 	if (w.slot.abort || j.abort) && j.stage < msg.Ended {
 		j.stage, j.outcome = msg.Ended, msg.Aborted
 	}
 	w.slot.job, w.slot.abort = 0, false
 }
 
-// requeueUnstarted is what the dispatcher does when the actor has gone and only the spool knows of its job.
-func (w *world) release() {
+// release is what the dispatcher does with the job of an actor that has ended.
+func (w *modelState) release() {
 	if w.slot.job != 0 && w.job(w.slot.job).stage < msg.HandedOut {
 		w.jobWaitsAgain()
 	}
 	w.slot.job = 0
 }
 
-func (w *world) actorEnds() {
+func (w *modelState) actorStops() {
 	w.forgetActor()
 	w.actor = actorGone
 	w.slot.state = slotFreed
 	w.release()
 }
 
-// forgetActor leaves nothing of what was only in memory.
-func (w *world) forgetActor() {
+// forgetActor discards everything that was only in memory.
+func (w *modelState) forgetActor() {
 	w.session, w.timers, w.tasks, w.slot.inbox, w.idleSince = session{}, [timerKinds]int8{}, nil, nil, false
-	w.gate.listening = false
+	w.gateway.listening = false
 	for i := range w.jobs {
-		w.jobs[i].overTold = false
+		w.jobs[i].doneReported = false
 	}
 }
 
-// back is the message of a task; nil: it has none.
-func (t task) back() msg.ToExecutor {
+// message returns the message of a task; nil: none.
+func (t task) message() msg.ToExecutor {
 	execution := executions[t.job]
 	switch t.kind {
 	case prepareTask:
@@ -320,25 +320,25 @@ func (t task) back() msg.ToExecutor {
 		return msg.Restored{HasFile: t.hasFile}
 	case findTask:
 		switch t.found {
-		case created:
+		case containerCreated:
 			return msg.Found{Container: &msg.Container{State: msg.ContainerCreated}}
-		case runs:
+		case containerRunning:
 			return msg.Found{Container: &msg.Container{State: msg.ContainerRunning}, Restarted: t.restarted}
-		case boxExited:
+		case containerExited:
 			return msg.Found{Container: &msg.Container{State: msg.ContainerExited}, Restarted: t.restarted}
 		}
 		return msg.Found{}
 	case logsTask:
 		return msg.LogsEnded{}
 	case waitTask:
-		if t.found == noBox {
+		if t.found == noContainer {
 			return msg.Exited{Err: msg.ErrNoExecutor}
 		}
 		return msg.Exited{}
 	case signalTask:
 		return msg.Signalled{Step: int(t.step), Elapsed: time.Second}
 	case examineTask:
-		return msg.Examined{HasEnding: t.kept, NotHandedOut: t.isBack, Abort: reasonIf(t.isAbort), HandOuts: int(t.handOuts)}
+		return msg.Examined{HasEnding: t.stored, NotHandedOut: t.notHandedOut, Abort: reasonIf(t.abortRequested), HandOuts: int(t.handOuts)}
 	case removeTask:
 		return msg.Removed{}
 	case handOutTask:
@@ -347,20 +347,20 @@ func (t task) back() msg.ToExecutor {
 			m.Err = msg.ErrNotPolling
 		}
 		return m
-	case repeatTask:
+	case resendTask:
 		return msg.InputRead{Execution: execution, Request: t.request}
 	case clearTask:
 		return msg.ResultsCleared{}
 	case fileTask:
-		return msg.FileRead{Execution: execution, Delivery: msg.Delivery{Verdict: t.verdict}, Stored: t.kept}
+		return msg.FileRead{Execution: execution, Delivery: msg.Delivery{Verdict: t.verdict}, Stored: t.stored}
 	case storeTask:
-		return msg.ResultStored{Execution: execution, Request: t.request, Stored: t.kept}
+		return msg.ResultStored{Execution: execution, Request: t.request, Stored: t.stored}
 	case versionTask:
 		return msg.VersionRecorded{Version: t.version}
 	case stopTask:
 		return msg.StopRecorded{Execution: execution}
 	case endTask:
-		return msg.JobEnded{Execution: execution, Ending: msg.Ending{Outcome: t.outcome}, HasResult: t.kept}
+		return msg.JobEnded{Execution: execution, Ending: msg.Ending{Outcome: t.outcome}, HasResult: t.stored}
 	}
 	return nil
 }

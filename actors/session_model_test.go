@@ -7,24 +7,24 @@ import (
 	msg "runnerd/messages"
 )
 
-// The model of the session's exploration: one executor with its actor, the spool's facts, the gateway's parked requests, the
+// The model for the session's exploration: one executor with its actor, the contents of the spool, the gateway's parked requests, the
 // container, the plugin and the dispatcher. The session itself is the production code.
 
-// world is one state. Its slices are never changed in place.
-type world struct {
+// modelState is one state of the model. Its slices are never changed in place.
+type modelState struct {
 	actor     actorState
 	session   session
-	idleSince bool // the actor has noted it
+	idleSince bool // the actor has recorded it
 	tasks     []task
-	timers    [timerKinds]int8 // 0: it is not pending; of the stop timer the step, of the others 1
+	timers    [timerKinds]int8 // 0: not started; else 1, or the step for the stop timer
 
-	jobs   [2]jobFacts
-	record recordFacts
-	gate   gate
-	box    box
-	plugin pluginFacts
-	slot   slotFacts
-	left   faults
+	jobs            [2]jobFacts
+	record          recordFacts
+	gateway         gatewayModel
+	container       containerFacts
+	plugin          pluginFacts
+	slot            slotFacts
+	remainingFaults faults
 }
 
 type actorState int8
@@ -33,64 +33,64 @@ const (
 	actorRuns actorState = iota
 	actorRestores
 	actorCrashed
-	actorGone   // in order, with its executor
-	runnerDown  // exitKilled; so is everything that is not on the disk or in the engine
+	actorGone   // stopped, after the executor's removal
+	runnerDown  // with everything that is not on the disk or in the engine
 	nothingLeft // of the executor, after a restart of the runner
 )
 
-// jobFacts is what the spool knows of a job, and what is true.
+// jobFacts is what the spool has about a job, and what really happened.
 type jobFacts struct {
-	where    place
+	where    jobLocation
 	stage    msg.Stage
-	ours     bool // the spool says that this executor has it
+	ours     bool // the spool names this executor
 	handOuts int8
 	abort    bool
 
 	unstarted, delivered, hasResult, stopped bool
 	outcome                                  msg.Outcome
 
-	started  int8 // how often a process has begun it
-	genuine  bool // the result in the spool is what the plugin made of it
-	overTold bool // the dispatcher heard JobOver from this actor
+	started      int8 // number of processes that started it
+	genuine      bool // the result in the spool is the plugin's real one
+	doneReported bool // this actor has sent JobDone
 }
 
-type place int8
+type jobLocation int8
 
 const (
-	absent    place = iota // the server has not offered it yet
-	waits4it               // it waits in the dispatcher
-	here                   // this executor was assigned it
-	elsewhere              // another executor has it
+	notOffered   jobLocation = iota // the server has not offered it yet
+	waitingHere                     // in the dispatcher's queue
+	assignedHere                    // assigned to this executor
+	elsewhere                       // assigned to another executor
 )
 
 // recordFacts is the executor's record.
 type recordFacts struct {
-	exists      bool
-	job, before int8
-	jobs        int8
-	version     uint64
-	notified    bool
-	idle        bool
-	retired     bool
-	startedAt   int8
+	exists        bool
+	job, previous int8
+	jobs          int8
+	version       uint64
+	notified      bool
+	idle          bool
+	retired       bool
+	startedAt     int8
 }
 
-// box is the container.
-type box struct {
-	state   boxState
-	process int8 // how often the engine has started it
+// container is the container.
+type containerFacts struct {
+	state   containerState
+	process int8 // number of process starts
 }
 
-type boxState int8
+type containerState int8
 
 const (
-	noBox boxState = iota
-	created
-	runs
-	boxExited
+	noContainer containerState = iota
+	containerCreated
+	containerRunning
+	containerExited
 )
 
-// slotFacts is what the dispatcher knows of the executor, and what it has told and was not heard yet.
+// slotFacts is the dispatcher's view of the executor, and the orders that it has sent and that were not received yet.
 type slotFacts struct {
 	state slotState
 	job   int8
@@ -111,7 +111,7 @@ const (
 	abortOrder
 )
 
-// faults counts what may still go wrong, by kind.
+// faults is the number of faults of each kind that may still happen.
 type faults [faultKinds]int8
 
 type fault int8
@@ -125,7 +125,7 @@ const (
 	connectionCut
 	pluginDies
 	containerRestarted
-	limitPassed     // a long timer fires although something else could happen
+	limitPassed     // a long timer fires although other events are possible
 	pluginRestarted // by its entrypoint, in the same container
 	faultKinds
 )
@@ -133,11 +133,11 @@ const (
 type timerKind int8
 
 const (
-	limitDue timerKind = iota
-	assignmentIsDue
-	deliveryIsDue
-	notifyIsDue
-	stopStepIsDue
+	limitTimerDue timerKind = iota
+	pollTimerDue
+	deliveryTimerDue
+	notifyTimerDue
+	stopTimerDue
 	retryHandOutDue
 	retryFileDue
 	retryExamineDue
@@ -149,27 +149,27 @@ var timerNames = [timerKinds]string{"limit", "assignment", "delivery", "notify",
 func timerOf(name timer) timerKind {
 	switch name {
 	case pollTimer:
-		return assignmentIsDue
+		return pollTimerDue
 	case deliveryTimer:
-		return deliveryIsDue
+		return deliveryTimerDue
 	case notifyTimer:
-		return notifyIsDue
+		return notifyTimerDue
 	case stopTimer:
-		return stopStepIsDue
+		return stopTimerDue
 	default:
-		return limitDue
+		return limitTimerDue
 	}
 }
 
-func (w *world) timerMessage(k timerKind) msg.ToExecutor {
+func (w *modelState) timerMessage(k timerKind) msg.ToExecutor {
 	switch k {
-	case assignmentIsDue:
+	case pollTimerDue:
 		return msg.PollDue{}
-	case deliveryIsDue:
+	case deliveryTimerDue:
 		return msg.DeliveryDue{}
-	case notifyIsDue:
+	case notifyTimerDue:
 		return msg.NotifyDue{}
-	case stopStepIsDue:
+	case stopTimerDue:
 		return msg.StopStepDue{Step: int(w.timers[k])}
 	case retryHandOutDue:
 		return msg.RetryDue{What: msg.RetryHandOut}
@@ -178,12 +178,12 @@ func (w *world) timerMessage(k timerKind) msg.ToExecutor {
 	case retryExamineDue:
 		return msg.RetryDue{What: msg.RetryExamine}
 	default:
-		return msg.LimitPassed{}
+		return msg.LimitExceeded{}
 	}
 }
 
-// lifeModel bounds an exploration.
-type lifeModel struct {
+// sessionModel defines an exploration and its bounds.
+type sessionModel struct {
 	name   string
 	sdk    msg.SDK
 	mode   msg.Mode
@@ -191,44 +191,44 @@ type lifeModel struct {
 	faults faults
 }
 
-// lifeLimits are all different from 0, so that every timer is started. How long they are does not matter: any timer may fire.
-var lifeLimits = msg.ExecutorLimits{Pull: time.Minute, Start: time.Minute, PickUp: time.Minute, Run: time.Hour, Settle: time.Minute,
+// modelLimits are not 0, so that every timer is started. Their values do not matter, because any started timer may fire.
+var modelLimits = msg.ExecutorLimits{Pull: time.Minute, Start: time.Minute, PickUp: time.Minute, Run: time.Hour, Settle: time.Minute,
 	Abort: 30 * time.Second, Term: 10 * time.Second}
 
-const lifeID = msg.ExecutorID("x")
+const modelExecutor = msg.ExecutorID("x")
 
 var executions = [3]msg.ExecutionID{"", "1", "2"}
 
-// jobNo is the number of a job, from 1; 0: none.
-func jobNo(id msg.ExecutionID) int8 {
+// jobNumber returns the 1-based number of a job; 0: none.
+func jobNumber(id msg.ExecutionID) int8 {
 	if id == "" {
 		return 0
 	}
 	return int8(id[0] - '0')
 }
 
-func (w *world) job(n int8) *jobFacts { return &w.jobs[n-1] }
+func (w *modelState) job(n int8) *jobFacts { return &w.jobs[n-1] }
 
-// begins is the state in which the executor has just been started for the first job.
-func (m lifeModel) begins() *world {
-	w := &world{left: m.faults}
-	w.jobs[0] = jobFacts{where: here, stage: msg.Confirmed}
+// initial returns the state in which the executor was just started for the first job.
+func (m sessionModel) initial() *modelState {
+	w := &modelState{remainingFaults: m.faults}
+	w.jobs[0] = jobFacts{where: assignedHere, stage: msg.Confirmed}
 	w.slot = slotFacts{state: slotBusy, job: 1, inbox: []order{{assignOrder, 1}}}
-	w.gate.up = true
-	w.spawnNew(m)
+	w.gateway.up = true
+	w.startNew(m)
 	return w
 }
 
-func (w *world) spawnNew(m lifeModel) {
-	w.session, _ = begin(newSession(msg.ExecutorRecord{ID: lifeID, Mode: m.mode}, lifeLimits, 0), false)
-	w.timers[limitDue] = 1
+func (w *modelState) startNew(m sessionModel) {
+	w.session, _ = begin(newSession(msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode}, modelLimits, 0), false)
+	w.timers[limitTimerDue] = 1
 	w.actor = actorRuns
 }
 
-// spawnKnown starts the actor of an executor that has a record.
-func (w *world) spawnKnown(m lifeModel, returned bool) {
+// startRestored starts the actor of an executor that has a record in the spool.
+func (w *modelState) startRestored(m sessionModel, runnerRestarted bool) {
 	r := w.record
-	k := spoolState{returned: returned, record: msg.ExecutorRecord{ID: lifeID, Mode: m.mode, Jobs: int(r.jobs), Job: executions[r.job], Before: executions[r.before],
+	k := spoolState{runnerRestarted: runnerRestarted, record: msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode, Jobs: int(r.jobs), Job: executions[r.job], PreviousJob: executions[r.previous],
 		Version: r.version, Notified: r.notified, Retired: reasonIf(r.retired)}}
 	if r.idle {
 		k.record.IdleSince = time.Unix(1, 0)
@@ -237,7 +237,7 @@ func (w *world) spawnKnown(m lifeModel, returned bool) {
 		k.job = w.jobRecord(r.job)
 	}
 	w.idleSince = r.idle
-	w.session = restoredSession(k, lifeLimits, 0)
+	w.session = restoredSession(k, modelLimits, 0)
 	w.actor = actorRestores
 	w.add(task{kind: restoreTask})
 }
@@ -249,36 +249,36 @@ func reasonIf(retired bool) string {
 	return ""
 }
 
-func (w *world) jobRecord(n int8) msg.JobRecord {
+func (w *modelState) jobRecord(n int8) msg.JobRecord {
 	j := w.job(n)
 	rec := msg.JobRecord{Job: msg.Job{Execution: executions[n]}, Stage: j.stage, Unstarted: j.unstarted, Delivered: j.delivered, HandOuts: int(j.handOuts),
 		Abort: reasonIf(j.abort), HasResult: j.hasResult, Stopped: j.stopped, Ending: msg.Ending{Outcome: j.outcome}}
 	if j.ours {
-		rec.Executor = lifeID
+		rec.Executor = modelExecutor
 	}
 	return rec
 }
 
-func (w *world) clone() *world {
+func (w *modelState) clone() *modelState {
 	c := *w
 	c.tasks = slices.Clone(w.tasks)
 	c.slot.inbox = slices.Clone(w.slot.inbox)
-	c.gate.queue = slices.Clone(w.gate.queue)
-	c.gate.requests = slices.Clone(w.gate.requests)
+	c.gateway.queue = slices.Clone(w.gateway.queue)
+	c.gateway.requests = slices.Clone(w.gateway.requests)
 	return &c
 }
 
-func (w *world) add(t task) { w.tasks = append(w.tasks, t) }
+func (w *modelState) add(t task) { w.tasks = append(w.tasks, t) }
 
-// jobHasEnded: the job has its ending in the spool, or is another executor's.
-func (j jobFacts) isOver() bool {
-	return j.where == absent || j.where == elsewhere || j.stage >= msg.Ended
+// isDone reports whether the job has its ending in the spool, or was not offered, or is another executor's.
+func (j jobFacts) isDone() bool {
+	return j.where == notOffered || j.where == elsewhere || j.stage >= msg.Ended
 }
 
-// isGoal: every job is over, and the executor is idle, as the dispatcher knows, or gone.
-func isGoal(w *world) bool {
+// isGoal reports whether every job is done, and the executor is either removed or idle, also in the dispatcher's view.
+func isGoal(w *modelState) bool {
 	for _, j := range w.jobs {
-		if !j.isOver() {
+		if !j.isDone() {
 			return false
 		}
 	}

@@ -7,38 +7,39 @@ import (
 	msg "runnerd/messages"
 )
 
-// What the plugin asks at the gateway, and what it is answered.
+// The plugin's requests at the gateway, and their answers.
 
-// notification is what makes the plugin ask for its next job: one event on the right watch, which shows a new dummy key (rules 1 and 2).
+// notification is the state of the event that makes the plugin ask for its next job: one event on the right watch, which shows a new dummy
+// key (rules 1 and 2).
 type notification struct {
 	version    uint64  // of the Secret that LIST and WATCH show
 	due        bool    // the plugin needs an event
-	delayed    bool    // not before a timer fires
+	delayed    bool    // it must wait for a timer
 	recording  bool    // the next version is being written into the executor's record
-	sent       bool    // the plugin was told to ask, since the result of its last job
-	calledBack bool    // the callback of the last job came after its result
-	gaveUp     bool    // the plugin reported that it gave up the GET that seems to wait
+	sent       bool    // an event was sent since the result of the last job
+	calledBack bool    // the callback of the last job arrived after its result
+	gaveUp     bool    // the plugin reported that it gave up the GET that still seems to wait
 	watches    []watch // oldest first
 }
 
 type watch struct {
 	request msg.RequestID
-	nested  bool // Python's: one per job, and only one that was opened after the result is listened to
+	nested  bool // Python's: one per job; the plugin reads only the one it opened after the result
 	late    bool // nested, and opened before the plugin needed an event
 }
 
-// notifyDelay is how much later than a result its plugin is told to ask for the next job: by then the ending is on its way to the
-// server, which somebody waits for, and did not have to share the disk and the processor with the way to the next job.
+// notifyDelay is the delay between a result and the event for the next job. It lets the ending leave for the server, where somebody waits
+// for it, without competing for disk and processor with the next job.
 const notifyDelay = 2 * time.Millisecond
 
-// maxHandOuts is how often a job is handed out at most. It may be no fault of the plugin's that it did not start: the runner's end
-// cuts the answer too.
+// maxHandOuts is the maximum number of hand-outs of a job. More than one is allowed because a plugin may not be at fault when it did not
+// start: a restart of the runner cuts the answer too.
 const maxHandOuts = 5
 
-// requested serves a request, after a look at the result file while a job is open: a plugin that asks may have left it there
-// (rule 3). A GET waits until it is known whether its process is the one that was started.
+// requested serves a request. While a job is open it reads the result file first, because a plugin that asks may have written its result
+// there (rule 3). A GET waits until it is known whether its process is the one that was started.
 func (t *transition) requested(r msg.SessionEvent) {
-	if _, isGet := r.(msg.SecretRequested); t.job.stage == handingOut || isGet && !t.found {
+	if _, isGet := r.(msg.SecretRequested); t.job.stage == handingOut || isGet && !t.inspected {
 		t.pending = append(t.pending, r)
 		return
 	}
@@ -55,7 +56,7 @@ func (t *transition) serve(r msg.SessionEvent) {
 	case msg.SecretRequested:
 		t.serveGet(r.Request)
 	case msg.SecretListed:
-		t.answer(r.Request, msg.GiveList{Version: t.shownTo(r.Version)})
+		t.answer(r.Request, msg.GiveList{Version: t.versionFor(r.Version)})
 	case msg.WatchOpened:
 		t.serveWatch(r)
 	case msg.CallbackReceived:
@@ -63,12 +64,12 @@ func (t *transition) serve(r msg.SessionEvent) {
 	}
 }
 
-// servePending serves what has waited for the result file. A GET waits on until the container is found.
+// servePending serves the requests that waited for the result file. GETs wait until the container is inspected.
 func (t *transition) servePending() {
 	all := t.pending
 	t.pending = nil
 	for _, r := range all {
-		if _, isGet := r.(msg.SecretRequested); isGet && !t.found {
+		if _, isGet := r.(msg.SecretRequested); isGet && !t.inspected {
 			t.pending = append(t.pending, r)
 			continue
 		}
@@ -78,11 +79,11 @@ func (t *transition) servePending() {
 
 func (t *transition) answer(request msg.RequestID, a msg.Answer) { t.do(answerRequest{request, a}) }
 
-// serveGet says what a GET means now.
+// serveGet answers a GET, or lets it wait for a job.
 func (t *transition) serveGet(request msg.RequestID) {
 	switch {
 	case t.state == stopping || t.state == exited || t.job.ending != nil:
-		// Nothing is given any more. The request ends with the executor.
+		// The executor is ending, and the request ends with it.
 	case t.job.abandoned:
 	case t.job.stage == handedOut && t.job.unstarted:
 		t.job.stage = handingOut
@@ -90,30 +91,31 @@ func (t *transition) serveGet(request msg.RequestID) {
 	case t.job.stage == handedOut && t.job.delivered:
 		t.refuseSecondProcess()
 	case t.job.stage == handedOut:
-		t.do(repeatJob{request, t.job.Execution})
+		t.do(resendJob{request, t.job.Execution})
 	case t.state == finishing && !t.asksForJob():
 		t.answer(request, msg.GiveURL{Execution: t.last})
-	case t.next != 0: // its directory is being cleared already
-		t.answer(t.next, msg.Superseded{})
-		t.next = request
-	case t.poll != 0: // an older one that seems to wait is a connection that was lost
+	case t.nextPoll != 0: // the directory is already being cleared
+		t.answer(t.nextPoll, msg.Superseded{})
+		t.nextPoll = request
+	case t.poll != 0: // the older one is a lost connection
 		t.answer(t.poll, msg.Superseded{})
 		t.poll, t.notification.gaveUp = request, false
 	default:
-		t.next = request
+		t.nextPoll = request
 		t.do(clearResults{})
 	}
 }
 
-// refuseSecondProcess ends a job that its plugin has received and that is asked for once more, by a process that somebody
-// started again in the same container (rule 4). What the first one left in its result file has been looked for.
+// refuseSecondProcess ends a delivered job that another process in the same container asks for (rule 4). The result file of the first
+// process has been read before.
 func (t *transition) refuseSecondProcess() {
-	t.takeNoMore("another process was started in its container")
-	t.conclude(msg.Ending{Outcome: msg.Failed, Message: "another process asked for the job in the same container after its plugin had received it, and a job runs once: " +
-		"the container was restarted, or its entrypoint starts the plugin again when that exits"})
+	t.restarted = true
+	t.retireAfterJob("another process was started in its container")
+	t.endWithoutResult(msg.Ending{Outcome: msg.Failed, Message: "another process asked for the job in the same container after its plugin had received it, and a job is not run twice. " +
+		"The container was restarted, or its entrypoint restarts the plugin when it exits"})
 }
 
-// inputRead follows a GET that could not be answered because the input could not be read.
+// inputRead retries a repeated GET whose input could not be read.
 func (t *transition) inputRead(m msg.InputRead) {
 	if m.Err == nil {
 		t.startDelivery()
@@ -125,12 +127,12 @@ func (t *transition) inputRead(m msg.InputRead) {
 	}
 }
 
-// cleared lets the GET wait for which the result directory was cleared.
-func (t *transition) cleared() {
-	if t.next == 0 || t.state == stopping || t.state == exited {
+// resultsCleared lets the GET wait for a job now that the result directory is cleared.
+func (t *transition) resultsCleared() {
+	if t.nextPoll == 0 || t.state == stopping || t.state == exited {
 		return
 	}
-	t.poll, t.next = t.next, 0
+	t.poll, t.nextPoll = t.nextPoll, 0
 	t.polled, t.notification.due, t.notification.gaveUp = true, false, false
 	switch t.job.stage {
 	case assigned:
@@ -143,32 +145,32 @@ func (t *transition) cleared() {
 
 func (t *transition) requestEnded(request msg.RequestID) {
 	switch request {
-	case t.next:
-		t.next = 0
+	case t.nextPoll:
+		t.nextPoll = 0
 	case t.poll:
 		t.pollLost()
 	}
-	isIt := func(r msg.RequestID) bool { return r == request }
-	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return isIt(r.OpenedRequest()) })
-	t.notification.watches = slices.DeleteFunc(t.notification.watches, func(w watch) bool { return isIt(w.request) })
-	t.job.storing = slices.DeleteFunc(t.job.storing, isIt)
+	ended := func(r msg.RequestID) bool { return r == request }
+	t.pending = slices.DeleteFunc(t.pending, func(r msg.SessionEvent) bool { return ended(r.OpenedRequest()) })
+	t.notification.watches = slices.DeleteFunc(t.notification.watches, func(w watch) bool { return ended(w.request) })
+	t.job.storing = slices.DeleteFunc(t.job.storing, ended)
 }
 
-// requestsLost: nobody would hear that a request ends. All that wait are told again.
+// requestsLost forgets the waiting requests, because their end would not be noticed. After the retry the gateway reports them again.
 func (t *transition) requestsLost(err error) {
-	t.next, t.pending, t.notification.watches = 0, nil, nil
+	t.nextPoll, t.pending, t.notification.watches = 0, nil, nil
 	if t.poll != 0 {
 		t.pollLost()
 	}
 	t.retry(msg.RetryRequests, err)
 }
 
-// pollLost: the executor is not proven ready any more.
+// pollLost is called when no GET waits any more: the executor is not idle.
 func (t *transition) pollLost() {
 	t.poll = 0
 	if t.state == idle && t.job.stage != handingOut {
 		t.enter(finishing)
-		t.do(notIdle{})
+		t.do(tellNotIdle{})
 		t.expectPoll()
 	}
 	if t.notification.gaveUp {
@@ -176,55 +178,55 @@ func (t *transition) pollLost() {
 	}
 }
 
-// asksForJob reports whether a GET of a plugin without a job asks for the next one. Else it looks for the URL of the old job, to
+// asksForJob reports whether a GET of a plugin without a job asks for the next job. Otherwise it asks for the URL of the last job, to
 // deliver its result (rule 3).
 func (t *transition) asksForJob() bool {
 	return t.job.stage != handedOut && (t.state == starting || t.notification.sent || t.polled)
 }
 
-// mustNotNotify reports whether an event would do harm now: while a job runs, and while a GET waits (rule 2).
+// mustNotNotify reports whether no event may be sent now: while a job runs, and while a GET waits (rule 2).
 func (t *transition) mustNotNotify() bool {
-	return t.poll != 0 || t.next != 0 || !t.found && len(t.pending) > 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
+	return t.poll != 0 || t.nextPoll != 0 || !t.inspected && len(t.pending) > 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
 }
 
-// shownTo is the version that a LIST shows to a client that has seen one. An informer whose watch was cut lists anew, and a key that
-// it did not see makes the plugin ask like an event. So it is the event, or where none must be sent it is not shown: two events for
-// one GET, and the plugin would ask once more after its job, and overwrite its result if nobody is there.
-func (t *transition) shownTo(seen uint64) uint64 {
+// versionFor returns the version that a LIST shows to a client that has seen version seen. An informer whose watch was cut lists again, and
+// an unseen key makes the plugin ask, as an event does. So the LIST either counts as the event or, where none may be sent, shows the old
+// key. With two events for one GET the plugin would ask again after its job, and overwrite its result if the runner is away.
+func (t *transition) versionFor(seen uint64) uint64 {
 	switch {
 	case seen == 0 || seen >= resourceVersion(t.notification.version) || t.mode != msg.Daemon:
-	case t.mustNotNotify() || t.retire != "":
+	case t.mustNotNotify() || t.retireReason != "":
 		return seen - 1
 	default:
-		t.notified()
+		t.markNotified()
 	}
 	return t.notification.version
 }
 
-// resourceVersion is what a client sees of a version: 0 would mean "any" to it.
+// resourceVersion returns a version as clients see it. It is never 0, which means "any".
 func resourceVersion(version uint64) uint64 { return version + 1 }
 
 func (t *transition) serveWatch(w msg.WatchOpened) {
 	t.notification.watches = append(t.notification.watches, watch{request: w.Request, nested: w.Nested})
 	switch {
 	case w.Fresh:
-		t.event(w.Request, msg.WatchAdded)
+		t.sendWatchEvent(w.Request, msg.WatchAdded)
 		if w.Bookmark {
-			t.event(w.Request, msg.WatchBookmark)
+			t.sendWatchEvent(w.Request, msg.WatchBookmark)
 		}
-		// Its first event is a baseline to Python: whatever was sent before, it will not ask without another.
+		// Python takes the first event as a baseline: it asks only after another one, whatever was sent before.
 		t.notification.due = t.notification.due || !t.mustNotNotify() && w.Nested
 	case !t.mustNotNotify() && !t.notification.due && w.Version < resourceVersion(t.notification.version):
-		t.event(w.Request, msg.WatchModified) // it missed it
+		t.sendWatchEvent(w.Request, msg.WatchModified) // it missed the event
 	}
 	t.notify()
 }
 
-func (t *transition) event(request msg.RequestID, kind msg.WatchEventKind) {
+func (t *transition) sendWatchEvent(request msg.RequestID, kind msg.WatchEventKind) {
 	t.do(sendEvent{request, msg.WatchEvent{Kind: kind, Version: t.notification.version}})
 }
 
-// scheduleNotify records that the plugin needs an event before it asks for its next job.
+// scheduleNotify records that the plugin needs an event before it asks for its next job, and sends it as soon as possible.
 func (t *transition) scheduleNotify() {
 	t.notification.due = true
 	for i := range t.notification.watches {
@@ -238,8 +240,8 @@ func (t *transition) delayNotify(d time.Duration) {
 	t.do(startTimer{notifyTimer, d, msg.NotifyDue{}})
 }
 
-// notify sends the event that is due once its version is in the record: after a restart the same key would be shown once more, and
-// make nobody ask.
+// notify sends the due event after it has recorded its version. Without the record, the same key would be shown again after a restart, and
+// no plugin would ask.
 func (t *transition) notify() {
 	if t.notifyTarget() != 0 && !t.notification.delayed && !t.notification.recording {
 		t.notification.recording = true
@@ -247,10 +249,10 @@ func (t *transition) notify() {
 	}
 }
 
-// notifyTarget is the watch that makes the plugin ask, if it may be told to now; 0: it may not.
+// notifyTarget returns the watch to send the due event to; 0: none may be sent now.
 func (t *transition) notifyTarget() msg.RequestID {
 	all := t.notification.watches
-	may := t.notification.due && !t.mustNotNotify() && t.mode == msg.Daemon && t.retire == "" && t.state != stopping && t.state != exited
+	may := t.notification.due && !t.mustNotNotify() && t.mode == msg.Daemon && t.retireReason == "" && t.state != stopping && t.state != exited
 	if !may || len(all) == 0 || all[len(all)-1].late {
 		return 0
 	}
@@ -266,10 +268,10 @@ func (t *transition) versionRecorded(m msg.VersionRecorded) {
 	}
 	t.notification.version = m.Version
 	if to := t.notifyTarget(); to != 0 {
-		t.notified()
-		t.event(to, msg.WatchModified)
+		t.markNotified()
+		t.sendWatchEvent(to, msg.WatchModified)
 	}
 }
 
-// notified: the plugin asks for its next job now.
-func (t *transition) notified() { t.notification.due, t.notification.sent = false, true }
+// markNotified records that the due event was sent.
+func (t *transition) markNotified() { t.notification.due, t.notification.sent = false, true }

@@ -8,16 +8,16 @@ import (
 	msg "runnerd/messages"
 )
 
-// What a plugin hands in: a result, by callback or in its file; or a proof that it did not start its job.
+// What a plugin delivers: a result, by callback or result file, or a proof that it did not start its job.
 
-// callback takes what was posted to the URL of a job.
+// callback handles a POST to the callback URL of a job.
 func (t *transition) callback(m msg.CallbackReceived) {
-	if t.returned && t.reading { // rule 8
+	if t.runnerRestarted && t.readingFile { // rule 8
 		t.pending = append(t.pending, m)
 		return
 	}
 	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoDelivery) {
-		t.markHandedOut() // its plugin was quicker than the journal's answer
+		t.markHandedOut() // the plugin acted before HandOutDone arrived
 	}
 	if t.job.Execution != m.Execution || t.job.stage != handedOut {
 		t.answer(m.Request, msg.Accept{})
@@ -34,34 +34,34 @@ func (t *transition) callback(m msg.CallbackReceived) {
 	case msg.NoDelivery, msg.NotStarted:
 		t.answer(m.Request, msg.Accept{})
 		if !t.job.loggedForeign {
-			t.log(zerolog.WarnLevel, "callback brought something that is not the job's result", "job", m.Execution, "bytes", m.Size)
+			t.log(zerolog.WarnLevel, "callback brought something that is not the job's result", "execution", m.Execution, "bytes", m.Size)
 		}
 		t.job.loggedForeign = true
 	}
 }
 
-// lateCallback is for a job that has its result: it came late, or it is an SDK's report that it could not fetch the job after.
+// lateCallback handles a callback for a job that is closed: it is late, or it is an SDK's report that it could not fetch the next job.
 func (t *transition) lateCallback(m msg.CallbackReceived) {
 	level := zerolog.InfoLevel
-	if m.Execution == t.last { // most often its file was faster, and that is all
+	if m.Execution == t.last { // usually the result file was merely faster
 		level = zerolog.DebugLevel
 	}
-	t.log(level, "callback for a job that is closed", "job", m.Execution)
+	t.log(level, "callback for a closed job", "execution", m.Execution)
 	switch {
-	case m.Execution == t.before && m.Execution != "" && t.job.isOpen() && m.Current == t.job.Execution:
-		t.proveUnstarted("an error about the job's input was posted to the URL of the job before")
+	case m.Execution == t.previous && m.Execution != "" && t.job.isOpen() && m.Current == t.job.Execution:
+		t.proveUnstarted("an error about the job's input was posted to the callback URL of the previous job")
 	case m.Execution != t.last || !t.asksForJob():
-		// Of no consequence: whatever the plugin has lost, an event is due already.
+		// Nothing to do: if the plugin gave up a GET, an event is already due.
 	case !t.polled && !t.notification.calledBack:
-		t.notification.calledBack = true // the file was faster
-	case t.poll != 0 || t.next != 0:
+		t.notification.calledBack = true // the result file was faster
+	case t.poll != 0 || t.nextPoll != 0:
 		t.notification.gaveUp = true
 	default:
 		t.scheduleNotify()
 	}
 }
 
-// resultStored answers the callback that brought a result, once it is stored (rule 9).
+// resultStored answers the callback once its result is stored (rule 9).
 func (t *transition) resultStored(m msg.ResultStored) {
 	if m.Err != nil {
 		t.do(retryStore{storeResult{m.Request, m.Execution, m.Result}, m.Err})
@@ -69,17 +69,17 @@ func (t *transition) resultStored(m msg.ResultStored) {
 	}
 	t.answer(m.Request, msg.Accept{})
 	if m.Stored {
-		t.resultIn(m.Execution, m.Result)
+		t.acceptResult(m.Execution, m.Result)
 	}
 }
 
-// resultIn: the open job has its result in the spool.
-func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
+// acceptResult is called when the result of the open job is in the spool.
+func (t *transition) acceptResult(of msg.ExecutionID, result msg.Result) {
 	if t.job.Execution != of || t.job.stage != handedOut || t.job.hasResult {
 		return
 	}
 	t.job.hasResult = true
-	t.log(zerolog.InfoLevel, "result stored", "job", of, "via", result.Via, "exit", result.ExitCode)
+	t.log(zerolog.InfoLevel, "result stored", "execution", of, "via", result.Via, "exit", result.ExitCode)
 	t.do(cancelTimer{deliveryTimer})
 	t.job.unstarted = false
 	switch {
@@ -87,25 +87,25 @@ func (t *transition) resultIn(of msg.ExecutionID, result msg.Result) {
 		t.recordStop(true)
 	case t.state == exited: // the examination finds it in the spool
 	default:
-		t.jobOver()
+		t.closeJob()
 	}
 }
 
-// readResultFile looks for the result of the open job, while the plugin may be writing to it.
+// readResultFile reads the result file of the open job. The plugin may be writing to it.
 func (t *transition) readResultFile() {
 	switch {
 	case t.job.stage != handedOut || t.state == exited:
 		t.servePending()
-	case t.reading:
+	case t.readingFile:
 		t.readAgain = true
 	default:
-		t.reading = true
-		t.do(readFile{execution: t.job.Execution, before: t.before})
+		t.readingFile = true
+		t.do(readFile{execution: t.job.Execution, previous: t.previous})
 	}
 }
 
 func (t *transition) fileRead(m msg.FileRead) {
-	t.reading = false
+	t.readingFile = false
 	defer t.resumeStop()
 	if m.Execution == t.job.Execution && t.job.stage == handedOut && t.state != exited {
 		switch {
@@ -114,17 +114,17 @@ func (t *transition) fileRead(m msg.FileRead) {
 			t.retry(msg.RetryFile, m.Err)
 			return
 		case m.Stored:
-			if t.returned {
-				t.takeNoMore(retiredAfterRestart)
+			if t.runnerRestarted {
+				t.retireAfterJob(retiredAfterRestart)
 			}
-			t.resultIn(m.Execution, m.Result)
+			t.acceptResult(m.Execution, m.Result)
 		case m.Verdict == msg.NotStarted:
 			t.proveUnstarted(notStartedProof)
 		case m.Verdict == msg.TooLarge:
 			t.refuse(tooLarge(m.Delivery))
 		}
 	}
-	t.returned = false
+	t.runnerRestarted = false
 	if t.readAgain {
 		t.readAgain = false
 		t.readResultFile()
@@ -133,23 +133,23 @@ func (t *transition) fileRead(m msg.FileRead) {
 	t.servePending()
 }
 
-// retiredAfterRestart is why an executor takes no more jobs whose result was found in its file after a return of the runner: it may be
-// setSubject to ask for the old job (rule 8).
+// retiredAfterRestart is the retirement reason of an executor whose result was found in its file after a restart of the runner: its plugin
+// may be about to ask for the old job (rule 8).
 const retiredAfterRestart = "its result was found in the result file after a restart of the runner"
 
 func tooLarge(d msg.Delivery) string {
-	return fmt.Sprintf("the result has %d bytes, more than the %d that this runner takes: let the task return less, or raise --max-result", d.Size, d.Limit)
+	return fmt.Sprintf("the result has %d bytes, more than the limit of %d bytes. Let the task return less, or raise --max-result", d.Size, d.Limit)
 }
 
-// refuse ends the job because there will be no result of it.
+// refuse fails the job because its result cannot be accepted, or there will be none.
 func (t *transition) refuse(why string) {
 	if t.job.isOpen() {
-		t.takeNoMore("its result was refused")
-		t.conclude(msg.Ending{Outcome: msg.Failed, Message: why})
+		t.retireAfterJob("its result was refused")
+		t.endWithoutResult(msg.Ending{Outcome: msg.Failed, Message: why})
 	}
 }
 
-// proveUnstarted lets the job be handed out once more, at the next GET (rule 4).
+// proveUnstarted lets the next GET receive the job again (rule 4).
 func (t *transition) proveUnstarted(proof string) {
 	if !t.job.isOpen() || t.job.unstarted || t.mode == msg.Files {
 		return
@@ -164,19 +164,19 @@ func (t *transition) proveUnstarted(proof string) {
 	t.scheduleNotify()
 }
 
-const notStartedProof = "what it left in the result file was not made with the job's key"
+const notStartedProof = "the content of its result file was not encrypted with the job's key"
 
-// neverStartedReason is why a job is given up that no plugin has started.
+// neverStartedReason says why a job fails that no plugin has started.
 func neverStartedReason(handOuts int, proof string) string {
-	return fmt.Sprintf("the plugin could not read its input, %d times: %s", handOuts, proof)
+	return fmt.Sprintf("the plugin could not read its input in %d attempts: %s", handOuts, proof)
 }
 
-// delivered: the plugin has its input, so whoever asks for the job again is another process.
+// delivered records that the plugin has its input, so that a GET for it can only come from another process.
 func (t *transition) delivered(execution msg.ExecutionID) {
 	if t.job.Execution != execution || t.job.stage == handedOut && t.job.unstarted {
 		return
 	}
-	if t.job.stage == handingOut && t.job.unstarted { // it counts if the hand-out does
+	if t.job.stage == handingOut && t.job.unstarted { // it counts only if the hand-out succeeds
 		t.job.delivered = true
 		return
 	}
@@ -191,20 +191,20 @@ func (t *transition) delivered(execution msg.ExecutionID) {
 	t.do(recordDelivered{execution})
 }
 
-// startDelivery bounds how long the plugin's machine may take to acknowledge the input.
+// startDelivery starts the time limit for the plugin's machine to acknowledge the input.
 func (t *transition) startDelivery() {
 	if t.job.isOpen() && !t.job.delivered && t.limits.PickUp > 0 {
 		t.do(startTimer{deliveryTimer, t.limits.PickUp, msg.DeliveryDue{}})
 	}
 }
 
-// deliveryDue: nothing has acknowledged the input. The executor is ended, and the job moves if it has ended without it: until then the
-// input may still arrive.
+// deliveryDue is called when the input was not acknowledged in time. It kills the executor. The job moves only if the container has exited
+// without the input, which may still arrive until then.
 func (t *transition) deliveryDue() {
 	if !t.job.isOpen() || t.job.delivered || t.job.unstarted || t.state != running {
 		return
 	}
 	t.job.abandoned = true
-	t.takeNoMore("its job did not reach it")
+	t.retireAfterJob("its job's input was not acknowledged")
 	t.signal(killStep)
 }

@@ -10,9 +10,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// How the plugin of a job that was aborted, or timed out, is brought to an end, and what is told of that.
+// The stop sequence, which ends the plugin of a job that was aborted or timed out, and the message about it.
 
-// The stop sequence of a job that does not end by itself: the Go SDK answers to SIGABRT, the Python SDK to SIGTERM.
+// The steps of the stop sequence. The Go SDK reacts to SIGABRT, the Python SDK to SIGTERM.
 const (
 	abortStep = iota + 1
 	termStep
@@ -21,23 +21,23 @@ const (
 
 var signals = map[int]msg.Signal{abortStep: msg.SIGABRT, termStep: msg.SIGTERM, killStep: msg.SIGKILL}
 
-// stopSequence is how far it has come.
+// stopSequence is the progress of the stop sequence.
 type stopSequence struct {
-	elapsed  time.Duration // of it, when this actor came to it
-	resumes  bool          // this actor has not gone on with it yet
-	sent     msg.Signal    // the newest that the engine has taken; empty: none from this actor
-	sending  msg.Signal    // one of which it is not known yet: an executor may end before the engine answers
-	failures int           // in a row, of the engine, to send one
+	elapsed  time.Duration // since its start, when this actor attached
+	resumes  bool          // an earlier actor began it, and this one has not resumed it yet
+	sent     msg.Signal    // the newest that the engine accepted from this actor; empty: none
+	sending  msg.Signal    // one that the engine has not acknowledged yet; the executor may exit before that
+	failures int           // of the engine in a row to send one
 }
 
 func (s stopSequence) signal() msg.Signal { return cmp.Or(s.sending, s.sent) }
 
-// stopJob begins the sequence.
+// stopJob begins the stop sequence.
 func (t *transition) stopJob(hasResult bool) {
 	t.job.stop = &stopSequence{}
 	t.enter(stopping)
-	t.tell(msg.Retired{Executor: t.id, Reason: t.retire})
-	t.do(report{msg.Report{Execution: t.job.Execution}}) // its patience begins
+	t.tell(msg.Retired{Executor: t.id, Reason: t.retireReason})
+	t.do(tellReporter{msg.Report{Execution: t.job.Execution}}) // starts the reporter's timeout
 	if hasResult {
 		t.recordStop(true)
 		return
@@ -45,15 +45,15 @@ func (t *transition) stopJob(hasResult bool) {
 	t.signal(abortStep)
 }
 
-// resumeStop goes on where another actor left off, by the time of the ending, when it is known that the container runs and that its
-// plugin has left no result. SIGABRT may come twice: the SDKs hear the first.
+// resumeStop continues a stop sequence that an earlier actor began, at the step that the time since the ending calls for. It waits until
+// the container is known to run and its plugin to have left no result. SIGABRT may be sent twice: the SDKs react to the first.
 func (t *transition) resumeStop() {
-	if t.job.stop == nil || !t.job.stop.resumes || !t.observed || t.state == exited || t.reading || t.job.hasResult {
+	if t.job.stop == nil || !t.job.stop.resumes || !t.observed || t.state == exited || t.readingFile || t.job.hasResult {
 		return
 	}
 	t.job.stop.resumes = false
-	t.tell(msg.Retired{Executor: t.id, Reason: t.retire})
-	t.do(report{msg.Report{Execution: t.job.Execution}})
+	t.tell(msg.Retired{Executor: t.id, Reason: t.retireReason})
+	t.do(tellReporter{msg.Report{Execution: t.job.Execution}})
 	switch elapsed := t.job.stop.elapsed; {
 	case elapsed < t.limits.Abort:
 		t.signal(abortStep)
@@ -75,7 +75,7 @@ func (t *transition) signal(step int) {
 	t.do(sendSignal{step, t.job.Execution})
 }
 
-// signalled waits for what the signal does: a result or the exit; else the next step is due.
+// signalled starts the time of the step: without a result or an exit within it, the next step follows.
 func (t *transition) signalled(m msg.Signalled) {
 	if stop := t.job.stop; stop != nil {
 		if m.Err == nil {
@@ -88,24 +88,24 @@ func (t *transition) signalled(m msg.Signalled) {
 	case m.Err != nil && m.Step == killStep:
 		t.retry(msg.RetryKill, m.Err)
 	case m.Err != nil && t.job.stop != nil:
-		t.trySignalAgain(m)
-	case m.Err != nil: // its job is over meanwhile
+		t.signalFailed(m)
+	case m.Err != nil: // the job has ended meanwhile
 	default:
 		t.do(startTimer{stopTimer, t.stopWait(m.Step), msg.StopStepDue{Step: min(m.Step+1, killStep)}})
 	}
 }
 
-// trySignalAgain repeats a signal that the engine did not take, until the plugin's time for it is up.
-func (t *transition) trySignalAgain(m msg.Signalled) {
+// signalFailed repeats a signal that the engine did not accept, until the time of its step is up.
+func (t *transition) signalFailed(m msg.Signalled) {
 	until := t.limits.Abort
 	if m.Step == termStep {
 		until += t.limits.Term
 	}
 	t.job.stop.failures++
-	t.do(signalAgain{step: m.Step, failures: t.job.stop.failures, left: until - m.Elapsed, err: m.Err})
+	t.do(retrySignal{step: m.Step, failures: t.job.stop.failures, remaining: until - m.Elapsed, err: m.Err})
 }
 
-// stopWait is how long the plugin has after a signal: what is left of that, if it was sent before this actor came.
+// stopWait returns how long the plugin has after a signal; in a resumed sequence, what remains of that.
 func (t *transition) stopWait(step int) time.Duration {
 	var elapsed time.Duration
 	if t.job.stop != nil {
@@ -116,12 +116,12 @@ func (t *transition) stopWait(step int) time.Duration {
 		return t.limits.Abort - elapsed
 	case termStep:
 		return min(t.limits.Term, max(0, t.limits.Abort+t.limits.Term-elapsed))
-	default: // it has no more, and is killed again
+	default: // SIGKILL is repeated
 		return t.limits.Term
 	}
 }
 
-// recordStop keeps how the stop went, before anybody is told that the job is over: its plugin has answered.
+// recordStop records how the stop went, before the job's end is reported. answered: the plugin returned a result.
 func (t *transition) recordStop(answered bool) {
 	t.do(cancelTimer{stopTimer})
 	t.do(recordStop{t.job.Execution, t.job.stop.signal(), answered})
@@ -132,26 +132,26 @@ func (t *transition) stopRecorded(m msg.StopRecorded) {
 		return
 	}
 	if m.Err != nil {
-		t.log(zerolog.WarnLevel, "could not note how a job was stopped: its message will not say it", "job", m.Execution, "error", m.Err)
+		t.log(zerolog.WarnLevel, "could not record how a job was stopped; its message will lack that", "execution", m.Execution, "error", m.Err)
 	}
-	t.jobOver()
+	t.closeJob()
 }
 
-// howItEnded says to the user which signal ended a job, so long after its end was asked for.
-func howItEnded(last msg.Signal, answered bool, after time.Duration) string {
-	took := fmt.Sprintf("%.1fs", after.Seconds())
+// describeStop tells the user which signal ended a job, and how long after the stop was requested.
+func describeStop(last msg.Signal, answered bool, after time.Duration) string {
+	seconds := fmt.Sprintf("%.1fs", after.Seconds())
 	switch {
 	case last == "" && answered:
-		return "The plugin had its result within " + took
+		return "The plugin returned its result within " + seconds
 	case last == "":
-		return "It ended within " + took
+		return "The plugin exited within " + seconds
 	case last == msg.SIGKILL && answered:
-		return "It took SIGKILL, after " + took + ", and the plugin had its result"
+		return "The plugin was killed (SIGKILL) after " + seconds + ", but had returned its result"
 	case last == msg.SIGKILL:
-		return "It took SIGKILL, after " + took
+		return "The plugin was killed (SIGKILL) after " + seconds
 	case answered:
-		return "The plugin answered " + string(last) + " with its result after " + took
+		return "The plugin answered " + string(last) + " with its result after " + seconds
 	default:
-		return "It ended on " + string(last) + " after " + took
+		return "The plugin exited on " + string(last) + " after " + seconds
 	}
 }

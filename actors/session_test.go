@@ -9,9 +9,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// The faults that the exploration of every state has found, each as the shortest sequence of messages that shows it.
+// Bugs that the exploration of every state has found, each as the shortest sequence of messages that shows it.
 
-// after is what a session does upon the last of the messages.
+// after returns the session after the messages, and the effects of the last one.
 func after(s session, all ...msg.ToExecutor) (session, []effect) {
 	var effects []effect
 	for _, m := range all {
@@ -28,15 +28,15 @@ func has[E effect](effects []effect) (found E, ok bool) {
 	return effects[i].(E), true
 }
 
-// runningSession has handed job 2 out to the GET with number 1; job 1 was its plugin's first.
+// runningSession returns a session that has handed job 2 out. Job 1 was its first.
 func runningSession() session {
 	s := newSession(msg.ExecutorRecord{ID: "x", Mode: msg.Daemon}, msg.ExecutorLimits{PickUp: time.Minute}, 0)
-	s.state, s.observed, s.last, s.before, s.jobs = running, true, "2", "1", 2
+	s.state, s.observed, s.last, s.previous, s.jobs = running, true, "2", "1", 2
 	s.job = openJob{Job: msg.Job{Execution: "2"}, stage: handedOut, handOuts: 1}
 	return s
 }
 
-func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
+func TestJobWithLateInputIsNotRunAgain(t *testing.T) {
 	for _, row := range []struct {
 		when     string
 		messages []msg.ToExecutor
@@ -47,50 +47,50 @@ func TestAnInputThatArrivesAfterItsTimeLimitIsNotRunAgain(t *testing.T) {
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			s, effects := after(runningSession(), msg.DeliveryDue{})
-			if _, notes := has[recordNotStarted](effects); notes {
-				t.Error("that it did not start is noted while its plugin may still begin it")
+			if _, ok := has[recordNotStarted](effects); ok {
+				t.Error("the job is recorded as not started while its plugin may still begin it")
 			}
 			s, _ = after(s, row.messages...)
 			s, effects = after(s, msg.LogsEnded{}, msg.Exited{})
 			if e, ok := has[examine](effects); !ok || e.unstarted != row.moves {
-				t.Errorf("its end is examined as %+v, want undelivered %v", e, row.moves)
+				t.Errorf("examine effect %+v, want unstarted %v", e, row.moves)
 			}
 			_, effects = after(s, msg.Examined{NotHandedOut: row.moves, HandOuts: 1})
 			if _, moves := has[tellDispatcher](effects); moves != row.moves {
-				t.Errorf("it moves to another executor: %v, want %v", moves, row.moves)
+				t.Errorf("job moves to another executor: %v, want %v", moves, row.moves)
 			}
 			if _, ends := has[endJob](effects); ends == row.moves {
-				t.Errorf("it is ended: %v, want %v", ends, !row.moves)
+				t.Errorf("job is ended: %v, want %v", ends, !row.moves)
 			}
 		})
 	}
 }
 
-func TestAnExaminationFromBeforeTheHandOutIsRepeated(t *testing.T) {
+func TestExaminationBeforeHandOutIsRepeated(t *testing.T) {
 	s := runningSession()
 	s.job.stage, s.job.handOuts = handingOut, 0
 	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{NotHandedOut: true})
 	if _, ok := has[examine](effects); !ok {
-		t.Errorf("a job that was handed out meanwhile is given back: %+v", effects)
+		t.Errorf("a job that was handed out meanwhile is returned: %+v", effects)
 	}
 }
 
-func TestNoJobIsGivenToAProcessThatMayBeAnotherOne(t *testing.T) {
+func TestRestartedContainerDoesNotReceiveJobAgain(t *testing.T) {
 	for _, row := range []struct {
 		when      string
 		restarted bool
-	}{{"the container was restarted", true}, {"it is the process of before", false}} {
+	}{{"the container was restarted", true}, {"it is the same process", false}} {
 		t.Run(row.when, func(t *testing.T) {
 			s := runningSession()
-			s.found, s.attached = false, true
+			s.inspected, s.attached = false, true
 			s, effects := after(s, msg.SecretRequested{Request: 2}, msg.FileRead{Execution: "2"})
-			if _, gives := has[repeatJob](effects); gives {
-				t.Fatal("the job is given before the engine has said whose process this is")
+			if _, ok := has[resendJob](effects); ok {
+				t.Fatal("the job is sent before the container is inspected")
 			}
 			s, _ = after(s, msg.Found{Container: &msg.Container{State: msg.ContainerRunning}, Restarted: row.restarted})
 			_, effects = after(s, msg.FileRead{Execution: "2"})
-			if _, gives := has[repeatJob](effects); gives == row.restarted {
-				t.Errorf("the job is given: %v, want %v", gives, !row.restarted)
+			if _, sent := has[resendJob](effects); sent == row.restarted {
+				t.Errorf("the job is sent: %v, want %v", sent, !row.restarted)
 			}
 		})
 	}
@@ -102,14 +102,14 @@ func repeatedHandOut() session {
 	return s
 }
 
-func TestAResultThatOvertakesARepeatedHandOutIsStored(t *testing.T) {
+func TestResultDuringRepeatedHandOutIsStored(t *testing.T) {
 	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}})
 	if _, stores := has[storeResult](effects); !stores {
-		t.Errorf("its callback is answered and its result lost: %+v", effects)
+		t.Errorf("its result is not stored: %+v", effects)
 	}
 }
 
-func TestADeliveryThatOvertakesARepeatedHandOutCounts(t *testing.T) {
+func TestDeliveryDuringRepeatedHandOutCounts(t *testing.T) {
 	for _, row := range []struct {
 		when string
 		err  error
@@ -118,27 +118,27 @@ func TestADeliveryThatOvertakesARepeatedHandOutCounts(t *testing.T) {
 		t.Run(row.when, func(t *testing.T) {
 			s, _ := after(repeatedHandOut(), msg.Delivered{Execution: "2"}, msg.HandOutDone{Execution: "2", Request: 2, Err: row.err})
 			if s.job.delivered != row.want {
-				t.Errorf("its plugin has it: %v, want %v", s.job.delivered, row.want)
+				t.Errorf("delivered: %v, want %v", s.job.delivered, row.want)
 			}
 		})
 	}
 }
 
-func TestACallbackDoesNotWaitForTheEngine(t *testing.T) {
+func TestCallbackDoesNotWaitForEngine(t *testing.T) {
 	s := runningSession()
-	s.attached, s.returned, s.found, s.reading = true, true, false, true
+	s.attached, s.runnerRestarted, s.inspected, s.readingFile = true, true, false, true
 	s, _ = after(s, msg.CallbackReceived{Request: 7, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}}, msg.SecretRequested{Request: 8})
 	s, effects := after(s, msg.FileRead{Execution: "2"})
 	if _, stores := has[storeResult](effects); !stores {
 		t.Errorf("its result is not stored: %+v", effects)
 	}
 	if len(s.pending) != 1 {
-		t.Errorf("%d requests wait for the engine, want the GET", len(s.pending))
+		t.Errorf("%d requests wait for the engine, want only the GET", len(s.pending))
 	}
 }
 
-// The plugin may have answered the signals of the runner before.
-func TestAStopGoesOnAfterTheResultFileWasReadAndOnlyWithoutAResult(t *testing.T) {
+// A stop must not resume when the plugin has already answered the signals of the previous runner.
+func TestStopResumesAfterReadingResultFile(t *testing.T) {
 	for name, row := range map[string]struct {
 		read  msg.FileRead
 		kills bool
@@ -149,7 +149,7 @@ func TestAStopGoesOnAfterTheResultFileWasReadAndOnlyWithoutAResult(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningSession()
-			s.state, s.observed, s.found, s.reading, s.limits.Abort, s.limits.Term = stopping, false, false, true, time.Second, time.Second
+			s.state, s.observed, s.inspected, s.readingFile, s.limits.Abort, s.limits.Term = stopping, false, false, true, time.Second, time.Second
 			s.job.ending, s.job.stop = &msg.Ending{Outcome: msg.Aborted}, &stopSequence{elapsed: time.Minute, resumes: true}
 			s, effects := after(s, msg.Found{Container: &msg.Container{State: msg.ContainerRunning}})
 			if sent, ok := has[sendSignal](effects); ok {
@@ -157,7 +157,7 @@ func TestAStopGoesOnAfterTheResultFileWasReadAndOnlyWithoutAResult(t *testing.T)
 			}
 			_, effects = after(s, row.read)
 			if _, kills := has[sendSignal](effects); kills != row.kills {
-				t.Errorf("is it killed: want %v: %+v", row.kills, effects)
+				t.Errorf("a signal is sent: %v, want %v: %+v", kills, row.kills, effects)
 			}
 		})
 	}

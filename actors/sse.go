@@ -11,18 +11,19 @@ import (
 )
 
 const (
-	// silenceTimeout is how long nothing may come over the channel: the server pings every 10 s.
+	// silenceTimeout is how long the event stream may be silent: the server pings every 10 s.
 	silenceTimeout = 30 * time.Second
-	// reopenTimeout is how long a channel that was silent, and is opened anew, may go without a word.
+	// reopenTimeout is how long a stream that was reopened after a silence may be silent.
 	reopenTimeout = 15 * time.Second
-	// maxRemembered is how many commands are known that were heard already.
+	// maxRemembered is the number of commands that are remembered to detect repetitions.
 	maxRemembered = 256
-	// scriptRetry is how long a script waits that could not be kept, for want of space or of its input.
+	// scriptRetry is the wait before a script that could not be stored, because of too little space or an unavailable input, is requested
+	// again.
 	scriptRetry = 30 * time.Second
 )
 
-// sse keeps the channel open over which the server speaks, and hands on what it says. It understands none of it: that is the
-// runner's. When the channel cannot be had back, nobody knows what the server has said since: the runner registers again.
+// sse keeps the server's event stream open and forwards its events to the runner, which interprets them. If the stream cannot be
+// reopened, events may have been lost, so the runner registers again.
 type sse struct {
 	release Release
 	spool   Spool
@@ -30,12 +31,12 @@ type sse struct {
 
 	open       bool // there is a registration
 	stream     actorrt.Task
-	last       string   // id of the newest event before which nothing is missing
+	last       string   // id of the last event that is processed together with all before it
 	newest     string   // id of the newest event
-	applied    []string // ids of the newest commands since the registration
-	saving     int      // scripts that are on their way into the spool
-	incomplete bool     // a script after last could not be kept: the channel will be opened anew from there
-	checked    bool     // it was silent, and is opened anew to see whether that helps
+	seen       []string // ids of the newest commands since the registration
+	saving     int      // scripts that are being written to the spool
+	incomplete bool     // a script after last could not be stored: the stream will be reopened at last
+	reopened   bool     // the stream was silent and was reopened, and nothing was received since
 	failures   int      // in a row
 }
 
@@ -44,7 +45,7 @@ func (s *sse) Start(*actorrt.Ctx[msg.ToSSE]) {}
 func (s *sse) Receive(c *actorrt.Ctx[msg.ToSSE], m msg.ToSSE) {
 	switch m := m.(type) {
 	case msg.OpenStream:
-		s.open, s.last, s.newest, s.applied = true, m.After, m.After, nil // another server may begin to count anew
+		s.open, s.last, s.newest, s.seen = true, m.After, m.After, nil // another server may number its events from the start
 		s.received(c)
 		s.connect(c)
 	case msg.CloseStream:
@@ -52,29 +53,29 @@ func (s *sse) Receive(c *actorrt.Ctx[msg.ToSSE], m msg.ToSSE) {
 	case msg.EventReceived:
 		s.received(c)
 		if s.isRepeated(m) {
-			c.Log().Debug().Str("id", m.ID).Msg("event that was heard before: passed over")
+			c.Log().Debug().Str("event", m.ID).Msg("ignoring repeated event")
 			return
 		}
 		s.newest = m.ID
 		s.forward(c, m.Event)
-		s.catchUp()
+		s.advance()
 	case msg.ScriptSaved:
 		s.saving--
 		s.runner.Tell(msg.ServerEvent{Event: msg.ExecuteScript{Offer: msg.Offer{Job: m.Job}}})
-		s.catchUp()
+		s.advance()
 	case msg.ScriptNotSaved:
 		s.saving--
 		s.incomplete = true
-		c.Log().Error().Err(m.Err).Str("id", string(m.ID)).Dur("retry", scriptRetry).Msg("script is not taken: the server is asked for it again")
+		c.Log().Error().Err(m.Err).Str("job", string(m.ID)).Dur("retry", scriptRetry).Msg("could not store a script: will ask the server for it again")
 		c.After("reopen", scriptRetry, msg.ReopenDue{})
 	case msg.StreamLost:
-		s.lost(c, m.Err)
+		s.streamLost(c, m.Err)
 	case msg.ReopenDue:
 		if s.open {
 			s.connect(c)
 		}
 	case msg.SilenceDue:
-		s.silent(c)
+		s.silenceDue(c)
 	}
 }
 
@@ -83,25 +84,25 @@ func (s *sse) connect(c *actorrt.Ctx[msg.ToSSE]) {
 	c.Cancel("reopen")
 	s.incomplete, s.newest = false, s.last
 	release, after := s.release, s.last
-	s.stream = c.Stream("channel", 16, func(ctx context.Context, emit func(msg.ToSSE) error) msg.ToSSE {
+	s.stream = c.Stream("event stream", 16, func(ctx context.Context, emit func(msg.ToSSE) error) msg.ToSSE {
 		return msg.StreamLost{Err: release.Events(ctx, after, func(id string, e msg.Event) error {
 			return emit(msg.EventReceived{ID: id, Event: e})
 		})}
 	})
 }
 
-// forward tells the runner, of a script once it is in the spool. What comes after it need not wait for that: an abort may overtake
-// its job.
+// forward sends an event to the runner. A script is stored in the spool first; later events do not wait for that, because an abort may
+// overtake its job.
 func (s *sse) forward(c *actorrt.Ctx[msg.ToSSE], e msg.Event) {
-	script, is := e.(msg.ExecuteScript)
-	if !is {
+	script, ok := e.(msg.ExecuteScript)
+	if !ok {
 		s.runner.Tell(msg.ServerEvent{Event: e})
 		return
 	}
 	s.saving++
 	release, spool, offer := s.release, s.spool, script.Offer
 	c.SetSubject(string(offer.Execution))
-	c.Go("keep "+string(offer.Execution), func(ctx context.Context) msg.ToSSE {
+	c.Go("store "+string(offer.Execution), func(ctx context.Context) msg.ToSSE {
 		if err := store(ctx, release, spool, offer); err != nil && !errors.Is(err, msg.ErrAlreadyDone) {
 			return msg.ScriptNotSaved{ID: offer.ID, Err: err}
 		}
@@ -109,24 +110,24 @@ func (s *sse) forward(c *actorrt.Ctx[msg.ToSSE], e msg.Event) {
 	})
 }
 
-// isRepeated: a command that comes late once more must not undo what was said since. A script is known by its execution, and may
-// have to be heard again.
+// isRepeated reports whether a command was processed before: repeating it late must not undo newer commands. Scripts are not checked here:
+// the spool detects a repeated execution, and a script that could not be stored has to be processed again.
 func (s *sse) isRepeated(e msg.EventReceived) bool {
 	switch e.Event.(type) {
 	case msg.Ping, msg.ExecuteScript:
 		return false
 	case msg.Enable, msg.Disable, msg.Configure, msg.Delete, msg.StopJob:
 	}
-	if e.ID == "" || slices.Contains(s.applied, e.ID) {
+	if e.ID == "" || slices.Contains(s.seen, e.ID) {
 		return e.ID != ""
 	}
-	s.applied = append(s.applied, e.ID)
-	s.applied = s.applied[max(0, len(s.applied)-maxRemembered):]
+	s.seen = append(s.seen, e.ID)
+	s.seen = s.seen[max(0, len(s.seen)-maxRemembered):]
 	return false
 }
 
-// catchUp: an event counts once all before it are done with.
-func (s *sse) catchUp() {
+// advance moves last to the newest event, once all events before it are processed.
+func (s *sse) advance() {
 	if s.saving == 0 && !s.incomplete {
 		s.last = s.newest
 	}
@@ -139,42 +140,42 @@ func (s *sse) close(c *actorrt.Ctx[msg.ToSSE]) {
 	c.Cancel("silence")
 }
 
-// lastAnswer: the channel works.
+// received notes that the stream works.
 func (s *sse) received(c *actorrt.Ctx[msg.ToSSE]) {
-	s.failures, s.checked = 0, false
+	s.failures, s.reopened = 0, false
 	c.After("silence", silenceTimeout, msg.SilenceDue{})
 }
 
-func (s *sse) silent(c *actorrt.Ctx[msg.ToSSE]) {
-	if s.checked {
-		s.giveUp(c, errors.New("nothing came over it after it was opened anew"))
+func (s *sse) silenceDue(c *actorrt.Ctx[msg.ToSSE]) {
+	if s.reopened {
+		s.fail(c, errors.New("no event was received after it was reopened"))
 		return
 	}
-	s.checked = true
-	c.Log().Warn().Dur("silent", silenceTimeout).Msg("the control channel is silent: opening it anew")
+	s.reopened = true
+	c.Log().Warn().Dur("silent", silenceTimeout).Msg("event stream is silent: reopening it")
 	c.After("silence", reopenTimeout, msg.SilenceDue{})
 	s.connect(c)
 }
 
-// lostSessions opens a channel anew that has ended. One that was opened to see whether it works, and does not, is given up, but not where
-// the server says when to come again: it is there, and that is not silence.
-func (s *sse) lost(c *actorrt.Ctx[msg.ToSSE], err error) {
+// streamLost reopens a stream that has ended. If the stream was reopened because it was silent, it is given up, unless the server asked to
+// retry later: then the server is reachable, and the silence has a reason.
+func (s *sse) streamLost(c *actorrt.Ctx[msg.ToSSE], err error) {
 	r, _ := asRefusal(err)
-	if s.checked && r.RetryAfter == 0 || isUnregistered(err) || isFinal(err) {
-		s.giveUp(c, err)
+	if s.reopened && r.RetryAfter == 0 || isUnregistered(err) || isFinal(err) {
+		s.fail(c, err)
 		return
 	}
 	s.failures++
 	wait := towardsServer.afterError(err, s.failures, c.Jitter())
-	c.Log().Warn().Err(err).Int("attempt", s.failures).Dur("retry", wait).Msg("the control channel is lost")
+	c.Log().Warn().Err(err).Int("attempt", s.failures).Dur("retry", wait).Msg("event stream lost: will reopen it")
 	c.After("reopen", wait, msg.ReopenDue{})
 	if r.RetryAfter > 0 {
-		s.checked = false
+		s.reopened = false
 		c.After("silence", wait+silenceTimeout, msg.SilenceDue{})
 	}
 }
 
-func (s *sse) giveUp(c *actorrt.Ctx[msg.ToSSE], err error) {
+func (s *sse) fail(c *actorrt.Ctx[msg.ToSSE], err error) {
 	s.close(c)
 	s.runner.Tell(msg.StreamFailed{Err: err})
 }

@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the pictures of lives anew")
+var update = flag.Bool("update", false, "regenerate the state diagrams")
 
 const (
-	executorPicture = "../docs/executor-life.md"
-	runnerPicture   = "../docs/runner-life.md"
+	executorDiagram = "../docs/executor-life.md"
+	runnerDiagram   = "../docs/runner-life.md"
 )
 
-// draw is a table as a picture that code hosts draw.
+// draw returns a transition table as a Mermaid diagram.
 func draw[S ~string](title string, next map[S][]S) []byte {
 	var b bytes.Buffer
 	b.WriteString(title + "\n\n```mermaid\nstateDiagram-v2\n")
@@ -35,25 +35,25 @@ func draw[S ~string](title string, next map[S][]S) []byte {
 	return b.Bytes()
 }
 
-func TestThePicturesOfLivesAreTheTables(t *testing.T) {
-	for picture, want := range map[string][]byte{
-		executorPicture: draw("# The life of an executor\n\nDrawn from the table in `actors/session.go` by its test (`go test ./actors -update`). An executor that is found after a restart\n"+
-			"enters where the spool sees it.", nextStates),
-		runnerPicture: draw("# The life of a runner\n\nDrawn from the table in `actors/runner_state.go`, which says what the phases are, by its test (`go test ./actors -update`). "+
-			"`runnerd status`\nsays *starting* before the first. The process may end in each of them; that is not drawn.", nextRunnerStates),
+func TestStateDiagramsMatchTables(t *testing.T) {
+	for file, want := range map[string][]byte{
+		executorDiagram: draw("# The states of an executor\n\nGenerated from the table in `actors/session.go` (`go test ./actors -update`). After a restart an executor enters the state that the\n"+
+			"spool shows.", nextStates),
+		runnerDiagram: draw("# The states of a runner\n\nGenerated from the table in `actors/runner_state.go`, which describes the states (`go test ./actors -update`). Before the first,\n"+
+			"`runnerd status` shows *starting*. The process may end in any state; the diagram omits that.", nextRunnerStates),
 	} {
 		if *update {
-			if err := os.WriteFile(picture, want, 0o644); err != nil {
+			if err := os.WriteFile(file, want, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if drawn, err := os.ReadFile(picture); err != nil || !bytes.Equal(drawn, want) {
-			t.Errorf("%s is not what the table says: run go test ./actors -update (%v)", picture, err)
+		if drawn, err := os.ReadFile(file); err != nil || !bytes.Equal(drawn, want) {
+			t.Errorf("%s does not match the table: run go test ./actors -update (%v)", file, err)
 		}
 	}
 }
 
-func TestEveryStateIsReachedAndLeadsToTheEnd(t *testing.T) {
+func TestEveryStateIsReachableAndTerminates(t *testing.T) {
 	reachesAll(t, nextStates, fresh, exited)
 	reachesAll(t, nextRunnerStates, unstarted, deleting)
 }
@@ -71,26 +71,26 @@ func reachesAll[S ~string](t *testing.T, next map[S][]S, first, last S) {
 		}
 		return seen
 	}
-	born := reach(first)
+	reachable := reach(first)
 	for state := range next {
-		if !born[state] {
-			t.Errorf("%q is never reached", state)
+		if !reachable[state] {
+			t.Errorf("%q is unreachable", state)
 		}
 		if !reach(state)[last] {
-			t.Errorf("%q never ends", state)
+			t.Errorf("%q cannot reach %q", state, last)
 		}
 	}
 	if len(next[last]) > 0 {
-		t.Error("there is a life after the end")
+		t.Errorf("%q is not final", last)
 	}
 }
 
-func TestAnIllegalMovePanics(t *testing.T) {
+func TestIllegalTransitionPanics(t *testing.T) {
 	for _, row := range []struct{ from, to state }{{exited, running}, {stopping, idle}, {pulling, running}, {idle, starting}, {running, idle}} {
 		t.Run(fmt.Sprintf("from %s to %s", row.from, row.to), func(t *testing.T) {
 			defer func() {
 				if recover() == nil {
-					t.Error("it was allowed")
+					t.Error("no panic")
 				}
 			}()
 			(&transition{session: session{state: row.from}}).enter(row.to)

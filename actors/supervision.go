@@ -2,42 +2,46 @@ package actors
 
 import "time"
 
-// childPolicy is how the runner keeps one of its children up. A child that crashes is started anew, and with it those after it
-// in the table (rest for one): they hold what it told them. None of them loses anything: what it owes is in the spool, and
-// it looks there when it starts.
+// childPolicy says how the runner restarts one of its children. A child that crashes is restarted together with those after it in the
+// table (rest for one), because they hold references to it and data from it. No work is lost: each child reads its work from the spool
+// when it starts.
 type childPolicy struct {
-	name  string
-	wait  backoff
-	reset time.Duration // a child that lived this long has not failed before
-	limit int           // crashes in a row; then the runner gives up, the process ends, and the service manager starts it again
-	lost  string        // by a crash
+	name       string
+	backoff    backoff
+	resetAfter time.Duration // after this uptime the crashes before do not count any more
+	maxCrashes int           // in a row; after that the runner crashes, the process ends, and the service manager restarts it
 }
 
-// children is the supervision table, in the order of starting.
+// children is the supervision table, in the order of starting. The comments say what a crash loses.
 var children = []childPolicy{
-	{name: "reporter", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: an attempt under way is repeated, and the server takes it once"},
-	{name: "dispatcher", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: the poller tells the waiting jobs again, recovery gives the executors back"},
-	{name: "recovery", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: its plan may be carried out twice"},
-	{name: "sse", wait: restart, reset: time.Minute, limit: 20, lost: "nothing: the server says again what it has said since the registration"},
-	{name: "poller", wait: restart, reset: time.Minute, limit: 20, lost: "a reserve answer that is not stored yet: its lease runs out, and the server offers it again"},
+	// Nothing: an attempt in flight is repeated, and the server accepts it once.
+	{name: "reporter", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
+	// Nothing: the poller sends the waiting jobs again, and recovery the executors.
+	{name: "dispatcher", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
+	// Nothing: carrying out the plan twice does no harm.
+	{name: "recovery", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
+	// Nothing: the server repeats all events since the registration.
+	{name: "sse", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
+	// A reserve answer that is not stored yet: its lease expires, and the server offers the jobs again.
+	{name: "poller", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
 }
 
-var restart = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
+var childRestart = backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
 
-// childState is what the runner remembers of a child.
+// childState is a child and its state.
 type childState struct {
 	childPolicy
 	up       bool
-	stopping bool // asked to stop
+	stopping bool // it was asked to stop, because a child before it crashed
 	since    time.Time
-	fails    int
+	crashes  int
 }
 
-// crashed counts a crash and says how long to wait; false: enough.
+// crashed counts a crash and returns the wait before the restart, and false after maxCrashes.
 func (u *childState) crashed(now time.Time, jitter float64) (time.Duration, bool) {
-	if now.Sub(u.since) >= u.reset {
-		u.fails = 0
+	if now.Sub(u.since) >= u.resetAfter {
+		u.crashes = 0
 	}
-	u.fails++
-	return u.wait.after(u.fails, jitter), u.fails <= u.limit
+	u.crashes++
+	return u.backoff.after(u.crashes, jitter), u.crashes <= u.maxCrashes
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The words between an executor and its driver.
+// Types exchanged between an executor and its driver.
 
 // Mount makes a file or directory of the host visible in an executor.
 type Mount struct {
@@ -20,10 +20,10 @@ type ExecutorSpec struct {
 	Limits Limits
 	Env    map[string]string
 	Mounts []Mount
-	Labels map[string]string // for people; those that runnerd itself goes by are the driver's
+	Labels map[string]string // informational; the driver adds those that runnerd relies on
 }
 
-// ContainerState is what an engine says of an executor.
+// ContainerState is the state of a container, as the engine reports it.
 type ContainerState string
 
 const (
@@ -37,23 +37,23 @@ type Container struct {
 	ID        ExecutorID
 	State     ContainerState
 	Image     ImageID
-	StartedAt time.Time // of its current or last process; another one after a restart; zero: not started yet
+	StartedAt time.Time // of its current or last process; changes with a restart; zero: not started yet
 }
 
 // Exit is how an executor ended.
 type Exit struct {
-	Code int  // 128 + n: ended by signal n; -1: not known
-	OOM  bool // for want of memory; an engine may learn that too late to say so
+	Code int  // 128 + n: ended by signal n; -1: unknown
+	OOM  bool // it ran out of memory; an engine may detect that too late to report it
 	At   time.Time
 }
 
-// LogEntry is a piece of an executor's output. A line may come in several.
+// LogEntry is a part of an executor's output. A line may be split over several entries.
 type LogEntry struct {
-	Time time.Time // the engine's stamp; never goes back within one executor
-	Text []byte    // with its newline, where it has one
+	Time time.Time // the engine's timestamp; never decreases within one executor
+	Text []byte    // including its newline, if it has one
 }
 
-// Signal is one that the stop sequence uses. Never SIGINT: the Python SDK then reports success with outputs missing.
+// Signal is a signal of the stop sequence. SIGINT is not one: the Python SDK answers it by reporting success with outputs missing.
 type Signal string
 
 const (
@@ -62,9 +62,9 @@ const (
 	SIGKILL Signal = "SIGKILL"
 )
 
-// ErrNoExecutor is what a driver answers about an executor that it does not have. An engine that does not answer is another
-// error: it says nothing about the executor.
+// ErrNoExecutor is returned by a driver that does not have the executor. An engine that does not respond causes another error,
+// which says nothing about the executor.
 var ErrNoExecutor = errors.New("no such executor")
 
-// ErrNoImage is wrapped by a pull of an image that does not exist or must not be read.
+// ErrNoImage is wrapped by the error of a pull when the image does not exist or access to it is denied.
 var ErrNoImage = errors.New("no such image")

@@ -1,27 +1,28 @@
 package messages
 
-// Control: the server speaks over a channel of events. runner → sse OpenStream → the stream → sse EventReceived → runner, poller or
-// dispatcher, each in its own words. A channel that is silent is opened anew; if that does not help the runner registers again.
+// Control: the server sends commands over an event stream (SSE). The runner sends OpenStream to sse; sse receives each event as
+// EventReceived and forwards it to the runner, which acts on it or sends it on to the poller or the dispatcher. sse reopens a silent
+// stream once; if that does not help, the runner registers again.
 
-// Event is something that the server wants. One that comes twice does no harm.
+// Event is a command of the server, or a ping. Receiving one twice does no harm.
 //
 //sumtype:decl
 type Event interface{ event() }
 
 type (
-	// Ping shows that the channel lives.
+	// Ping shows that the event stream is alive.
 	Ping struct{}
 	// Enable opens the intake.
 	Enable struct{}
-	// Disable closes it. What is taken goes on.
+	// Disable closes the intake. Accepted jobs continue.
 	Disable struct{}
-	// Configure brings a configuration; one with an older revision than the one in force is ignored.
+	// Configure carries a configuration. One with an older revision than the current one is ignored.
 	Configure struct{ Config Config }
-	// Delete ends the runner, and takes away what it has on the machine.
+	// Delete stops the runner for good and removes its data from the machine.
 	Delete struct{}
 	// ExecuteScript offers a script.
 	ExecuteScript struct{ Offer Offer }
-	// StopJob asks for the end of a job, which it may overtake.
+	// StopJob asks to stop a job. It may arrive before the job does.
 	StopJob struct{ Order StopOrder }
 )
 
@@ -33,33 +34,34 @@ func (Delete) event()        {}
 func (ExecuteScript) event() {}
 func (StopJob) event()       {}
 
-// ToSSE is what the keeper of the channel understands.
+// ToSSE is the set of messages of the sse actor.
 //
 //sumtype:decl
 type ToSSE interface{ toSSE() }
 
 type (
-	// OpenStream follows a registration. Events after the one with id After are wanted; an open channel is closed first.
+	// OpenStream opens the event stream after a registration, from the event that follows the one with id After. It replaces an open
+	// stream.
 	OpenStream struct{ After string }
-	// CloseStream: there is no registration any more.
+	// CloseStream closes the event stream because the registration has ended.
 	CloseStream struct{}
-	// EventReceived over the channel.
+	// EventReceived carries an event from the stream.
 	EventReceived struct {
 		ID    string
 		Event Event
 	}
-	// ScriptSaved: a script that came is in the spool.
+	// ScriptSaved says that an offered script is in the spool.
 	ScriptSaved struct{ Job Job }
-	// ScriptNotSaved: a script that came is not in the spool.
+	// ScriptNotSaved says that an offered script could not be added to the spool.
 	ScriptNotSaved struct {
 		ID  JobID
 		Err error
 	}
-	// StreamLost: the stream has ended.
+	// StreamLost says that the stream has ended.
 	StreamLost struct{ Err error }
-	// ReopenDue: the wait after a lost channel is over.
+	// ReopenDue is the timer to reopen a lost stream.
 	ReopenDue struct{}
-	// SilenceDue: nothing has come for too long.
+	// SilenceDue is the timer for a stream that is silent for too long.
 	SilenceDue struct{}
 )
 

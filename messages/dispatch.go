@@ -2,130 +2,131 @@ package messages
 
 import "time"
 
-// Dispatch: who runs where. Jobs come from the poller, executors from recovery, and every executor tells how it fares.
-// Seq numbers the assignments of one executor: a fact about an older one is out of date.
+// Dispatch: which job runs in which executor. Jobs come from the poller, adopted executors from recovery, and every executor
+// reports its state. Seq numbers the assignments of one executor: a message with an older number is out of date.
 
-// ToDispatcher is what the dispatcher understands.
+// ToDispatcher is the set of messages of the dispatcher.
 //
 //sumtype:decl
 type ToDispatcher interface{ toDispatcher() }
 
 type (
-	// Adopt gives back an executor that outlived a restart. It finds out by itself how it fares.
+	// Adopt hands over an executor that survived a restart. The executor's actor determines its state.
 	Adopt struct{ Record ExecutorRecord }
-	// Orphan is a container of ours that no record knows. It takes a place until it is removed.
+	// Orphan reports one of the runner's containers that has no record. It occupies a slot until it is removed.
 	Orphan struct{ Executor ExecutorID }
-	// AdoptionEnded: all executors are known. Nothing starts before.
+	// AdoptionEnded says that all executors are known. No executor starts before.
 	AdoptionEnded struct{}
-	// Attached: the executor's actor has found out how it fares.
+	// Attached says that an adopted executor's actor has determined its state.
 	Attached struct{ Executor ExecutorID }
-	// Configured brings a configuration of the server.
+	// Configured carries the server's configuration.
 	Configured struct{ Config Config }
-	// FreeSlotsRequested asks for Room.
+	// FreeSlotsRequested asks for FreeSlots.
 	FreeSlotsRequested struct{ To Receiver[ToPoller] }
-	// JobConfirmed hands a job over. A job that is known already is ignored.
+	// JobConfirmed hands over a job. A known job is ignored.
 	JobConfirmed struct{ Job Job }
 
-	// Idle: the executor waits for a job, since Since at the first time after its last one.
+	// Idle says that the executor is waiting for a job. Since is when it first asked for one after its last job.
 	Idle struct {
 		Executor ExecutorID
 		Seq      uint64
 		Since    time.Time
 	}
-	// ProcessesCounted: so many run in the executor while it waits.
+	// ProcessesCounted carries the number of processes in an idle executor.
 	ProcessesCounted struct {
 		Executor  ExecutorID
 		Seq       uint64
 		Processes int
 	}
-	// NotIdle: it does not wait any longer, though nothing was assigned to it.
+	// NotIdle says that the executor no longer waits for a job, although none was assigned to it.
 	NotIdle struct {
 		Executor ExecutorID
 		Seq      uint64
 	}
-	// NotPolling: it has no job, has waited for one before, and its plugin does not ask for one. It may still: then it is Idle.
+	// NotPolling says that the executor has no job, was idle before, and its plugin does not ask for a job. If the plugin asks
+	// later, Idle follows.
 	NotPolling struct {
 		Executor ExecutorID
 		Seq      uint64
 	}
-	// ImageFound: which local image the executor is made from.
+	// ImageFound names the local image that the executor is created from.
 	ImageFound struct {
 		Executor ExecutorID
 		Image    ImageID
 	}
-	// JobOver: the executor's job has its ending in the spool.
-	JobOver struct {
+	// JobDone says that the ending of the executor's job is in the spool.
+	JobDone struct {
 		Executor  ExecutorID
 		Execution ExecutionID
 	}
-	// JobReturned: a job that was assigned to a warm executor and not taken by it: it moves to another.
+	// JobReturned says that a warm executor did not take the job that was assigned to it. The job moves to another executor.
 	JobReturned struct {
 		Executor  ExecutorID
 		Execution ExecutionID
 		Reason    string
 	}
-	// Retired: the executor takes no more jobs and is on its way out.
+	// Retired says that the executor takes no more jobs and is stopping.
 	Retired struct {
 		Executor ExecutorID
 		Reason   string
 	}
-	// SlotFreed: the executor's container has ended: its place is free.
+	// SlotFreed says that the executor's container has ended, so its slot is free.
 	SlotFreed struct {
 		Executor ExecutorID
 		Reason   string
 	}
 
-	// EvictionDue is the eviction timer. It counts only while the executor is still idle after assignment Seq: an assignment
-	// that crosses it wins.
+	// EvictionDue is the eviction timer. It is ignored unless the executor is still idle after assignment Seq: a concurrent
+	// assignment wins.
 	EvictionDue struct {
 		Executor ExecutorID
 		Seq      uint64
 	}
-	// CrashCounted: how many actors have panicked on a job.
+	// CrashCounted carries the number of actor crashes recorded for a job.
 	CrashCounted struct {
 		Executor  ExecutorID
 		Execution ExecutionID
 		Crashes   int
 	}
-	// RestartDue: an executor's actor that crashed is to be started again.
+	// RestartDue is the timer to restart an executor's actor after a crash.
 	RestartDue struct{ Executor ExecutorID }
-	// Reaped: an executor without an actor is cleared away; or Err.
+	// Reaped says that an executor without an actor has been removed; or Err.
 	Reaped struct {
 		Executor ExecutorID
 		Err      error
 	}
-	// ReapDue: it is tried again.
+	// ReapDue is the timer to try that again.
 	ReapDue struct{ Executor ExecutorID }
 
-	// Abort asks for the end of a job. It may overtake the job: it is remembered for a while.
+	// Abort asks to abort a job. It may arrive before the job and is remembered for a while.
 	Abort struct {
 		ID        JobID
 		Execution ExecutionID
 		Reason    string
 	}
-	// AbortExpired: an abort whose job never came.
+	// AbortExpired is the timer to forget an abort whose job never came.
 	AbortExpired struct{ Execution ExecutionID }
-	// EndWaiting: a job that waits is to end, for the Attempt-th time.
-	EndWaiting struct {
+	// EndWaitingJob ends a job that has no executor. Attempt counts the failed attempts.
+	EndWaitingJob struct {
 		Job     Job
 		Ending  Ending
 		Attempt int
 	}
-	// WaitingJobEnded: a job that waited has its ending; or Err.
+	// WaitingJobEnded says that the ending of a job without an executor is in the spool; or Err.
 	WaitingJobEnded struct {
-		EndWaiting
+		EndWaitingJob
 		Err error
 	}
 
-	// DispatchClosed: give out nothing, start nothing and evict nobody any more: the executors are about to be left to the next start.
+	// DispatchClosed stops assignments, starts and evictions, because the executors are about to be detached.
 	DispatchClosed struct{}
-	// DrainDispatch: run what is there, take nothing more, let the executors go. Done is called once there is nothing left.
-	// With a reason in Abort the jobs are aborted.
+	// DrainDispatch finishes the jobs that exist, requests no more, and evicts the executors. Done is called once none is left.
+	// If Abort gives a reason, the jobs are aborted.
 	DrainDispatch struct {
 		Done  func()
 		Abort string
 	}
-	// PoolRequested asks for the executors and how they fare. The runner hands it on.
+	// PoolRequested asks for the executors and their states. The runner forwards it.
 	PoolRequested struct{ Reply func(Pool) }
 )
 
@@ -141,7 +142,7 @@ func (ProcessesCounted) toDispatcher()   {}
 func (NotIdle) toDispatcher()            {}
 func (NotPolling) toDispatcher()         {}
 func (ImageFound) toDispatcher()         {}
-func (JobOver) toDispatcher()            {}
+func (JobDone) toDispatcher()            {}
 func (JobReturned) toDispatcher()        {}
 func (Retired) toDispatcher()            {}
 func (SlotFreed) toDispatcher()          {}
@@ -152,7 +153,7 @@ func (Reaped) toDispatcher()             {}
 func (ReapDue) toDispatcher()            {}
 func (Abort) toDispatcher()              {}
 func (AbortExpired) toDispatcher()       {}
-func (EndWaiting) toDispatcher()         {}
+func (EndWaitingJob) toDispatcher()      {}
 func (WaitingJobEnded) toDispatcher()    {}
 func (DispatchClosed) toDispatcher()     {}
 func (DrainDispatch) toDispatcher()      {}
@@ -160,7 +161,7 @@ func (PoolRequested) toDispatcher()      {}
 
 func (PoolRequested) toRunner() {}
 
-// Pool is a picture of the dispatcher's executors and waiting jobs.
+// Pool is a snapshot of the dispatcher's executors and waiting jobs.
 type Pool struct {
 	Capacity  int            `json:"capacity"`
 	Executors []ExecutorView `json:"executors"`

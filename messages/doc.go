@@ -1,10 +1,10 @@
-// Package messages is the vocabulary of runnerd: the words everybody uses, and what the actors say to one another.
+// Package messages holds runnerd's shared types and the messages that its actors send to one another.
 //
-// A word is a named value; it never changes after it has been sent. A conversation has a file of its own, and reads top to
-// bottom in the order in which it is held. Commands are imperative (Assign), facts are in the past tense (ResultStored).
-// What an actor understands is a sealed set (ToDispatcher, ToExecutor, …): the wrong message does not compile and
-// go-check-sumtype finds a case that nobody handles. Timers of an actor and the answers of work it started outside its
-// mailbox belong to its set too, so that one file tells all it can ever hear.
+// A message is a value that never changes after it has been sent. Each exchange between actors has a file of its own and lists
+// its messages in the order in which they are sent. Commands are imperative (Assign), facts are in the past tense (ResultStored).
+// Each actor accepts one sealed set of messages (ToDispatcher, ToExecutor, …): sending it any other does not compile, and
+// go-check-sumtype finds cases that are not handled. An actor's timers and the results of its background tasks belong to its
+// set too, so one file lists everything that an actor can receive.
 //
 // The package imports the standard library only.
 package messages

@@ -2,183 +2,182 @@ package messages
 
 import "time"
 
-// Execution: what one executor hears, in the order of its life: what the dispatcher wants of it, what its driver answers, and
-// what its plugin does (session.go).
+// Execution: the messages to one executor's actor: orders of the dispatcher, results of calls to the driver and the spool, timers, and
+// what the executor's plugin does at the gateway (session.go).
 
-// ToExecutor is what an executor understands.
+// ToExecutor is the set of messages of an executor's actor. Errors are in Err: the other fields then say what failed.
 //
 //sumtype:decl
 type ToExecutor interface{ toExecutor() }
 
 type (
-	// Assign gives it a job. Only an executor that said Idle gets a second one.
+	// Assign gives the executor a job. Only an executor that has reported Idle gets a second one.
 	Assign struct {
 		Job Job
 		Seq uint64
 	}
-	// Retire ends it: at once without an open job, after its job otherwise.
+	// Retire stops the executor: at once if it has no open job, otherwise after its job.
 	Retire struct{ Reason string }
-	// AbortJob ends its job by the stop sequence.
+	// AbortJob ends the executor's job with the stop sequence.
 	AbortJob struct {
 		Execution ExecutionID
 		Reason    string
 	}
 
-	// Prepared tells that its job can be read, that its directory is there, and that the gateway lets it in; or Err.
+	// Prepared says that the job's input is readable, the executor's directory exists, and the gateway admits the plugin; or Err.
 	Prepared struct{ Err error }
-	// Restored tells that the gateway serves its plugin again, after a restart of the actor; or Err. HasFile: there is a result file.
+	// Restored says that the gateway serves the plugin again after a restart of the actor; or Err.
 	Restored struct {
-		HasFile bool
+		HasFile bool // there is a result file
 		Err     error
 	}
-	// Found is how the engine sees it after a restart of the actor; nil: there is no such container.
+	// Found carries the container as the engine sees it after a restart of the actor.
 	Found struct {
-		Container *Container
-		Restarted bool // its process is not the one that was started last
+		Container *Container // nil: there is none
+		Restarted bool       // its process is not the one that was started last
 		Err       error
 	}
-	// Pulled tells that its image is there; or Err.
+	// Pulled says that the image is available locally; or Err.
 	Pulled struct {
 		Image ImageID
 		Err   error
 	}
-	// Launched tells that its container runs; or Err.
+	// Launched says that the container runs; or Err.
 	Launched struct{ Err error }
-	// RequestsLost tells that nobody hears any more what its plugin does at the gateway.
+	// RequestsLost says that the subscription to the plugin's requests at the gateway has ended.
 	RequestsLost struct{ Err error }
-	// HandOutDone tells that the job is its plugin's; or Err, and it was not handed out. Unreadable: the job can never be run.
+	// HandOutDone says that the job was handed out to the plugin; or Err, and it was not.
 	HandOutDone struct {
 		Execution  ExecutionID
 		Request    RequestID
-		HandOuts   int               // of the job so far, in other executors too
+		HandOuts   int               // of the job so far, including those to other executors
 		Env        map[string]string // mode Files only
-		Unreadable bool
+		Unreadable bool              // the job can never be run
 		Err        error
 	}
-	// InputRead tells that the input of the open job could be read once more for a GET; or Err.
+	// InputRead says that the input of the open job was read again for another GET; or Err.
 	InputRead struct {
 		Execution ExecutionID
 		Request   RequestID
 		Err       error
 	}
-	// ResultStored tells what became of a result that came by callback, in Request. Kept: the job has it now. Err: it is to be
-	// tried again.
+	// ResultStored says whether a result that arrived by the callback Request was stored; with Err it has to be tried again.
 	ResultStored struct {
 		Execution ExecutionID
 		Request   RequestID
-		Result    Result // its Body left out, except with Err
-		Stored    bool
+		Result    Result // without its Body, except with Err
+		Stored    bool   // the job has it now
 		Err       error
 	}
-	// FileRead tells what was in the result file for the open job. Kept: a result was, and the job has it now.
+	// FileRead carries what the result file held for the open job.
 	FileRead struct {
 		Execution ExecutionID
-		Delivery  // the Body of its Result left out
-		Stored    bool
+		Delivery       // without the Body of its Result
+		Stored    bool // the job has the result now
 		Err       error
 	}
-	// ResultsCleared tells that nothing of the job before is left in the result directory.
+	// ResultsCleared says that the result directory no longer holds anything of the previous job.
 	ResultsCleared struct{}
-	// VersionRecorded tells that the version of the Secret that is to be shown is in the executor's record; or Err.
+	// VersionRecorded says that the next version of the Secret is in the executor's record; or Err.
 	VersionRecorded struct {
 		Version uint64
 		Err     error
 	}
-	// LogsStarted tells that the engine's log is being read.
+	// LogsStarted says that the engine's log is being read.
 	LogsStarted struct{}
-	// LogWritten tells that the spool has more of the job's log.
+	// LogWritten says that the spool has more of the job's log.
 	LogWritten struct{ Execution ExecutionID }
-	// LateOutput came after the end of the log that it belongs to.
+	// LateOutput reports output that arrived after the log it belongs to was closed.
 	LateOutput struct{ Bytes int }
-	// LogsEnded tells that the engine's log is read to its end; or Err. Ours: the spool failed, not the engine.
+	// LogsEnded says that the engine's log was read to its end; or Err.
 	LogsEnded struct {
-		Err  error
-		Ours bool
+		Err         error
+		SpoolFailed bool // Err is the spool's, not the engine's
 	}
-	// LogClosed tells that the job's log is complete, and those of the jobs before; or Err. Wait: it is too early, try again then.
+	// LogClosed says that the logs of the job and of those before it are complete; or Err; or Wait.
 	LogClosed struct {
 		Execution ExecutionID
 		Closed    []ExecutionID // also with Err
 		Since     time.Time     // with Wait: of the LogCloseDue
-		Wait      time.Duration
+		Wait      time.Duration // not zero: it is too early; try again after that
 		Err       error
 	}
-	// ProcessCount tells how many processes run in it while it waits; or Err.
+	// ProcessCount carries the number of processes in the idle executor; or Err.
 	ProcessCount struct {
-		Seq       uint64 // of the assignment before
+		Seq       uint64 // of the last assignment
 		Processes int
 		Err       error
 	}
-	// DiskMeasured tells how many bytes of disk it takes, with the job that it had when that was asked; or Err.
+	// DiskMeasured carries the executor's disk usage in bytes, and the job that it had when the measurement began; or Err.
 	DiskMeasured struct {
 		Execution ExecutionID
 		Bytes     int64
 		Err       error
 	}
-	// RecordNotUpdated tells that the executor's record lacks something that only a restart would need.
+	// RecordNotUpdated says that the executor's record lacks a change that only a restart would need.
 	RecordNotUpdated struct{ Err error }
-	// JobEnded tells that the job's ending stands in the spool; or Err. Gone: the spool has the job no more.
+	// JobEnded says that the job's ending is in the spool; or Err.
 	JobEnded struct {
 		Execution ExecutionID
 		Ending    Ending
 		HasResult bool
-		Removed   bool
+		Removed   bool // the spool no longer has the job
 		Err       error
 	}
-	// StopRecorded tells that the spool knows how the stop of its job went; or Err.
+	// StopRecorded says that the spool knows how the stop of the job went; or Err.
 	StopRecorded struct {
 		Execution ExecutionID
 		Err       error
 	}
-	// Exited tells that its container has ended; or Err.
+	// Exited says that the container has ended; or Err.
 	Exited struct {
 		Exit Exit
 		Err  error
 	}
-	// Examined tells that after its exit its directory was read for a last time, and its log to the end; or Err.
+	// Examined says that after the exit the executor's directory was read once more, and its log to the end; or Err.
 	Examined struct {
-		Closed       []ExecutionID // whose logs are complete now
-		Refused      string        // why the result that is there cannot be stored
-		HasEnding    bool          // its job has its ending
-		NotHandedOut bool          // its job was proven not to have started, and may go elsewhere
-		Abort        string        // why its job is to be aborted; empty: it is not
-		HandOuts     int           // of its job, when it was examined
+		Closed       []ExecutionID // jobs whose logs are complete now
+		Refused      string        // why the delivered result cannot be stored
+		HasEnding    bool          // the job has its ending
+		NotHandedOut bool          // the job was proven not to have started, and may go to another executor
+		Abort        string        // why the job is to be aborted; empty: it is not
+		HandOuts     int           // of the job, at the time of the examination
 		Err          error
 	}
-	// Signalled tells that the signal was sent, as step Step of the stop sequence; or Err.
+	// Signalled says that the signal of step Step of the stop sequence was sent; or Err.
 	Signalled struct {
 		Step    int
 		Elapsed time.Duration // since the ending of the job was decided
 		Err     error
 	}
-	// Removed tells that nothing of it is left; or Err.
+	// Removed says that the container and the directory are removed; or Err.
 	Removed struct {
-		Closed []ExecutionID // whose logs are complete now
+		Closed []ExecutionID // jobs whose logs are complete now
 		Err    error
 	}
 
-	// LimitPassed tells that a state, or a wait, has lasted too long.
-	LimitPassed struct{}
-	// PollDue tells that its plugin should have asked for a job by now.
+	// LimitExceeded is the timer for a state, or a wait, that lasts too long.
+	LimitExceeded struct{}
+	// PollDue is the timer by which the plugin should have asked for a job.
 	PollDue struct{}
-	// DeliveryDue tells that its plugin's machine has not acknowledged its job.
+	// DeliveryDue is the timer by which the plugin's machine should have acknowledged the job.
 	DeliveryDue struct{}
-	// NotifyDue tells that an event may be sent to its plugin now.
+	// NotifyDue is the timer after which an event may be sent to the plugin.
 	NotifyDue struct{}
-	// StopStepDue is the next step of the stop sequence.
+	// StopStepDue is the timer for the next step of the stop sequence.
 	StopStepDue struct{ Step int }
-	// LogCloseDue: the executor waits for its next job, since Since, and has been quiet.
+	// LogCloseDue is the timer to close the log of a job whose executor has been idle since Since, without output.
 	LogCloseDue struct {
 		Execution ExecutionID
 		Since     time.Time
 	}
-	// CheckDiskDue: it is time to measure how much disk it takes.
+	// CheckDiskDue is the timer to measure the disk usage.
 	CheckDiskDue struct{}
-	// RetryDue: a call that failed is to be repeated.
+	// RetryDue is the timer to repeat a failed call.
 	RetryDue struct{ What Retry }
 )
 
-// Retry is a call of an executor that is repeated until it succeeds.
+// Retry is a call of an executor's actor that is repeated until it succeeds.
 type Retry string
 
 const (
@@ -188,7 +187,7 @@ const (
 	RetryLogs     Retry = "read logs"
 	RetryWait     Retry = "wait for exit"
 	RetryHandOut  Retry = "hand out job"
-	RetryNotify   Retry = "note version"
+	RetryNotify   Retry = "record version"
 	RetryStore    Retry = "store result"
 	RetryFile     Retry = "read result file"
 	RetryEnding   Retry = "end job"
@@ -234,7 +233,7 @@ func (Exited) toExecutor()            {}
 func (Examined) toExecutor()          {}
 func (Signalled) toExecutor()         {}
 func (Removed) toExecutor()           {}
-func (LimitPassed) toExecutor()       {}
+func (LimitExceeded) toExecutor()     {}
 func (PollDue) toExecutor()           {}
 func (DeliveryDue) toExecutor()       {}
 func (NotifyDue) toExecutor()         {}
@@ -243,13 +242,13 @@ func (LogCloseDue) toExecutor()       {}
 func (CheckDiskDue) toExecutor()      {}
 func (RetryDue) toExecutor()          {}
 
-// ExecutorLimits bound each part of an executor's life.
+// ExecutorLimits bound the duration of each phase of an executor.
 type ExecutorLimits struct {
-	Pull   time.Duration // until the image is there
+	Pull   time.Duration // until the image is available
 	Start  time.Duration // until the container runs
 	PickUp time.Duration // until the plugin asks for its job
-	Run    time.Duration // until there is a result; a job's own timeout counts when it is shorter
-	Settle time.Duration // after the result, until the plugin asks again or exits
+	Run    time.Duration // until there is a result; a job's own timeout applies if it is shorter
+	Settle time.Duration // after the result, until the plugin asks for another job or exits
 	Abort  time.Duration // after SIGABRT
 	Term   time.Duration // after SIGTERM
 	Quiet  time.Duration // without output while idle, until the job's log is closed

@@ -1,21 +1,22 @@
 package messages
 
-// Intake: poller → dispatcher FreeSlotsRequested → poller Room{n} → reserve, store, confirm → dispatcher JobConfirmed → and again.
-// Messages of one sender arrive in order, so what was handed over before is counted when room is asked for. A script comes over the
-// control channel instead: sse stores it → runner → poller ScriptStored → confirm → dispatcher JobConfirmed.
+// Intake: the poller sends FreeSlotsRequested, the dispatcher answers FreeSlots, the poller reserves, stores and confirms jobs, sends
+// JobConfirmed for each, and starts over. Messages of one sender arrive in order, so the dispatcher counts the jobs handed over before
+// the request. A script arrives over the event stream instead: sse stores it, the runner sends ScriptStored, the poller confirms it and
+// sends JobConfirmed.
 
-// ToPoller is what the poller understands.
+// ToPoller is the set of messages of the poller.
 //
 //sumtype:decl
 type ToPoller interface{ toPoller() }
 
 type (
-	// IntakeOpened: the runner is online and enabled.
+	// IntakeOpened says that the runner is online and enabled.
 	IntakeOpened struct{}
-	// IntakeClosed: no more jobs for now. Tasks that are reserved already are confirmed and handed over all the same; scripts
-	// wait until it is opened. Quiet, where it is set, is called once no task is on its way from the server any more.
+	// IntakeClosed stops the intake. Reserved tasks are still confirmed and handed over; scripts wait until the intake is opened.
+	// Settled, if set, is called once no task is on its way from the server.
 	IntakeClosed struct{ Settled func() }
-	// CancelReserveDue: a long poll that had just begun when the intake was closed has had its time.
+	// CancelReserveDue is the timer to cancel a long poll that had just begun when the intake was closed.
 	CancelReserveDue struct{}
 	// FreeSlots answers FreeSlotsRequested as soon as N is above zero.
 	FreeSlots struct{ N int }
@@ -24,17 +25,17 @@ type (
 		Offers []Offer
 		Err    error
 	}
-	// ScriptStored: the server wants a script to be run, and it is in the spool.
+	// ScriptStored says that a script that the server offered is in the spool.
 	ScriptStored struct{ Job Job }
-	// ReserveDue: the wait after an error is over.
+	// ReserveDue is the timer to reserve again after an error.
 	ReserveDue struct{}
-	// ConfirmDone: the job is in the spool and the server said ours; or Err, and how far it came.
+	// ConfirmDone says that the job is in the spool and confirmed by the server; or Err, and Stored says whether it is in the spool.
 	ConfirmDone struct {
 		Job    Job
 		Stored bool
 		Err    error
 	}
-	// ConfirmDue: the wait after an unanswered confirm is over.
+	// ConfirmDue is the timer to repeat a confirm that failed.
 	ConfirmDue struct{ Execution ExecutionID }
 )
 

@@ -2,9 +2,10 @@ package messages
 
 import "time"
 
-// Lifecycle: recovering → registering → online ⇄ offline; its end is draining, leaving or deleting (actors/runner_state.go).
+// Lifecycle: the runner recovers, registers, and is then online or offline until it drains, detaches or is deleted
+// (actors/runner_state.go).
 
-// ToRunner is what the runner understands.
+// ToRunner is the set of messages of the runner.
 //
 //sumtype:decl
 type ToRunner interface{ toRunner() }
@@ -15,58 +16,59 @@ type (
 		Registration Registration
 		Err          error
 	}
-	// RegisterDue: the wait after a refusal is over.
+	// RegisterDue is the timer to register again after a failure.
 	RegisterDue struct{}
-	// SessionLost: the server does not know us any more.
-	SessionLost struct{ Op string }
-	// ServerEvent hands on what came over the control channel.
+	// RegistrationLost says that the server refused a request because it no longer knows this runner.
+	RegistrationLost struct{ Op string }
+	// ServerEvent carries an event from the event stream.
 	ServerEvent struct{ Event Event }
-	// StreamFailed: the control channel cannot be had back.
+	// StreamFailed says that the event stream could not be reopened.
 	StreamFailed struct{ Err error }
-	// ConfigSaved: the server's configuration is kept for the next start; or Err.
+	// ConfigSaved says that the server's configuration is stored for the next start; or Err.
 	ConfigSaved struct{ Err error }
-	// DeletionRecorded: the next start knows that the server has deleted this runner; or Err.
+	// DeletionRecorded says that the next start will know that the server has deleted this runner; or Err.
 	DeletionRecorded struct{ Err error }
-	// RecordDeletionDue: it is tried again.
+	// RecordDeletionDue is the timer to try that again.
 	RecordDeletionDue struct{}
-	// Unregistered: the server was told that this runner is no more; or Err.
+	// Unregistered answers unregister.
 	Unregistered struct{ Err error }
-	// HeartbeatDue is the timer.
+	// HeartbeatDue is the heartbeat timer.
 	HeartbeatDue struct{}
-	// HeartbeatAnswered brings what the server wants stopped.
+	// HeartbeatAnswered answers a heartbeat. Orders are the jobs that the server wants stopped.
 	HeartbeatAnswered struct {
 		Orders []StopOrder
 		Err    error
 	}
-	// Recovered: recovery is done.
+	// Recovered says that recovery is done.
 	Recovered struct{}
-	// RecoveryWaiting: recovery cannot go on yet, and why.
+	// RecoveryWaiting says why recovery cannot proceed yet.
 	RecoveryWaiting struct{ Reason string }
-	// AdoptionProgress: of so many adopted executors it is known how so many fare.
+	// AdoptionProgress carries the number of adopted executors and the number of those whose state is known.
 	AdoptionProgress struct{ Adopted, Attached int }
-	// RestartChildDue: children that went down with a crash are to be started again.
+	// RestartChildDue is the timer to start the children again that are down after a crash.
 	RestartChildDue struct{}
-	// CrashJournaled: a crash that was about a job is noted with it.
+	// CrashJournaled says that a crash was recorded with the job that it was about.
 	CrashJournaled struct{ Execution ExecutionID }
-	// SpoolChanged: a person has changed what the spool has of a job.
+	// SpoolChanged says that a command has changed a job in the spool.
 	SpoolChanged struct{ Execution ExecutionID }
-	// Drain: end in an orderly way. Done is called when nothing runs any more.
+	// Drain shuts the runner down after its jobs are done. Done is called when nothing runs any more.
 	Drain struct{ Done func() }
-	// Detach: take no more jobs, as the executors are about to be left to the next start. Ready is called when no job is on its way.
+	// Detach stops the intake and the dispatch, because the executors are about to be left to the next start. Ready is called when no
+	// job is on its way from the server.
 	Detach struct{ Ready func() }
-	// PoolDrained: the last executor is gone.
+	// PoolDrained says that no executor is left.
 	PoolDrained struct{}
-	// ReportsDone answers DrainReports, the one of that number.
-	ReportsDone struct{ Asked int }
-	// DrainDue: the reports have been waited for long enough.
+	// ReportsDone answers the DrainReports of that round.
+	ReportsDone struct{ Round int }
+	// DrainDue is the timer that ends the wait for the reports.
 	DrainDue struct{}
-	// StatusRequested asks how the runner fares.
+	// StatusRequested asks for the runner's Status.
 	StatusRequested struct{ Reply func(Status) }
 )
 
 func (Registered) toRunner()        {}
 func (RegisterDue) toRunner()       {}
-func (SessionLost) toRunner()       {}
+func (RegistrationLost) toRunner()  {}
 func (ServerEvent) toRunner()       {}
 func (StreamFailed) toRunner()      {}
 func (ConfigSaved) toRunner()       {}
@@ -88,20 +90,20 @@ func (ReportsDone) toRunner()       {}
 func (DrainDue) toRunner()          {}
 func (StatusRequested) toRunner()   {}
 
-// Status is how the runner fares.
+// Status describes the runner.
 type Status struct {
-	State       string    `json:"phase"`              // recovering, registering, online, offline, draining, leaving, deleting
-	NotReady    []string  `json:"notReady,omitempty"` // why; empty: ready
+	State       string    `json:"state"`              // recovering, registering, online, offline, draining, leaving, deleting
+	NotReady    []string  `json:"notReady,omitempty"` // reasons; empty: ready
 	RunnerID    string    `json:"runnerId,omitempty"`
-	LastContact time.Time `json:"lastContact,omitzero"` // the server's last answer
+	LastContact time.Time `json:"lastContact,omitzero"` // time of the server's last answer
 	Config      Config    `json:"config"`
 	Recovery    Recovery  `json:"recovery"`
 }
 
-// Recovery is how far the runner is with what outlived its last restart.
+// Recovery is the progress of recovery after a restart.
 type Recovery struct {
-	Done     bool   `json:"done"`               // all executors and jobs are known
-	WaitsFor string `json:"waitsFor,omitempty"` // why it cannot go on
-	Adopted  int    `json:"adopted"`            // executors that the dispatcher was given
-	Attached int    `json:"attached"`           // of them, those of which it is known how they fare
+	Done       bool   `json:"done"`                 // all executors and jobs are known
+	WaitingFor string `json:"waitingFor,omitempty"` // why it cannot proceed
+	Adopted    int    `json:"adopted"`              // executors that the dispatcher has adopted
+	Attached   int    `json:"attached"`             // adopted executors whose state is known
 }

@@ -1,8 +1,8 @@
 package messages
 
-// Recovery: the driver's list and the spool → a plan → adopt, report, bury → AdoptionEnded.
+// Recovery: list the containers, read the spool, make a plan, send Adopt and Orphan, fail lost jobs, send AdoptionEnded.
 
-// ToRecovery is what recovery understands.
+// ToRecovery is the set of messages of recovery.
 //
 //sumtype:decl
 type ToRecovery interface{ toRecovery() }
@@ -13,9 +13,9 @@ type (
 		Containers []Container
 		Err        error
 	}
-	// ListDue: the wait after an engine that did not answer is over.
+	// ListDue is the timer to try again after a failure.
 	ListDue struct{}
-	// CleanedUp: what nobody needs is removed; or Err.
+	// CleanedUp says that lost jobs have their ending and orphaned logs are closed; or Err.
 	CleanedUp struct{ Err error }
 )
 

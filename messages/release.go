@@ -6,42 +6,42 @@ import (
 	"time"
 )
 
-// The words between the runner and the Release server.
+// Types exchanged between the runner and the Release server.
 
 // Registration is the server's answer to register.
 type Registration struct {
 	RunnerID    string
 	AccessToken Secret
-	LastEventID string // the first request for events sends it
+	LastEventID string // sent with the first request for events
 	Config      Config
 }
 
-// ErrConfig is the cause where the server has answered a registration with a configuration that cannot be.
-var ErrConfig = errors.New("the server's configuration of this runner cannot be")
+// ErrConfig is wrapped by the error of a registration that the server answered with an invalid configuration.
+var ErrConfig = errors.New("server sent an invalid runner configuration")
 
-// JobPhase is what a heartbeat says of a job.
+// JobPhase is what a heartbeat reports about a job.
 type JobPhase struct {
 	ID        JobID
 	Execution ExecutionID
-	Phase     string // a Stage's word
+	Phase     string // the name of a Stage
 }
 
-// StopOrder asks for the end of a job that the server no longer wants or knows.
+// StopOrder asks to stop a job that the server no longer wants or knows.
 type StopOrder struct {
 	ID        JobID
 	Execution ExecutionID
 	Reason    string
 }
 
-// Refusal is an answer of the server that is not the one asked for. Errors without an answer (no connection, a time-out,
-// an answer that is no part of the protocol) are of other types: they say nothing about what the server wants.
+// Refusal is an error response of the server. Errors without a valid response (no connection, a timeout, a response that violates the
+// protocol) are of other types: they say nothing about the server's decision.
 type Refusal struct {
 	Op         string // "register", "reserve", …
 	Status     int
-	Detail     string        // of the problem document
-	RetryAfter time.Duration // zero: the server named none
-	Offset     int64         // 409 to a log: where the server wants it to go on
-	Stale      bool          // the runner has registered since the request began: the refusal may be about the session before
+	Detail     string        // from the problem document
+	RetryAfter time.Duration // zero: the server gave none
+	Offset     int64         // with 409 to a log: where the server wants it to continue
+	Stale      bool          // the runner has registered since the request began: the refusal may be about the previous registration
 }
 
 func (r *Refusal) Error() string {
@@ -52,8 +52,8 @@ func (r *Refusal) Error() string {
 	return s
 }
 
-// Final reports whether the server will never take it, however often it is repeated. What a job said and how it ended is the
-// same however often it is sent: a server that cannot read it, or finds it too large, does so for ever.
+// Final reports whether the server will refuse the request however often it is repeated. A log or a finish never changes, so a server
+// that cannot read it, or finds it too large, always will.
 func (r *Refusal) Final() bool {
 	switch r.Status {
 	case 404, 409, 410:
@@ -65,12 +65,12 @@ func (r *Refusal) Final() bool {
 	}
 }
 
-// Unavailable reports whether it is about the server, or what stands before it, and not about what was sent.
+// Unavailable reports whether the server, or a proxy before it, is unavailable: the refusal is not about the request.
 func (r *Refusal) Unavailable() bool {
 	return r.Status == 429 || r.Status == 502 || r.Status == 503 || r.Status == 504
 }
 
-// Unregistered reports whether the server does not know the caller (any more): register again.
+// Unregistered reports whether the server does not know the runner, which then has to register again.
 func (r *Refusal) Unregistered() bool {
 	return !r.Stale && (r.Status == 401 || r.Status == 403)
 }

@@ -1,38 +1,38 @@
 package messages
 
-// Result: executor → reporter Report → server. The message is a hint to look in the spool.
+// Result: executors, the dispatcher, recovery and the runner send Report; the reporter reads the spool and sends to the server.
 
-// ToReporter is what the reporter understands.
+// ToReporter is the set of messages of the reporter.
 //
 //sumtype:decl
 type ToReporter interface{ toReporter() }
 
 type (
-	// Report: there is more to send of this job: log, its end, or its ending.
+	// Report is a hint that the spool has more to send of this job: log, the log's end, or its ending.
 	Report struct {
 		Execution    ExecutionID
-		ExecutorDone bool // its executor is done with it: no result comes any more
+		ExecutorDone bool // the executor is done with it: no result can arrive any more
 	}
-	// Sent answers one attempt.
+	// Sent is the outcome of one attempt.
 	Sent struct {
 		Execution ExecutionID
 		What      string // log, script's log, finish, removal
 		Done      bool   // the log's end, the finish or the removal is accepted
 		Err       error
 	}
-	// SendDue: the wait after a failed attempt is over.
+	// SendDue is the timer to repeat a failed attempt.
 	SendDue struct{ Execution ExecutionID }
-	// ProbeDue: it is time to see whether the server is back.
+	// ProbeDue is the timer to probe whether the server is available again.
 	ProbeDue struct{}
-	// SessionRenewed: registered again: what waits for that may go.
-	SessionRenewed struct{}
-	// DrainReports: Done is called once nothing is left to report, which may be so now. A later one replaces it.
+	// RegistrationRenewed says that the runner has registered again, so jobs that back off are retried.
+	RegistrationRenewed struct{}
+	// DrainReports asks to call Done once nothing is left to report, which may be at once. A later one replaces it.
 	DrainReports struct{ Done func() }
 )
 
-func (Report) toReporter()         {}
-func (Sent) toReporter()           {}
-func (SendDue) toReporter()        {}
-func (ProbeDue) toReporter()       {}
-func (SessionRenewed) toReporter() {}
-func (DrainReports) toReporter()   {}
+func (Report) toReporter()              {}
+func (Sent) toReporter()                {}
+func (SendDue) toReporter()             {}
+func (ProbeDue) toReporter()            {}
+func (RegistrationRenewed) toReporter() {}
+func (DrainReports) toReporter()        {}

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// Session: what an executor's plugin does at the gateway, and what the gateway answers. The gateway keeps a request until it is
-// answered, also while the executor's actor is being restarted: the next actor is told of everything that waits.
+// Session: what an executor's plugin does at the gateway, and what the gateway answers. The gateway holds each request until it is
+// answered, even while the executor's actor is being restarted: the new actor receives all pending requests again.
 
 // RequestID numbers the requests of one executor, in the order in which they arrived. It is never 0 and never used twice.
 type RequestID uint64
 
-// SessionEvent is something that an executor's plugin did at the gateway. Opens is the request that begins with it; 0: none does.
+// SessionEvent is something that an executor's plugin did at the gateway.
 type SessionEvent interface {
 	ToExecutor
-	OpenedRequest() RequestID
+	OpenedRequest() RequestID // the request that begins with the event; 0: none
 }
 
 type (
-	// SDKDetected tells which SDK the plugin is built with, as its first request shows.
+	// SDKDetected names the SDK that the plugin is built with, as detected from its first request.
 	SDKDetected struct{ SDK SDK }
 	// SecretRequested is a GET of the executor's Secret. It waits for an Answer.
 	SecretRequested struct{ Request RequestID }
-	// SecretListed is a LIST of the executor's Secret by a client that has seen Version; 0: it has seen none. It waits for an Answer.
+	// SecretListed is a LIST of the executor's Secret by a client that has seen Version (0: none). It waits for an Answer.
 	SecretListed struct {
 		Request RequestID
 		Version uint64
@@ -30,23 +30,23 @@ type (
 	// WatchOpened is a WATCH of the executor's Secret. It stays open until RequestEnded.
 	WatchOpened struct {
 		Request  RequestID
-		Nested   bool   // Python's: a new one for every job
-		Fresh    bool   // it wants to be shown what there is
-		Bookmark bool   // it wants to be told when it has been shown that
-		Version  uint64 // what it has seen, unless it is Fresh
+		Nested   bool   // the Python SDK's: it opens a new one for every job
+		Fresh    bool   // the client wants the present state first
+		Bookmark bool   // the client wants a bookmark event after that
+		Version  uint64 // the version that the client has seen, unless Fresh
 	}
-	// RequestEnded tells that a client gave up a request, or closed its watch.
+	// RequestEnded says that the client cancelled a request or closed its watch.
 	RequestEnded struct{ Request RequestID }
 	// CallbackReceived is a POST to the callback URL of a job. It waits for an Answer.
 	CallbackReceived struct {
 		Request   RequestID
-		Execution ExecutionID // whose URL it is
-		Current   ExecutionID // the job that the plugin had been given last when the request began
+		Execution ExecutionID // the job of the URL
+		Current   ExecutionID // the newest job of the plugin when the request began
 		Delivery
 	}
-	// ResultFileChanged tells that the plugin wrote into its result directory.
+	// ResultFileChanged says that the plugin wrote to its result directory.
 	ResultFileChanged struct{}
-	// Delivered tells that the plugin's machine has acknowledged the last byte of the answer with the job's input.
+	// Delivered says that the plugin's machine has acknowledged the last byte of the answer with the job's input.
 	Delivered struct{ Execution ExecutionID }
 )
 
@@ -59,43 +59,43 @@ func (e CallbackReceived) OpenedRequest() RequestID { return e.Request }
 func (ResultFileChanged) OpenedRequest() RequestID  { return 0 }
 func (Delivered) OpenedRequest() RequestID          { return 0 }
 
-// Verdict is what a body, or a result file, turned out to be.
+// Verdict classifies the body of a callback, or a result file.
 type Verdict string
 
 const (
-	NoDelivery Verdict = ""          // there is none, half of one, or something that no key opens
-	IsResult   Verdict = "result"    // it was made with the job's key
-	NotStarted Verdict = "unstarted" // it proves that the plugin did not get the job: see executor-contract.md, rule 4
+	NoDelivery Verdict = ""          // nothing, an incomplete body, or one that no key decrypts
+	IsResult   Verdict = "result"    // encrypted with the job's key
+	NotStarted Verdict = "unstarted" // proves that the plugin did not get the job: see executor-contract.md, rule 4
 	TooLarge   Verdict = "too large"
 )
 
-// Delivery is what a plugin handed in.
+// Delivery is what a plugin delivered by callback or file.
 type Delivery struct {
 	Verdict Verdict
-	Result  Result // of a result
+	Result  Result // with IsResult
 	Size    int64  // bytes
-	Limit   int64  // bytes, when it is too large
+	Limit   int64  // bytes; with TooLarge
 }
 
-// Answer is what a parked request is answered with.
+// Answer is the answer to a pending request.
 //
 //sumtype:decl
 type Answer interface{ answer() }
 
 type (
-	// GiveJob answers a GET with a job: its key, its callback URL and its input. The gateway tells when it is Delivered.
+	// GiveJob answers a GET with a job: its key, its callback URL and its input. Delivered follows.
 	GiveJob struct {
 		Execution ExecutionID
 		Input     string // base64 text
 	}
-	// GiveURL answers a GET with the key and the callback URL of a job and without its input: a plugin that delivers a result late
+	// GiveURL answers a GET with the key and the callback URL of a job, without its input: a plugin that delivers a result late
 	// reads them again.
 	GiveURL struct{ Execution ExecutionID }
-	// GiveList answers a LIST with the Secret of that version, which shows no job.
+	// GiveList answers a LIST with that version of the Secret, which contains no job.
 	GiveList struct{ Version uint64 }
-	// Accept answers a callback: the plugin need not repeat it.
+	// Accept answers a callback with success, so the plugin does not repeat it.
 	Accept struct{}
-	// Superseded answers a GET after which a newer one came.
+	// Superseded answers a GET that was followed by a newer one.
 	Superseded struct{}
 )
 
@@ -114,31 +114,31 @@ const (
 	WatchBookmark WatchEventKind = "BOOKMARK"
 )
 
-// WatchEvent is sent to a watch. It shows the Secret of that version.
+// WatchEvent is sent to a watch and carries that version of the Secret.
 type WatchEvent struct {
 	Kind    WatchEventKind
 	Version uint64
 }
 
-// JobURL makes the callback URL of a job lead to an executor, and says by which key its result is known.
+// JobURL routes the callback URL of a job to an executor and names the session key that its result must be encrypted with.
 type JobURL struct {
 	Execution ExecutionID
-	SealedKey []byte // as the server sealed it
-	Key       []byte // or as the vault seals it; neither: the key is not known any more
+	SealedKey []byte // sealed by the server
+	Key       []byte // or sealed by the keyring; neither: the key is no longer known
 }
 
-// ResultFile is how an executor's result file is read.
+// ResultFile says how to read an executor's result file.
 type ResultFile struct {
-	Execution ExecutionID // of the open job
-	Before    ExecutionID // of the job that the executor had before it; empty: none
-	Since     time.Time   // what is older than that proves nothing
-	Written   bool        // nobody writes to it any more
+	Execution ExecutionID // the open job
+	Previous  ExecutionID // the executor's job before it; empty: none
+	Since     time.Time   // a file older than that proves nothing
+	Written   bool        // the file is complete: nothing writes to it any more
 }
 
-// ErrNotPolling is what a hand-out fails with when the GET that it is to answer waits no longer. Nothing was handed out.
-var ErrNotPolling = errors.New("its GET waits no longer")
+// ErrNotPolling is the error of a hand-out whose GET is no longer pending. Nothing was handed out.
+var ErrNotPolling = errors.New("plugin's request ended before it was answered")
 
-// SDK is the family of an executor's client.
+// SDK names the SDK that a plugin is built with.
 type SDK string
 
 const (
@@ -147,9 +147,9 @@ const (
 	OtherSDK  SDK = "other"
 )
 
-// Access is what an executor must be given to reach the gateway.
+// Access is what an executor needs to reach the gateway.
 type Access struct {
 	Env    map[string]string
-	Files  map[string][]byte // to be put below the executor's directory, by name
-	Mounts []Mount           // of parts of that directory
+	Files  map[string][]byte // by name below the executor's directory
+	Mounts []Mount           // parts of that directory
 }

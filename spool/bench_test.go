@@ -9,7 +9,7 @@ import (
 	"runnerd/spool"
 )
 
-// The benchmarks run on the disk under the directory of temporary files: what they measure is its fsync.
+// The benchmarks use the disk of the temporary directory and measure its fsync.
 
 func benchSpool(b *testing.B) *spool.Spool {
 	files, err := spool.Dir(b.TempDir())
@@ -29,7 +29,7 @@ func benchJobs(b *testing.B, s *spool.Spool) []msg.ExecutionID {
 	return ids
 }
 
-// BenchmarkAdd is for a job that comes after another has gone, as in a runner that is at work.
+// BenchmarkAdd adds a job after another one was removed, as a busy runner does.
 func BenchmarkAdd(b *testing.B) {
 	s := benchSpool(b)
 	for n := range b.N {

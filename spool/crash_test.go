@@ -12,8 +12,8 @@ import (
 	"runnerd/spool/memfs"
 )
 
-// told is what the spool has answered, and so what others have acted on.
-type told struct {
+// reported is what the spool has reported as done, so that others may have acted on it.
+type reported struct {
 	identity                                  []byte
 	added, handedOut, ended, removed, offered bool
 	executor, result                          bool
@@ -21,10 +21,10 @@ type told struct {
 	next                                      msg.Position
 }
 
-var errPower = errors.New("the power is gone")
+var errCrash = errors.New("simulated crash")
 
-// life does everything once, and stops at the first error.
-func life(s *spool.Spool, told *told) error {
+// runAllMethods calls every writing method once, and stops at the first error.
+func runAllMethods(s *spool.Spool, reported *reported) error {
 	var err error
 	do := func(step func() error, done func()) {
 		if err == nil {
@@ -38,66 +38,66 @@ func life(s *spool.Spool, told *told) error {
 	do(func() error {
 		id, err := s.LoadIdentity(func() ([]byte, error) { return []byte(`{"uuid":1}`), nil })
 		if err == nil {
-			told.identity = id
+			reported.identity = id
 		}
 		return err
 	}, nothing)
 	do(func() error { return s.Save(spool.Gateway, []byte(`"here"`)) }, nothing)
-	told.offered = err == nil
-	do(func() error { return s.Add(offer(execution)) }, func() { told.added = true })
+	reported.offered = err == nil
+	do(func() error { return s.Add(offer(execution)) }, func() { reported.added = true })
 	do(func() error { return s.Confirm(execution) }, nothing)
 	do(func() error {
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
-	}, func() { told.executor = true })
-	do(func() error { return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}) }, func() { told.handedOut = true })
+	}, func() { reported.executor = true })
+	do(func() error { return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}) }, func() { reported.handedOut = true })
 	for n := 1; n <= 3; n++ {
 		next := msg.Position{Time: noon, Count: n}
 		do(func() error { return s.AppendLog(execution, text, next) }, func() {
-			told.log, told.next = told.log+int64(len(text)), next
+			reported.log, reported.next = reported.log+int64(len(text)), next
 		})
-		do(func() error { return s.AckLog(execution, told.log) }, nothing)
+		do(func() error { return s.AckLog(execution, reported.log) }, nothing)
 	}
 	do(func() error {
 		_, err := s.StoreResult(execution, msg.Result{Body: bytes.Repeat([]byte("r"), 500), ExitCode: 7})
 		return err
-	}, func() { told.result, told.ended = true, true })
+	}, func() { reported.result, reported.ended = true, true })
 	do(func() error { return s.EndLog(execution) }, nothing)
 	do(func() error { return s.Finish(execution) }, nothing)
 	wasLast := err == nil
-	do(func() error { return s.Remove(execution) }, func() { told.removed = true })
-	if wasLast && !told.removed {
-		told.offered = false // it may be there or not: a removal was asked for
+	do(func() error { return s.Remove(execution) }, func() { reported.removed = true })
+	if wasLast && !reported.removed {
+		reported.offered = false // a removal was requested, so both states are valid
 	}
 	return err
 }
 
-// checkLaws: what was told is so.
-func checkLaws(s *spool.Spool, told told, powerLost bool) error {
+// checkInvariants checks that the spool still has everything that it has reported.
+func checkInvariants(s *spool.Spool, reported reported, powerLost bool) error {
 	for _, p := range s.Problems() {
-		torn := p.What == "journal" || p.What == "result" && !told.result // by a loss of power: it cannot be told from damage
+		torn := p.What == "journal" || p.What == "result" && !reported.result // by a loss of power; cannot be distinguished from damage
 		if !powerLost || !torn {
-			return fmt.Errorf("a crash is taken for damage: %+v", p)
+			return fmt.Errorf("a crash was reported as damage: %+v", p)
 		}
 	}
 	rec, found := s.Job(execution)
-	removing := !told.offered
+	removing := !reported.offered
 	switch {
-	case told.identity != nil && !bytes.Equal(told.identity, identity(s)):
-		return errors.New("the identity is another")
-	case told.removed && found:
+	case reported.identity != nil && !bytes.Equal(reported.identity, identity(s)):
+		return errors.New("the identity has changed")
+	case reported.removed && found:
 		return errors.New("a removed job is back")
-	case told.added && !told.removed && !removing && !found:
+	case reported.added && !reported.removed && !removing && !found:
 		return errors.New("an added job is lost")
 	case !found:
 		return nil
-	case told.handedOut && (rec.Stage < msg.HandedOut || rec.Executor != ex1):
-		return fmt.Errorf("a hand-out is forgotten: %+v", rec)
-	case told.result && !rec.HasResult:
+	case reported.handedOut && (rec.Stage < msg.HandedOut || rec.Executor != ex1):
+		return fmt.Errorf("a hand-out is lost: %+v", rec)
+	case reported.result && !rec.HasResult:
 		return errors.New("a stored result is lost")
-	case rec.Log.Size < told.log:
-		return fmt.Errorf("the log has %d bytes, and %d were told", rec.Log.Size, told.log)
-	case rec.Log.Size == told.log && rec.Log.Resume != told.next:
-		return fmt.Errorf("the log goes on at %v instead of %v", rec.Log.Resume, told.next)
+	case rec.Log.Size < reported.log:
+		return fmt.Errorf("the log has %d bytes, want at least %d", rec.Log.Size, reported.log)
+	case rec.Log.Size == reported.log && rec.Log.Resume != reported.next:
+		return fmt.Errorf("the log resumes at %v, want %v", rec.Log.Resume, reported.next)
 	}
 	if _, err := s.Input(execution); err != nil {
 		return err
@@ -106,11 +106,11 @@ func checkLaws(s *spool.Spool, told told, powerLost bool) error {
 		return fmt.Errorf("the result has %d bytes: %w", len(body), err)
 	}
 	e, found := s.Executor(ex1)
-	if told.executor && !found {
+	if reported.executor && !found {
 		return errors.New("an executor is lost")
 	}
 	if found && rec.Stage >= msg.HandedOut && e.Job != execution {
-		return fmt.Errorf("its executor does not know of the job: %+v", e)
+		return fmt.Errorf("the executor record does not name the job: %+v", e)
 	}
 	text, err := s.ReadLog(execution, 0, 1<<20)
 	if err == nil && bytes.IndexByte(text, 0) >= 0 {
@@ -127,7 +127,7 @@ func identity(s *spool.Spool) []byte {
 	return id
 }
 
-func TestWhatWasToldIsSoAfterACrashAtAnyOperation(t *testing.T) {
+func TestReportedStateSurvivesCrashAtAnyOperation(t *testing.T) {
 	t.Parallel()
 	for name, survives := range map[string]func(*rand.Rand) func() bool{
 		"all that was not synced is lost": func(*rand.Rand) func() bool { return func() bool { return false } },
@@ -146,7 +146,7 @@ func TestWhatWasToldIsSoAfterACrashAtAnyOperation(t *testing.T) {
 					}
 					if done {
 						if at < 40 {
-							t.Fatalf("a life has only %d operations", at)
+							t.Fatalf("runAllMethods has only %d operations", at)
 						}
 						break
 					}
@@ -156,22 +156,22 @@ func TestWhatWasToldIsSoAfterACrashAtAnyOperation(t *testing.T) {
 	}
 }
 
-// crashAt lives until the operation and checks the laws after it, and again after a loss of power that follows the first look:
-// what Open shows must itself be safe.
+// crashAt runs all methods until the operation, crashes, and checks the invariants after the next Open, and once more after a loss of
+// power: everything that Open returns must be durable. done reports that there is no such operation.
 func crashAt(at int, survives func() bool) (done bool, err error) {
 	files := memfs.New()
 	files.Before = func(op memfs.Op) error {
 		if op.N >= at {
-			return errPower
+			return errCrash
 		}
 		return nil
 	}
-	var told told
+	var reported reported
 	s, err := spool.Open(files, spool.Options{})
 	if err == nil {
-		err = life(s, &told)
+		err = runAllMethods(s, &reported)
 	}
-	if err != nil && !errors.Is(err, errPower) {
+	if err != nil && !errors.Is(err, errCrash) {
 		return false, err
 	}
 	done = err == nil && files.Ops() < at
@@ -185,7 +185,7 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	if err != nil {
 		return done, err
 	}
-	if err := checkLaws(s, told, survives != nil); err != nil {
+	if err := checkInvariants(s, reported, survives != nil); err != nil {
 		return done, err
 	}
 	seen, found := s.Job(execution)
@@ -195,13 +195,13 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	}
 	again, foundAgain := s.Job(execution)
 	if found != foundAgain || seen.Stage != again.Stage || seen.HasResult != again.HasResult || seen.Log != again.Log {
-		return done, fmt.Errorf("what was seen is lost: %+v, then %+v", seen, again)
+		return done, fmt.Errorf("state returned by Open is lost: %+v, then %+v", seen, again)
 	}
-	return done, checkLaws(s, told, survives != nil)
+	return done, checkInvariants(s, reported, survives != nil)
 }
 
-// A failing disk: every operation in turn fails once, and the verb is repeated as its callers do.
-func TestAnOperationThatFailsOnceIsAnErrorAndItsRepetitionHolds(t *testing.T) {
+// Every operation in turn fails once, and the method is repeated as its callers do.
+func TestRepeatSucceedsAfterFailedOperation(t *testing.T) {
 	for at := 1; ; at++ {
 		files := memfs.New()
 		files.Before = func(op memfs.Op) error {
@@ -210,35 +210,35 @@ func TestAnOperationThatFailsOnceIsAnErrorAndItsRepetitionHolds(t *testing.T) {
 			}
 			return nil
 		}
-		var told told
+		var reported reported
 		s, err := spool.Open(files, spool.Options{})
 		if err != nil {
 			ok(t, files.Close())
 			s = open(t, files)
 		}
-		if err := life(s, &told); err != nil {
-			if told.added {
+		if err := runAllMethods(s, &reported); err != nil {
+			if reported.added {
 				_, _ = s.End(execution, msg.Ending{Outcome: msg.Failed, Message: "the disk"})
 			}
-			told.ended = true
-			again := told
+			reported.ended = true
+			again := reported
 			again.log = 0
 			ok(t, repeat(s, &again))
 		}
 		if files.Ops() < at {
 			return
 		}
-		left := open(t, files.Crash(func() bool { return false }))
-		same(t, len(left.Jobs()), 0)
-		same(t, len(left.Problems()), 0)
+		after := open(t, files.Crash(func() bool { return false }))
+		same(t, len(after.Jobs()), 0)
+		same(t, len(after.Problems()), 0)
 	}
 }
 
-// repeat does again what the failing operation may have left undone.
-func repeat(s *spool.Spool, told *told) error {
+// repeat calls again the methods that the failing operation may have left undone.
+func repeat(s *spool.Spool, reported *reported) error {
 	if err := s.Add(offer(execution)); errors.Is(err, msg.ErrAlreadyDone) {
 		return nil
-	} else if err != nil && !told.removed {
+	} else if err != nil && !reported.removed {
 		return err
 	}
 	if err := s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, nil); err != nil {

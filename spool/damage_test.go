@@ -31,17 +31,17 @@ func eachFile(t *testing.T, files *memfs.FS, dir string, do func(name string, si
 	}
 }
 
-// damaged is a copy of a spool in which one file is not as it was.
-func damaged(t testing.TB, files *memfs.FS, name string, harm func(spool.File) error) *memfs.FS {
+// damaged returns a copy of a spool with one changed file.
+func damaged(t testing.TB, files *memfs.FS, name string, damage func(spool.File) error) *memfs.FS {
 	t.Helper()
 	copied := files.Crash(func() bool { return true })
 	f, err := copied.Open(name)
 	ok(t, err)
-	ok(t, harm(f))
+	ok(t, damage(f))
 	return copied
 }
 
-// parts are a state by what each piece of it belongs to: the directory of a job or executor, or a file.
+// parts splits a state by owner: the directory of a job or executor, or a file.
 func parts(st state) map[string]any {
 	all := map[string]any{"server.json": st.Server, "identity": st.Identity}
 	for n, rec := range st.Jobs {
@@ -69,45 +69,45 @@ func owner(file string) string {
 	return file
 }
 
-// examine opens a damaged spool: all that the file does not belong to is as it was, and what it belongs to is as it was, or is listed,
-// or may be so. What is opened again is no different.
-func examine(t *testing.T, files *memfs.FS, want state, file, what string, again bool, maybe func(was, is any) bool) {
+// checkDamaged opens a damaged spool and checks that only the owner of the file has changed, and only if that is listed as a problem or
+// allowed by maybe. If again, it checks that a second Open returns the same state.
+func checkDamaged(t *testing.T, files *memfs.FS, want state, file, what string, again bool, maybe func(was, is any) bool) {
 	t.Helper()
 	s, err := reopen(files)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	st, err := look(s)
+	st, err := stateOf(s)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	was, is, hit := parts(want), parts(st), owner(file)
+	was, is, damagedPart := parts(want), parts(st), owner(file)
 	for name := range was {
-		if name != hit && !reflect.DeepEqual(was[name], is[name]) {
+		if name != damagedPart && !reflect.DeepEqual(was[name], is[name]) {
 			t.Fatalf("%s changes %s: (-want +got)\n%s", what, name, cmp.Diff(was[name], is[name]))
 		}
 	}
 	listed := false
 	for _, p := range s.Problems() {
-		listed = listed || owner(p.Name) == hit
-		if p.Kept != "" {
-			if _, err := files.ReadDir(path.Dir(p.Kept)); err != nil {
-				t.Fatalf("%s: it is not kept in %s: %v", what, p.Kept, err)
+		listed = listed || owner(p.Name) == damagedPart
+		if p.Quarantined != "" {
+			if _, err := files.ReadDir(path.Dir(p.Quarantined)); err != nil {
+				t.Fatalf("%s: not quarantined in %s: %v", what, p.Quarantined, err)
 			}
 		}
 	}
-	if !listed && !reflect.DeepEqual(was[hit], is[hit]) && !maybe(was[hit], is[hit]) {
-		t.Fatalf("%s is not noticed: (-want +got)\n%s", what, cmp.Diff(was[hit], is[hit]))
+	if !listed && !reflect.DeepEqual(was[damagedPart], is[damagedPart]) && !maybe(was[damagedPart], is[damagedPart]) {
+		t.Fatalf("%s is not detected: (-want +got)\n%s", what, cmp.Diff(was[damagedPart], is[damagedPart]))
 	}
 	ok(t, files.Close())
 	if again {
-		ok(t, differ(shown(t, files), st))
+		ok(t, differ(reopenedState(t, files), st))
 	}
 }
 
-// readAgain allows what needs no alarm: the server says how much of the log it has, and reading the executor's output goes on
-// before a piece that is damaged; of an executor's record an older line is found, in which the job is given back.
-func readAgain(was, is any) bool {
+// allowsRereading allows changes that need no Problem: the server says how much of the log it has, a damaged end of the log is read
+// again from the executor's output, and an older line of an executor's record may count, into which the job is restored.
+func allowsRereading(was, is any) bool {
 	switch was := was.(type) {
 	case jobPart:
 		is, here := is.(jobPart)
@@ -121,25 +121,25 @@ func readAgain(was, is any) bool {
 	return false
 }
 
-// raced says that the race detector is on, with which all costs ten times as much. Then some of the tables have not every row;
-// `go tool task test` runs them without it too.
-var raced bool
+// raceEnabled is true if the race detector is on, which makes everything ten times slower. Then some tests skip cases;
+// `go tool task test` also runs them without the race detector.
+var raceEnabled bool
 
-// stride is the distance between two bytes that are damaged.
+// stride returns the distance in bytes between two damaged bytes.
 func stride() int64 {
-	if raced {
+	if raceEnabled {
 		return 31
 	}
 	return 1
 }
 
-func TestAFlippedByteAnywhereIsNoticedOrDoesNotMatter(t *testing.T) {
+func TestFlippedByteIsDetectedOrHarmless(t *testing.T) {
 	t.Parallel()
 	files := memfs.New()
-	full(t, files)
+	filledSpool(t, files)
 	ok(t, files.Close())
 	ok(t, files.SyncAll())
-	want := shown(t, files)
+	want := reopenedState(t, files)
 	flipped := 0
 	eachFile(t, files, ".", func(name string, size int64) {
 		for at := int64(0); at < size; at += stride() {
@@ -153,7 +153,7 @@ func TestAFlippedByteAnywhereIsNoticedOrDoesNotMatter(t *testing.T) {
 				_, err := f.WriteAt(b, at)
 				return err
 			})
-			examine(t, copied, want, name, fmt.Sprintf("bit %08b of byte %d of %s", bit, at, name), at%4 == 0, readAgain)
+			checkDamaged(t, copied, want, name, fmt.Sprintf("bit %08b of byte %d of %s", bit, at, name), at%4 == 0, allowsRereading)
 			flipped++
 		}
 	})
@@ -162,26 +162,26 @@ func TestAFlippedByteAnywhereIsNoticedOrDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsCutAnywhereIsNoticedOrDoesNotMatter(t *testing.T) {
+func TestTruncatedFileIsDetectedOrHarmless(t *testing.T) {
 	t.Parallel()
 	files := memfs.New()
-	full(t, files)
+	filledSpool(t, files)
 	ok(t, files.Close())
 	ok(t, files.SyncAll())
-	want := shown(t, files)
+	want := reopenedState(t, files)
 	eachFile(t, files, ".", func(name string, size int64) {
-		// What nothing else tells of: steps at the end of a journal, but for the hand-out, and a result that is not there at all.
+		// Undetectable: steps missing at the end of a journal, except the hand-out, and an empty result file.
 		maybe := func(was, is any) bool {
 			job, isJob := was.(jobPart)
 			now, here := is.(jobPart)
 			if isJob && here && path.Base(name) == "journal" {
 				return now.Rec.Stage < job.Rec.Stage && (job.Rec.Stage < msg.HandedOut || job.Rec.Executor == "" || now.Rec.Stage >= msg.HandedOut)
 			}
-			return isJob && here && path.Base(name) == "result" && !now.Rec.HasResult || readAgain(was, is)
+			return isJob && here && path.Base(name) == "result" && !now.Rec.HasResult || allowsRereading(was, is)
 		}
 		for length := int64(0); length < size; length += stride() {
 			copied := damaged(t, files, name, func(f spool.File) error { return f.Truncate(length) })
-			examine(t, copied, want, name, fmt.Sprintf("%s, cut from %d to %d bytes", name, size, length), length%4 == 0, maybe)
+			checkDamaged(t, copied, want, name, fmt.Sprintf("%s, cut from %d to %d bytes", name, size, length), length%4 == 0, maybe)
 		}
 	})
 }

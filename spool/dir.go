@@ -11,35 +11,35 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runnerd/infra/litter"
+	"runnerd/infra/rmtree"
 )
 
-// dir is the FS of a real directory. Every access goes through root, so no name and no link leads out of it.
+// dir is the FS of a directory on disk. Every access goes through root, so no name and no link leads out of it.
 type dir struct {
-	path string
-	root *os.Root
-	base *os.File // of root
-	lock *os.File // nil until Lock
+	path     string
+	root     *os.Root
+	rootFile *os.File // root's directory, opened
+	lock     *os.File // nil until Lock
 }
 
-// Dir is the FS of the directory at path, which is made if it is not there. Close it.
+// Dir returns the FS of the directory at path and creates the directory if it does not exist. The caller must close it.
 func Dir(path string) (FS, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("find the state directory %s: %w", path, err)
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+		return nil, fmt.Errorf("create the state directory: %w", err)
 	}
 	root, err := os.OpenRoot(abs)
 	if err != nil {
 		return nil, fmt.Errorf("open the state directory: %w", err)
 	}
-	base, err := root.Open(".")
+	rootFile, err := root.Open(".")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the state directory: %w", err), root.Close())
 	}
-	return &dir{path: abs, root: root, base: base}, nil
+	return &dir{path: abs, root: root, rootFile: rootFile}, nil
 }
 
 func (d *dir) Lock(name, holder string) error {
@@ -84,10 +84,10 @@ func (d *dir) Create(name string, perm fs.FileMode) (File, error) {
 	return file{f}, nil
 }
 
-// Open lets the kernel keep the name in the directory, which takes one call and not one for each part of the name; where it
-// cannot, root does.
+// Open lets the kernel confine the name to the directory, which takes one system call instead of one for each part of the name.
+// Where the kernel cannot do that, root does it.
 func (d *dir) Open(name string) (File, error) {
-	fd, err := unix.Openat2(int(d.base.Fd()), name, &unix.OpenHow{
+	fd, err := unix.Openat2(int(d.rootFile.Fd()), name, &unix.OpenHow{
 		Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	switch err {
@@ -109,18 +109,18 @@ func (d *dir) ReadDir(name string) ([]fs.DirEntry, error) {
 
 func (d *dir) Rename(from, to string) error { return d.root.Rename(from, to) }
 
-func (d *dir) RemoveAll(name string) error { return litter.Remove(d.root, name) }
+func (d *dir) RemoveAll(name string) error { return rmtree.Remove(d.root, name) }
 
 func (d *dir) SyncDir(name string) error {
-	return d.with(name, (*os.File).Sync)
+	return d.withDir(name, (*os.File).Sync)
 }
 
 func (d *dir) SyncAll() error {
-	return d.with(".", func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
+	return d.withDir(".", func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
 }
 
 func (d *dir) Free() (free uint64, err error) {
-	err = d.with(".", func(f *os.File) error {
+	err = d.withDir(".", func(f *os.File) error {
 		var st unix.Statfs_t
 		err := unix.Fstatfs(int(f.Fd()), &st)
 		free = st.Bavail * uint64(st.Bsize)
@@ -129,8 +129,8 @@ func (d *dir) Free() (free uint64, err error) {
 	return free, err
 }
 
-// with opens a directory for one call.
-func (d *dir) with(name string, do func(*os.File) error) error {
+// withDir calls do with an opened directory.
+func (d *dir) withDir(name string, do func(*os.File) error) error {
 	f, err := d.root.Open(name)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (d *dir) Close() error {
 	if d.lock != nil {
 		err = d.lock.Close()
 	}
-	return errors.Join(err, d.base.Close(), d.root.Close())
+	return errors.Join(err, d.rootFile.Close(), d.root.Close())
 }
 
 type file struct{ *os.File }

@@ -1,61 +1,66 @@
-// Package spool keeps what must survive: jobs with their journals, logs and results, the executors' records and directories,
-// and the identity of the runner. It decides nothing. What its verbs have said is so after a crash at any moment, and what a
-// person finds in the directory is readable with ls and cat.
+// Package spool stores everything that must survive a crash: jobs with their journals, logs and results, executor records and
+// directories, and the runner's identity. It makes no decisions. Once a method has returned without an error, its effect survives
+// a crash at any moment, except where its comment says "Not durable". The files are readable with ls and cat.
 //
-//	lock                 who uses the directory (flock)
-//	format               version of all that follows, a record too
+//	lock                 held (flock) by the process that uses the directory
+//	format               version of the layout, itself a record
 //	identity.json        and identity.copy.json: the runner's keys
-//	server.json          settings: the last configuration from the server,
-//	gateway.json         the gateway's address,
-//	jobs/<name>/         job.json    head and encrypted input (.spare-…: of a job to come)
+//	server.json          setting: the last configuration from the server
+//	gateway.json         setting: the gateway's address
+//	jobs/<name>/         job.json    head and encrypted input
 //	                     journal     one line per synced step
-//	                     log         masked text; log.pos: how much of it counts; log.acked: how much the server has
+//	                     log         masked text; log.pos: its checkpoints; log.acked: how many bytes the server has
 //	                     result      head and body as the plugin delivered it
+//	jobs/.preallocated-… an empty job directory, ready for the next job
 //	executors/<id>/      executor.json    its record, newest line last
-//	                     out/             the only place that the plugin writes to
-//	                     sa/, …           what it reads
-//	corrupt/ rejected/   kept for a person
-//	reserve              space for steps and results when the disk is full
-//	tmp/                 being made or deleted; emptied by Open
+//	                     out/             the only directory that the plugin writes to
+//	                     sa/, …           files that the plugin reads
+//	corrupt/             quarantine: records that could not be read
+//	rejected/            jobs that the server refused, each with the server's answer
+//	reserve              preallocated space for steps and results when the disk is full
+//	tmp/                 files being created or deleted; emptied by Open
 //
-// A record is a line: CRC-32C in eight hex digits, a blank, JSON. A file with a body has such a line as its head, with length
-// and checksum of the rest. <name> is the job's ExecutionID where that is plain, else "_" and its SHA-256.
+// A record is a line: CRC-32C in eight hex digits, a blank, JSON. A file with a body has such a line as its head, with the length
+// and checksum of the body. <name> is the job's ExecutionID if that is a safe file name, else "_" and its SHA-256.
 //
 // # Order of writes
 //
-// The rule is: content, fsync, name, fsync of the directory, and only then the index in memory, which is what others see.
+// Every write goes in this order: content, fsync, name, fsync of the directory, and only then the index in memory, which is
+// what other goroutines see.
 //
-//   - Add: job.json, fsync, in a directory of jobs/ that was made and synced before; then the directory's name. A crash before
-//     the fsync leaves half a job under a name that says so, which Open takes away, and one after it a whole job, which Open
-//     gives its name. The other files are there, empty, so that writing them later needs no fsync of a directory.
-//   - A step: one line, one fsync; none for confirmed and finished, which the next step takes into its own line. So only the
-//     last line of a journal can be torn, nobody was told of what it says, and it is cut. A bad line elsewhere is damage.
-//   - HandOut: the job's journal decides. The executor's record follows without fsync; Open restores the one from the other.
-//   - StoreResult: the result file alone decides, one fsync. Until it is whole it is none; its head is written last, so one that
-//     has a head and is not whole was not left by a kill. What comes whole from an attempt that failed counts as well, unless
-//     Stopped, which ends what may be told of a job, came before without it.
-//   - AppendLog: text, fsync; mark, fsync. Two marks are written in turn, each proves the piece before it, and text behind the
-//     newest that is proven does not count. A damaged mark or piece thus costs the newest piece, and reading the executor's
-//     output goes on before it.
-//   - Remove: rename into tmp/, fsync of jobs/, delete. A crash leaves all of a job or nothing that is read.
-//   - Open: first everything is synced, for a process that was killed may leave what can be read and is not yet safe.
+//   - Add writes job.json into a preallocated directory in jobs/, syncs it, and then renames the directory. After a crash before
+//     the fsync, Open deletes the incomplete preallocated directory; after a crash behind it, Open completes the rename. The job's
+//     other files exist from the start, empty, so that writing them later needs no fsync of a directory.
+//   - A step is one line and one fsync. The steps confirmed, delivered and finished are not synced; the next synced step includes
+//     them in its line. Therefore only the last line of a journal can be torn. Open cuts it off, because nobody was told of its
+//     content. An unreadable line elsewhere is damage.
+//   - HandOut is decided by the job's journal. The executor's record is written after it without an fsync; Open restores each
+//     from the other.
+//   - StoreResult is decided by the result file alone, with one fsync. An incomplete result file counts as no result. Its head is
+//     written last, so a file with a head but an incomplete body does not come from a killed process. A complete result left
+//     behind by a failed write is accepted, unless the job's ending was already reported without one (Stopped).
+//   - AppendLog writes and syncs the text, then a checkpoint. Two checkpoints are written in turn. Each one verifies the text since the
+//     one before it; text behind the newest valid checkpoint does not count. A damaged checkpoint or text therefore loses only the
+//     newest part of the log, which is read again from the executor's output.
+//   - Remove renames the directory into tmp/, syncs jobs/, and deletes it. After a crash the job is complete or gone.
+//   - Open first syncs the whole file system, because a killed process may have left data that is readable but not yet durable.
 //
-// An fsync that failed is never repeated in the hope of a better answer: what it was for is taken back, and the next attempt
-// writes all of it again. After an error the index is as it was, and the disk too, unless it failed at that as well: then the
-// next Open may find the step that failed, and each is safe to find, for others had not acted on it. Two verbs may have done
-// their work and fail at the deletion behind it, Remove and RemoveExecutor: index and disk then agree that it is done.
+// A failed fsync is never repeated in the hope that it succeeds, because the kernel has forgotten what it could not write: the
+// write is undone, and the next attempt writes everything again. After an error the index is unchanged. The disk is unchanged
+// too, unless the undo failed as well: then the next Open may find the failed step. That is safe, because nobody has acted on it.
+// Remove and RemoveExecutor may return an error after they have taken effect, if the deletion in tmp/ failed.
 //
 // # Damage
 //
-// Every record is checked by Open. One that cannot be read is moved to corrupt/, with the job or the executor it is of where that
-// cannot be without it, and listed by Problems; the others are not affected. What a torn write and damage have in common (a last
-// line, a result that ends early) is listed too.
+// Open verifies every record. It moves an unreadable one to corrupt/, together with the job or executor that cannot exist without
+// it, and lists it in Problems. Other records are not affected. Problems also lists what may be either a torn write or damage
+// (the last line of a journal, a result that ends early).
 //
 // # Limits
 //
-// Linux, a local file system that keeps fsync's promise. Jobs and executors are indexed in memory without inputs, logs and
-// results. Open reads every file of a job once. Not noticed: that a disk has lost whole lines at the end of a journal (but for
-// the hand-out, which the executor's record knows) or all of a result. corrupt/ and rejected/ are emptied by people. A plugin
-// may leave in out/ what only its own user may delete: where runnerd is not root, RemoveExecutor fails once, and the leftover
-// stays in tmp/, then in corrupt/.
+// Linux, and a local file system whose fsync is reliable. Jobs and executors are indexed in memory, without inputs, logs and
+// results. Open reads every file of a job once. Two losses are not detected: complete lines missing at the end of a journal
+// (except the hand-out, which the executor's record repeats), and an empty result file. Only operators empty corrupt/ and
+// rejected/. A plugin may leave files in out/ that only its own user can delete: if runnerd is not root, RemoveExecutor fails
+// once, and the files stay in tmp/ until the next Open moves them to corrupt/.
 package spool

@@ -15,32 +15,32 @@ import (
 )
 
 const (
-	outDir = "out" // the only place that a plugin writes to
+	outDir = "out" // the only directory that a plugin writes to
 
 	executorFile = "executor.json"
 
-	// Any image brings its own user, arbitrary uids included, and each must be able to make the result file. The sticky bit
-	// keeps one user's files from another's; the way in leads through directories that are ours alone.
+	// Any image brings its own user with any uid, and each must be able to create the result file. The sticky bit
+	// protects one user's files from another's; other local users cannot reach the directory, because its parents are private.
 	outPerm = fs.ModeSticky | 0o777
-	// What an executor reads, as whatever user.
+	// Permissions of what an executor reads, as any user.
 	readableDir  fs.FileMode = 0o755
 	readableFile fs.FileMode = 0o644
 
-	// compactFrom is the size from which an executor's record is written anew instead of added to.
-	compactFrom = 64 << 10
+	// compactAbove is the size in bytes from which an executor's file is rewritten instead of appended to.
+	compactAbove = 64 << 10
 )
 
-// executor is an executor in the index. Its file is a journal whose newest line counts: an update needs no fsync, and what the
-// base was made safe with cannot be lost by it.
+// executor is an entry of the index. Its file is a journal whose newest line counts: an update needs no fsync, and it cannot
+// damage the synced first line.
 type executor struct {
 	dir string
 
-	io     sync.Mutex // held by the one verb that writes the executor's files; guards what follows
-	file   journal
-	gone   bool
-	unmade error // why CreateExecutor gave up, for another that waited for io
+	ioMu      sync.Mutex // held while the executor's files are written; guards the fields up to the blank line
+	file      journal
+	removed   bool
+	createErr error // seen by callers of CreateExecutor that waited for ioMu while it failed
 
-	rec msg.ExecutorRecord // guarded by Spool.mu; without an id while CreateExecutor is still at work
+	rec msg.ExecutorRecord // guarded by Spool.mu; without an id while CreateExecutor runs
 }
 
 func newExecutor(id msg.ExecutorID) *executor {
@@ -49,28 +49,28 @@ func newExecutor(id msg.ExecutorID) *executor {
 }
 
 func checkExecutorID(id msg.ExecutorID) error {
-	if !plain(string(id), alphanumeric, 32) {
+	if !isPlain(string(id), alphanumeric, 32) {
 		return fmt.Errorf("executor id %q is not 1 to 32 lower-case letters and digits", id)
 	}
 	return nil
 }
 
-// CreateExecutor makes the executor's directory with its record, an empty out/, and the files that go into it. It may be
-// repeated: the first one stands. The record is durable on return, the files are not: no container survives what loses them.
+// CreateExecutor creates the executor's directory with its record, an empty out/, and the given files. It is idempotent: a repeated
+// call changes nothing. The record is durable on return. The files are not, because no container survives a loss of power.
 func (s *Spool) CreateExecutor(rec msg.ExecutorRecord, files map[string][]byte) error {
 	if err := checkExecutorID(rec.ID); err != nil {
 		return err
 	}
-	e := s.claimExecutor(rec.ID)
-	e.io.Lock()
-	defer e.io.Unlock()
-	if e.gone || s.executorRecord(e).ID != "" {
-		return e.unmade
+	e := s.getOrCreateExecutor(rec.ID)
+	e.ioMu.Lock()
+	defer e.ioMu.Unlock()
+	if e.removed || s.executorRecord(e).ID != "" {
+		return e.createErr
 	}
 	if err := s.createExecutor(e, rec, files); err != nil {
-		e.unmade = fmt.Errorf("create executor %s in the spool: %w", rec.ID, err)
-		s.forgetExecutor(e, rec.ID)
-		return e.unmade
+		e.createErr = fmt.Errorf("create executor %s in the spool: %w", rec.ID, err)
+		s.removeExecutorFromIndex(e, rec.ID)
+		return e.createErr
 	}
 	s.publishExecutor(e, rec)
 	return nil
@@ -81,10 +81,10 @@ func (s *Spool) createExecutor(e *executor, rec msg.ExecutorRecord, files map[st
 	if err != nil {
 		return err
 	}
-	temp := s.temp()
+	temp := s.tempName()
 	err = s.buildExecutor(temp, line, files)
 	if err == nil {
-		err = s.place(temp, e.dir)
+		err = s.moveReplacing(temp, e.dir)
 	}
 	if err != nil {
 		return errors.Join(err, s.fs.RemoveAll(temp))
@@ -104,7 +104,7 @@ func (s *Spool) buildExecutor(temp string, line []byte, files map[string][]byte)
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := s.makeParents(temp, name); err != nil {
+		if err := s.createParents(temp, name); err != nil {
 			return err
 		}
 		if err := s.create(path.Join(temp, name), readableFile, files[name]); err != nil {
@@ -114,10 +114,10 @@ func (s *Spool) buildExecutor(temp string, line []byte, files map[string][]byte)
 	return s.fs.SyncDir(temp)
 }
 
-// makeParents checks the name of a file below dir, and makes the directories on the way to it.
-func (s *Spool) makeParents(dir, name string) error {
+// createParents checks the name of a file below dir and creates its parent directories.
+func (s *Spool) createParents(dir, name string) error {
 	if !fs.ValidPath(name) || name == "." || name == executorFile {
-		return fmt.Errorf("%q is no name for a file of an executor", name)
+		return fmt.Errorf("invalid executor file name %q", name)
 	}
 	for at, c := range name {
 		if c != '/' {
@@ -130,7 +130,7 @@ func (s *Spool) makeParents(dir, name string) error {
 	return nil
 }
 
-// Executors lists all executors, oldest first.
+// Executors returns all executors, oldest first.
 func (s *Spool) Executors() []msg.ExecutorRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,7 @@ func (s *Spool) Executors() []msg.ExecutorRecord {
 	return recs
 }
 
-// Executor returns one; false: the spool has none of that id.
+// Executor returns an executor's record, and false if the spool has no such executor.
 func (s *Spool) Executor(id msg.ExecutorID) (msg.ExecutorRecord, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,14 +156,14 @@ func (s *Spool) Executor(id msg.ExecutorID) (msg.ExecutorRecord, bool) {
 	return msg.ExecutorRecord{}, false
 }
 
-// UpdateExecutor changes a record; change is called once, with nobody else at the record. Not durable against a loss of power,
+// UpdateExecutor changes a record. It calls change once and allows no concurrent update. Not durable against a loss of power,
 // which no container survives either.
 func (s *Spool) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error {
-	e, err := s.holdExecutor(id)
+	e, err := s.lockExecutor(id)
 	if err != nil {
 		return err
 	}
-	defer e.io.Unlock()
+	defer e.ioMu.Unlock()
 	rec := s.executorRecord(e)
 	change(&rec)
 	rec.ID = id
@@ -174,10 +174,10 @@ func (s *Spool) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecor
 	return nil
 }
 
-// give makes the job the executor's: it is idle no longer, and its plugin is told to ask again after this job.
-func give(rec *msg.ExecutorRecord, h msg.HandOut) {
+// assignJob records that the executor has the job: it is no longer idle, and its plugin needs a notification after this job.
+func assignJob(rec *msg.ExecutorRecord, h msg.HandOut) {
 	if rec.Job != h.Execution {
-		rec.Before, rec.BeforeKey = rec.Job, rec.JobKey
+		rec.PreviousJob, rec.PreviousJobKey = rec.Job, rec.JobKey
 		rec.Job = h.Execution
 		rec.Jobs++
 	}
@@ -190,22 +190,22 @@ func (s *Spool) writeExecutor(e *executor, rec msg.ExecutorRecord) error {
 	if err != nil {
 		return err
 	}
-	if e.file.end < compactFrom {
-		return s.mustFit(func() error { return e.file.put(s, e.file.end, line, false) })
+	if e.file.end < compactAbove {
+		return s.withReserve(func() error { return e.file.writeLine(s, e.file.end, line, false) })
 	}
-	if err := s.mustFit(func() error { return s.replace(e.file.name, line) }); err != nil {
+	if err := s.withReserve(func() error { return s.replace(e.file.name, line) }); err != nil {
 		return err
 	}
 	e.file = journal{name: e.file.name, end: int64(len(line))}
 	return nil
 }
 
-// ExecutorDir is the absolute path of the executor's directory.
+// ExecutorDir returns the absolute path of the executor's directory.
 func (s *Spool) ExecutorDir(id msg.ExecutorID) string {
 	return s.fs.Path(path.Join(executorsDir, safeName(id)))
 }
 
-// safeName keeps a path inside the spool also for an id that was never let in.
+// safeName returns a name that cannot lead out of the spool, even for an id that CreateExecutor rejects.
 func safeName(id msg.ExecutorID) string {
 	if checkExecutorID(id) != nil {
 		return "none"
@@ -213,19 +213,19 @@ func safeName(id msg.ExecutorID) string {
 	return string(id)
 }
 
-// RemoveExecutor takes the directory away. It may be repeated.
+// RemoveExecutor deletes the executor's directory. It is idempotent.
 func (s *Spool) RemoveExecutor(id msg.ExecutorID) error {
-	e, err := s.holdExecutor(id)
+	e, err := s.lockExecutor(id)
 	if errors.Is(err, ErrNoExecutor) {
 		return nil
 	}
-	defer e.io.Unlock()
-	gone, err := s.discard(e.dir)
-	if !gone && s.vanished(e.dir) {
+	defer e.ioMu.Unlock()
+	gone, err := s.removeDir(e.dir)
+	if !gone && s.syncGone(e.dir) {
 		gone, err = true, nil
 	}
 	if gone {
-		s.forgetExecutor(e, id)
+		s.removeExecutorFromIndex(e, id)
 	}
 	if err != nil {
 		return fmt.Errorf("remove executor %s from the spool: %w", id, err)
@@ -233,10 +233,8 @@ func (s *Spool) RemoveExecutor(id msg.ExecutorID) error {
 	return nil
 }
 
-// The index.
-
-// claimExecutor returns the executor of that id, which may have to be made.
-func (s *Spool) claimExecutor(id msg.ExecutorID) *executor {
+// getOrCreateExecutor returns the index entry of an executor, and creates it if there is none.
+func (s *Spool) getOrCreateExecutor(id msg.ExecutorID) *executor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.executors[id]
@@ -247,29 +245,29 @@ func (s *Spool) claimExecutor(id msg.ExecutorID) *executor {
 	return e
 }
 
-// holdExecutor returns an executor whose io the caller then holds.
-func (s *Spool) holdExecutor(id msg.ExecutorID) (*executor, error) {
+// lockExecutor returns an executor with its ioMu locked.
+func (s *Spool) lockExecutor(id msg.ExecutorID) (*executor, error) {
 	s.mu.Lock()
 	e := s.executors[id]
-	here := e != nil && e.rec.ID != ""
+	created := e != nil && e.rec.ID != ""
 	s.mu.Unlock()
-	if here {
-		e.io.Lock()
-		if !e.gone {
+	if created {
+		e.ioMu.Lock()
+		if !e.removed {
 			return e, nil
 		}
-		e.io.Unlock()
+		e.ioMu.Unlock()
 	}
 	return nil, fmt.Errorf("%w: %q", ErrNoExecutor, id)
 }
 
-// forgetExecutor takes an executor out of the index. The caller holds io; who waits for it finds the executor gone.
-func (s *Spool) forgetExecutor(e *executor, id msg.ExecutorID) {
-	e.gone = true
+// removeExecutorFromIndex removes an executor from the index. The caller holds ioMu; goroutines that wait for it then see e.removed.
+func (s *Spool) removeExecutorFromIndex(e *executor, id msg.ExecutorID) {
+	e.removed = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.executors, id)
-	s.tellChanged()
+	s.notifyChanged()
 }
 
 func (s *Spool) executorRecord(e *executor) msg.ExecutorRecord {
@@ -282,17 +280,17 @@ func (s *Spool) publishExecutor(e *executor, rec msg.ExecutorRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.rec.ID == "" {
-		s.tellChanged()
+		s.notifyChanged()
 	}
 	e.rec = rec
 }
 
-// openJob is the job that was handed out to the executor and has not ended; empty: none.
-func (s *Spool) openJob(id msg.ExecutorID) msg.ExecutionID {
+// unfinishedJob returns the job that was handed out to the executor and has not ended, or an empty id.
+func (s *Spool) unfinishedJob(id msg.ExecutorID) msg.ExecutionID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.executors[id]
-	if j := s.jobs[e.rec.Job]; j != nil && j.here && j.rec.Stage == msg.HandedOut && j.rec.Executor == id {
+	if j := s.jobs[e.rec.Job]; j != nil && j.added && j.rec.Stage == msg.HandedOut && j.rec.Executor == id {
 		return e.rec.Job
 	}
 	return ""

@@ -12,56 +12,56 @@ import (
 	msg "runnerd/messages"
 )
 
-// exported are the files of a job that may leave the machine as they are: none holds a key.
-var exported = []string{journalFile, logFile, markFile, ackFile, resultFile, answerFile}
+// exported lists the files that an export contains unchanged. None of them has a key.
+var exported = []string{journalFile, logFile, checkpointFile, ackFile, resultFile, answerFile}
 
-// Export writes a tar of a job: all that is kept of it but its session key. Input and result stay encrypted.
-func Export(files FS, f Found, w io.Writer) error {
-	if f.Job.Execution == "" {
-		return fmt.Errorf("export %s: it is no job that can be read", f.Place)
+// Export writes a tar of all of a job's files without its session key. Input and result stay encrypted.
+func Export(files FS, e Entry, w io.Writer) error {
+	if e.Job.Execution == "" {
+		return fmt.Errorf("export %s: not a readable job", e.Location)
 	}
-	s := &Spool{fs: still{files}}
+	s := &Spool{fs: readOnly{files}}
 	out := tar.NewWriter(w)
-	if err := s.exportHead(out, f); err != nil {
-		return fmt.Errorf("export %s: %w", f.Place, err)
+	if err := s.exportHead(out, e); err != nil {
+		return fmt.Errorf("export %s: %w", e.Location, err)
 	}
 	for _, name := range exported {
-		if err := s.exportFile(out, f, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("export %s: %s: %w", f.Place, name, err)
+		if err := s.exportFile(out, e, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("export %s: %s: %w", e.Location, name, err)
 		}
 	}
 	return out.Close()
 }
 
-// exportHead makes two files of one: the head without the key, and the input.
-func (s *Spool) exportHead(out *tar.Writer, f Found) error {
+// exportHead writes job.json as two files: the head without the key, and the input.
+func (s *Spool) exportHead(out *tar.Writer, e Entry) error {
 	head, err := json.MarshalIndent(struct {
 		msg.Job
 		Added any `json:"added"`
-	}{f.Job.Job, f.Job.Added}, "", "  ")
+	}{e.Job.Job, e.Job.Added}, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := add(out, f, jobFile, append(head, '\n')); err != nil {
+	if err := add(out, e, jobFile, append(head, '\n')); err != nil {
 		return err
 	}
-	return s.edit(path.Join(f.Place, jobFile), func(file File) error {
+	return s.withFile(path.Join(e.Location, jobFile), func(file File) error {
 		input, err := readBody(file, new(jobHead))
 		if err != nil {
 			return err
 		}
-		return add(out, f, "input", input)
+		return add(out, e, "input", input)
 	})
 }
 
-// exportFile takes what was there at first of a file that grows.
-func (s *Spool) exportFile(out *tar.Writer, f Found, name string) error {
-	return s.edit(path.Join(f.Place, name), func(file File) error {
+// exportFile writes a file up to its size at the start of the call, because it may grow meanwhile.
+func (s *Spool) exportFile(out *tar.Writer, e Entry, name string) error {
+	return s.withFile(path.Join(e.Location, name), func(file File) error {
 		size, err := file.Size()
 		if err != nil {
 			return err
 		}
-		if err := out.WriteHeader(header(f, name, size)); err != nil {
+		if err := out.WriteHeader(header(e, name, size)); err != nil {
 			return err
 		}
 		_, err = io.Copy(out, io.NewSectionReader(file, 0, size))
@@ -69,14 +69,14 @@ func (s *Spool) exportFile(out *tar.Writer, f Found, name string) error {
 	})
 }
 
-func add(out *tar.Writer, f Found, name string, content []byte) error {
-	if err := out.WriteHeader(header(f, name, int64(len(content)))); err != nil {
+func add(out *tar.Writer, e Entry, name string, content []byte) error {
+	if err := out.WriteHeader(header(e, name, int64(len(content)))); err != nil {
 		return err
 	}
 	_, err := out.Write(content)
 	return err
 }
 
-func header(f Found, name string, size int64) *tar.Header {
-	return &tar.Header{Name: path.Join(path.Base(f.Place), name), Mode: int64(private), Size: size, ModTime: f.Job.Added}
+func header(e Entry, name string, size int64) *tar.Header {
+	return &tar.Header{Name: path.Join(path.Base(e.Location), name), Mode: int64(privateFile), Size: size, ModTime: e.Job.Added}
 }

@@ -10,12 +10,12 @@ import (
 	"runnerd/spool/memfs"
 )
 
-// full has jobs at every stage, executors, an identity and settings, and what a process leaves that dies at its work.
-func full(t testing.TB, files *memfs.FS) *spool.Spool {
+// filledSpool returns a spool with jobs at every stage, executors, an identity, settings, and a leftover in tmp/.
+func filledSpool(t testing.TB, files *memfs.FS) *spool.Spool {
 	t.Helper()
 	s, err := reopen(files)
 	ok(t, err)
-	for _, step := range steps(identified, saved(`{"capacity":1}`), func(s *spool.Spool) error { return s.Save(spool.Gateway, []byte(`{"port":1}`)) }) {
+	for _, step := range steps(identityMade, saved(`{"capacity":1}`), func(s *spool.Spool) error { return s.Save(spool.Gateway, []byte(`{"port":1}`)) }) {
 		ok(t, step(s))
 	}
 	for name, upTo := range map[msg.ExecutionID]int{"reserved": 0, "confirmed": 1, "handed-out": 3, "logging": 4, "ended": 5, "finished": 7} {
@@ -57,17 +57,17 @@ func full(t testing.TB, files *memfs.FS) *spool.Spool {
 	return s
 }
 
-// Open fails, and is repeated by the next start: nothing is lost but, at a failure to read, the record that could not be read.
-func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
+// Open fails and is repeated by the next start. Nothing is lost, except a record that could not be read.
+func TestFailedOpenLosesNothing(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map // the operations that have failed
 	for name, make := range map[string]func(*testing.T) *memfs.FS{
 		"an empty directory": func(*testing.T) *memfs.FS { return memfs.New() },
-		"a full one": func(t *testing.T) *memfs.FS {
+		"a filled spool": func(t *testing.T) *memfs.FS {
 			files := memfs.New()
-			full(t, files)
+			filledSpool(t, files)
 			ok(t, files.Close())
-			// The hand-out is missing in an executor's record, and a line is torn.
+			// The last line of an executor's record, the hand-out, is torn.
 			f, err := files.Open("executors/xh/executor.json")
 			ok(t, err)
 			size, err := f.Size()
@@ -78,29 +78,29 @@ func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want := shown(t, make(t))
-			for f := range faults() {
+			want := reopenedState(t, make(t))
+			for f := range allFaults() {
 				for f.at = 1; ; f.at++ {
 					files := make(t)
-					hit, lost := openFailing(t, files, f, &seen)
+					hit, lost := openWithFault(t, files, f, &seen)
 					if !hit {
 						break
 					}
-					got := shown(t, files)
+					got := reopenedState(t, files)
 					if lost == 0 {
 						same(t, got, want)
 					}
 					if missing := len(want.Jobs) + len(want.Executors) - len(got.Jobs) - len(got.Executors); missing > lost {
-						t.Fatalf("%+v: %d records are lost, and %d are listed", f, missing, lost)
+						t.Fatalf("%+v: %d records are lost, but only %d are listed", f, missing, lost)
 					}
 				}
 				if f.at == 1 {
-					t.Fatal("it has no operation that can fail")
+					t.Fatal("no operation can fail")
 				}
 			}
 		})
 	}
-	t.Cleanup(func() { // when all of them are done
+	t.Cleanup(func() { // after all subtests
 		for _, op := range []string{"mkdir", "create", "write", "truncate", "sync", "rename", "remove", "syncdir", "syncall", "open", "read", "size", "readdir"} {
 			if _, failed := seen.Load(op); !failed {
 				t.Errorf("no %s has failed", op)
@@ -109,30 +109,30 @@ func TestOpenOfWhichAnyOperationFailsLosesNothing(t *testing.T) {
 	})
 }
 
-// openFailing opens with a fault and returns how many records it took out of the way.
-func openFailing(t *testing.T, files *memfs.FS, f fault, seen *sync.Map) (hit bool, lost int) {
+// openWithFault opens with a fault and returns the number of quarantined records.
+func openWithFault(t *testing.T, files *memfs.FS, f fault, seen *sync.Map) (hit bool, lost int) {
 	t.Helper()
-	tr := &trial{files: files, verb: verb{do: func(*spool.Spool) error {
+	tr := &trial{files: files, methodCall: methodCall{do: func(*spool.Spool) error {
 		s, err := reopen(files)
 		if err == nil {
-			lost = len(slices.DeleteFunc(s.Problems(), func(p spool.Problem) bool { return p.Kept == "" || p.What == "leftover" }))
+			lost = len(slices.DeleteFunc(s.Problems(), func(p spool.Problem) bool { return p.Quarantined == "" || p.What == "leftover" }))
 		}
 		return err
 	}}}
-	hit, _ = tr.failing(f, seen)
+	hit, _ = tr.doWithFault(f, seen)
 	ok(t, files.Close())
-	if f.reading && f.stays {
+	if f.reading && f.permanent {
 		lost = 0
 	}
 	return hit, lost
 }
 
-// shown is what the next start sees.
-func shown(t testing.TB, files *memfs.FS) state {
+// reopenedState returns the state that the next start sees.
+func reopenedState(t testing.TB, files *memfs.FS) state {
 	t.Helper()
 	s, err := reopen(files)
 	ok(t, err)
-	st, err := look(s)
+	st, err := stateOf(s)
 	ok(t, err)
 	ok(t, files.Close())
 	return st

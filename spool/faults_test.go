@@ -21,17 +21,17 @@ import (
 	"runnerd/spool/memfs"
 )
 
-// verb is one thing that the spool is asked to do, and what is there before it.
-type verb struct {
-	does   string // the method
-	before []func(*spool.Spool) error
-	do     func(*spool.Spool) error
-	soft   bool // a loss of power may take it back
-	leaves bool // its error may mean: it is gone, but not all of it could be deleted
-	asked  bool // by a person, who looks again before asking again
+// methodCall is a call of a method of Spool, and how to prepare the spool for it.
+type methodCall struct {
+	method      string
+	before      []func(*spool.Spool) error
+	do          func(*spool.Spool) error
+	notDurable  bool // a loss of power may undo it
+	mayFailLate bool // an error may mean that it took effect and only the deletion failed
+	byOperator  bool // an operator looks at the spool before repeating it
 }
 
-// The steps that bring a job to where a verb is tried.
+// The steps that prepare a spool for a method call.
 var (
 	added     = func(s *spool.Spool) error { return s.Add(offer(execution)) }
 	bystander = func(s *spool.Spool) error { return s.Add(offer("bystander")) }
@@ -40,7 +40,7 @@ var (
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 	}
 	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution, 1) }
-	passing   = func(s *spool.Spool) error { return errors.Join(s.Add(offer("passing")), s.Remove("passing")) }
+	prepared  = func(s *spool.Spool) error { return errors.Join(s.Add(offer("prepared")), s.Remove("prepared")) }
 	handedOut = func(s *spool.Spool) error {
 		return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})
 	}
@@ -62,7 +62,7 @@ var (
 	saved   = func(text string) func(*spool.Spool) error {
 		return func(s *spool.Spool) error { return s.Save(spool.Server, []byte(text)) }
 	}
-	identified = func(s *spool.Spool) error {
+	identityMade = func(s *spool.Spool) error {
 		_, err := s.LoadIdentity(func() ([]byte, error) { return []byte(`{"uuid":1}`), nil })
 		return err
 	}
@@ -71,60 +71,63 @@ var (
 			return s.AppendLog(execution, []byte(strings.Repeat(fmt.Sprint("line ", n, "\n"), 30)), msg.Position{Time: noon, Count: n})
 		}
 	}
-	grown = func(s *spool.Spool) error { // so that the next update writes the record anew
+	largeRecord = func(s *spool.Spool) error { // so that the next update rewrites the record
 		return s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.Mask = make([]byte, 64<<10) })
 	}
 )
 
 func steps(all ...func(*spool.Spool) error) []func(*spool.Spool) error { return all }
 
-var atWork = steps(bystander, added, confirmed, executor, handedOut)
+var runningJob = steps(bystander, added, confirmed, executor, handedOut)
 
 func after(more ...func(*spool.Spool) error) []func(*spool.Spool) error {
-	return append(slices.Clone(atWork), more...)
+	return append(slices.Clone(runningJob), more...)
 }
 
-var verbs = map[string]verb{
-	"an identity is made":      {does: "LoadIdentity", do: identified},
-	"a setting is saved":       {does: "Save", do: saved(`{"capacity":1}`)},
-	"a setting is saved again": {does: "Save", before: steps(saved(`{"capacity":1}`)), do: saved(`{"capacity":2}`)},
-	"a job is added":           {does: "Add", before: steps(bystander), do: added},
-	"a job is added to a directory that was made before": {does: "Add", before: steps(bystander, passing), do: added},
-	"a job is confirmed":              {does: "Confirm", before: steps(bystander, added), do: confirmed, soft: true},
-	"a job is aborted":                {does: "Abort", before: after(), do: func(s *spool.Spool) error { return s.Abort(execution, "enough") }},
-	"a crash is counted":              {does: "Crash", before: after(), do: crashed},
-	"a second crash is counted":       {does: "Crash", before: after(crashed), do: crashed},
-	"a job fails":                     {does: "End", before: after(), do: failed},
-	"a job fails that was never ours": {does: "End", before: steps(bystander, added), do: failed},
-	"a job is stopped":                {does: "Stopped", before: after(aborted), do: func(s *spool.Spool) error { _, err := s.Stopped(execution, "It took SIGKILL"); return err }},
-	"a log ends":                      {does: "EndLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.EndLog(execution) }},
-	"a finish is accepted":            {does: "Finish", before: after(failed), do: func(s *spool.Spool) error { return s.Finish(execution) }, soft: true},
-	"a job is handed out":             {does: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},
-	"a job is handed out once more":   {does: "HandOut", before: after(unstarted), do: handedOut},
-	"a job is handed out to a record that is written anew": {does: "HandOut", before: steps(bystander, added, executor, grown), do: handedOut},
-	"a job is delivered":                {does: "Delivered", before: after(), do: func(s *spool.Spool) error { return s.Delivered(execution) }, soft: true},
-	"a job is proven not to have begun": {does: "NotStarted", before: after(), do: unstarted},
-	"a job may go to another executor":  {does: "TakeBack", before: after(unstarted), do: func(s *spool.Spool) error { return s.TakeBack(execution) }},
-	"a result is stored":                {does: "StoreResult", before: after(), do: completed},
-	"the log begins":                    {does: "AppendLog", before: after(), do: logged(1)},
-	"the log goes on":                   {does: "AppendLog", before: after(logged(1), logged(2)), do: logged(3)},
-	"the log is read on, without text": {does: "AppendLog", before: after(logged(1)), do: func(s *spool.Spool) error {
+var methodCalls = map[string]methodCall{
+	"an identity is created":                     {method: "LoadIdentity", do: identityMade},
+	"a setting is saved":                         {method: "Save", do: saved(`{"capacity":1}`)},
+	"a setting is saved again":                   {method: "Save", before: steps(saved(`{"capacity":1}`)), do: saved(`{"capacity":2}`)},
+	"a job is added":                             {method: "Add", before: steps(bystander), do: added},
+	"a job is added to a preallocated directory": {method: "Add", before: steps(bystander, prepared), do: added},
+	"a job is confirmed":                         {method: "Confirm", before: steps(bystander, added), do: confirmed, notDurable: true},
+	"a job is aborted":                           {method: "Abort", before: after(), do: func(s *spool.Spool) error { return s.Abort(execution, "enough") }},
+	"a crash is counted":                         {method: "Crash", before: after(), do: crashed},
+	"a second crash is counted":                  {method: "Crash", before: after(crashed), do: crashed},
+	"a job fails":                                {method: "End", before: after(), do: failed},
+	"an unconfirmed job fails":                   {method: "End", before: steps(bystander, added), do: failed},
+	"a job is stopped": {method: "Stopped", before: after(aborted), do: func(s *spool.Spool) error {
+		_, err := s.Stopped(execution, "The plugin was killed (SIGKILL)")
+		return err
+	}},
+	"a log ends":                                      {method: "EndLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.EndLog(execution) }},
+	"a finish is accepted":                            {method: "Finish", before: after(failed), do: func(s *spool.Spool) error { return s.Finish(execution) }, notDurable: true},
+	"a job is handed out":                             {method: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},
+	"a job is handed out again":                       {method: "HandOut", before: after(unstarted), do: handedOut},
+	"a job is handed out and the record is rewritten": {method: "HandOut", before: steps(bystander, added, executor, largeRecord), do: handedOut},
+	"a job is delivered":                              {method: "Delivered", before: after(), do: func(s *spool.Spool) error { return s.Delivered(execution) }, notDurable: true},
+	"a job is proven not to have started":             {method: "NotStarted", before: after(), do: unstarted},
+	"a job is taken back":                             {method: "TakeBack", before: after(unstarted), do: func(s *spool.Spool) error { return s.TakeBack(execution) }},
+	"a result is stored":                              {method: "StoreResult", before: after(), do: completed},
+	"a log starts":                                    {method: "AppendLog", before: after(), do: logged(1)},
+	"a log grows":                                     {method: "AppendLog", before: after(logged(1), logged(2)), do: logged(3)},
+	"a log position moves without text": {method: "AppendLog", before: after(logged(1)), do: func(s *spool.Spool) error {
 		return s.AppendLog(execution, nil, msg.Position{Time: noon, Count: 9})
 	}},
-	"a log is acknowledged":                {does: "AckLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.AckLog(execution, 7) }, soft: true},
-	"a job is removed":                     {does: "Remove", before: after(completed), do: removed, leaves: true},
-	"a job is rejected":                    {does: "Reject", before: after(completed), do: refused},
-	"a rejected job is sent again":         {does: "Resend", asked: true, before: after(completed, refused), do: resent},
-	"a rejected job is discarded":          {does: "Discard", asked: true, before: after(completed, refused), do: discarded("rejected/job-1"), leaves: true},
-	"a job that is over is discarded":      {does: "Discard", asked: true, before: after(completed), do: discarded("jobs/job-1"), leaves: true},
-	"an executor is made":                  {does: "CreateExecutor", before: steps(bystander), do: executor},
-	"an executor's record changes":         {does: "UpdateExecutor", before: after(), do: idles, soft: true},
-	"an executor's record is written anew": {does: "UpdateExecutor", before: after(grown), do: idles},
-	"an executor is removed":               {does: "RemoveExecutor", before: after(completed), do: func(s *spool.Spool) error { return s.RemoveExecutor(ex1) }, leaves: true},
+	"a log is acknowledged":             {method: "AckLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.AckLog(execution, 7) }, notDurable: true},
+	"a job is removed":                  {method: "Remove", before: after(completed), do: removed, mayFailLate: true},
+	"a job is rejected":                 {method: "Reject", before: after(completed), do: refused},
+	"a rejected job is resent":          {method: "Resend", byOperator: true, before: after(completed, refused), do: resent},
+	"a rejected job is discarded":       {method: "Discard", byOperator: true, before: after(completed, refused), do: discarded("rejected/job-1"), mayFailLate: true},
+	"an ended job is discarded":         {method: "Discard", byOperator: true, before: after(completed), do: discarded("jobs/job-1"), mayFailLate: true},
+	"an executor is created":            {method: "CreateExecutor", before: steps(bystander), do: executor},
+	"an executor's record changes":      {method: "UpdateExecutor", before: after(), do: becomesIdle, notDurable: true},
+	"an executor's record is rewritten": {method: "UpdateExecutor", before: after(largeRecord), do: becomesIdle},
+	"an executor is removed":            {method: "RemoveExecutor", before: after(completed), do: func(s *spool.Spool) error { return s.RemoveExecutor(ex1) }, mayFailLate: true},
 }
 
-func discarded(place string) func(*spool.Spool) error {
-	return func(s *spool.Spool) error { _, err := s.Discard(place); return err }
+func discarded(location string) func(*spool.Spool) error {
+	return func(s *spool.Spool) error { _, err := s.Discard(location); return err }
 }
 
 func resent(s *spool.Spool) error {
@@ -132,26 +135,26 @@ func resent(s *spool.Spool) error {
 	return err
 }
 
-func idles(s *spool.Spool) error {
+func becomesIdle(s *spool.Spool) error {
 	return s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.IdleSince = noon })
 }
 
-// readers are the methods that change nothing, and Close.
-var readers = []string{"Changed", "Close", "Executor", "ExecutorDir", "Executors", "Free", "Input", "Job", "Jobs", "JobsOf", "Kept", "Load", "Problems", "ReadLog", "Result", "Room", "RoomFrom"}
+// readMethods are the methods that change nothing, and Close and CheckSpace.
+var readMethods = []string{"Changed", "Close", "Executor", "ExecutorDir", "Executors", "Free", "Input", "Job", "Jobs", "JobsOf", "CountRejectedAndCorrupt", "Load", "Problems", "ReadLog", "RequiredSpace", "Result", "CheckSpace"}
 
-func TestNoVerbOfTheSpoolIsSparedByTheFaults(t *testing.T) {
-	tried := slices.Clone(readers)
-	for _, v := range verbs {
-		tried = append(tried, v.does)
+func TestEveryMethodHasFaultTest(t *testing.T) {
+	tested := slices.Clone(readMethods)
+	for _, c := range methodCalls {
+		tested = append(tested, c.method)
 	}
 	for method := range reflect.TypeFor[*spool.Spool]().Methods() {
-		if !slices.Contains(tried, method.Name) {
-			t.Errorf("nothing fails %s", method.Name)
+		if !slices.Contains(tested, method.Name) {
+			t.Errorf("method %s has no fault test", method.Name)
 		}
 	}
 }
 
-// state is all that a spool shows.
+// state is everything that a spool returns.
 type state struct {
 	Jobs                  []msg.JobRecord
 	Executors             []msg.ExecutorRecord
@@ -160,10 +163,10 @@ type state struct {
 	Rejected              int
 }
 
-func look(s *spool.Spool) (st state, err error) {
+func stateOf(s *spool.Spool) (st state, err error) {
 	st.Jobs, st.Executors = s.Jobs(), s.Executors()
 	for n, e := range st.Executors {
-		st.Executors[n].Mask = fmt.Append(nil, len(e.Mask)) // which is long
+		st.Executors[n].Mask = fmt.Append(nil, len(e.Mask)) // the masks are long
 	}
 	err = checkJobsOf(s)
 	for _, rec := range st.Jobs {
@@ -177,28 +180,28 @@ func look(s *spool.Spool) (st state, err error) {
 	st.Server = string(server)
 	id, _ := s.LoadIdentity(func() ([]byte, error) { return nil, errors.New("none") })
 	st.Identity = string(id)
-	rejected, _, keptErr := s.Kept()
+	rejected, _, keptErr := s.CountRejectedAndCorrupt()
 	st.Rejected, err = rejected, errors.Join(err, keptErr)
 	return st, err
 }
 
-// trial is one verb on one file system of which one operation fails.
+// trial is a method call on a file system on which an operation fails.
 type trial struct {
-	verb
+	methodCall
 	files         *memfs.FS
 	s             *spool.Spool
 	fault         fault
 	before, after state
 }
 
-// begin makes what is there before the verb.
-func (v verb) begin() (*trial, error) {
-	tr := &trial{verb: v, files: memfs.New()}
+// begin prepares a spool for the call.
+func (c methodCall) begin() (*trial, error) {
+	tr := &trial{methodCall: c, files: memfs.New()}
 	var err error
 	if tr.s, err = reopen(tr.files); err != nil {
 		return nil, err
 	}
-	for _, step := range v.before {
+	for _, step := range c.before {
 		if err := step(tr.s); err != nil {
 			return nil, err
 		}
@@ -206,7 +209,7 @@ func (v verb) begin() (*trial, error) {
 	if err := tr.files.SyncAll(); err != nil {
 		return nil, err
 	}
-	tr.before, err = look(tr.s)
+	tr.before, err = stateOf(tr.s)
 	return tr, err
 }
 
@@ -214,33 +217,33 @@ func reopen(files *memfs.FS) (*spool.Spool, error) {
 	return spool.Open(files, spool.Options{Now: func() time.Time { return noon }})
 }
 
-// damages are the ways in which an operation fails.
-var damages = map[string]func() error{
+// failures are the errors of a file operation.
+var failures = map[string]func() error{
 	"EIO":                 func() error { return &memfs.Fault{Err: syscall.EIO} },
 	"ENOSPC":              func() error { return &memfs.Fault{Err: syscall.ENOSPC} },
 	"ENOSPC after some":   func() error { return &memfs.Fault{Err: syscall.ENOSPC, Written: 70} },
 	"EIO after all of it": func() error { return &memfs.Fault{Err: syscall.EIO, Written: 1 << 20} },
 }
 
-// fault is what goes wrong in a verb.
+// fault is a failing file operation.
 type fault struct {
-	damage  string
-	at      int // the how manieth operation
-	reading bool
-	stays   bool // all that come after it fail too
+	failure   string
+	at        int // 1-based number of the operation
+	reading   bool
+	permanent bool // all later operations fail too
 }
 
-// failing does the verb with a fault; false: it has fewer operations.
-func (tr *trial) failing(f fault, seen *sync.Map) (hit bool, err error) {
+// doWithFault makes the call with a fault. hit is false if the call has fewer file operations.
+func (tr *trial) doWithFault(f fault, seen *sync.Map) (hit bool, err error) {
 	tr.fault = f
 	count := 0
 	hook := func(op memfs.Op) error {
-		if count++; count < f.at || count > f.at && !f.stays {
+		if count++; count < f.at || count > f.at && !f.permanent {
 			return nil
 		}
 		hit = true
-		seen.Store(op.Verb, true)
-		return damages[f.damage]()
+		seen.Store(op.Kind, true)
+		return failures[f.failure]()
 	}
 	if f.reading {
 		tr.files.BeforeRead = hook
@@ -252,12 +255,12 @@ func (tr *trial) failing(f fault, seen *sync.Map) (hit bool, err error) {
 	return hit, err
 }
 
-// faults are all, each at its first operation.
-func faults() iter.Seq[fault] {
+// allFaults yields every kind of fault.
+func allFaults() iter.Seq[fault] {
 	return func(yield func(fault) bool) {
-		for damage := range damages {
-			for _, f := range []fault{{}, {reading: true}, {stays: true}} {
-				f.damage = damage
+		for failure := range failures {
+			for _, f := range []fault{{}, {reading: true}, {permanent: true}} {
+				f.failure = failure
 				if !yield(f) {
 					return
 				}
@@ -266,8 +269,8 @@ func faults() iter.Seq[fault] {
 	}
 }
 
-// powers are what a loss of power may leave.
-func powers(seed uint64) map[string]func() bool {
+// powerLosses are cases of what survives a loss of power.
+func powerLosses(seed uint64) map[string]func() bool {
 	all := map[string]func() bool{
 		"nothing more": func() bool { return false },
 		"everything":   func() bool { return true },
@@ -279,25 +282,25 @@ func powers(seed uint64) map[string]func() bool {
 	return all
 }
 
-// TestOneFailure is the promise of the package for every operation of every verb: it reported success and it is there after
-// any end, or it reported an error and all is as before; and the next attempt works.
-func TestAVerbOfWhichAnyOperationFailsKeepsThePromise(t *testing.T) {
+// Every file operation of every method fails in turn. If the method then returns no error, its effect survives a crash. If it returns
+// an error, the spool is unchanged. A repeated call succeeds.
+func TestMethodIsAtomicWhenAnyOperationFails(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map // the operations that have failed
-	for _, name := range slices.Sorted(maps.Keys(verbs)) {
+	for _, name := range slices.Sorted(maps.Keys(methodCalls)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := verbs[name]
-			clean, err := v.begin()
+			c := methodCalls[name]
+			clean, err := c.begin()
 			ok(t, err)
-			ok(t, v.do(clean.s))
-			done, err := look(clean.s)
+			ok(t, c.do(clean.s))
+			done, err := stateOf(clean.s)
 			ok(t, err)
 			if cmp.Equal(clean.before, done) {
 				t.Fatal("it changes nothing")
 			}
-			for f := range faults() {
-				for f.at = 1; v.tryAll(t, f, done, &seen); f.at++ {
+			for f := range allFaults() {
+				for f.at = 1; c.tryFault(t, f, done, &seen); f.at++ {
 				}
 				if f.at == 1 && !f.reading {
 					t.Fatal("it has no operation that can fail")
@@ -314,20 +317,20 @@ func TestAVerbOfWhichAnyOperationFailsKeepsThePromise(t *testing.T) {
 	})
 }
 
-// tryAll tries one failure with each of its sequels; false: there is no such operation.
-func (v verb) tryAll(t *testing.T, f fault, done state, seen *sync.Map) bool {
+// tryFault injects a fault and then tries each sequel. It returns false if the call has no such file operation.
+func (c methodCall) tryFault(t *testing.T, f fault, done state, seen *sync.Map) bool {
 	t.Helper()
 	for i, sequel := range []struct {
 		name string
 		of   func(*trial, error) error
-	}{{"the verb is repeated", (*trial).repeats}, {"the power fails", (*trial).losesPower}, {"the process dies", (*trial).dies}} {
-		if raced && i != f.at%3 {
+	}{{"the call is repeated", (*trial).checkRepeat}, {"the power fails", (*trial).checkPowerLoss}, {"the process dies", (*trial).checkProcessDeath}} {
+		if raceEnabled && i != f.at%3 {
 			continue
 		}
-		tr, err := v.begin()
+		tr, err := c.begin()
 		ok(t, err)
 		tr.after = done
-		hit, err := tr.failing(f, seen)
+		hit, err := tr.doWithFault(f, seen)
 		if !hit {
 			return false
 		}
@@ -338,37 +341,37 @@ func (v verb) tryAll(t *testing.T, f fault, done state, seen *sync.Map) bool {
 			t.Fatalf("%+v, error %v, %s: %v", f, err, sequel.name, wrong)
 		}
 	}
-	for twice := f; f.damage == "EIO" && !raced; twice.at++ { // and so does the attempt after that which also fails
-		tr, err := v.begin()
+	for twice := f; f.failure == "EIO" && !raceEnabled; twice.at++ { // the second attempt fails too
+		tr, err := c.begin()
 		ok(t, err)
 		tr.after = done
-		if _, err = tr.failing(f, seen); err == nil {
+		if _, err = tr.doWithFault(f, seen); err == nil {
 			break
 		}
-		hit, err := tr.failing(twice, seen)
+		hit, err := tr.doWithFault(twice, seen)
 		if !hit {
 			break
 		}
-		if wrong := errors.Join(tr.checkIndex(err), tr.repeats(err)); wrong != nil {
+		if wrong := errors.Join(tr.checkIndex(err), tr.checkRepeat(err)); wrong != nil {
 			t.Fatalf("%+v, then %+v, error %v: %v", f, twice, err, wrong)
 		}
 	}
 	return true
 }
 
-// checkIndex: what others see is as the verb has said.
-func (tr *trial) checkIndex(said error) error {
-	got, err := look(tr.s)
+// checkIndex checks that the index agrees with the error of the call.
+func (tr *trial) checkIndex(opErr error) error {
+	got, err := stateOf(tr.s)
 	switch {
-	case said != nil && tr.fault.stays && !tr.leaves: // what could not be undone may be out of its place
+	case opErr != nil && tr.fault.permanent && !tr.mayFailLate: // a move that could not be undone may have hidden a file
 		return differ(state{Jobs: got.Jobs, Executors: got.Executors}, state{Jobs: tr.before.Jobs, Executors: tr.before.Executors})
-	case tr.leaves && said != nil && (tr.fault.stays || differ(got, tr.after) == nil):
+	case tr.mayFailLate && opErr != nil && (tr.fault.permanent || differ(got, tr.after) == nil):
 		return nil
 	case err != nil:
 		return err
-	case said == nil:
+	case opErr == nil:
 		return differ(got, tr.after)
-	case tr.does == "Save" || tr.does == "LoadIdentity": // what has no index may be one or the other
+	case tr.method == "Save" || tr.method == "LoadIdentity": // the spool has no index of these, so both states are possible
 		return differEither(got, tr.before, tr.after)
 	default:
 		return differ(got, tr.before)
@@ -376,7 +379,7 @@ func (tr *trial) checkIndex(said error) error {
 }
 
 func differ(got, want state) error {
-	if reflect.DeepEqual(want, got) { // which is quick
+	if reflect.DeepEqual(want, got) { // fast path
 		return nil
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -392,8 +395,8 @@ func differEither(got, one, other state) error {
 	return differ(got, one)
 }
 
-// unsure is what is known of a state when what is soft in it may be lost.
-func (st state) unsure() state {
+// withoutSoftState returns a state after the loss of what is not durable.
+func (st state) withoutSoftState() state {
 	st.Jobs = slices.Clone(st.Jobs)
 	for n, rec := range st.Jobs {
 		if rec.Stage == msg.Confirmed {
@@ -403,40 +406,41 @@ func (st state) unsure() state {
 	return st
 }
 
-// repeats: the next attempt works, and what it says holds.
-func (tr *trial) repeats(said error) error {
-	got, err := look(tr.s)
-	if tr.asked && tr.fault.stays {
+// checkRepeat checks that a repeated call succeeds and takes effect.
+func (tr *trial) checkRepeat(opErr error) error {
+	got, err := stateOf(tr.s)
+	if tr.byOperator && tr.fault.permanent {
 		return nil
 	}
-	if said != nil && !(tr.leaves && differ(got, tr.after) == nil) {
+	if opErr != nil && !(tr.mayFailLate && differ(got, tr.after) == nil) {
 		if err := tr.do(tr.s); err != nil {
 			return fmt.Errorf("again: %w", err)
 		}
-		got, err = look(tr.s)
+		got, err = stateOf(tr.s)
 	}
 	if err = errors.Join(err, differ(got, tr.after)); err != nil {
 		return err
 	}
-	return tr.returns(tr.files.Crash(func() bool { return false }), !tr.soft)
+	return tr.checkReopened(tr.files.Crash(func() bool { return false }), !tr.notDurable)
 }
 
-// losesPower: whatever the disk has kept of it, the spool is as before the verb or as after it, and after it if it said so.
-func (tr *trial) losesPower(said error) error {
-	for name, survives := range powers(uint64(tr.files.Ops())) {
-		if err := tr.returns(tr.files.Crash(survives), said == nil && !tr.soft); err != nil {
+// checkPowerLoss checks that after a loss of power the spool has the state before or after the call, and the state after it if the call
+// succeeded.
+func (tr *trial) checkPowerLoss(opErr error) error {
+	for name, survives := range powerLosses(uint64(tr.files.Ops())) {
+		if err := tr.checkReopened(tr.files.Crash(survives), opErr == nil && !tr.notDurable); err != nil {
 			return fmt.Errorf("%s survives: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// dies: the next process finds what the verb said, and the verb works there.
-func (tr *trial) dies(said error) error {
+// checkProcessDeath checks that the next process finds the effect of the call, and that the call works there.
+func (tr *trial) checkProcessDeath(opErr error) error {
 	if err := tr.files.Close(); err != nil {
 		return err
 	}
-	if err := tr.returns(tr.files, said == nil); err != nil {
+	if err := tr.checkReopened(tr.files, opErr == nil); err != nil {
 		return err
 	}
 	if err := tr.files.Close(); err != nil {
@@ -446,36 +450,36 @@ func (tr *trial) dies(said error) error {
 	if err != nil {
 		return err
 	}
-	got, err := look(s)
+	got, err := stateOf(s)
 	if err == nil && !cmp.Equal(got, tr.after) {
 		if err = tr.do(s); err == nil {
-			got, err = look(s)
+			got, err = stateOf(s)
 		}
 	}
 	return errors.Join(err, differ(got, tr.after))
 }
 
-// returns opens what is left, and again after a loss of power: what Open shows is safe. (What a failing disk did not even let
-// the verb take back may be read until the power fails; others had not acted on it.)
-func (tr *trial) returns(files *memfs.FS, must bool) error {
+// checkReopened opens the spool twice, the second time after a loss of power: everything that Open returns must be durable, except
+// what a permanently failing disk did not let the call undo.
+func (tr *trial) checkReopened(files *memfs.FS, must bool) error {
 	var shown state
 	for again := range 2 {
 		s, err := reopen(files)
 		if err != nil {
 			return err
 		}
-		if ps := s.Problems(); len(ps) > 0 && !tr.fault.stays && ps[0].What != "journal" && ps[0].What != "result" {
-			return fmt.Errorf("it is taken for damage: %+v", ps)
+		if ps := s.Problems(); len(ps) > 0 && !tr.fault.permanent && ps[0].What != "journal" && ps[0].What != "result" {
+			return fmt.Errorf("reported as damage: %+v", ps)
 		}
-		got, err := look(s)
+		got, err := stateOf(s)
 		if err == nil && again == 1 {
-			if err = differ(got, shown); tr.fault.stays {
-				err = differEither(got.unsure(), tr.before.unsure(), tr.after.unsure())
+			if err = differ(got, shown); tr.fault.permanent {
+				err = differEither(got.withoutSoftState(), tr.before.withoutSoftState(), tr.after.withoutSoftState())
 			}
 		} else if err == nil && must {
 			err = differ(got, tr.after)
 		} else if err == nil {
-			err = differEither(got.unsure(), tr.before.unsure(), tr.after.unsure())
+			err = differEither(got.withoutSoftState(), tr.before.withoutSoftState(), tr.after.withoutSoftState())
 		}
 		if err != nil {
 			return fmt.Errorf("opened %d times: %w", again+1, err)

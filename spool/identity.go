@@ -6,7 +6,7 @@ import (
 	"io/fs"
 )
 
-// Setting names one of the values that the wiring keeps here, each a file of JSON that the spool does not look into.
+// Setting is the name of a stored value: a file of JSON that the spool does not interpret.
 type Setting string
 
 const (
@@ -20,25 +20,25 @@ const (
 	identityCopy = "identity.copy.json"
 )
 
-// value is JSON of others.
-type value []byte
+// rawJSON is JSON that the spool does not interpret.
+type rawJSON []byte
 
-func (v value) MarshalJSON() ([]byte, error) { return v, nil }
+func (v rawJSON) MarshalJSON() ([]byte, error) { return v, nil }
 
-func (v *value) UnmarshalJSON(text []byte) error {
+func (v *rawJSON) UnmarshalJSON(text []byte) error {
 	*v = append((*v)[:0], text...)
 	return nil
 }
 
-// LoadIdentity returns the identity of this runner, JSON made by create when there is none yet. It is kept twice; a copy that
-// is lost or damaged is repaired from the other. Without either, while there are jobs, it is an error: their keys are sealed
-// to the identity that was.
+// LoadIdentity returns the identity of this runner as JSON, made by create if there is none yet. It is stored twice; a lost or
+// damaged copy is repaired from the other. If both are unreadable while the spool has jobs, it returns an error, because the
+// jobs' keys are sealed to the lost identity.
 func (s *Spool) LoadIdentity(create func() ([]byte, error)) ([]byte, error) {
 	first, firstErr := s.loadValue(identityFile)
 	second, secondErr := s.loadValue(identityCopy)
 	switch {
 	case firstErr == nil && secondErr == nil:
-		return first, s.fs.SyncDir(".") // an attempt before may have failed after it had made the names
+		return first, s.fs.SyncDir(".") // an earlier attempt may have failed between the renames and this sync
 	case firstErr == nil:
 		return first, s.repair(identityCopy, first, secondErr)
 	case secondErr == nil:
@@ -46,52 +46,52 @@ func (s *Spool) LoadIdentity(create func() ([]byte, error)) ([]byte, error) {
 	}
 	cause := errors.Join(firstErr, secondErr)
 	if len(s.jobs) > 0 || errors.Is(cause, fs.ErrPermission) {
-		return nil, s.noIdentity(cause)
+		return nil, s.identityError(cause)
 	}
 	if errors.Is(firstErr, fs.ErrNotExist) && errors.Is(secondErr, fs.ErrNotExist) {
 		firstErr, secondErr = nil, nil
 	}
-	made, err := create()
+	created, err := create()
 	if err != nil {
 		return nil, fmt.Errorf("create the identity: %w", err)
 	}
-	return made, errors.Join(s.repair(identityFile, made, firstErr), s.repair(identityCopy, made, secondErr))
+	return created, errors.Join(s.repair(identityFile, created, firstErr), s.repair(identityCopy, created, secondErr))
 }
 
-func (s *Spool) noIdentity(cause error) error {
-	return fmt.Errorf("the identity of this runner cannot be read, and the inputs and results of %d jobs can be opened with nothing else; "+
-		"put %s back from a backup, or give the jobs up: move %s away and start again: %w",
+func (s *Spool) identityError(cause error) error {
+	return fmt.Errorf("could not read the runner's identity, which is needed to decrypt %d jobs; "+
+		"restore %s from a backup, or move %s away to give these jobs up: %w",
 		len(s.jobs), s.fs.Path(identityFile), s.fs.Path(jobsDir), cause)
 }
 
-// repair writes one copy; cause says what was wrong with the one before, nil: there was none to be.
-func (s *Spool) repair(name string, v value, cause error) error {
+// repair writes one copy of the identity. cause is why the old copy could not be read, or nil for a new identity.
+func (s *Spool) repair(name string, v rawJSON, cause error) error {
 	p := Problem{What: "identity", Name: name, Err: cause}
 	if cause != nil && !errors.Is(cause, fs.ErrNotExist) {
-		kept, err := s.keep(name, corruptDir, name)
+		quarantined, err := s.setAside(name, corruptDir, name)
 		if err != nil {
 			return fmt.Errorf("repair %s: %w", name, err)
 		}
-		p.Kept = kept
+		p.Quarantined = quarantined
 	}
 	if err := s.saveValue(name, v); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if cause != nil {
-		s.problem(p)
+		s.addProblem(p)
 	}
 	return nil
 }
 
-// Save keeps a setting, JSON. It is durable on return.
+// Save stores a setting, which is JSON. It is durable on return.
 func (s *Spool) Save(name Setting, v []byte) error {
-	if err := s.mustFit(func() error { return s.saveValue(string(name)+".json", v) }); err != nil {
+	if err := s.withReserve(func() error { return s.saveValue(string(name)+".json", v) }); err != nil {
 		return fmt.Errorf("save the %s setting: %w", name, err)
 	}
 	return nil
 }
 
-// loadSettings takes those that are damaged out of the way.
+// loadSettings quarantines damaged settings.
 func (s *Spool) loadSettings() error {
 	for _, name := range []Setting{Server, Gateway} {
 		file := string(name) + ".json"
@@ -104,13 +104,13 @@ func (s *Spool) loadSettings() error {
 	return nil
 }
 
-// Load returns a setting; false: there is none that can be read.
+// Load returns a setting, and false if it does not exist or cannot be read.
 func (s *Spool) Load(name Setting) ([]byte, bool) {
 	v, err := s.loadValue(string(name) + ".json")
 	return v, err == nil
 }
 
-func (s *Spool) saveValue(name string, v value) error {
+func (s *Spool) saveValue(name string, v rawJSON) error {
 	line, err := encode(v)
 	if err != nil {
 		return err
@@ -123,6 +123,6 @@ func (s *Spool) loadValue(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var v value
+	var v rawJSON
 	return v, decode(line, &v)
 }

@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestAJobThatCannotBeAddedLeavesNothingInTheIndex(t *testing.T) {
+func TestFailedAddLeavesNothingInIndex(t *testing.T) {
 	files, err := Dir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +30,6 @@ func TestAJobThatCannotBeAddedLeavesNothingInTheIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, found := s.Job(o.Execution); !found {
-		t.Error("there is space again, and the job is not there")
+		t.Error("the job is not added although there is space again")
 	}
 }

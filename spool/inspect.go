@@ -13,66 +13,68 @@ import (
 	msg "runnerd/messages"
 )
 
-// Inspect and what follows read a spool for people, without its lock and without changing anything: beside a runner that uses it
-// as well as without one. What is on its way just then may be missed.
+// The functions in this file read a spool without its lock and without changing it, whether or not a runner uses it. They may miss
+// what is being written or moved at that moment.
 
-// Found is something that a person may ask about: a job, or what is kept of something that could not be read.
-type Found struct {
-	Place  string        // below the spool's directory: jobs/…, rejected/…, corrupt/…
-	Job    msg.JobRecord // without an Execution: it is no job, or cannot be read
-	Steps  []Step
-	Result int64  // bytes; what the plugin delivered, encrypted
-	Answer string // of the server, to a job that it refused
-	Damage error  // why it cannot be read, or not all of it
+// Entry is what an operator may ask about: a job, a rejected job or a quarantined record.
+type Entry struct {
+	Location string        // relative to the spool's directory: jobs/…, rejected/…, corrupt/…
+	Job      msg.JobRecord // Execution is empty if the entry is not a job or cannot be read
+	Steps    []Step
+	Result   int64  // size of the encrypted result in bytes
+	Answer   string // the server's answer to a rejected job
+	Damage   error  // why all or part of the entry cannot be read
 }
 
-// Step is a line of a job's journal, in words.
+// Step is a step of a job, with a description for people.
 type Step struct {
 	At   time.Time
 	Text string
 }
 
-// Rejected reports whether it is a job that the server refused.
-func (f Found) Rejected() bool { return path.Dir(f.Place) == rejectedDir }
+// Rejected reports whether the entry is a job that the server refused.
+func (e Entry) Rejected() bool { return path.Dir(e.Location) == rejectedDir }
 
-// Corrupt reports whether it was taken out of the way because it could not be read.
-func (f Found) Corrupt() bool { return path.Dir(f.Place) == corruptDir }
+// Corrupt reports whether the entry is in quarantine.
+func (e Entry) Corrupt() bool { return path.Dir(e.Location) == corruptDir }
 
-// Is reports whether a person means it by id: the job's id on the server, its execution, its place or the last part of that.
-func (f Found) Is(id string) bool {
-	return id != "" && slices.Contains([]string{f.Place, path.Base(f.Place), string(f.Job.ID), string(f.Job.Execution)}, id)
+// Matches reports whether id is the entry's job id, its execution id, its location or the last element of its location.
+func (e Entry) Matches(id string) bool {
+	return id != "" && slices.Contains([]string{e.Location, path.Base(e.Location), string(e.Job.ID), string(e.Job.Execution)}, id)
 }
 
-// Inspect lists the jobs, oldest first, then what was rejected, then what could not be read. Of inputs and results only the heads
-// are read: there may be gigabytes of them, and somebody who waits.
-func Inspect(files FS) ([]Found, error) {
-	s := &Spool{fs: still{files}}
-	var all []Found
+// Inspect returns the jobs, oldest first, then the rejected jobs, then the quarantined records. It reads only the heads of inputs
+// and results, because these may have gigabytes.
+func Inspect(files FS) ([]Entry, error) {
+	s := &Spool{fs: readOnly{files}}
+	var all []Entry
 	for _, dir := range []string{jobsDir, rejectedDir, corruptDir} {
-		found, err := s.inspect(dir)
+		found, err := s.inspectDir(dir)
 		if err != nil {
-			return nil, fmt.Errorf("look into %s: %w", files.Path(dir), err)
+			return nil, fmt.Errorf("inspect %s: %w", files.Path(dir), err)
 		}
 		all = append(all, found...)
 	}
 	return all, nil
 }
 
-// Examine reads all that is at a place of an inspection.
-func Examine(files FS, place string) Found { return (&Spool{fs: still{files}}).look(place, checkBody) }
+// InspectEntry reads one entry completely.
+func InspectEntry(files FS, location string) Entry {
+	return (&Spool{fs: readOnly{files}}).inspectEntry(location, checkBody)
+}
 
-// heads checks a file as checkBody does, but not what follows its head.
-func heads(f File, head bodied) error {
+// checkHead verifies only the head of a file with a body.
+func checkHead(f File, head bodyHeader) error {
 	_, err := readHead(f, head)
 	return err
 }
 
-// InspectExecutors lists the executors' records, oldest first; those that cannot be read are left out.
+// InspectExecutors returns the executors' records, oldest first, without those that cannot be read.
 func InspectExecutors(files FS) ([]msg.ExecutorRecord, error) {
-	s := &Spool{fs: still{files}}
+	s := &Spool{fs: readOnly{files}}
 	entries, err := s.fs.ReadDir(executorsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("look into %s: %w", files.Path(executorsDir), err)
+		return nil, fmt.Errorf("inspect %s: %w", files.Path(executorsDir), err)
 	}
 	var all []msg.ExecutorRecord
 	for _, entry := range entries {
@@ -84,62 +86,64 @@ func InspectExecutors(files FS) ([]msg.ExecutorRecord, error) {
 	return all, nil
 }
 
-func (s *Spool) inspect(dir string) ([]Found, error) {
+func (s *Spool) inspectDir(dir string) ([]Entry, error) {
 	entries, err := s.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	var all []Found
+	var all []Entry
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), sparePrefix) {
+		if strings.HasPrefix(entry.Name(), preallocatedPrefix) {
 			continue
 		}
-		f := s.look(path.Join(dir, entry.Name()), heads)
-		if dir == jobsDir && errors.Is(f.Damage, fs.ErrNotExist) { // it was done meanwhile
+		e := s.inspectEntry(path.Join(dir, entry.Name()), checkHead)
+		if dir == jobsDir && errors.Is(e.Damage, fs.ErrNotExist) { // it was removed meanwhile
 			continue
 		}
-		all = append(all, f)
+		all = append(all, e)
 	}
-	slices.SortStableFunc(all, func(a, b Found) int { return cmp.Or(a.Job.Added.Compare(b.Job.Added), cmp.Compare(a.Place, b.Place)) })
+	slices.SortStableFunc(all, func(a, b Entry) int {
+		return cmp.Or(a.Job.Added.Compare(b.Job.Added), cmp.Compare(a.Location, b.Location))
+	})
 	return all, nil
 }
 
-// look reads as much as can be read.
-func (s *Spool) look(place string, check func(File, bodied) error) Found {
-	f := Found{Place: place}
+// inspectEntry reads what is readable of an entry.
+func (s *Spool) inspectEntry(location string, check func(File, bodyHeader) error) Entry {
+	e := Entry{Location: location}
 	var head jobHead
-	if err := s.edit(path.Join(place, jobFile), func(file File) error { return check(file, &head) }); err != nil {
-		f.Damage = fmt.Errorf("%s: %w", jobFile, err)
-		return f
+	if err := s.withFile(path.Join(location, jobFile), func(file File) error { return check(file, &head) }); err != nil {
+		e.Damage = fmt.Errorf("%s: %w", jobFile, err)
+		return e
 	}
-	j := jobIn(place)
-	f.Job = head.record()
-	f.Steps = append(s.steps(j.journal.name), Step{At: f.Job.Added, Text: "taken from the server"})
-	slices.SortStableFunc(f.Steps, func(a, b Step) int { return a.At.Compare(b.At) })
-	f.Damage = errors.Join(s.replay(j, &f.Job), s.lookAtResult(j, &f, check), s.loadLog(j, &f.Job))
-	if answer, err := s.read(path.Join(place, answerFile)); err == nil {
-		f.Answer = strings.TrimSpace(string(answer))
+	j := jobIn(location)
+	e.Job = head.record()
+	e.Steps = append(s.steps(j.journal.name), Step{At: e.Job.Added, Text: "received from the server"})
+	slices.SortStableFunc(e.Steps, func(a, b Step) int { return a.At.Compare(b.At) })
+	e.Damage = errors.Join(s.replay(j, &e.Job), s.inspectResult(j, &e, check), s.loadLog(j, &e.Job))
+	if answer, err := s.read(path.Join(location, answerFile)); err == nil {
+		e.Answer = strings.TrimSpace(string(answer))
 	}
-	return f
+	return e
 }
 
-func (s *Spool) lookAtResult(j *job, f *Found, check func(File, bodied) error) error {
+func (s *Spool) inspectResult(j *job, e *Entry, check func(File, bodyHeader) error) error {
 	var head resultHead
-	err := s.edit(path.Join(f.Place, resultFile), func(file File) error { return check(file, &head) })
-	if errors.Is(err, errIncomplete) { // there is none, or it is being written
+	err := s.withFile(path.Join(e.Location, resultFile), func(file File) error { return check(file, &head) })
+	if errors.Is(err, errIncomplete) { // no result yet, or it is being written
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", resultFile, err)
 	}
-	if takesResult(f.Job) && !j.noResult {
-		attach(&f.Job, head.ExitCode)
+	if acceptsResult(e.Job) && !j.noResult {
+		attachResult(&e.Job, head.ExitCode)
 	}
-	f.Result = head.Body.Size
+	e.Result = head.Body.Size
 	return nil
 }
 
-// steps are those that can be read.
+// steps returns the readable steps of a journal.
 func (s *Spool) steps(journal string) (all []Step) {
 	content, err := s.read(journal)
 	if err != nil {
@@ -152,27 +156,27 @@ func (s *Spool) steps(journal string) (all []Step) {
 			continue
 		}
 		for _, st := range steps {
-			all = append(all, Step{At: st.At, Text: st.words()})
+			all = append(all, Step{At: st.At, Text: st.describe()})
 		}
 	}
 	return all
 }
 
-// words say to a person what the step tells.
-func (st step) words() string {
+// describe returns the step as a text for people.
+func (st step) describe() string {
 	switch st.Step {
 	case confirmed:
-		return "the server said that it is ours"
+		return "confirmed by the server"
 	case aborted:
-		return "its end was asked for: " + st.Reason
+		return "abort requested: " + st.Reason
 	case handedOut:
 		return "handed out to executor " + string(st.Executor)
 	case unstarted:
-		return "the plugin proved that it did not start it"
+		return "the plugin proved that it did not start the job"
 	case takenBack:
-		return "taken back from its executor, which has ended"
+		return "taken back because its executor has exited"
 	case crashed:
-		return "an actor crashed on it: " + st.Actor
+		return "an actor crashed: " + st.Actor
 	case ended:
 		if st.Ending == nil {
 			return "ended"
@@ -180,35 +184,35 @@ func (st step) words() string {
 		as := string(st.Ending.Outcome) + ": "
 		return "ended as " + strings.TrimSuffix(as+strings.TrimPrefix(st.Ending.Message, as), ": ")
 	case stopped:
-		return cmp.Or(st.Reason, "how its stop went is not known")
+		return cmp.Or(st.Reason, "stopped; details unknown")
 	case finished:
-		return "the server accepted its ending"
+		return "finish accepted by the server"
 	case logEnded:
-		return "its log is complete"
+		return "log complete"
 	}
 	return string(st.Step)
 }
 
-// InspectLog returns up to limit bytes of the end of a job's log.
-func InspectLog(files FS, f Found, limit int64) (text []byte, err error) {
-	s := &Spool{fs: still{files}}
-	err = s.edit(path.Join(f.Place, logFile), func(file File) error {
-		from := max(0, f.Job.Log.Size-limit)
-		text = make([]byte, f.Job.Log.Size-from)
+// InspectLog returns the last bytes of a job's log, at most limit.
+func InspectLog(files FS, e Entry, limit int64) (text []byte, err error) {
+	s := &Spool{fs: readOnly{files}}
+	err = s.withFile(path.Join(e.Location, logFile), func(file File) error {
+		from := max(0, e.Job.Log.Size-limit)
+		text = make([]byte, e.Job.Log.Size-from)
 		_, err := file.ReadAt(text, from)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the log of %s: %w", f.Place, err)
+		return nil, fmt.Errorf("read the log of %s: %w", e.Location, err)
 	}
 	return text, nil
 }
 
-// Free is how many bytes are left to write.
+// Free returns the free space in bytes.
 func (s *Spool) Free() (uint64, error) { return s.fs.Free() }
 
-// Kept counts what is kept for a person.
-func (s *Spool) Kept() (rejected, corrupt int, err error) {
+// CountRejectedAndCorrupt returns the number of entries in rejected/ and corrupt/.
+func (s *Spool) CountRejectedAndCorrupt() (rejected, corrupt int, err error) {
 	r, err := s.fs.ReadDir(rejectedDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, 0, err
@@ -220,21 +224,20 @@ func (s *Spool) Kept() (rejected, corrupt int, err error) {
 	return len(r), len(c), nil
 }
 
-// still is a file system in which nothing is changed by reading. What the spool cuts while it reads is left, and so is what it
-// would move away.
-type still struct{ FS }
+// readOnly is an FS for reading: it ignores the truncations that the spool does while it reads, and refuses renames.
+type readOnly struct{ FS }
 
-func (still) Rename(string, string) error { return errors.ErrUnsupported }
+func (readOnly) Rename(string, string) error { return errors.ErrUnsupported }
 
-func (s still) Open(name string) (File, error) {
+func (s readOnly) Open(name string) (File, error) {
 	f, err := s.FS.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	return stillFile{f}, nil
+	return readOnlyFile{f}, nil
 }
 
-type stillFile struct{ File }
+type readOnlyFile struct{ File }
 
-func (stillFile) Truncate(int64) error { return nil }
-func (stillFile) Sync() error          { return nil }
+func (readOnlyFile) Truncate(int64) error { return nil }
+func (readOnlyFile) Sync() error          { return nil }

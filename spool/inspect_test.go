@@ -32,7 +32,7 @@ func content(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func inspect(t *testing.T, dir string) []spool.Found {
+func inspect(t *testing.T, dir string) []spool.Entry {
 	t.Helper()
 	files, err := spool.Dir(dir)
 	ok(t, err)
@@ -42,9 +42,9 @@ func inspect(t *testing.T, dir string) []spool.Found {
 	return found
 }
 
-func places(found []spool.Found) (all []string) {
+func locations(found []spool.Entry) (all []string) {
 	for _, f := range found {
-		all = append(all, f.Place)
+		all = append(all, f.Location)
 	}
 	return all
 }
@@ -58,7 +58,7 @@ func rejected(t *testing.T, s *spool.Spool) {
 	ok(t, s.Reject(execution, "finish: the server answers 410: gone"))
 }
 
-func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
+func TestInspectChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	ok(t, s.Add(offer("waiting")))
@@ -67,7 +67,7 @@ func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
 	ok(t, s.Abort(execution, "enough"))
 	_, err := s.End(execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
 	ok(t, err)
-	_, err = s.Stopped(execution, "It took SIGKILL, after 40.2s")
+	_, err = s.Stopped(execution, "The plugin was killed (SIGKILL) after 40.2s")
 	ok(t, err)
 	change(t, dir, "jobs/job-1/log", add("torn"))
 	change(t, dir, "jobs/job-1/journal", add("torn"))
@@ -81,17 +81,17 @@ func TestAnInspectionSeesWhatTheSpoolKnowsAndChangesNothing(t *testing.T) {
 	}
 	same(t, jobs, s.Jobs())
 	same(t, found[0].Steps, []spool.Step{
-		{At: noon, Text: "the server said that it is ours"},
+		{At: noon, Text: "confirmed by the server"},
 		{At: noon, Text: "handed out to executor ex1"},
-		{At: noon, Text: "its end was asked for: enough"},
+		{At: noon, Text: "abort requested: enough"},
 		{At: noon, Text: "ended as aborted: enough"},
-		{At: noon, Text: "It took SIGKILL, after 40.2s"},
-		{At: noon, Text: "taken from the server"},
+		{At: noon, Text: "The plugin was killed (SIGKILL) after 40.2s"},
+		{At: noon, Text: "received from the server"},
 	})
 	same(t, content(t, dir), before)
 }
 
-func TestAnInspectionNamesWhatCannotBeReadAndGoesOn(t *testing.T) {
+func TestInspectReportsUnreadableEntries(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	rejected(t, s)
@@ -101,18 +101,18 @@ func TestAnInspectionNamesWhatCannotBeReadAndGoesOn(t *testing.T) {
 	change(t, dir, "jobs/torn/job.json", flip(20))
 	s = openDir(t, dir)
 	found := inspect(t, dir)
-	same(t, places(found), []string{"jobs/fine", "rejected/job-1", "corrupt/job-torn"})
+	same(t, locations(found), []string{"jobs/fine", "rejected/job-1", "corrupt/job-torn"})
 	same(t, found[1].Answer, "finish: the server answers 410: gone")
 	same(t, found[1].Result, int64(len("result")))
 	if !errors.Is(found[2].Damage, spool.ErrCorrupt) {
 		t.Errorf("the damage is %v", found[2].Damage)
 	}
-	r, c, err := s.Kept()
+	r, c, err := s.CountRejectedAndCorrupt()
 	ok(t, err)
 	same(t, []int{r, c}, []int{1, 1})
 }
 
-func TestADamagedResultIsFoundWhenItIsExamined(t *testing.T) {
+func TestInspectEntryFindsDamagedResult(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	same(t, stored(t, s, "result"), true)
@@ -122,12 +122,12 @@ func TestADamagedResultIsFoundWhenItIsExamined(t *testing.T) {
 	files, err := spool.Dir(dir)
 	ok(t, err)
 	defer files.Close()
-	if f = spool.Examine(files, f.Place); !errors.Is(f.Damage, spool.ErrCorrupt) || f.Job.Execution != execution {
+	if f = spool.InspectEntry(files, f.Location); !errors.Is(f.Damage, spool.ErrCorrupt) || f.Job.Execution != execution {
 		t.Errorf("it is examined as %v with the damage %v", f.Job.Execution, f.Damage)
 	}
 }
 
-func TestTheEndOfALogIsShownAndNoMoreThanCounts(t *testing.T) {
+func TestInspectLogReturnsOnlyValidText(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	ok(t, s.AppendLog(execution, []byte("one\ntwo\n"), msg.Position{Time: noon, Count: 2}))
@@ -140,7 +140,7 @@ func TestTheEndOfALogIsShownAndNoMoreThanCounts(t *testing.T) {
 	same(t, string(text), "two\n")
 }
 
-func TestAnExportHasEverythingButTheKey(t *testing.T) {
+func TestExportOmitsKey(t *testing.T) {
 	dir := t.TempDir()
 	rejected(t, openDir(t, dir))
 	files, err := spool.Dir(dir)
@@ -149,7 +149,7 @@ func TestAnExportHasEverythingButTheKey(t *testing.T) {
 	var archive bytes.Buffer
 	ok(t, spool.Export(files, inspect(t, dir)[0], &archive))
 	if key := "c2VhbGVk"; !strings.Contains(fmt.Sprint(content(t, dir)), key) || bytes.Contains(archive.Bytes(), []byte(key)) {
-		t.Error("the sealed key is in the export, or not where it is looked for")
+		t.Error("the sealed key is in the export or not in the spool")
 	}
 	exported := map[string]string{}
 	for in := tar.NewReader(&archive); ; {
@@ -162,17 +162,17 @@ func TestAnExportHasEverythingButTheKey(t *testing.T) {
 		ok(t, err)
 		exported[head.Name] = string(text)
 	}
-	for name, says := range map[string]string{
+	for name, want := range map[string]string{
 		"job-1/job.json": `"image": "plugin:1"`, "job-1/input": "aW5wdXQ=", "job-1/log": "said\n", "job-1/journal": "handed-out",
 		"job-1/result": "result", "job-1/answer.txt": "410",
 	} {
-		if !strings.Contains(exported[name], says) {
+		if !strings.Contains(exported[name], want) {
 			t.Errorf("%s is %q", name, exported[name])
 		}
 	}
 }
 
-func TestARejectedJobIsSentAgainWithAllThatItHad(t *testing.T) {
+func TestResendKeepsResultAndLog(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	rejected(t, s)
@@ -193,31 +193,31 @@ func TestARejectedJobIsSentAgainWithAllThatItHad(t *testing.T) {
 	s = openDir(t, dir)
 	rec, _ := s.Job(execution)
 	same(t, []any{rec.HasResult, rec.Log.Ended}, []any{true, true})
-	same(t, places(inspect(t, dir)), []string{"jobs/job-1"})
+	same(t, locations(inspect(t, dir)), []string{"jobs/job-1"})
 }
 
-func TestOnlyWhatTheServerRefusedIsSentAgain(t *testing.T) {
+func TestResendAcceptsOnlyRejectedJobs(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	rejected(t, s)
 	ok(t, s.Add(offer("waiting")))
-	for place, says := range map[string]string{
-		"jobs/waiting": "not in rejected/", "rejected/nobody": "nothing of that name", "rejected/..": "nothing of that name",
-		"rejected/../jobs/waiting": "no such place", "": "no such place",
+	for location, want := range map[string]string{
+		"jobs/waiting": "not a rejected job", "rejected/nobody": "no such entry", "rejected/..": "no such entry",
+		"rejected/../jobs/waiting": "not a location", "": "not a location",
 	} {
-		if _, err := s.Resend(place); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: %v", place, err)
+		if _, err := s.Resend(location); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", location, err)
 		}
 	}
 	ok(t, s.Close())
 	s = openDir(t, dir)
 	ok(t, s.Add(offer(execution)))
 	if _, err := s.Resend("rejected/job-1"); err == nil || !strings.Contains(err.Error(), "is in the spool") {
-		t.Errorf("of a job that is there: %v", err)
+		t.Errorf("of a job in the spool: %v", err)
 	}
 }
 
-func TestWhatIsOverCanBeDiscardedAndWhatRunsCannot(t *testing.T) {
+func TestDiscardRefusesUnfinishedJobs(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	rejected(t, s)
@@ -228,19 +228,19 @@ func TestWhatIsOverCanBeDiscardedAndWhatRunsCannot(t *testing.T) {
 	_, err := s.End("over", msg.Ending{Outcome: msg.Failed})
 	ok(t, err)
 	ok(t, os.WriteFile(filepath.Join(dir, "corrupt/result-x"), nil, 0o600))
-	for _, place := range []string{"jobs/over", "rejected/job-1", "corrupt/result-x"} {
-		_, err := s.Discard(place)
+	for _, location := range []string{"jobs/over", "rejected/job-1", "corrupt/result-x"} {
+		_, err := s.Discard(location)
 		ok(t, err)
 	}
-	for place, says := range map[string]string{
-		"jobs/waits": "the job is not over, but reserved", "jobs/runs": "the job is not over, but handed out", "jobs/over": "nothing of that name",
-		"corrupt/..": "nothing of that name", "rejected/": "nothing of that name", "executors/ex1": "no such place",
+	for location, want := range map[string]string{
+		"jobs/waits": "the job has not ended (it is reserved)", "jobs/runs": "the job has not ended (it is handed out)", "jobs/over": "no such entry",
+		"corrupt/..": "no such entry", "rejected/": "no such entry", "executors/ex1": "not a location",
 	} {
-		if _, err := s.Discard(place); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", place, err)
+		if _, err := s.Discard(location); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", location, err)
 		}
 	}
-	found := places(inspect(t, dir))
+	found := locations(inspect(t, dir))
 	slices.Sort(found)
 	same(t, found, []string{"jobs/runs", "jobs/waits"})
 }

@@ -15,40 +15,40 @@ import (
 	msg "runnerd/messages"
 )
 
-// The files of a job. All are there from the start, most of them empty, so that a later write needs no fsync of the directory.
+// The files of a job. All of them exist from the start, most of them empty, so that a later write needs no fsync of the directory.
 const (
-	jobFile     = "job.json"
-	journalFile = "journal"
-	resultFile  = "result"
-	logFile     = "log"
-	markFile    = "log.pos"
-	ackFile     = "log.acked"
+	jobFile        = "job.json"
+	journalFile    = "journal"
+	resultFile     = "result"
+	logFile        = "log"
+	checkpointFile = "log.pos"
+	ackFile        = "log.acked"
 )
 
-var jobFiles = []string{jobFile, journalFile, resultFile, logFile, markFile, ackFile}
+var jobFiles = []string{jobFile, journalFile, resultFile, logFile, checkpointFile, ackFile}
 
-// job is a job in the index.
+// job is an entry of the index.
 type job struct {
 	dir string
 
-	io       sync.Mutex // held by the one verb that writes the job's files; guards what follows
-	journal  journal
-	unsynced []step      // in the journal's last line
-	marks    uint64      // how many marks the log has had
-	logSum   uint32      // of all of the log
-	logSize  int64       // where the log ended, if Open found that
-	nth      int         // of its executor's jobs, by the same
-	given    msg.HandOut // the newest that Open found
-	noResult bool        // its ending was told without one, by the journal that Open has read
-	gone     bool        // removed while somebody waited for io
-	unmade   error       // why Add gave up, for another that waited for io
+	ioMu        sync.Mutex // held while the job's files are written; guards the fields up to the blank line
+	journal     journal
+	unsynced    []step      // the steps in the journal's last line that are not synced
+	checkpoints uint64      // the number of checkpoints written
+	logSum      uint32      // checksum of the whole log
+	logSize     int64       // the final size of the log, if Open found a log-ended step
+	jobNumber   int         // 1-based number among its executor's jobs, as read by Open
+	lastHandOut msg.HandOut // the newest hand-out, as read by Open
+	noResult    bool        // the job was reported as stopped without a result, as read by Open
+	removed     bool        // seen by callers that waited for ioMu during the removal
+	addErr      error       // seen by callers of Add that waited for ioMu while it failed
 
 	rec    msg.JobRecord // guarded by Spool.mu
-	here   bool          // guarded by Spool.mu; false: Add is still at work
-	listed bool          // guarded by Spool.mu; in Spool.byAge
+	added  bool          // guarded by Spool.mu; false while Add runs
+	listed bool          // guarded by Spool.mu; whether the job is in Spool.byAge
 }
 
-func older(a, b *job) int {
+func compareAge(a, b *job) int {
 	return cmp.Or(a.rec.Added.Compare(b.rec.Added), cmp.Compare(a.rec.Execution, b.rec.Execution))
 }
 
@@ -58,9 +58,9 @@ func jobIn(dir string) *job {
 	return &job{dir: dir, journal: journal{name: path.Join(dir, journalFile)}}
 }
 
-// dirName is the id where that is plain. Other names begin with a character that no plain one has.
+// dirName returns the name of a job's directory: the id if that is a safe file name, else "_", which no such id has, and a hash.
 func dirName(id msg.ExecutionID) string {
-	if name := string(id); plain(name, alphanumeric+"-", 64) && name[0] != '-' {
+	if name := string(id); isPlain(name, alphanumeric+"-", 64) && name[0] != '-' {
 		return name
 	}
 	return fmt.Sprintf("_%x", sha256.Sum256([]byte(id)))
@@ -68,7 +68,7 @@ func dirName(id msg.ExecutionID) string {
 
 const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-func plain(name, alphabet string, limit int) bool {
+func isPlain(name, alphabet string, limit int) bool {
 	return name != "" && len(name) <= limit && strings.Trim(name, alphabet) == ""
 }
 
@@ -82,51 +82,51 @@ type jobHead struct {
 
 func (h *jobHead) body() body { return h.Input }
 
-// Add stores an offer. It may be repeated: the first one stands. With less space than the low-water mark: ErrLowSpace.
-// One that has left the spool a while ago, and not before it was opened: messages.ErrAlreadyDone.
+// Add stores an offer. It is idempotent: a repeated offer changes nothing. It returns ErrLowSpace if less space is free than the
+// low-water mark, and messages.ErrAlreadyDone for a job that was removed or rejected since Open.
 func (s *Spool) Add(o msg.Offer) error {
 	if !utf8.ValidString(string(o.Execution)) {
-		return fmt.Errorf("add job %q: its id is not text", o.Execution)
+		return fmt.Errorf("add job %q: the id is not valid UTF-8", o.Execution)
 	}
-	j := s.claim(o.Execution)
-	j.io.Lock()
-	defer j.io.Unlock()
+	j := s.getOrCreateJob(o.Execution)
+	j.ioMu.Lock()
+	defer j.ioMu.Unlock()
 	switch {
-	case j.gone || s.isHere(j):
-		return j.unmade
-	case s.over.has(o.Execution):
-		s.forget(j, o.Execution)
+	case j.removed || s.isAdded(j):
+		return j.addErr
+	case s.recentlyFinished.has(o.Execution):
+		s.removeFromIndex(j, o.Execution)
 		return fmt.Errorf("add job %q: %w", o.Execution, msg.ErrAlreadyDone)
 	}
 	if err := s.add(j, o); err != nil {
-		j.unmade = fmt.Errorf("add job %q: %w", o.Execution, err)
-		s.forget(j, o.Execution) // else the index would grow for as long as the disk is full
-		return j.unmade
+		j.addErr = fmt.Errorf("add job %q: %w", o.Execution, err)
+		s.removeFromIndex(j, o.Execution) // else the index would grow while the disk is full
+		return j.addErr
 	}
 	return nil
 }
 
 func (s *Spool) add(j *job, o msg.Offer) error {
-	if err := errors.Join(s.CheckSpace(), s.clearLeftover(o.Execution)); err != nil {
+	if err := errors.Join(s.CheckSpace(), s.removeLeftover(o.Execution)); err != nil {
 		return err
 	}
 	input := []byte(o.Input)
-	head := jobHead{Job: o.Job, SealedKey: o.SessionKey, Added: s.now(), Input: bodyOf(input)}
+	head := jobHead{Job: o.Job, SealedKey: o.SessionKey, Added: s.now(), Input: newBody(input)}
 	line, err := encode(head)
 	if err != nil {
 		return err
 	}
-	spare, err := s.spare()
+	dir, err := s.takePreallocated()
 	if err != nil {
 		return err
 	}
-	if err = s.overwrite(path.Join(spare, jobFile), append(line, input...), 0, true); err == nil {
-		err = s.fs.Rename(spare, j.dir)
+	if err = s.overwrite(path.Join(dir, jobFile), append(line, input...), 0, true); err == nil {
+		err = s.fs.Rename(dir, j.dir)
 	}
 	if err != nil {
-		return errors.Join(err, s.leaveOver(o.Execution, spare))
+		return errors.Join(err, s.removeFailedAdd(o.Execution, dir))
 	}
-	s.publish(j, head.record())
+	s.publishJob(j, head.record())
 	return nil
 }
 
@@ -134,14 +134,14 @@ func (h jobHead) record() msg.JobRecord {
 	return msg.JobRecord{Job: h.Job, SealedKey: h.SealedKey, Added: h.Added}
 }
 
-// Jobs lists all jobs, oldest first.
+// Jobs returns all jobs, oldest first.
 func (s *Spool) Jobs() []msg.JobRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return records(s.byAge)
 }
 
-// JobsOf lists the jobs whose record names the executor, oldest first. It takes no longer where others have many.
+// JobsOf returns the jobs whose record names the executor, oldest first. Its cost does not depend on the jobs of other executors.
 func (s *Spool) JobsOf(id msg.ExecutorID) []msg.JobRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,24 +156,24 @@ func records(jobs []*job) []msg.JobRecord {
 	return recs
 }
 
-// Job returns one; false: the spool has none of that id.
+// Job returns a job's record, and false if the spool has no such job.
 func (s *Spool) Job(id msg.ExecutionID) (msg.JobRecord, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[id]; j != nil && j.here {
+	if j := s.jobs[id]; j != nil && j.added {
 		return j.rec, true
 	}
 	return msg.JobRecord{}, false
 }
 
-// Input returns the encrypted input, base64 text.
+// Input returns a job's encrypted input as base64 text.
 func (s *Spool) Input(id msg.ExecutionID) (string, error) {
-	j, _, err := s.find(id)
+	j, _, err := s.findJob(id)
 	if err != nil {
 		return "", err
 	}
 	var input []byte
-	err = s.edit(path.Join(j.dir, jobFile), func(f File) (err error) {
+	err = s.withFile(path.Join(j.dir, jobFile), func(f File) (err error) {
 		input, err = readBody(f, new(jobHead))
 		return err
 	})
@@ -183,43 +183,42 @@ func (s *Spool) Input(id msg.ExecutionID) (string, error) {
 	return string(input), nil
 }
 
-// Remove takes away all that is kept of a job. It may be repeated.
+// Remove deletes a job with all its files. It is idempotent.
 func (s *Spool) Remove(id msg.ExecutionID) error {
-	return s.leave(id, "remove", func(j *job) (bool, error) {
-		gone, err := s.discard(j.dir)
+	return s.removeJob(id, "remove", func(j *job) (bool, error) {
+		gone, err := s.removeDir(j.dir)
 		if err == nil {
-			s.restock()
+			s.replenish()
 		}
 		return gone, err
 	})
 }
 
-// Reject moves a job that the server will never take to rejected/, with the server's answer beside it.
+// Reject moves a job that the server refuses for good to rejected/, together with the server's answer.
 func (s *Spool) Reject(id msg.ExecutionID, answer string) error {
-	return s.leave(id, "reject", func(j *job) (bool, error) {
-		note := path.Join(j.dir, answerFile)
-		if err := s.replace(note, []byte(answer+"\n")); err != nil {
+	return s.removeJob(id, "reject", func(j *job) (bool, error) {
+		if err := s.replace(path.Join(j.dir, answerFile), []byte(answer+"\n")); err != nil {
 			return false, err
 		}
-		_, err := s.keep(j.dir, rejectedDir, path.Base(j.dir))
+		_, err := s.setAside(j.dir, rejectedDir, path.Base(j.dir))
 		return err == nil, err
 	})
 }
 
-// leave takes a job out of the index after do has taken it out of jobs/.
-func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) (gone bool, err error)) error {
-	j, err := s.hold(id)
+// removeJob removes a job from the index after do has moved it out of jobs/.
+func (s *Spool) removeJob(id msg.ExecutionID, verb string, do func(*job) (gone bool, err error)) error {
+	j, err := s.lockJob(id)
 	if errors.Is(err, ErrNoJob) {
 		return nil
 	}
-	defer j.io.Unlock()
+	defer j.ioMu.Unlock()
 	gone, err := do(j)
-	if !gone && s.vanished(j.dir) {
+	if !gone && s.syncGone(j.dir) {
 		gone, err = true, nil
 	}
 	if gone {
-		s.over.add(id)
-		s.forget(j, id)
+		s.recentlyFinished.add(id)
+		s.removeFromIndex(j, id)
 	}
 	if err != nil {
 		return fmt.Errorf("%s job %q: %w", verb, id, err)
@@ -227,23 +226,21 @@ func (s *Spool) leave(id msg.ExecutionID, verb string, do func(*job) (gone bool,
 	return nil
 }
 
-// forget takes a job out of the index. The caller holds io; who waits for it finds the job gone.
-func (s *Spool) forget(j *job, id msg.ExecutionID) {
-	j.gone = true
+// removeFromIndex removes a job from the index. The caller holds ioMu; goroutines that wait for it then see j.removed.
+func (s *Spool) removeFromIndex(j *job, id msg.ExecutionID) {
+	j.removed = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.tellChanged()
+	defer s.notifyChanged()
 	delete(s.jobs, id)
 	if j.listed {
-		s.byAge = without(s.byAge, j)
-		s.indexExecutor(j, j.rec.Executor, "")
+		s.byAge = removeSorted(s.byAge, j)
+		s.reindexExecutor(j, j.rec.Executor, "")
 	}
 }
 
-// The index.
-
-// claim returns the job of that id, which may have to be made.
-func (s *Spool) claim(id msg.ExecutionID) *job {
+// getOrCreateJob returns the index entry of a job, and creates it if there is none.
+func (s *Spool) getOrCreateJob(id msg.ExecutionID) *job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j := s.jobs[id]
@@ -254,95 +251,95 @@ func (s *Spool) claim(id msg.ExecutionID) *job {
 	return j
 }
 
-func (s *Spool) isHere(j *job) bool {
+func (s *Spool) isAdded(j *job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return j.here
+	return j.added
 }
 
-func (s *Spool) find(id msg.ExecutionID) (*job, msg.JobRecord, error) {
+func (s *Spool) findJob(id msg.ExecutionID) (*job, msg.JobRecord, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j := s.jobs[id]
-	if j == nil || !j.here {
+	if j == nil || !j.added {
 		return nil, msg.JobRecord{}, fmt.Errorf("%w: %q", ErrNoJob, id)
 	}
 	return j, j.rec, nil
 }
 
-// hold returns a job whose io the caller then holds.
-func (s *Spool) hold(id msg.ExecutionID) (*job, error) {
-	j, _, err := s.find(id)
+// lockJob returns a job with its ioMu locked.
+func (s *Spool) lockJob(id msg.ExecutionID) (*job, error) {
+	j, _, err := s.findJob(id)
 	if err != nil {
 		return nil, err
 	}
-	j.io.Lock()
-	if j.gone {
-		j.io.Unlock()
+	j.ioMu.Lock()
+	if j.removed {
+		j.ioMu.Unlock()
 		return nil, fmt.Errorf("%w: %q", ErrNoJob, id)
 	}
 	return j, nil
 }
 
-// record returns what the caller, who holds io, may go by until it changes it.
-func (s *Spool) record(j *job) msg.JobRecord {
+// jobRecord returns the record of a job. It cannot change while the caller holds ioMu.
+func (s *Spool) jobRecord(j *job) msg.JobRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return j.rec
 }
 
-// enter adds a job that was read.
-func (s *Spool) enter(j *job, rec msg.JobRecord) {
+// insertJob adds a job that was read from the disk to the index.
+func (s *Spool) insertJob(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	s.jobs[rec.Execution] = j
 	s.mu.Unlock()
-	s.publish(j, rec)
+	s.publishJob(j, rec)
 }
 
-// publish shows others what has become true on the disk.
-func (s *Spool) publish(j *job, rec msg.JobRecord) {
+// publishJob updates the index after the disk was changed.
+func (s *Spool) publishJob(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !j.here || j.rec.Stage != rec.Stage {
-		defer s.tellChanged()
+	if !j.added || j.rec.Stage != rec.Stage {
+		defer s.notifyChanged()
 	}
 	before := j.rec.Executor
-	j.rec, j.here = rec, true
+	j.rec, j.added = rec, true
 	if !j.listed && s.jobs[rec.Execution] == j {
-		s.byAge, j.listed = with(s.byAge, j), true
-		before = "" // its record may be older than its place in the index
+		s.byAge, j.listed = insertSorted(s.byAge, j), true
+		before = "" // byExecutor does not have the job yet, whatever its record says
 	}
 	if j.listed {
-		s.indexExecutor(j, before, rec.Executor)
+		s.reindexExecutor(j, before, rec.Executor)
 	}
 }
 
-// indexExecutor keeps byExecutor true when a job's executor changes; empty: it has none. The caller holds mu.
-func (s *Spool) indexExecutor(j *job, from, to msg.ExecutorID) {
+// reindexExecutor updates byExecutor when a job's executor changes; an empty id means no executor. The caller holds mu.
+func (s *Spool) reindexExecutor(j *job, from, to msg.ExecutorID) {
 	if from == to {
 		return
 	}
-	if left := without(s.byExecutor[from], j); len(left) > 0 {
-		s.byExecutor[from] = left
+	if remaining := removeSorted(s.byExecutor[from], j); len(remaining) > 0 {
+		s.byExecutor[from] = remaining
 	} else {
 		delete(s.byExecutor, from)
 	}
 	if to != "" {
-		s.byExecutor[to] = with(s.byExecutor[to], j)
+		s.byExecutor[to] = insertSorted(s.byExecutor[to], j)
 	}
 }
 
-func with(jobs []*job, j *job) []*job {
-	at, _ := slices.BinarySearchFunc(jobs, j, older)
+func insertSorted(jobs []*job, j *job) []*job {
+	at, _ := slices.BinarySearchFunc(jobs, j, compareAge)
 	return slices.Insert(jobs, at, j)
 }
 
-func without(jobs []*job, j *job) []*job {
-	if at, found := slices.BinarySearchFunc(jobs, j, older); found {
+func removeSorted(jobs []*job, j *job) []*job {
+	if at, found := slices.BinarySearchFunc(jobs, j, compareAge); found {
 		return slices.Delete(jobs, at, at+1)
 	}
 	return jobs
 }
 
-// now has no monotonic part and no place, as a time that was read from a file has none.
+// now returns the time in UTC and without a monotonic clock reading, so that it equals itself when it is read from a file.
 func (s *Spool) now() time.Time { return s.opts.Now().UTC().Round(0) }

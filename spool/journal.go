@@ -2,20 +2,21 @@ package spool
 
 import "bytes"
 
-// journal is a file that grows by checksummed lines. It is opened for each line: an fsync costs a thousand times that, and a
-// long outage of the server leaves more jobs than a process has descriptors. One goroutine at a time.
+// journal is a file to which checksummed lines are appended. The file is opened for each line: an fsync costs a thousand times as
+// much, and during a long outage of the server there are more jobs than a process may have descriptors. It is not safe for
+// concurrent use.
 type journal struct {
-	name string
-	safe int64  // so much of it is synced
-	end  int64  // so much of it counts
-	last []byte // the line that ends there
-	torn bool   // it has more than that, or maybe other bytes behind what is safe
+	name   string
+	synced int64  // size of the synced part in bytes
+	end    int64  // size of the valid part in bytes
+	last   []byte // the line that ends at end
+	torn   bool   // the file may have other bytes after synced or end
 }
 
-// put writes a line at an offset, which becomes the last. With durable it is safe on return. After an error it does not count:
-// it is taken back, and should that fail too, the next put cuts it off.
-func (j *journal) put(s *Spool, at int64, line []byte, durable bool) error {
-	err := s.edit(j.name, func(f File) error {
+// writeLine writes the last line, at an offset in bytes. If durable, the line is synced on return. After an error the line is
+// undone; if that fails too, the next writeLine cuts it off.
+func (j *journal) writeLine(s *Spool, at int64, line []byte, durable bool) error {
+	err := s.withFile(j.name, func(f File) error {
 		if j.torn {
 			if err := f.Truncate(at); err != nil {
 				return err
@@ -33,12 +34,12 @@ func (j *journal) put(s *Spool, at int64, line []byte, durable bool) error {
 	}
 	j.torn, j.last, j.end = false, line, at+int64(len(line))
 	if durable {
-		j.safe = j.end
+		j.synced = j.end
 	}
 	return nil
 }
 
-// splitLines cuts at newlines. The rest after the last is torn: the write of it was never reported as done.
+// splitLines splits at newlines. The rest after the last newline is a torn write, which was never reported as done.
 func splitLines(content []byte) (lines [][]byte, rest []byte) {
 	for {
 		line, after, found := bytes.Cut(content, []byte("\n"))

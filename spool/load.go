@@ -13,7 +13,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// loadJobs reads every job.
+// loadJobs reads all jobs into the index.
 func (s *Spool) loadJobs() error {
 	entries, err := s.fs.ReadDir(jobsDir)
 	if err != nil {
@@ -21,21 +21,21 @@ func (s *Spool) loadJobs() error {
 	}
 	var names []string
 	for _, e := range entries {
-		name, is := e.Name(), true
-		if strings.HasPrefix(name, sparePrefix) {
-			if name, is, err = s.loadSpare(path.Join(jobsDir, name)); err != nil {
+		name, isJob := e.Name(), true
+		if strings.HasPrefix(name, preallocatedPrefix) {
+			if name, isJob, err = s.adoptPreallocated(path.Join(jobsDir, name)); err != nil {
 				return err
 			}
 		}
-		if is {
+		if isJob {
 			names = append(names, name)
 		}
 	}
-	return s.each(names, s.loadJob)
+	return s.forEach(names, s.loadJob)
 }
 
-// each does something with every name, for as many at a time as there are readers.
-func (s *Spool) each(names []string, do func(string) error) error {
+// forEach calls do for every name, with up to Options.Readers calls at a time.
+func (s *Spool) forEach(names []string, do func(string) error) error {
 	var next atomic.Int64
 	var all sync.WaitGroup
 	failed := make([]error, max(1, s.opts.Readers))
@@ -52,7 +52,7 @@ func (s *Spool) each(names []string, do func(string) error) error {
 
 func (s *Spool) loadJob(name string) error {
 	id, err := s.indexJob(name)
-	if _, failed := errors.AsType[*unrepaired](err); failed {
+	if _, failed := errors.AsType[*repairError](err); failed {
 		return err
 	}
 	if err != nil {
@@ -64,18 +64,18 @@ func (s *Spool) loadJob(name string) error {
 func (s *Spool) indexJob(name string) (msg.ExecutionID, error) {
 	j, rec, err := s.readJob(path.Join(jobsDir, name))
 	if err == nil && dirName(rec.Execution) != name {
-		err = fmt.Errorf("%w: %s is that of job %q", ErrCorrupt, jobFile, rec.Execution)
+		err = fmt.Errorf("%w: %s belongs to job %q", ErrCorrupt, jobFile, rec.Execution)
 	}
 	if err == nil {
-		s.enter(j, rec)
+		s.insertJob(j, rec)
 	}
 	return rec.Execution, err
 }
 
-// readJob returns whose the job is also of one that cannot be read, if its head can.
+// readJob reads a job. Together with an error it returns the record's execution id, if the head was readable.
 func (s *Spool) readJob(dir string) (j *job, rec msg.JobRecord, err error) {
 	var head jobHead
-	if err := s.edit(path.Join(dir, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
+	if err := s.withFile(path.Join(dir, jobFile), func(f File) error { return checkBody(f, &head) }); err != nil {
 		return nil, rec, fmt.Errorf("%s: %w", jobFile, err)
 	}
 	j, rec = jobIn(dir), head.record()
@@ -91,9 +91,9 @@ func (s *Spool) readJob(dir string) (j *job, rec msg.JobRecord, err error) {
 	return j, rec, nil
 }
 
-// replay applies the steps of a journal. If its last line cannot be read, a loss of power tore the write of it, maybe over an
-// older one, and nobody was told of what it says; or it is damaged. That cannot be told apart: it is cut, and a person is told.
-// A line that cannot be read and has a good one behind it is damage.
+// replay applies the steps of a journal. An unreadable last line is either a torn write, whose content nobody was told of, or
+// damage. These cannot be distinguished, so replay cuts the line off and reports a Problem. An unreadable line before a valid
+// one is damage.
 func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	content, err := s.read(j.journal.name)
 	if err != nil {
@@ -101,21 +101,21 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	}
 	lines, rest := splitLines(content)
 	if len(rest) > 0 {
-		lines = append(lines, append(rest, "(no end)"...))
+		lines = append(lines, append(rest, "(torn)"...)) // whose checksum never matches
 	}
 	for n, line := range lines {
 		var steps []step
 		err := decode(line, &steps)
-		if err != nil && !slices.ContainsFunc(lines[n+1:], isGood) {
+		if err != nil && !slices.ContainsFunc(lines[n+1:], isValidLine) {
 			j.journal.torn = true
-			s.problem(Problem{What: "journal", Name: j.journal.name, Job: rec.Execution, Err: fmt.Errorf("its last line: %w", err)})
+			s.addProblem(Problem{What: "journal", Name: j.journal.name, Job: rec.Execution, Err: fmt.Errorf("last line: %w", err)})
 			break
 		}
 		for _, st := range steps {
 			err = errors.Join(err, apply(rec, st))
 			switch st.Step {
 			case handedOut:
-				j.nth, j.given = st.Nth, msg.HandOut{Execution: rec.Execution, Key: st.Key, Mask: st.Mask}
+				j.jobNumber, j.lastHandOut = st.JobNumber, msg.HandOut{Execution: rec.Execution, Key: st.Key, Mask: st.Mask}
 			case stopped:
 				j.noResult = st.NoResult
 			case logEnded:
@@ -127,16 +127,16 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 		}
 		j.journal.end += int64(len(line)) + 1
 	}
-	j.journal.safe = j.journal.end
+	j.journal.synced = j.journal.end
 	return nil
 }
 
-func isGood(line []byte) bool { return decode(line, new([]step)) == nil }
+func isValidLine(line []byte) bool { return decode(line, new([]step)) == nil }
 
-// reconcile lets jobs and executors agree on who was handed to whom.
+// reconcile makes the hand-outs in the jobs' journals and in the executors' records agree.
 func (s *Spool) reconcile() error {
 	for _, e := range s.Executors() {
-		for _, id := range []msg.ExecutionID{e.Before, e.Job} {
+		for _, id := range []msg.ExecutionID{e.PreviousJob, e.Job} {
 			if err := s.restoreHandOut(id, e); err != nil {
 				return fmt.Errorf("restore the journal of job %q: %w", id, err)
 			}
@@ -145,26 +145,26 @@ func (s *Spool) reconcile() error {
 	return s.restoreRecords()
 }
 
-// restoreHandOut gives a job back the hand-out that only its executor's record knows of: the journal was written first, so it has
-// lost lines that were safe. A job that runs, or has run, must not begin again.
+// restoreHandOut writes a hand-out to a job's journal if only the executor's record has it. The journal was written first, so the
+// disk has lost synced lines. The job must not start again.
 func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
 	j := s.jobs[id]
 	if id == "" || j == nil || j.rec.HandOuts > 0 {
 		return nil
 	}
-	s.problem(Problem{
+	s.addProblem(Problem{
 		What: "journal", Name: j.journal.name, Job: id,
-		Err: fmt.Errorf("%w: it does not say that the job was handed to executor %s, whose record does", ErrCorrupt, e.ID),
+		Err: fmt.Errorf("%w: no hand-out to executor %s, although the executor's record has one", ErrCorrupt, e.ID),
 	})
-	_, err := s.write(j, j.rec, step{Step: handedOut, Executor: e.ID})
+	_, err := s.writeStep(j, j.rec, step{Step: handedOut, Executor: e.ID})
 	return err
 }
 
-// restoreRecords gives executors the hand-outs that their records miss: the job's journal was written first.
+// restoreRecords adds missing hand-outs to the executors' records. The jobs' journals were written first.
 func (s *Spool) restoreRecords() error {
 	recs := s.Jobs()
 	slices.SortStableFunc(recs, func(a, b msg.JobRecord) int {
-		return cmp.Compare(s.jobs[a.Execution].nth, s.jobs[b.Execution].nth)
+		return cmp.Compare(s.jobs[a.Execution].jobNumber, s.jobs[b.Execution].jobNumber)
 	})
 	for _, rec := range recs {
 		e := s.executors[rec.Executor]
@@ -172,11 +172,11 @@ func (s *Spool) restoreRecords() error {
 			continue
 		}
 		j := s.jobs[rec.Execution]
-		if j.nth <= e.rec.Jobs {
+		if j.jobNumber <= e.rec.Jobs {
 			continue
 		}
-		give(&e.rec, j.given)
-		e.rec.Jobs = j.nth // those before it may be gone
+		assignJob(&e.rec, j.lastHandOut)
+		e.rec.Jobs = j.jobNumber // earlier jobs may have been removed
 		if err := s.writeExecutor(e, e.rec); err != nil {
 			return fmt.Errorf("restore the record of executor %s: %w", e.rec.ID, err)
 		}
@@ -184,7 +184,7 @@ func (s *Spool) restoreRecords() error {
 	return nil
 }
 
-// loadExecutors reads every executor.
+// loadExecutors reads all executors into the index.
 func (s *Spool) loadExecutors() error {
 	entries, err := s.fs.ReadDir(executorsDir)
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Spool) loadExecutors() error {
 		e := newExecutor(id)
 		rec, err := s.loadExecutor(e)
 		if err == nil && rec.ID != id {
-			err = fmt.Errorf("%w: it is that of executor %q", ErrCorrupt, rec.ID)
+			err = fmt.Errorf("%w: the record belongs to executor %q", ErrCorrupt, rec.ID)
 		}
 		if err != nil {
 			if err := s.quarantine("executor", e.dir, "executor-"+entry.Name(), "", err); err != nil {
@@ -209,7 +209,7 @@ func (s *Spool) loadExecutors() error {
 	return nil
 }
 
-// loadExecutor takes the newest line that can be read: updates are not synced, so any of them may be damaged.
+// loadExecutor returns the newest readable line: updates are not synced, so any of them may be damaged.
 func (s *Spool) loadExecutor(e *executor) (rec msg.ExecutorRecord, err error) {
 	content, err := s.read(e.file.name)
 	if err != nil {

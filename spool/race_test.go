@@ -2,4 +2,4 @@
 
 package spool_test
 
-func init() { raced = true }
+func init() { raceEnabled = true }

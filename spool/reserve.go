@@ -7,66 +7,67 @@ import (
 	"syscall"
 )
 
-// The reserve is a file that takes space and holds nothing. When the disk is full, of whatever, it makes room for what must not
-// be lost, the steps and results of the jobs that are here, and for what a start writes. Logs are not among them; they wait.
+// reserveFile takes space and has no content. When the disk is full, it is deleted to make space for the steps and results of the
+// jobs in the spool and for what a start writes. Logs do not use the reserve; they wait for space.
 const reserveFile = "reserve"
 
-// mustFit does something, and when the disk is full once more without the reserve.
-func (s *Spool) mustFit(do func() error) error {
+// withReserve calls do. If the disk is full, it releases the reserve and calls do again.
+func (s *Spool) withReserve(do func() error) error {
 	err := do()
-	if isFull(err) && s.spendReserve() {
+	if isFull(err) && s.releaseReserve() {
 		err = do()
 	}
 	return err
 }
 
-// isFull: a user's or group's quota, a full network file system and btrfs say EDQUOT; a disk, its inodes and a project's quota ENOSPC.
-// EFBIG is not among them: to remove the reserve does not raise the limit of a file.
+// isFull reports whether an error means that the disk is full. The quota of a user or group, a full network file system and btrfs
+// return EDQUOT; a disk, its inodes and a project's quota return ENOSPC. EFBIG does not count, because deleting the reserve does not
+// raise the limit of a file.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// spendReserve makes room; false: there is no reserve.
-func (s *Spool) spendReserve() bool {
-	s.reserve.Lock()
-	defer s.reserve.Unlock()
-	spent := s.reserved && s.fs.RemoveAll(reserveFile) == nil
-	s.reserved = s.reserved && !spent
-	return spent
+// releaseReserve deletes the reserve and reports whether there was one.
+func (s *Spool) releaseReserve() bool {
+	s.reserveMu.Lock()
+	defer s.reserveMu.Unlock()
+	released := s.hasReserve && s.fs.RemoveAll(reserveFile) == nil
+	s.hasReserve = s.hasReserve && !released
+	return released
 }
 
-// loadReserve finds the one of the last start, or takes one anew.
+// loadReserve finds the reserve of the last start, or creates one.
 func (s *Spool) loadReserve() error {
-	err := s.edit(reserveFile, func(f File) error {
+	err := s.withFile(reserveFile, func(f File) error {
 		size, err := f.Size()
-		s.reserved = uint64(size) == s.opts.Reserve
+		s.hasReserve = uint64(size) == s.opts.Reserve
 		return err
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look at the reserve: %w", err)
+		return fmt.Errorf("read the reserve: %w", err)
 	}
 	free, err := s.fs.Free()
 	if err == nil {
-		s.takeReserve(free)
+		s.restoreReserve(free)
 	}
 	return err
 }
 
-// takeReserve takes the space again once there is enough of it. Where the file system cannot promise space it never is, and as much
-// of what is free has to be left.
-func (s *Spool) takeReserve(free uint64) {
-	s.reserve.Lock()
-	defer s.reserve.Unlock()
-	if !s.reserved && s.opts.Reserve > 0 && free >= s.opts.LowWater+s.opts.Reserve {
-		s.reserved = s.makeReserve() == nil
+// restoreReserve creates the reserve if it is missing and enough space is free. On a file system that cannot allocate space there is
+// never a reserve, and RequiredSpace is higher instead.
+func (s *Spool) restoreReserve(free uint64) {
+	s.reserveMu.Lock()
+	defer s.reserveMu.Unlock()
+	if !s.hasReserve && s.opts.Reserve > 0 && free >= s.opts.LowWater+s.opts.Reserve {
+		s.hasReserve = s.createReserve() == nil
 	}
 }
 
-func (s *Spool) makeReserve() error {
+func (s *Spool) createReserve() error {
 	if err := s.fs.RemoveAll(reserveFile); err != nil {
 		return err
 	}
-	f, err := s.fs.Create(reserveFile, private)
+	f, err := s.fs.Create(reserveFile, privateFile)
 	if err != nil {
 		return err
 	}

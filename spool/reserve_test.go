@@ -28,7 +28,7 @@ func openWithReserve(t *testing.T, files spool.FS) *spool.Spool {
 	return s
 }
 
-func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
+func TestResultsAndStepsUseReserveOnFullDisk(t *testing.T) {
 	inMemory := func(full syscall.Errno) func(*testing.T) (func() spool.FS, func(), func()) {
 		return func(*testing.T) (func() spool.FS, func(), func()) {
 			files := memfs.New()
@@ -39,7 +39,7 @@ func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
 	for name, c := range map[string]func(t *testing.T) (files func() spool.FS, fill, clear func()){
 		"in memory":               inMemory(syscall.ENOSPC),
 		"in memory, with a quota": inMemory(syscall.EDQUOT),
-		"a real one": func(t *testing.T) (func() spool.FS, func(), func()) {
+		"tmpfs": func(t *testing.T) (func() spool.FS, func(), func()) {
 			dir := t.TempDir()
 			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 				t.Skip("a small file system cannot be mounted: ", err)
@@ -72,19 +72,19 @@ func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
 			fill()
 
 			if err := s.Add(offer("third")); !errors.Is(err, spool.ErrLowSpace) {
-				t.Fatalf("a job is taken: %v", err)
+				t.Fatalf("Add on a full disk: %v", err)
 			}
 			if err := s.AppendLog(execution, []byte(strings.Repeat("x", 20<<10)), msg.Position{Time: noon, Count: 1}); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-				t.Fatalf("a log takes what is meant for results: %v", err)
+				t.Fatalf("AppendLog on a full disk: %v", err)
 			}
 			body := strings.Repeat("r", 50<<10)
 			same(t, stored(t, s, body), true)
 			ok(t, s.Abort("second", "enough"))
 			if err := s.CheckSpace(); !errors.Is(err, spool.ErrLowSpace) {
-				t.Fatalf("there is room: %v", err)
+				t.Fatalf("CheckSpace on a full disk: %v", err)
 			}
 
-			clear() // and the reserve is taken again
+			clear() // CheckSpace restores the reserve
 			ok(t, s.CheckSpace())
 			fill()
 			_, err := s.StoreResult("second", msg.Result{Body: []byte(body)})
@@ -101,38 +101,38 @@ func TestResultsAndStepsFitWhenOthersHaveFilledTheDisk(t *testing.T) {
 	}
 }
 
-func TestAReserveIsKeptOverAReturnAndNeverInTheWayOfOne(t *testing.T) {
+func TestReserveSurvivesRestart(t *testing.T) {
 	files := memfs.New()
 	files.Space = 1 << 20
 	s := openWithReserve(t, files)
-	left := files.Space
+	free := files.Space
 	for range 3 {
 		ok(t, s.Close())
 		s = openWithReserve(t, files)
-		same(t, files.Space, left)
+		same(t, files.Space, free)
 	}
 	files.Space = 0
 	ok(t, s.Close())
 	s = openWithReserve(t, files)
 	ok(t, s.Save(spool.Gateway, []byte(`{"port":1}`)))
-	for space, room := range map[uint64]bool{100: false, lowWater + 100: false, lowWater + reserve - 1: false, lowWater + reserve + 100: true} {
+	for space, enough := range map[uint64]bool{100: false, lowWater + 100: false, lowWater + reserve - 1: false, lowWater + reserve + 100: true} {
 		files := memfs.New()
 		files.Space = space
-		if err := openWithReserve(t, files).CheckSpace(); room != (err == nil) {
+		if err := openWithReserve(t, files).CheckSpace(); enough != (err == nil) {
 			t.Errorf("with %d bytes: %v", space, err)
 		}
 	}
 }
 
-func TestWhereRoomBeginsIsKnownWhileTheReserveIsSpentToo(t *testing.T) {
+func TestRequiredSpaceIncludesReleasedReserve(t *testing.T) {
 	files := memfs.New()
 	files.Space = lowWater + reserve - 1
 	s := openWithReserve(t, files)
-	same(t, s.RoomFrom(), uint64(lowWater+reserve))
+	same(t, s.RequiredSpace(), uint64(lowWater+reserve))
 	if err := s.CheckSpace(); err == nil {
-		t.Error("there is room")
+		t.Error("CheckSpace with too little space: no error")
 	}
 	files.Space = 1 << 20
 	ok(t, s.CheckSpace())
-	same(t, s.RoomFrom(), uint64(lowWater))
+	same(t, s.RequiredSpace(), uint64(lowWater))
 }

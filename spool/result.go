@@ -18,42 +18,42 @@ type resultHead struct {
 
 func (h *resultHead) body() body { return h.Body }
 
-// StoreResult keeps the first result of a job, and ends the job if nothing did before. The file alone decides: once it is whole
-// and synced it is the result, and until then it is none, so no step has to be journaled. False without an error: the job has
-// a result, or was given up as failed before this one came, or its ending was told.
+// StoreResult stores the first result of a job, and ends the job if it has not ended. The result file alone decides: it counts
+// once it is complete and synced, so no step is journaled. StoreResult returns false without an error if the job already has a
+// result, has failed, was reported, or is not in the spool any more.
 func (s *Spool) StoreResult(id msg.ExecutionID, r msg.Result) (bool, error) {
-	j, err := s.hold(id)
-	if errors.Is(err, ErrNoJob) { // it has had its ending
+	j, err := s.lockJob(id)
+	if errors.Is(err, ErrNoJob) {
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
-	defer j.io.Unlock()
-	rec := s.record(j)
-	if !takesResult(rec) || rec.Stopped || rec.Stage == msg.Finished {
+	defer j.ioMu.Unlock()
+	rec := s.jobRecord(j)
+	if !acceptsResult(rec) || rec.Stopped || rec.Stage == msg.Finished {
 		return false, nil
 	}
-	head, err := encode(resultHead{ExitCode: r.ExitCode, Via: r.Via, Body: bodyOf(r.Body)})
+	head, err := encode(resultHead{ExitCode: r.ExitCode, Via: r.Via, Body: newBody(r.Body)})
 	if err != nil {
 		return false, err
 	}
-	if err := s.mustFit(func() error { return s.writeResult(j, head, r.Body) }); err != nil {
+	if err := s.withReserve(func() error { return s.writeResult(j, head, r.Body) }); err != nil {
 		return false, fmt.Errorf("store the result of job %q: %w", id, err)
 	}
-	attach(&rec, r.ExitCode)
-	s.publish(j, rec)
+	attachResult(&rec, r.ExitCode)
+	s.publishJob(j, rec)
 	return true, nil
 }
 
-// writeResult leaves nothing of an attempt that goes wrong.
+// writeResult writes the result file, and empties it after an error.
 func (s *Spool) writeResult(j *job, head, body []byte) error {
-	return s.edit(path.Join(j.dir, resultFile), func(f File) error {
+	return s.withFile(path.Join(j.dir, resultFile), func(f File) error {
 		size, err := f.Size()
-		if err == nil && size > 0 { // which could not be taken back
+		if err == nil && size > 0 { // left by a failed attempt that could not be undone
 			err = f.Truncate(0)
 		}
 		if err == nil {
-			err = write(f, head, body)
+			err = writeHeadLast(f, head, body)
 		}
 		if err == nil {
 			err = f.Sync()
@@ -65,13 +65,13 @@ func (s *Spool) writeResult(j *job, head, body []byte) error {
 	})
 }
 
-// Result returns the body of the stored result, nil without one.
+// Result returns the body of the stored result, or nil if there is none.
 func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
-	j, rec, err := s.find(id)
+	j, rec, err := s.findJob(id)
 	if err != nil || !rec.HasResult {
 		return nil, err
 	}
-	err = s.edit(path.Join(j.dir, resultFile), func(f File) (err error) {
+	err = s.withFile(path.Join(j.dir, resultFile), func(f File) (err error) {
 		content, err = readBody(f, new(resultHead))
 		return err
 	})
@@ -81,34 +81,34 @@ func (s *Spool) Result(id msg.ExecutionID) (content []byte, err error) {
 	return content, nil
 }
 
-// loadResult attaches a result that is whole. One that has a head and is not whole is damaged, or a loss of power tore the write of
-// it: that cannot be told apart, so a person is told and the job goes on without. One that could neither be synced nor taken back
-// may be whole, though StoreResult gave an error: it counts, unless the ending was told without it.
+// loadResult attaches a complete result. An incomplete one with a head is either damage or a torn write. These cannot be
+// distinguished, so it is quarantined and the job goes on without a result. A complete result left behind by a failed write is
+// accepted, although StoreResult returned an error, unless the job was already reported without one.
 func (s *Spool) loadResult(j *job, rec *msg.JobRecord) error {
 	name := path.Join(j.dir, resultFile)
 	var head resultHead
-	err := s.edit(name, func(f File) error { return checkBody(f, &head) })
+	err := s.withFile(name, func(f File) error { return checkBody(f, &head) })
 	switch {
 	case errors.Is(err, errUnwritten):
 		return nil
-	case err == nil && takesResult(*rec) && !j.noResult:
-		attach(rec, head.ExitCode)
+	case err == nil && acceptsResult(*rec) && !j.noResult:
+		attachResult(rec, head.ExitCode)
 		return nil
 	case err == nil:
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) { // it is not, when a crash came between the two that follow
+	if !errors.Is(err, fs.ErrNotExist) { // it does not exist after a crash between the quarantine and the new file below
 		if err := s.quarantine("result", name, "result-"+path.Base(j.dir), rec.Execution, err); err != nil {
-			return &unrepaired{err}
+			return &repairError{err}
 		}
 	}
-	if err := errors.Join(s.create(name, private), s.fs.SyncDir(j.dir)); err != nil {
-		return &unrepaired{err}
+	if err := errors.Join(s.create(name, privateFile), s.fs.SyncDir(j.dir)); err != nil {
+		return &repairError{err}
 	}
 	return nil
 }
 
-// unrepaired is the disk's failure while damage was being repaired: that says nothing against the rest of the job.
-type unrepaired struct{ error }
+// repairError is a disk failure during the repair of damage. It does not mean that the rest of the job is damaged.
+type repairError struct{ error }
 
-func (u *unrepaired) Unwrap() error { return u.error }
+func (u *repairError) Unwrap() error { return u.error }

@@ -25,11 +25,11 @@ const (
 	corruptDir   = "corrupt"
 	rejectedDir  = "rejected"
 
-	private    fs.FileMode = 0o600
-	privateDir fs.FileMode = 0o700
+	privateFile fs.FileMode = 0o600
+	privateDir  fs.FileMode = 0o700
 )
 
-// Why an operation is refused.
+// Errors that methods return.
 var (
 	ErrNoJob      = errors.New("no such job in the spool")
 	ErrNoExecutor = errors.New("no such executor in the spool")
@@ -38,52 +38,52 @@ var (
 
 // Options of Open. The zero value is fine.
 type Options struct {
-	// LowWater is how many bytes must stay free for results and logs when a job is taken. Zero: as many as there are.
+	// LowWater is the free space in bytes below which Add takes no job, so that results and logs still fit. Zero: no limit.
 	LowWater uint64
-	// Reserve is how many bytes are taken beforehand, for steps and results when the disk is full all the same.
+	// Reserve is the size in bytes of the reserve file, whose space is for steps and results when the disk is full. Zero: no reserve.
 	Reserve uint64
-	// Readers is how many read at a time when it is opened. Zero: one.
+	// Readers is the number of goroutines with which Open reads jobs. Zero: one.
 	Readers int
-	// Now is the clock; nil: time.Now.
+	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 }
 
-// Problem is something that Open could not read and went on without.
+// Problem describes a record that Open could not read.
 type Problem struct {
-	What string          // "job", "executor", "result", …
-	Name string          // where it was, below the spool's directory
-	Kept string          // where a person finds it now; empty: it was repaired
-	Job  msg.ExecutionID // if it is known
-	Err  error
+	What        string          // "job", "executor", "result", …
+	Name        string          // its path, relative to the spool's directory
+	Quarantined string          // its path in corrupt/; empty: it was repaired in place
+	Job         msg.ExecutionID // empty if unknown
+	Err         error
 }
 
-// Spool keeps what must survive. Its verbs may be called from several goroutines.
+// Spool is an open spool directory. Its methods are safe for concurrent use.
 type Spool struct {
-	fs    FS
-	opts  Options
-	temps atomic.Uint64
+	fs      FS
+	opts    Options
+	tempSeq atomic.Uint64
 
-	shelving sync.Mutex // held while something is moved to where a person finds it
+	setAsideMu sync.Mutex // held while something is moved to corrupt/ or rejected/
 
-	over over
+	recentlyFinished recentlyFinished
 
-	reserve  sync.Mutex // guards reserved
-	reserved bool       // there is a reserve
+	reserveMu  sync.Mutex // guards hasReserve
+	hasReserve bool
 
-	mu         sync.Mutex // guards the maps and the records in them; never held during IO
-	jobs       map[msg.ExecutionID]*job
-	byAge      []*job                    // those that are here
-	byExecutor map[msg.ExecutorID][]*job // those that an executor has or had, oldest first
-	executors  map[msg.ExecutorID]*executor
-	spares     []string
-	leftovers  map[msg.ExecutionID]string // spares of jobs that could not be added, which could not be taken away either
-	problems   []Problem
-	changed    chan struct{} // nil: nobody listens
+	mu           sync.Mutex // guards the fields below and the records in them; never held during IO
+	jobs         map[msg.ExecutionID]*job
+	byAge        []*job                    // the added jobs, oldest first
+	byExecutor   map[msg.ExecutorID][]*job // the jobs by the executor in their record, oldest first
+	executors    map[msg.ExecutorID]*executor
+	preallocated []string                   // preallocated job directories
+	leftovers    map[msg.ExecutionID]string // directories of jobs that failed to be added and could not be deleted
+	problems     []Problem
+	changed      chan struct{} // nil if nobody waits
 }
 
-// Open locks the directory and reads what is in it. What cannot be read is moved to corrupt/ and listed by Problems; the rest
-// is not affected. Everything read is safe when Open returns, even if the process before was killed ahead of its fsync.
-// After an error files is as it was, and still the caller's to close; otherwise it is the Spool's.
+// Open locks the directory and reads the spool in it. It moves unreadable records to corrupt/ and lists them in Problems; the rest
+// is not affected. Everything read is durable when Open returns, even if the previous process was killed before its fsync.
+// On success the Spool owns files. After an error the caller must close files.
 func Open(files FS, opts Options) (*Spool, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -96,7 +96,7 @@ func Open(files FS, opts Options) (*Spool, error) {
 		executors:  make(map[msg.ExecutorID]*executor),
 		leftovers:  make(map[msg.ExecutionID]string),
 	}
-	for _, step := range []func() error{s.lock, s.layOut, s.loadReserve, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
+	for _, step := range []func() error{s.lock, s.prepareLayout, s.loadReserve, s.loadSettings, s.loadExecutors, s.loadJobs, s.reconcile} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("open the spool in %s: %w", files.Path("."), err)
 		}
@@ -104,16 +104,16 @@ func Open(files FS, opts Options) (*Spool, error) {
 	return s, nil
 }
 
-// Close lets another runner have the directory. No verb may be called after it.
+// Close unlocks the directory. No method may be called after it.
 func (s *Spool) Close() error {
 	var err error
-	for _, name := range s.spares {
+	for _, name := range s.preallocated {
 		err = errors.Join(err, s.fs.RemoveAll(name))
 	}
 	return errors.Join(err, s.fs.Close())
 }
 
-// Changed is closed when next a job enters another stage, or a job or an executor comes or goes.
+// Changed returns a channel that is closed when a job changes its stage, or when a job or an executor is added or removed.
 func (s *Spool) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,47 +123,47 @@ func (s *Spool) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// tellChanged closes what Changed has returned. mu is held.
-func (s *Spool) tellChanged() {
+// notifyChanged closes the channel that Changed has returned. The caller holds mu.
+func (s *Spool) notifyChanged() {
 	if s.changed != nil {
 		close(s.changed)
 		s.changed = nil
 	}
 }
 
-// Problems lists what Open went on without.
+// Problems returns the records that Open and LoadIdentity could not read.
 func (s *Spool) Problems() []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.problems)
 }
 
-func (s *Spool) problem(p Problem) {
+func (s *Spool) addProblem(p Problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.problems = append(s.problems, p)
 }
 
-// CheckSpace is nil while there is space for another job; else it wraps ErrLowSpace. What is below the low-water mark is the reserve
-// for the results and logs of the jobs that are here. Room takes the reserve anew that was spent.
+// CheckSpace returns nil if there is space for another job, and otherwise an error that wraps ErrLowSpace. The space below the
+// low-water mark is for the results and logs of the jobs in the spool. CheckSpace also restores a released reserve.
 func (s *Spool) CheckSpace() error {
 	free, err := s.fs.Free()
 	if err != nil {
-		return fmt.Errorf("ask for free space: %w", err)
+		return fmt.Errorf("get the free space: %w", err)
 	}
-	s.takeReserve(free)
-	if want := s.RoomFrom(); free < want {
-		return fmt.Errorf("%w in %s: %d bytes, and jobs are taken from %d on; make space, results and logs need it too",
+	s.restoreReserve(free)
+	if want := s.RequiredSpace(); free < want {
+		return fmt.Errorf("%w in %s: %d bytes free, %d bytes needed to take jobs; free some space, results and logs need it too",
 			ErrLowSpace, s.fs.Path("."), free, want)
 	}
 	return nil
 }
 
-// RoomFrom is the free space in bytes from which on there is Room: more than the low-water mark while the reserve is spent.
-func (s *Spool) RoomFrom() uint64 {
-	s.reserve.Lock()
-	defer s.reserve.Unlock()
-	if s.reserved {
+// RequiredSpace returns the free space in bytes that CheckSpace requires: the low-water mark, plus the reserve while it is released.
+func (s *Spool) RequiredSpace() uint64 {
+	s.reserveMu.Lock()
+	defer s.reserveMu.Unlock()
+	if s.hasReserve {
 		return s.opts.LowWater
 	}
 	return s.opts.LowWater + s.opts.Reserve
@@ -172,26 +172,26 @@ func (s *Spool) RoomFrom() uint64 {
 func (s *Spool) lock() error {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "an unknown host"
+		host = "unknown host"
 	}
 	err = s.fs.Lock(lockFile, fmt.Sprintf("process %d on %s", os.Getpid(), host))
 	if held, ok := errors.AsType[*HeldError](err); ok {
-		return fmt.Errorf("another runner uses it (%s); stop that one, or give this one a directory of its own: %w", held.Holder, err)
+		return fmt.Errorf("another runner uses it (%s); stop that runner or use another state directory: %w", held.Holder, err)
 	}
 	return err
 }
 
-// layOut checks the format, makes what is missing, and makes safe what the last process may have left in memory of the system.
-func (s *Spool) layOut() error {
+// prepareLayout syncs what the last process may have left unsynced, checks the format, and creates missing directories.
+func (s *Spool) prepareLayout() error {
 	if err := s.fs.SyncAll(); err != nil {
 		return err
 	}
-	made, err := s.fs.ReadDir(".")
+	existing, err := s.fs.ReadDir(".")
 	if err != nil {
 		return err
 	}
 	has := func(name string) bool {
-		return slices.ContainsFunc(made, func(e fs.DirEntry) bool { return e.Name() == name })
+		return slices.ContainsFunc(existing, func(e fs.DirEntry) bool { return e.Name() == name })
 	}
 	formatted, damage := has(formatFile), error(nil)
 	if formatted {
@@ -224,8 +224,8 @@ func (s *Spool) layOut() error {
 	return s.replace(formatFile, line)
 }
 
-// checkFormat refuses another version's spool. One whose version cannot be read is taken for ours: its records are checksummed,
-// and those of another version would be quarantined.
+// checkFormat returns an error if another version wrote the spool. An unreadable format file is returned as damage, and the spool is
+// opened all the same: records of another version would fail their checks and be quarantined.
 func (s *Spool) checkFormat() (damage, err error) {
 	line, err := s.read(formatFile)
 	if err != nil {
@@ -236,13 +236,13 @@ func (s *Spool) checkFormat() (damage, err error) {
 		return err, nil
 	}
 	if found != format {
-		return nil, fmt.Errorf("its format is %q, and this runnerd knows only %q; start the version that wrote it, or use another directory", found, format)
+		return nil, fmt.Errorf("unknown format %q, this runnerd supports %q; start the version that wrote it or use another directory", found, format)
 	}
 	return nil, nil
 }
 
-// emptyTmp deletes what was being made or deleted. A plugin may have left what this user must not delete: that is for a
-// person, and no reason not to start.
+// emptyTmp deletes what was being created or deleted. It quarantines what cannot be deleted: a plugin may have left files that only
+// its own user may delete, which must not prevent the start.
 func (s *Spool) emptyTmp() error {
 	entries, err := s.fs.ReadDir(tmpDir)
 	if err != nil {
@@ -251,31 +251,31 @@ func (s *Spool) emptyTmp() error {
 	for _, e := range entries {
 		name := tmpDir + "/" + e.Name()
 		if err := s.fs.RemoveAll(name); err != nil {
-			kept, keepErr := s.keep(name, corruptDir, "undeleted-"+e.Name())
-			if keepErr != nil {
-				return errors.Join(err, keepErr)
+			quarantined, moveErr := s.setAside(name, corruptDir, "undeleted-"+e.Name())
+			if moveErr != nil {
+				return errors.Join(err, moveErr)
 			}
-			s.problem(Problem{What: "leftover", Name: name, Kept: kept, Err: err})
+			s.addProblem(Problem{What: "leftover", Name: name, Quarantined: quarantined, Err: err})
 		}
 	}
 	return nil
 }
 
-// quarantine takes a record that cannot be read out of the way. An error of permissions is no damage: another user's spool is
-// not to be taken apart. Nor is that this process may not open more files.
+// quarantine moves an unreadable record to corrupt/. A permission error is not damage: the spool may belong to another user. Neither
+// is a lack of file descriptors or memory.
 func (s *Spool) quarantine(what, name, as string, id msg.ExecutionID, cause error) error {
 	if errors.Is(cause, fs.ErrPermission) {
-		return fmt.Errorf("read %s: %w; is it another user's?", name, cause)
+		return fmt.Errorf("read %s: %w; check that the spool belongs to this user", name, cause)
 	}
-	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(cause, passing) {
+	for _, temporary := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(cause, temporary) {
 			return fmt.Errorf("read %s: %w", name, cause)
 		}
 	}
-	kept, err := s.keep(name, corruptDir, as)
+	quarantined, err := s.setAside(name, corruptDir, as)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	s.problem(Problem{What: what, Name: name, Kept: kept, Job: id, Err: cause})
+	s.addProblem(Problem{What: what, Name: name, Quarantined: quarantined, Job: id, Err: cause})
 	return nil
 }

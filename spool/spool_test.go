@@ -64,7 +64,7 @@ func offer(id msg.ExecutionID) msg.Offer {
 	}
 }
 
-// withJob has a job that executor ex1 got.
+// withJob adds a job that is handed out to executor ex1.
 func withJob(t *testing.T, s *spool.Spool) *spool.Spool {
 	t.Helper()
 	ok(t, s.Add(offer(execution)))
@@ -81,7 +81,7 @@ func stored(t *testing.T, s *spool.Spool, body string) bool {
 	return done
 }
 
-func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
+func TestEveryMethodIsDurable(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	ok(t, s.AppendLog(execution, []byte("one\n"), msg.Position{Time: noon, Count: 1}))
@@ -98,7 +98,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	same(t, ending.Outcome, msg.Aborted)
 	same(t, stored(t, s, "result"), true)
 	same(t, stored(t, s, "another"), false)
-	_, err = s.Stopped(execution, "It took SIGKILL")
+	_, err = s.Stopped(execution, "The plugin was killed (SIGKILL)")
 	ok(t, err)
 	ok(t, s.EndLog(execution))
 	ok(t, s.Finish(execution))
@@ -107,7 +107,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	want := msg.JobRecord{
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
 		Executor: ex1, HandedOutAt: noon, OutputFrom: noon, HandOuts: 1, Abort: "enough", Crashes: 1, HasResult: true,
-		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "It took SIGKILL"}, EndedAt: noon, Stopped: true,
+		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "The plugin was killed (SIGKILL)"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
 	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution}
@@ -133,7 +133,7 @@ func TestWhatEveryVerbDidIsThereAfterAReturn(t *testing.T) {
 	}
 }
 
-func TestTheFirstEndingStands(t *testing.T) {
+func TestFirstEndingWins(t *testing.T) {
 	failed := msg.Ending{Outcome: msg.Failed, Message: "no executor"}
 	stopped := msg.Ending{Outcome: msg.TimedOut}
 	answered := msg.Ending{Outcome: msg.TimedOut, ExitCode: 7}
@@ -141,19 +141,19 @@ func TestTheFirstEndingStands(t *testing.T) {
 	end := func(e msg.Ending) func(*testing.T, *spool.Spool) {
 		return func(t *testing.T, s *spool.Spool) { _, err := s.End(execution, e); ok(t, err) }
 	}
-	result := func(taken bool) func(*testing.T, *spool.Spool) {
-		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), taken) }
+	result := func(accepted bool) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), accepted) }
 	}
 	for name, c := range map[string]struct {
 		first, second func(*testing.T, *spool.Spool)
 		want          msg.Ending
 		result        bool
 	}{
-		"a result completes, whatever is said later":   {result(true), end(failed), completed, true},
-		"a failed job takes no result":                 {end(failed), result(false), failed, false},
-		"to a stopped job the result is attached":      {end(stopped), result(true), answered, true},
-		"a second ending changes nothing":              {end(stopped), end(failed), stopped, false},
-		"a second result is not taken, and no failure": {result(true), result(false), completed, true},
+		"a result completes the job for good":         {result(true), end(failed), completed, true},
+		"a failed job gets no result":                 {end(failed), result(false), failed, false},
+		"to a stopped job the result is attached":     {end(stopped), result(true), answered, true},
+		"a second ending changes nothing":             {end(stopped), end(failed), stopped, false},
+		"a second result is ignored without an error": {result(true), result(false), completed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := memfs.New()
@@ -172,39 +172,39 @@ func TestTheFirstEndingStands(t *testing.T) {
 	}
 }
 
-func TestHowAStopWentIsAddedOnceAndThenNothingChangesAnyMore(t *testing.T) {
-	const asked, killed = "aborted: enough.", "aborted: enough. It took SIGKILL, after 15.2s"
+func TestStoppedFixesEnding(t *testing.T) {
+	const asked, killed = "aborted: enough.", "aborted: enough. The plugin was killed (SIGKILL) after 15.2s"
 	end := func(o msg.Outcome) func(*testing.T, *spool.Spool) {
 		return func(t *testing.T, s *spool.Spool) {
 			_, err := s.End(execution, msg.Ending{Outcome: o, Message: asked})
 			ok(t, err)
 		}
 	}
-	result := func(taken bool) func(*testing.T, *spool.Spool) {
-		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), taken) }
+	result := func(accepted bool) func(*testing.T, *spool.Spool) {
+		return func(t *testing.T, s *spool.Spool) { same(t, stored(t, s, "r"), accepted) }
 	}
-	told := func(how, want string) func(*testing.T, *spool.Spool) {
+	stop := func(how, want string) func(*testing.T, *spool.Spool) {
 		return func(t *testing.T, s *spool.Spool) {
 			ending, err := s.Stopped(execution, how)
 			ok(t, err)
 			same(t, ending.Message, want)
 		}
 	}
-	type deeds []func(*testing.T, *spool.Spool)
-	how := "It took SIGKILL, after 15.2s"
+	type calls []func(*testing.T, *spool.Spool)
+	how := "The plugin was killed (SIGKILL) after 15.2s"
 	for name, c := range map[string]struct {
-		do     deeds
+		do     calls
 		want   string
 		result bool
 	}{
-		"it is added":                          {deeds{end(msg.Aborted), told(how, killed)}, killed, false},
-		"to a job that timed out too":          {deeds{end(msg.TimedOut), told(how, killed)}, killed, false},
-		"what comes second changes nothing":    {deeds{end(msg.Aborted), told(how, killed), told("else", killed)}, killed, false},
-		"nothing is added to another ending":   {deeds{end(msg.Failed), told(how, asked)}, asked, false},
-		"nor to a job that runs":               {deeds{told(how, "")}, "", false},
-		"a result that came before counts":     {deeds{end(msg.Aborted), result(true), told(how, killed)}, killed, true},
-		"one that comes later does not":        {deeds{end(msg.Aborted), told(how, killed), result(false)}, killed, false},
-		"nor when it is not known how it went": {deeds{end(msg.Aborted), told("", asked), result(false), told(how, asked)}, asked, false},
+		"it is added":                      {calls{end(msg.Aborted), stop(how, killed)}, killed, false},
+		"to a job that timed out too":      {calls{end(msg.TimedOut), stop(how, killed)}, killed, false},
+		"a second call changes nothing":    {calls{end(msg.Aborted), stop(how, killed), stop("else", killed)}, killed, false},
+		"nothing is added to a failed job": {calls{end(msg.Failed), stop(how, asked)}, asked, false},
+		"nor to a running job":             {calls{stop(how, "")}, "", false},
+		"an earlier result counts":         {calls{end(msg.Aborted), result(true), stop(how, killed)}, killed, true},
+		"a later result does not":          {calls{end(msg.Aborted), stop(how, killed), result(false)}, killed, false},
+		"nor after a stop without details": {calls{end(msg.Aborted), stop("", asked), result(false), stop(how, asked)}, asked, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := memfs.New()
@@ -223,13 +223,13 @@ func TestHowAStopWentIsAddedOnceAndThenNothingChangesAnyMore(t *testing.T) {
 	}
 }
 
-func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
+func TestHandOutToOneExecutorOnly(t *testing.T) {
 	s := withJob(t, open(t, memfs.New()))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
 	if err := s.HandOut(msg.HandOut{Execution: execution, Executor: "ex2", From: noon}); err == nil {
 		t.Fatal("another executor got a job that was handed out")
 	}
-	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})) // it was proven not to have started
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})) // again, after a proof that it did not start
 	rec, _ := s.Job(execution)
 	same(t, rec.HandOuts, 2)
 
@@ -241,10 +241,10 @@ func TestAJobIsHandedToOneExecutorOnly(t *testing.T) {
 	ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.IdleSince = noon }))
 	ok(t, s.HandOut(msg.HandOut{Execution: "job-2", Executor: ex1, From: noon}))
 	e, _ := s.Executor(ex1)
-	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 2, Job: "job-2", Before: execution})
+	same(t, e, msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 2, Job: "job-2", PreviousJob: execution})
 }
 
-func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
+func TestOutputStartsAtFirstHandOut(t *testing.T) {
 	disk := memfs.New()
 	s := withJob(t, open(t, disk))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
@@ -271,11 +271,11 @@ func TestTheOutputOfAJobBeginsWithItsFirstHandOutToThatExecutor(t *testing.T) {
 	}
 }
 
-func TestAnExecutorsRecordKnowsAfterAReturnTooWhichOfItsJobsIsTheNewest(t *testing.T) {
+func TestExecutorRecordIsRestoredFromJournals(t *testing.T) {
 	files := memfs.New()
 	s := withJob(t, open(t, files))
 	stored(t, s, "r")
-	for _, id := range []msg.ExecutionID{"job-2", "job-3"} { // its plugin asks by itself: nobody arms it
+	for _, id := range []msg.ExecutionID{"job-2", "job-3"} { // without an update for the notification
 		ok(t, s.Add(offer(id)))
 		ok(t, s.UpdateExecutor(ex1, func(r *msg.ExecutorRecord) { r.Mask = []byte("of " + id) }))
 		ok(t, s.HandOut(msg.HandOut{Execution: id, Executor: ex1, From: noon}))
@@ -288,7 +288,7 @@ func TestAnExecutorsRecordKnowsAfterAReturnTooWhichOfItsJobsIsTheNewest(t *testi
 	same(t, after, before)
 }
 
-func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
+func TestIDsCannotEscapeOrCollide(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	ids := []msg.ExecutionID{"plain-1", "-dash", "", ".", "..", "../../etc", "a/b", "NUL\x00", "UPPER", "upper",
@@ -298,7 +298,7 @@ func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
 		ok(t, s.Confirm(id))
 	}
 	if err := s.Add(offer("\xff")); err == nil {
-		t.Fatal("an id that JSON cannot carry was taken")
+		t.Fatal("an id that is not valid UTF-8 was accepted")
 	}
 	ok(t, s.Close())
 	s = openDir(t, dir)
@@ -310,21 +310,21 @@ func TestNoIDLeadsOutOfTheSpoolOrToAnotherJob(t *testing.T) {
 	}
 	for _, id := range []msg.ExecutorID{"", "..", "a/b", "UP", msg.ExecutorID(strings.Repeat("x", 33))} {
 		if s.CreateExecutor(msg.ExecutorRecord{ID: id}, nil) == nil {
-			t.Fatalf("executor id %q was taken", id)
+			t.Fatalf("executor id %q was accepted", id)
 		}
 	}
 	for _, name := range []string{"../x", "/x", "", ".", "sa/../../x", "executor.json"} {
 		if s.CreateExecutor(msg.ExecutorRecord{ID: "good"}, map[string][]byte{name: nil}) == nil {
-			t.Fatalf("file name %q was taken", name)
+			t.Fatalf("file name %q was accepted", name)
 		}
 	}
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "good"}, map[string][]byte{"sa/x": nil}))
 }
 
-func TestManyAtOnceAgreeOnOneResult(t *testing.T) {
+func TestConcurrentStoreResultStoresOne(t *testing.T) {
 	files := memfs.New()
 	s := open(t, files)
-	var taken atomic.Int32
+	var accepted atomic.Int32
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {
@@ -334,19 +334,19 @@ func TestManyAtOnceAgreeOnOneResult(t *testing.T) {
 			if done, err := s.StoreResult(execution, msg.Result{ExitCode: n}); err != nil {
 				t.Error(err)
 			} else if done {
-				taken.Add(1)
+				accepted.Add(1)
 			}
 		})
 	}
 	all.Wait()
-	same(t, taken.Load(), int32(1))
+	same(t, accepted.Load(), int32(1))
 	recs := s.Jobs()
 	same(t, len(recs), 9)
 	ok(t, s.Close())
 	same(t, open(t, files).Jobs(), recs)
 }
 
-func TestNothingOfARemovedJobIsLeft(t *testing.T) {
+func TestRemoveLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	ok(t, s.Remove(execution))
@@ -354,10 +354,10 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 	ok(t, s.RemoveExecutor(ex1))
 	ok(t, s.RemoveExecutor(ex1))
 	if err := s.Confirm(execution); !errors.Is(err, spool.ErrNoJob) {
-		t.Fatalf("confirming it says %v", err)
+		t.Fatalf("Confirm: %v", err)
 	}
 	if err := s.UpdateExecutor(ex1, nil); !errors.Is(err, spool.ErrNoExecutor) {
-		t.Fatalf("updating its executor says %v", err)
+		t.Fatalf("UpdateExecutor: %v", err)
 	}
 	ok(t, s.Close())
 	for _, sub := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
@@ -367,19 +367,19 @@ func TestNothingOfARemovedJobIsLeft(t *testing.T) {
 	}
 }
 
-func TestAJobThatIsDoneWithDoesNotComeBack(t *testing.T) {
+func TestAddRefusesRemovedJob(t *testing.T) {
 	s := withJob(t, open(t, memfs.New()))
 	ok(t, s.Remove(execution))
 	if err := s.Add(offer(execution)); !errors.Is(err, msg.ErrAlreadyDone) {
-		t.Errorf("it is added again: %v", err)
+		t.Errorf("added again: %v", err)
 	}
 	same(t, len(s.Jobs()), 0)
 }
 
-func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
+func TestRejectStoresAnswer(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	ok(t, os.Remove(filepath.Join(dir, "rejected"))) // by whoever has looked through it
+	ok(t, os.Remove(filepath.Join(dir, "rejected"))) // as an operator may do
 	for range 2 {
 		ok(t, s.Add(offer(execution)))
 		ok(t, s.Reject(execution, "409: no"))
@@ -394,7 +394,7 @@ func TestARejectedJobIsKeptForAPersonWithTheAnswer(t *testing.T) {
 	}
 }
 
-func TestTheSecondRunnerIsToldWhoHoldsTheDirectory(t *testing.T) {
+func TestSecondOpenNamesLockHolder(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	files, err := spool.Dir(dir)
@@ -403,7 +403,7 @@ func TestTheSecondRunnerIsToldWhoHoldsTheDirectory(t *testing.T) {
 	_, err = spool.Open(files, spool.Options{})
 	var held *spool.HeldError
 	if !errors.As(err, &held) || !strings.Contains(held.Holder, "process ") {
-		t.Fatalf("it is told %v", err)
+		t.Fatalf("error %v", err)
 	}
 	ok(t, s.Close())
 	again, err := spool.Open(files, spool.Options{})
@@ -411,37 +411,37 @@ func TestTheSecondRunnerIsToldWhoHoldsTheDirectory(t *testing.T) {
 	same(t, len(again.Jobs()), 0)
 }
 
-func TestAnotherFormatIsRefusedAndNothingOfItTouched(t *testing.T) {
+func TestOpenRefusesUnknownFormat(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, withJob(t, openDir(t, dir)).Close())
 	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte(`9675d28d "runnerd spool 2"`+"\n"), 0o600))
-	ok(t, os.WriteFile(filepath.Join(dir, "jobs/job-1/journal"), []byte(future), 0o600))
+	ok(t, os.WriteFile(filepath.Join(dir, "jobs/job-1/journal"), []byte(futureStep), 0o600))
 	files, err := spool.Dir(dir)
 	ok(t, err)
 	defer files.Close()
 	_, err = spool.Open(files, spool.Options{})
 	for _, says := range []string{"runnerd spool 2", "runnerd spool 1", "start the version that wrote it"} {
 		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Fatalf("it says %v", err)
+			t.Fatalf("error %v", err)
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "jobs/job-1/journal"))
 	ok(t, err)
-	same(t, string(text), future)
+	same(t, string(text), futureStep)
 }
 
-func TestAFormatThatCannotBeReadIsWrittenAnew(t *testing.T) {
+func TestDamagedFormatFileIsRewritten(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, withJob(t, openDir(t, dir)).Close())
 	ok(t, os.WriteFile(filepath.Join(dir, "format"), []byte("runnerd spool 1"), 0o600))
 	s := openDir(t, dir)
-	same(t, s.Problems()[0].Kept, "corrupt/format")
+	same(t, s.Problems()[0].Quarantined, "corrupt/format")
 	same(t, len(s.Jobs()), 1)
 	ok(t, s.Close())
 	same(t, len(openDir(t, dir).Problems()), 0)
 }
 
-func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
+func TestAddRefusesJobBelowLowWater(t *testing.T) {
 	files := memfs.New()
 	s, err := spool.Open(files, spool.Options{LowWater: 1000})
 	ok(t, err)
@@ -449,7 +449,7 @@ func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
 	files.Space = 999
 	for _, err := range []error{s.CheckSpace(), s.Add(offer("job-2"))} {
 		if !errors.Is(err, spool.ErrLowSpace) {
-			t.Fatalf("it says %v", err)
+			t.Fatalf("error %v", err)
 		}
 	}
 	same(t, stored(t, s, "r"), true)
@@ -457,7 +457,7 @@ func TestBelowTheLowWaterMarkNoJobIsTakenAndResultsStillFit(t *testing.T) {
 	ok(t, s.Add(offer("job-2")))
 }
 
-func TestOnlyWhatAnExecutorNeedsIsOpenToOthers(t *testing.T) {
+func TestExecutorFilePermissions(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	same(t, s.ExecutorDir(ex1), filepath.Join(dir, "executors", "ex1"))
@@ -473,11 +473,11 @@ func TestOnlyWhatAnExecutorNeedsIsOpenToOthers(t *testing.T) {
 	}
 }
 
-func TestEverythingElseIsForItsOwnerOnlyWhateverTheUmask(t *testing.T) {
+func TestSpoolIsPrivateWhateverTheUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	ok(t, identified(s))
+	ok(t, identityMade(s))
 	withJob(t, s)
 	ok(t, s.Save(spool.Server, []byte("1")))
 	ok(t, s.Add(offer("refused")))
@@ -487,7 +487,7 @@ func TestEverythingElseIsForItsOwnerOnlyWhateverTheUmask(t *testing.T) {
 			return err
 		}
 		if path, _ := filepath.Rel(dir, name); filepath.Dir(path) == "executors/ex1" && e.IsDir() {
-			return fs.SkipDir // what the executor reads and writes, behind a directory that is not
+			return fs.SkipDir // files for the executor, inside a private directory
 		}
 		info, err := e.Info()
 		if perm := info.Mode().Perm(); err == nil && perm != 0o600 && !(e.IsDir() && perm == 0o700) {
@@ -497,7 +497,7 @@ func TestEverythingElseIsForItsOwnerOnlyWhateverTheUmask(t *testing.T) {
 	}))
 }
 
-func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
+func TestExecutorRecordIsCompacted(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	for n := range 1000 {
@@ -513,14 +513,14 @@ func TestAnExecutorsRecordStaysSmallHoweverOftenItChanges(t *testing.T) {
 	same(t, rec.Jobs, 999)
 }
 
-func TestManyReadersFindWhatOneFinds(t *testing.T) {
+func TestParallelReadersFindEverything(t *testing.T) {
 	files := memfs.New()
-	s := full(t, files)
+	s := filledSpool(t, files)
 	for n := range 100 {
 		ok(t, s.Add(offer(msg.ExecutionID(fmt.Sprint("job-", n)))))
 	}
 	ok(t, files.Close())
-	want := shown(t, files)
+	want := reopenedState(t, files)
 	for _, name := range []string{"jobs/job-7/job.json", "jobs/job-8/job.json", "jobs/ended/result"} {
 		files = damaged(t, files, name, func(f spool.File) error { _, err := f.WriteAt([]byte("~"), 20); return err })
 	}
@@ -530,7 +530,7 @@ func TestManyReadersFindWhatOneFinds(t *testing.T) {
 	same(t, len(s.Jobs()), len(want.Jobs)-2)
 }
 
-func TestAProofThatIsNotedAfterTheNextHandOutCountsNoMore(t *testing.T) {
+func TestNotStartedIgnoresEarlierHandOut(t *testing.T) {
 	s := withJob(t, open(t, memfs.New()))
 	ok(t, s.NotStarted(execution, 1))
 	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}))

@@ -39,49 +39,49 @@ func add(text string) func([]byte) []byte {
 	return func(b []byte) []byte { return append(b, text...) }
 }
 
-func TestStatesOfADisk(t *testing.T) {
+func TestOpenRepairsDamagedFiles(t *testing.T) {
 	log := msg.LogState{Size: 8, Acked: 4, Resume: msg.Position{Time: noon, Count: 2}}
-	whole := func(rec *msg.JobRecord) {
+	complete := func(rec *msg.JobRecord) {
 		rec.Stage, rec.Executor, rec.HandOuts, rec.HandedOutAt, rec.OutputFrom, rec.Crashes = msg.Ended, ex1, 1, noon, noon, 1
 		rec.HasResult, rec.Ending, rec.Log = true, msg.Ending{Outcome: msg.Completed, ExitCode: 7}, log
 	}
 	noResult := func(rec *msg.JobRecord) {
-		whole(rec)
+		complete(rec)
 		rec.Stage, rec.HasResult, rec.Ending = msg.HandedOut, false, msg.Ending{}
 	}
 	shorterLog := func(rec *msg.JobRecord) {
-		whole(rec)
+		complete(rec)
 		rec.Log = msg.LogState{Size: 4, Acked: 4, Resume: msg.Position{Time: noon, Count: 1}}
 	}
-	const gone = "gone"
+	const deleted = "deleted"
 	for name, c := range map[string]struct {
 		file    string
 		edit    func([]byte) []byte
 		want    func(*msg.JobRecord) // nil: the job is in corrupt/
 		problem string
 	}{
-		"untouched":                             {"journal", add(""), whole, ""},
-		"journal: a torn line follows":          {"journal", add("0badf00d {\"st"), whole, "journal"},
-		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), whole, "journal"},
+		"unchanged":                             {"journal", add(""), complete, ""},
+		"journal: a torn line follows":          {"journal", add("0badf00d {\"st"), complete, "journal"},
+		"journal: a torn line with its newline": {"journal", add("0badf00d {}\n"), complete, "journal"},
 		"journal: the last line is cut": {"journal", cut(5), func(rec *msg.JobRecord) {
-			whole(rec)
+			complete(rec)
 			rec.Crashes = 0
 		}, "journal"},
-		"journal: a flipped byte in the middle": {"journal", flip(20), nil, "job"},
-		"journal: a step of a newer runnerd":    {"journal", func([]byte) []byte { return []byte(future) }, nil, "job"},
-		"job.json: a flipped byte in the head":  {"job.json", flip(20), nil, "job"},
-		"job.json: a flipped byte in the input": {"job.json", flip(-1), nil, "job"},
-		"job.json: too short":                   {"job.json", cut(1), nil, "job"},
-		"job.json: empty":                       {"job.json", cut(0), nil, gone},
-		"result: not written to the end":        {"result", cut(1), noResult, "result"},
-		"result: a flipped byte":                {"result", flip(-1), noResult, "result"},
-		"result: emptied":                       {"result", func([]byte) []byte { return nil }, noResult, ""},
-		"log: longer than its mark":             {"log", add("never announced"), whole, ""},
-		"log: the newest piece is damaged":      {"log", flip(5), shorterLog, ""},
-		"log: the newest piece is cut":          {"log", cut(1), shorterLog, ""},
-		"log.pos: the newest mark is torn":      {"log.pos", flip(30), shorterLog, ""},
-		"log.acked: no number":                  {"log.acked", func([]byte) []byte { return []byte("x") }, func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 0 }, ""},
-		"log.acked: more than the log has":      {"log.acked", func([]byte) []byte { return []byte("9\n") }, func(rec *msg.JobRecord) { whole(rec); rec.Log.Acked = 8 }, "log"},
+		"journal: a flipped byte in the middle":  {"journal", flip(20), nil, "job"},
+		"journal: a step of a newer runnerd":     {"journal", func([]byte) []byte { return []byte(futureStep) }, nil, "job"},
+		"job.json: a flipped byte in the head":   {"job.json", flip(20), nil, "job"},
+		"job.json: a flipped byte in the input":  {"job.json", flip(-1), nil, "job"},
+		"job.json: too short":                    {"job.json", cut(1), nil, "job"},
+		"job.json: deleted":                      {"job.json", cut(0), nil, deleted},
+		"result: not written to the end":         {"result", cut(1), noResult, "result"},
+		"result: a flipped byte":                 {"result", flip(-1), noResult, "result"},
+		"result: emptied":                        {"result", func([]byte) []byte { return nil }, noResult, ""},
+		"log: longer than its checkpoint":        {"log", add("never announced"), complete, ""},
+		"log: the newest text is damaged":        {"log", flip(5), shorterLog, ""},
+		"log: the newest text is cut":            {"log", cut(1), shorterLog, ""},
+		"log.pos: the newest checkpoint is torn": {"log.pos", flip(30), shorterLog, ""},
+		"log.acked: no number":                   {"log.acked", func([]byte) []byte { return []byte("x") }, func(rec *msg.JobRecord) { complete(rec); rec.Log.Acked = 0 }, ""},
+		"log.acked: more than the log has":       {"log.acked", func([]byte) []byte { return []byte("9\n") }, func(rec *msg.JobRecord) { complete(rec); rec.Log.Acked = 8 }, "log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -97,7 +97,7 @@ func TestStatesOfADisk(t *testing.T) {
 
 			file := filepath.Join("jobs/job-1", c.file)
 			change(t, dir, file, c.edit)
-			if c.problem == gone {
+			if c.problem == deleted {
 				ok(t, os.Remove(filepath.Join(dir, file)))
 				c.problem = "job"
 			}
@@ -106,13 +106,13 @@ func TestStatesOfADisk(t *testing.T) {
 			var problems []string
 			for _, p := range s.Problems() {
 				problems = append(problems, p.What)
-				if c.file != "job.json" { // which says whose it is
+				if c.file != "job.json" { // the only file with the job's id
 					same(t, p.Job, execution)
 				}
 			}
 			same(t, strings.Join(problems, " "), c.problem)
 			if _, found := s.Job("bystander"); !found {
-				t.Fatal("another job is gone with it")
+				t.Fatal("another job is lost too")
 			}
 			rec, found := s.Job(execution)
 			same(t, found, c.want != nil)
@@ -125,7 +125,7 @@ func TestStatesOfADisk(t *testing.T) {
 			c.want(&want)
 			same(t, rec, want)
 
-			// It goes on from there as if nothing had been.
+			// The job is usable from there on.
 			ok(t, s.AppendLog(execution, []byte("three\n"), msg.Position{Time: noon, Count: 3}))
 			ok(t, s.AckLog(execution, rec.Log.Acked))
 			_, err = s.Crash(execution, "executor")
@@ -140,10 +140,10 @@ func TestStatesOfADisk(t *testing.T) {
 	}
 }
 
-func TestAProcessThatMayOpenNoMoreFilesTakesNothingApart(t *testing.T) {
+func TestOpenQuarantinesNothingWithoutDescriptors(t *testing.T) {
 	for at := 1; ; at++ {
 		files := memfs.New()
-		full(t, files)
+		filledSpool(t, files)
 		ok(t, files.Close())
 		opens := 0
 		files.BeforeRead = func(op memfs.Op) error {
@@ -157,35 +157,35 @@ func TestAProcessThatMayOpenNoMoreFilesTakesNothingApart(t *testing.T) {
 			return
 		}
 		if err == nil {
-			t.Fatalf("operation %d: it goes on, with problems %v", at, s.Problems())
+			t.Fatalf("operation %d: opened, with problems %v", at, s.Problems())
 		}
 		if !errors.Is(err, syscall.EMFILE) {
 			t.Fatalf("operation %d: %v", at, err)
 		}
 		files.BeforeRead = nil
-		if kept, err := files.ReadDir("corrupt"); err == nil && len(kept) > 0 {
-			t.Fatalf("operation %d: %s is taken for damaged", at, kept[0].Name())
+		if quarantined, err := files.ReadDir("corrupt"); err == nil && len(quarantined) > 0 {
+			t.Fatalf("operation %d: %s is quarantined", at, quarantined[0].Name())
 		}
 	}
 }
 
-// future is a line with a right checksum that tells of a step nobody knows yet.
-const future = "8e86f28d [{\"step\":\"from-the-future\",\"at\":\"2030-01-01T00:00:00Z\"}]\n"
+// futureStep is a line with a valid checksum and an unknown step.
+const futureStep = "8e86f28d [{\"step\":\"from-the-future\",\"at\":\"2030-01-01T00:00:00Z\"}]\n"
 
-func TestADamagedExecutorCostsOnlyItself(t *testing.T) {
+func TestDamagedExecutorAffectsOnlyItself(t *testing.T) {
 	dir := t.TempDir()
 	s := withJob(t, openDir(t, dir))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2", Created: noon}, nil))
 	ok(t, s.Close())
 	change(t, dir, "executors/ex2/executor.json", flip(20))
-	// The newest line of the other, the hand-out, is lost: the job's journal has it.
+	// The newest line of the other executor's record, the hand-out, is lost, but the job's journal has it.
 	change(t, dir, "executors/ex1/executor.json", cut(1))
 	s = openDir(t, dir)
 	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Jobs: 1, Job: execution}})
-	same(t, s.Problems()[0].Kept, "corrupt/executor-ex2")
+	same(t, s.Problems()[0].Quarantined, "corrupt/executor-ex2")
 }
 
-func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
+func TestIdentityIsRepairedFromCopy(t *testing.T) {
 	const first, second = "identity.json", "identity.copy.json"
 	remove := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { ok(t, os.Remove(filepath.Join(dir, name))) }
@@ -194,18 +194,18 @@ func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
 		return func(t *testing.T, dir string) { change(t, dir, name, flip(-4)) }
 	}
 	for name, c := range map[string]struct {
-		harm    []func(*testing.T, string)
+		damage  []func(*testing.T, string)
 		jobs    bool
-		want    string // empty: it refuses
+		want    string // empty: an error
 		repairs int
 	}{
-		"both whole":                        {nil, true, `"old"`, 0},
-		"the first is lost":                 {[]func(*testing.T, string){remove(first)}, true, `"old"`, 1},
-		"the first is damaged":              {[]func(*testing.T, string){damage(first)}, true, `"old"`, 1},
-		"the copy is lost":                  {[]func(*testing.T, string){remove(second)}, true, `"old"`, 1},
-		"the copy is damaged":               {[]func(*testing.T, string){damage(second)}, true, `"old"`, 1},
-		"both are lost while there is work": {[]func(*testing.T, string){remove(first), damage(second)}, true, "", 0},
-		"both are damaged, nothing to do":   {[]func(*testing.T, string){damage(first), damage(second)}, false, `"new"`, 2},
+		"both intact":                        {nil, true, `"old"`, 0},
+		"the first is lost":                  {[]func(*testing.T, string){remove(first)}, true, `"old"`, 1},
+		"the first is damaged":               {[]func(*testing.T, string){damage(first)}, true, `"old"`, 1},
+		"the copy is lost":                   {[]func(*testing.T, string){remove(second)}, true, `"old"`, 1},
+		"the copy is damaged":                {[]func(*testing.T, string){damage(second)}, true, `"old"`, 1},
+		"both are lost while there are jobs": {[]func(*testing.T, string){remove(first), damage(second)}, true, "", 0},
+		"both are damaged without jobs":      {[]func(*testing.T, string){damage(first), damage(second)}, false, `"new"`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -216,8 +216,8 @@ func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
 				ok(t, s.Add(offer(execution)))
 			}
 			ok(t, s.Close())
-			for _, harm := range c.harm {
-				harm(t, dir)
+			for _, damageFile := range c.damage {
+				damageFile(t, dir)
 			}
 			s = openDir(t, dir)
 			got, err := s.LoadIdentity(func() ([]byte, error) { return []byte(`"new"`), nil })
@@ -225,7 +225,7 @@ func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
 			same(t, len(s.Problems()), c.repairs)
 			if c.want == "" {
 				if err == nil || !strings.Contains(err.Error(), "backup") {
-					t.Fatalf("it does not say how to go on: %v", err)
+					t.Fatalf("the error has no instructions: %v", err)
 				}
 				return
 			}
@@ -239,12 +239,12 @@ func TestTheIdentityOutlivesOneOfItsCopies(t *testing.T) {
 	}
 }
 
-func TestASettingThatCannotBeReadIsNone(t *testing.T) {
+func TestLoadIgnoresDamagedSetting(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	ok(t, s.Save(spool.Server, []byte(`{"capacity":1}`)))
 	change(t, dir, "server.json", flip(-4))
 	if _, found := s.Load(spool.Server); found {
-		t.Fatal("a damaged setting was believed")
+		t.Fatal("a damaged setting was loaded")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// kind is what a step tells.
+// kind is the kind of a step.
 type kind string
 
 const (
@@ -26,29 +26,29 @@ const (
 	logEnded  kind = "log-ended"
 )
 
-// step is something that happened to a job. A job is what its steps, applied in turn, make of it. A line of its journal holds a
-// step, or several that were not synced one by one: they are then safe together, and of a whole journal only the last line can
-// be torn.
+// step is an event in a job's journal; the job's record is the result of applying all its steps in order. A line of the journal has
+// one step, or several that were not synced one by one and become durable together. Therefore only the last line can be torn.
 type step struct {
-	Step     kind           `json:"step"`
-	At       time.Time      `json:"at"`
-	Reason   string         `json:"reason,omitempty"`   // abort, stopped
-	Executor msg.ExecutorID `json:"executor,omitempty"` // handed-out
-	Nth      int            `json:"nth,omitempty"`      // handed-out: of the executor's jobs
-	Key      []byte         `json:"key,omitempty"`      // handed-out: the job's, sealed, for the executor's record, which is not synced
-	Mask     []byte         `json:"mask,omitempty"`     // handed-out: the executor's then
-	Actor    string         `json:"actor,omitempty"`    // crash
-	Ending   *msg.Ending    `json:"ending,omitempty"`   // ended
-	Size     int64          `json:"size,omitempty"`     // log-ended
-	NoResult bool           `json:"noResult,omitempty"` // stopped; one that says nothing, of an older runnerd, takes what is there
+	Step      kind           `json:"step"`
+	At        time.Time      `json:"at"`
+	Reason    string         `json:"reason,omitempty"`    // abort, stopped
+	Executor  msg.ExecutorID `json:"executor,omitempty"`  // handed-out
+	JobNumber int            `json:"jobNumber,omitempty"` // handed-out: 1-based number among the executor's jobs
+	Key       []byte         `json:"key,omitempty"`       // handed-out: the job's sealed key, to restore the executor's record, which is not synced
+	Mask      []byte         `json:"mask,omitempty"`      // handed-out: the executor's mask at that time
+	Actor     string         `json:"actor,omitempty"`     // crash
+	Ending    *msg.Ending    `json:"ending,omitempty"`    // ended
+	Size      int64          `json:"size,omitempty"`      // log-ended
+	NoResult  bool           `json:"noResult,omitempty"`  // stopped: the job was reported without a result
 }
 
-// durable: all but those that the server repeats to us or takes from us once more, and what no executor survives the loss of.
+// durable reports whether the step is synced. After a loss, confirmed and finished are asked of the server again, and delivered does
+// not matter, because no executor survives a loss of power.
 func (st step) durable() bool {
 	return st.Step != confirmed && st.Step != finished && st.Step != delivered
 }
 
-// apply is used for a step that is made and for one that is read alike, so the index cannot differ from the disk.
+// apply applies a step to a record, both when the step is written and when it is read, so the index cannot differ from the disk.
 func apply(rec *msg.JobRecord, st step) error {
 	switch st.Step {
 	case confirmed:
@@ -74,7 +74,7 @@ func apply(rec *msg.JobRecord, st step) error {
 		rec.Crashes++
 	case ended:
 		if st.Ending == nil {
-			return fmt.Errorf("%w: an ended step without an ending", ErrCorrupt)
+			return fmt.Errorf("%w: ended step without an ending", ErrCorrupt)
 		}
 		rec.Stage, rec.Ending, rec.EndedAt = max(rec.Stage, msg.Ended), *st.Ending, st.At
 	case stopped:
@@ -92,14 +92,14 @@ func apply(rec *msg.JobRecord, st step) error {
 	return nil
 }
 
-// takesResult reports whether a result still counts. One that comes after a job was given up as failed does not: the server
-// may have heard of that. To a job that was stopped it is attached.
-func takesResult(rec msg.JobRecord) bool {
+// acceptsResult reports whether a job can still get a result. A failed job cannot, because its failure may have been reported. An
+// aborted or timed out job can.
+func acceptsResult(rec msg.JobRecord) bool {
 	return !rec.HasResult && (rec.Stage < msg.Ended || rec.Ending.Outcome != msg.Failed)
 }
 
-// attach gives the record its result, which ends a job that has not ended yet.
-func attach(rec *msg.JobRecord, exitCode int) {
+// attachResult records a result, which ends the job if it has not ended.
+func attachResult(rec *msg.JobRecord, exitCode int) {
 	rec.HasResult = true
 	rec.Stage = max(rec.Stage, msg.Ended)
 	rec.Ending.Outcome = cmp.Or(rec.Ending.Outcome, msg.Completed)

@@ -9,11 +9,9 @@ import (
 	"slices"
 )
 
-// The ways in which bytes get into files.
-
-// write puts the parts at the beginning of an open file, the first one last: a process that is killed meanwhile leaves a file
-// that begins with nothing, which cannot be taken for a damaged one.
-func write(f File, parts ...[]byte) error {
+// writeHeadLast writes the parts at the beginning of a file, the first part last: a process that is killed meanwhile leaves a file
+// without a head, which cannot be mistaken for a damaged one.
+func writeHeadLast(f File, parts ...[]byte) error {
 	var at int64
 	for _, part := range parts {
 		at += int64(len(part))
@@ -27,7 +25,7 @@ func write(f File, parts ...[]byte) error {
 	return nil
 }
 
-// writeAt puts bytes at a place; with durable they are safe on return.
+// writeAt writes at an offset in bytes, and syncs the file if durable.
 func writeAt(f File, content []byte, at int64, durable bool) error {
 	if _, err := f.WriteAt(content, at); err != nil || !durable {
 		return err
@@ -35,39 +33,39 @@ func writeAt(f File, content []byte, at int64, durable bool) error {
 	return f.Sync()
 }
 
-// edit opens a file for one change.
-func (s *Spool) edit(name string, change func(File) error) error {
+// withFile opens a file and calls do with it.
+func (s *Spool) withFile(name string, do func(File) error) error {
 	f, err := s.fs.Open(name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(change(f), f.Close())
+	return errors.Join(do(f), f.Close())
 }
 
-// create makes a file that may be lost, or be found empty, after a loss of power.
+// create creates a file without syncing it.
 func (s *Spool) create(name string, perm fs.FileMode, content ...[]byte) error {
 	f, err := s.fs.Create(name, perm)
 	if err != nil {
 		return err
 	}
-	return errors.Join(write(f, content...), f.Close())
+	return errors.Join(writeHeadLast(f, content...), f.Close())
 }
 
-// createDurably makes a file whose content is safe on return; its name is once its directory is synced.
+// createDurably creates a file and syncs its content. The name is durable once the directory is synced.
 func (s *Spool) createDurably(name string, content ...[]byte) error {
-	f, err := s.fs.Create(name, private)
+	f, err := s.fs.Create(name, privateFile)
 	if err != nil {
 		return err
 	}
-	if err := write(f, content...); err != nil {
+	if err := writeHeadLast(f, content...); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// replace puts a file in the place of another or of none: a crash leaves the one or the other, whole.
+// replace creates or replaces a file atomically and durably.
 func (s *Spool) replace(name string, content ...[]byte) error {
-	temp := s.temp()
+	temp := s.tempName()
 	if err := s.createDurably(temp, content...); err != nil {
 		return errors.Join(err, s.fs.RemoveAll(temp))
 	}
@@ -77,9 +75,9 @@ func (s *Spool) replace(name string, content ...[]byte) error {
 	return s.fs.SyncDir(path.Dir(name))
 }
 
-// read returns a whole file.
+// read returns the content of a file.
 func (s *Spool) read(name string) (content []byte, err error) {
-	err = s.edit(name, func(f File) error {
+	err = s.withFile(name, func(f File) error {
 		size, err := f.Size()
 		if err != nil {
 			return err
@@ -91,11 +89,11 @@ func (s *Spool) read(name string) (content []byte, err error) {
 	return content, err
 }
 
-// temp is a new name under tmp/, which Open empties.
-func (s *Spool) temp() string { return fmt.Sprintf("%s/%d", tmpDir, s.temps.Add(1)) }
+// tempName returns a new name in tmp/, which Open empties.
+func (s *Spool) tempName() string { return fmt.Sprintf("%s/%d", tmpDir, s.tempSeq.Add(1)) }
 
-// move renames, and is safe on return. If it cannot be made safe it is undone, so that a repetition does everything anew: an
-// fsync that failed once says nothing when it succeeds later.
+// move renames durably. If the sync fails, it undoes the rename, so that the next attempt does everything again: an fsync that
+// succeeds after a failed one proves nothing.
 func (s *Spool) move(from, to string) error {
 	if err := s.fs.Rename(from, to); err != nil {
 		return err
@@ -106,24 +104,24 @@ func (s *Spool) move(from, to string) error {
 	return nil
 }
 
-// place is move to where nothing counts that is there already: an attempt before left it, on a disk that did not let it be undone.
-func (s *Spool) place(from, to string) error {
+// moveReplacing moves a directory and deletes an existing one at the new name, left by a failed attempt that could not be undone.
+func (s *Spool) moveReplacing(from, to string) error {
 	err := s.move(from, to)
 	if errors.Is(err, fs.ErrExist) {
-		if _, err = s.discard(to); err == nil {
+		if _, err = s.removeDir(to); err == nil {
 			err = s.move(from, to)
 		}
 	}
 	return err
 }
 
-// vanished reports whether a directory has left its place by an attempt that could not be undone, and makes that safe.
-func (s *Spool) vanished(name string) bool {
+// syncGone reports whether a failed move that could not be undone has moved the directory away, and makes that durable.
+func (s *Spool) syncGone(name string) bool {
 	_, err := s.fs.ReadDir(name)
 	return errors.Is(err, fs.ErrNotExist) && s.fs.SyncDir(path.Dir(name)) == nil
 }
 
-// syncNames makes a rename safe. What is under tmp/ need not be: Open empties it.
+// syncNames makes a rename durable. It skips names in tmp/, which Open empties.
 func (s *Spool) syncNames(names ...string) error {
 	for _, name := range names {
 		if dir := path.Dir(name); dir != tmpDir {
@@ -135,29 +133,30 @@ func (s *Spool) syncNames(names ...string) error {
 	return nil
 }
 
-// discard takes a directory away. The move out of its place is safe before anything in it is deleted, so that a crash never
-// leaves half of it to be read. It may be gone and there is an error all the same: not all of it could be deleted.
-func (s *Spool) discard(name string) (gone bool, err error) {
-	temp := s.temp()
+// removeDir moves a directory to tmp/ durably and then deletes it, so that a crash never leaves half of it to be read. It may return
+// both gone and an error, if not all of it could be deleted.
+func (s *Spool) removeDir(name string) (gone bool, err error) {
+	temp := s.tempName()
 	if err := s.move(name, temp); err != nil {
 		return false, err
 	}
 	return true, s.fs.RemoveAll(temp)
 }
 
-// keep moves something to where a person finds it, beside what was kept under the same name before.
-func (s *Spool) keep(name, dir, as string) (string, error) {
-	s.shelving.Lock()
-	defer s.shelving.Unlock()
-	if err := s.fs.Mkdir(dir, privateDir); err != nil && !errors.Is(err, fs.ErrExist) { // a person may have taken it away
+// setAside moves a file or directory into dir, which is corrupt/ or rejected/, for an operator. It returns the new path, with a number
+// appended if the name exists there.
+func (s *Spool) setAside(name, dir, as string) (string, error) {
+	s.setAsideMu.Lock()
+	defer s.setAsideMu.Unlock()
+	if err := s.fs.Mkdir(dir, privateDir); err != nil && !errors.Is(err, fs.ErrExist) { // an operator may have deleted it
 		return "", err
 	}
-	taken, err := s.fs.ReadDir(dir)
+	existing, err := s.fs.ReadDir(dir)
 	if err != nil {
 		return "", err
 	}
-	names := make(map[string]bool, len(taken))
-	for _, entry := range taken {
+	names := make(map[string]bool, len(existing))
+	for _, entry := range existing {
 		names[entry.Name()] = true
 	}
 	to := as

@@ -9,25 +9,25 @@ import (
 	"testing"
 )
 
-func TestTheTableOfFaultsNamesTestsThatExist(t *testing.T) {
+func TestFaultsTableNamesExistingTests(t *testing.T) {
 	table, err := os.ReadFile("../docs/faults.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	named := regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(string(table), -1)
 	if len(named) < 50 {
-		t.Fatalf("%d tests are named: the table is not read as it is written", len(named))
+		t.Fatalf("only %d tests found in docs/faults.md: its format has changed", len(named))
 	}
-	there := functions(t)
+	existing := testNames(t)
 	for _, name := range named {
-		if !there[name[1]] {
-			t.Errorf("there is no test %s", name[1])
+		if !existing[name[1]] {
+			t.Errorf("docs/faults.md names a missing test: %s", name[1])
 		}
 	}
 }
 
-// functions are the names of all tests of the program.
-func functions(t *testing.T) map[string]bool {
+// testNames returns the names of all tests of the program.
+func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	found, declared := map[string]bool{}, regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {

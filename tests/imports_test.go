@@ -10,30 +10,31 @@ import (
 	"testing"
 )
 
-// room is a part of the program and what it may import besides the standard library and what lies below it.
-type room struct {
-	path   string   // itself and all below it, except what has a room of its own
-	may    []string // of the program, by path; of others, by module. "*": anything of others
-	mayNot []string // of the standard library
+// packageRule says what a part of the program may import besides the standard library and the packages below itself.
+type packageRule struct {
+	path      string   // applies to this package and all below it without a rule of their own
+	allowed   []string // paths of the program's packages and of other modules; "*": all other modules
+	forbidden []string // packages of the standard library
 }
 
-// rooms: what decides knows nothing of the outside, adapters know nothing of one another. The most specific path counts.
-var rooms = []room{
+// packageRules keep decisions independent of the outside, and adapters independent of one another. The most specific path counts.
+var packageRules = []packageRule{
 	{path: "messages"},
-	{path: "spool", may: []string{"messages", "infra/litter", "spool", "golang.org/x/sys"}},
-	{path: "actors", may: []string{"messages", "infra/driver", "actors/actorrt", "github.com/rs/zerolog"}, mayNot: []string{"net/http", "os"}},
-	{path: "actors/actorrt", may: []string{"messages", "github.com/asynkron/protoactor-go", "github.com/rs/zerolog"}},
-	{path: "infra/driver", may: []string{"messages", "infra/driver", "*"}},
-	{path: "infra/litter"},
-	{path: "infra/contract", may: []string{"messages", "k8s.io/api", "k8s.io/apimachinery"}},
-	{path: "infra/seal", may: []string{"messages", "infra/contract"}},
-	{path: "infra", may: []string{"messages", "infra/litter", "infra/driver", "infra/release/api", "infra/seal", "infra/contract", "*"}},
-	{path: "cmd", may: []string{"messages", "spool", "actors", "infra", "*"}},
-	{path: "tests", may: []string{"messages", "spool", "actors", "infra", "cmd", "*"}},
-	{path: "tests/rig/provide", may: []string{"tests/rig"}},
+	{path: "spool", allowed: []string{"messages", "infra/rmtree", "spool", "golang.org/x/sys"}},
+	{path: "actors", allowed: []string{"messages", "infra/driver", "actors/actorrt", "github.com/rs/zerolog"}, forbidden: []string{"net/http", "os"}},
+	{path: "actors/actorrt", allowed: []string{"messages", "github.com/asynkron/protoactor-go", "github.com/rs/zerolog"}},
+	{path: "infra/driver", allowed: []string{"messages", "infra/driver", "*"}},
+	{path: "infra/rmtree"},
+	{path: "infra/contract", allowed: []string{"messages", "k8s.io/api", "k8s.io/apimachinery"}},
+	{path: "infra/seal", allowed: []string{"messages", "infra/contract"}},
+	{path: "infra", allowed: []string{"messages", "infra/rmtree", "infra/driver", "infra/release/api", "infra/seal", "infra/contract", "*"}},
+	{path: "cmd", allowed: []string{"messages", "spool", "actors", "infra", "*"}},
+	{path: "tests", allowed: []string{"messages", "spool", "actors", "infra", "cmd", "*"}},
+	{path: "tests/harness/provide", allowed: []string{"tests/harness"}},
 }
 
-// reserved modules have one importer, so that what would replace them is a change of one package; tests look from outside.
+// reserved maps modules to the only package that may import them, so that a replacement of the module changes one package. Tests are
+// exempt.
 var reserved = map[string]string{
 	"github.com/asynkron/protoactor-go":   "actors/actorrt",
 	"github.com/docker/docker":            "infra/docker",
@@ -44,16 +45,16 @@ var reserved = map[string]string{
 
 const program = "runnerd"
 
-// breach says why importer must not import imported; empty: it may.
-func breach(importer, imported string) string {
+// violation returns why importer must not import imported, or an empty string if it may.
+func violation(importer, imported string) string {
 	importer = strings.TrimPrefix(importer, program+"/")
 	own, ours := strings.CutPrefix(imported, program+"/")
-	r := roomOf(importer)
+	r := ruleFor(importer)
 	if r == nil {
-		return "has no rules: add a room to tests/imports_test.go"
+		return "has no rule: add one to tests/imports_test.go"
 	}
-	if isStandard(imported) {
-		if slices.Contains(r.mayNot, imported) {
+	if isStandardLibrary(imported) {
+		if slices.Contains(r.forbidden, imported) {
 			return "must not import " + imported
 		}
 		return ""
@@ -66,20 +67,20 @@ func breach(importer, imported string) string {
 	if ours {
 		imported = own
 	}
-	// Siblings under infra share no room: a package may import what lies below itself.
-	allowed := within(imported, importer) || (!ours && slices.Contains(r.may, "*")) ||
-		slices.ContainsFunc(r.may, func(may string) bool { return within(imported, may) })
+	// A package under infra may import the packages below itself, but not its siblings.
+	allowed := within(imported, importer) || (!ours && slices.Contains(r.allowed, "*")) ||
+		slices.ContainsFunc(r.allowed, func(may string) bool { return within(imported, may) })
 	if allowed {
 		return ""
 	}
 	return "must not import " + imported
 }
 
-func roomOf(path string) *room {
-	var found *room
-	for i, r := range rooms {
+func ruleFor(path string) *packageRule {
+	var found *packageRule
+	for i, r := range packageRules {
 		if within(path, r.path) && (found == nil || len(r.path) > len(found.path)) {
-			found = &rooms[i]
+			found = &packageRules[i]
 		}
 	}
 	return found
@@ -87,27 +88,27 @@ func roomOf(path string) *room {
 
 func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
-// isStandard goes by the rule that a module's first element has a dot in it, and that ours begin with the program's name.
-func isStandard(path string) bool {
+// isStandardLibrary relies on the rule that the first element of a module's path has a dot. The program's own path is an exception.
+func isStandardLibrary(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return !strings.Contains(first, ".") && first != program
 }
 
-func TestEveryPackageImportsOnlyWhatItsPlaceAllows(t *testing.T) {
-	packages := list(t)
+func TestEveryPackageFollowsItsImportRule(t *testing.T) {
+	packages := listImports(t)
 	if len(packages) < 10 {
-		t.Fatalf("only %d packages found: the list is not of this program", len(packages))
+		t.Fatalf("only %d packages found: go list lists another program", len(packages))
 	}
 	for importer, imports := range packages {
 		for _, imported := range imports {
-			if why := breach(importer, imported); why != "" {
+			if why := violation(importer, imported); why != "" {
 				t.Errorf("%s %s", importer, why)
 			}
 		}
 	}
 }
 
-func TestTheRulesTellApartWhatMayBeImportedAndWhatMayNot(t *testing.T) {
+func TestImportRulesAllowAndForbid(t *testing.T) {
 	for _, row := range []struct {
 		importer, imported string
 		may                bool
@@ -132,14 +133,14 @@ func TestTheRulesTellApartWhatMayBeImportedAndWhatMayNot(t *testing.T) {
 		{"runnerd/cmd/runnerd", "runnerd/infra/docker", true},
 		{"runnerd/elsewhere", "time", false},
 	} {
-		if why := breach(row.importer, row.imported); (why == "") != row.may {
-			t.Errorf("%s imports %s: allowed is %v, want %v (%s)", row.importer, row.imported, why == "", row.may, why)
+		if why := violation(row.importer, row.imported); (why == "") != row.may {
+			t.Errorf("%s imports %s: allowed = %v, want %v (%s)", row.importer, row.imported, why == "", row.may, why)
 		}
 	}
 }
 
-// list returns what every package of the program imports, its tests left out.
-func list(t *testing.T) map[string][]string {
+// listImports returns the imports of every package of the program, without its tests.
+func listImports(t *testing.T) map[string][]string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports", program+"/...")
 	out, err := cmd.Output()

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestEveryWarningIsExplained: docs/log.md tells what each line of the log at warn and above means.
+// TestEveryWarningIsExplained checks that docs/log.md explains each log line at warn and above.
 func TestEveryWarningIsExplained(t *testing.T) {
 	text, err := os.ReadFile("../docs/log.md")
 	if err != nil {
@@ -21,19 +21,19 @@ func TestEveryWarningIsExplained(t *testing.T) {
 	}
 	found := 0
 	for _, dir := range []string{"actors", "spool", "infra", "cmd"} {
-		for said, where := range warnings(t, filepath.Join("..", dir)) {
+		for message, position := range warnings(t, filepath.Join("..", dir)) {
 			found++
-			if !strings.Contains(string(text), said) {
-				t.Errorf("docs/log.md does not say what %q means (%s)", said, where)
+			if !strings.Contains(string(text), message) {
+				t.Errorf("docs/log.md does not explain %q (%s)", message, position)
 			}
 		}
 	}
 	if found < 40 {
-		t.Errorf("only %d warnings were found: the search is wrong", found)
+		t.Errorf("only %d warnings found: the search is wrong", found)
 	}
 }
 
-// warnings are the texts that the code below a directory logs at warn or error, and where.
+// warnings returns the texts that the code below dir logs at warn or error, and their positions.
 func warnings(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all, files := map[string]string{}, token.NewFileSet()
@@ -58,10 +58,10 @@ func warnings(t *testing.T, dir string) map[string]string {
 			if !is {
 				return true
 			}
-			ast.Inspect(loudText(call), func(n ast.Node) bool {
+			ast.Inspect(warningText(call), func(n ast.Node) bool {
 				if lit, is := n.(*ast.BasicLit); is {
-					if said, err := strconv.Unquote(lit.Value); err == nil {
-						all[strings.TrimSpace(said)] = files.Position(call.Pos()).String()
+					if message, err := strconv.Unquote(lit.Value); err == nil {
+						all[strings.TrimSpace(message)] = files.Position(call.Pos()).String()
 					}
 				}
 				return true
@@ -76,20 +76,20 @@ func warnings(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// loudText is the text of a call that logs at warn or error; else it is empty.
-func loudText(call *ast.CallExpr) ast.Node {
+// warningText returns the text of a call that logs at warn or error, or an empty node for other calls.
+func warningText(call *ast.CallExpr) ast.Node {
 	f, is := call.Fun.(*ast.SelectorExpr)
 	switch {
-	case is && f.Sel.Name == "Msg" && len(call.Args) == 1 && names(call.Fun, "Warn", "warn", "Error"):
+	case is && f.Sel.Name == "Msg" && len(call.Args) == 1 && selects(call.Fun, "Warn", "warn", "Error"):
 		return call.Args[0]
-	case is && f.Sel.Name == "log" && len(call.Args) >= 2 && names(call.Args[0], "WarnLevel", "ErrorLevel"):
+	case is && f.Sel.Name == "log" && len(call.Args) >= 2 && selects(call.Args[0], "WarnLevel", "ErrorLevel"):
 		return call.Args[1]
 	}
 	return &ast.EmptyStmt{}
 }
 
-// names reports whether one of the names is selected anywhere in an expression.
-func names(in ast.Node, any ...string) (found bool) {
+// selects reports whether an expression contains a selector with one of these names.
+func selects(in ast.Node, any ...string) (found bool) {
 	ast.Inspect(in, func(n ast.Node) bool {
 		if f, is := n.(*ast.SelectorExpr); is && slices.Contains(any, f.Sel.Name) {
 			found = true

@@ -1,19 +1,19 @@
 package actorrt
 
-// Behavior is an actor as its author writes it. All methods are called in the actor's turns, one at a time.
+// Behavior is the code of an actor. All methods are called in the actor's turns, one at a time.
 type Behavior[M any] interface {
 	Start(c *Ctx[M])
 	Receive(c *Ctx[M], m M)
 }
 
-// Stopper is a Behavior with last words: Stop is called once when the actor is stopped in order, before its children are
-// stopped and while its context still lives. It is not called after a crash. A panic in it is logged and changes nothing.
+// Stopper is a Behavior with a Stop method, which is called once when the actor is stopped in order, before its children are stopped
+// and while its context is alive. It is not called after a crash. A panic in it is logged and otherwise ignored.
 type Stopper[M any] interface {
 	Stop(c *Ctx[M])
 }
 
-// ChildWatcher is a Behavior that decides about its children's ends: the child's name is free again. To give up is to panic
-// with the Crash. It is not called once the actor itself is to end.
+// ChildWatcher is a Behavior that handles the end of its children. When ChildDown is called, the child's name is free again. To
+// escalate, panic with the Crash. It is not called once the actor itself is ending.
 type ChildWatcher[M any] interface {
 	ChildDown(c *Ctx[M], d Down)
 }
@@ -24,7 +24,7 @@ type Down struct {
 	Crash *Crash // nil after an orderly stop
 }
 
-// Spec says how to make an actor. Names are unique among siblings that live.
+// Spec describes an actor to spawn. Names are unique among live siblings.
 type Spec[M any] struct {
 	Name string
 	New  func() Behavior[M]

@@ -9,9 +9,9 @@ import (
 
 var (
 	// ErrCrashed is what Ask returns when the actor panicked before it answered. The Crash is in the chain.
-	ErrCrashed = errors.New("the actor crashed before it answered")
-	// ErrStopped is what Ask returns when the actor had stopped, or never was.
-	ErrStopped = errors.New("the actor has stopped")
+	ErrCrashed = errors.New("actor crashed before it answered")
+	// ErrStopped is what Ask returns when the actor has stopped, or does not exist.
+	ErrStopped = errors.New("actor has stopped")
 
 	errGoexit = errors.New("goroutine ended by runtime.Goexit")
 )
@@ -20,10 +20,10 @@ var (
 type Crash struct {
 	Actor   string // its path
 	Where   string // "start", "receive", "task <name>", "child <name>"
-	Message string // the type of the message in hand, if any
-	Subject string // the job that the message in hand was about, as named by Ctx.About
+	Message string // the type of the current message, if any
+	Subject string // the execution id that the current message was about, from Ctx.SetSubject
 	Reason  any    // the value of the panic; the *Crash of the child, if that was the reason
-	Stack   []byte // nil if the reason is a child's Crash, which has it
+	Stack   []byte // nil if the reason is a child's Crash, which has the stack
 	At      time.Time
 }
 
@@ -39,9 +39,8 @@ func (c *Crash) Unwrap() error {
 	return err
 }
 
-// crashed is called where the panic was recovered, while its stack can still be read. This is where every panic is logged,
-// once, whatever comes of it.
-func (c *node) crashed(where, message, subject string, reason any) *Crash {
+// newCrash must be called where the panic was recovered, while its stack is available. Every panic is logged here, exactly once.
+func (c *node) newCrash(where, message, subject string, reason any) *Crash {
 	crash := &Crash{Actor: c.path, Where: where, Message: message, Subject: subject, Reason: reason, At: time.Now()}
 	if child, ok := reason.(*Crash); ok {
 		crash.Subject = child.Subject
@@ -50,7 +49,7 @@ func (c *node) crashed(where, message, subject string, reason any) *Crash {
 	}
 	line := c.log.Error().Err(crash)
 	if crash.Subject != "" {
-		line = line.Str("job", crash.Subject)
+		line = line.Str("execution", crash.Subject)
 	}
 	if crash.Stack != nil {
 		line = line.Bytes("stack", crash.Stack)

@@ -2,37 +2,37 @@ package actorrt
 
 import "github.com/rs/zerolog"
 
-// Ctx is what a Behavior works with. It belongs to the actor's turns; what a goroutine needs (Self, Log) is taken
-// out of it first.
-type Ctx[M any] struct{ s *host[M] }
+// Ctx is the interface of a Behavior to its actor. It must be used in the actor's turns only; get what a goroutine needs (Self, Log)
+// before starting it.
+type Ctx[M any] struct{ host *host[M] }
 
 // Self is the actor's own address.
-func (c *Ctx[M]) Self() Ref[M] { return Ref[M]{c.s.node} }
+func (c *Ctx[M]) Self() Ref[M] { return Ref[M]{c.host.node} }
 
-// Log writes with the field actor.
-func (c *Ctx[M]) Log() *zerolog.Logger { return &c.s.node.log }
+// Log is the actor's logger, with the field actor.
+func (c *Ctx[M]) Log() *zerolog.Logger { return &c.host.node.log }
 
-// SetSubject names the job that the message in hand is about, for a Crash. It holds for this message, and for the tasks and
-// timers that are started in its turn, and for the messages that these deliver.
-func (c *Ctx[M]) SetSubject(subject string) { c.s.subject = subject }
+// SetSubject sets the execution id that the current message is about, for a Crash. It applies to this message, to the tasks and
+// timers started in its turn, and to the messages that these deliver.
+func (c *Ctx[M]) SetSubject(subject string) { c.host.subject = subject }
 
-// WithSubject is About for the time of fn.
+// WithSubject sets the subject while fn runs.
 func (c *Ctx[M]) WithSubject(subject string, fn func()) {
-	history := c.s.subject
-	c.s.subject = subject
+	history := c.host.subject
+	c.host.subject = subject
 	fn()
-	c.s.subject = history
+	c.host.subject = history
 }
 
-// Jitter is in [0,1).
-func (c *Ctx[M]) Jitter() float64 { return c.s.node.sys.scheduler.Float64() }
+// Jitter returns a random number in [0,1).
+func (c *Ctx[M]) Jitter() float64 { return c.host.node.sys.scheduler.Float64() }
 
-// StopSelf stops the actor after the message in hand; what waits in the mailbox is discarded.
-func (c *Ctx[M]) StopSelf() { c.s.node.stop() }
+// StopSelf stops the actor after the current message; the mailbox is discarded.
+func (c *Ctx[M]) StopSelf() { c.host.node.stop() }
 
-// StopChild stops a child after its message in hand; ChildDown follows. Nothing happens if there is none of that name.
+// StopChild stops a child after its current message; ChildDown follows. It does nothing if there is no child of that name.
 func (c *Ctx[M]) StopChild(name string) {
-	if child := c.s.node.childNamed(name); child != nil {
+	if child := c.host.node.childNamed(name); child != nil {
 		child.stop()
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// host is the Proto.Actor actor around a Behavior. No panic leaves it: a crash is a stop with a reason, since Proto.Actor's
-// own way suspends the mailbox, keeps its messages for the next instance, and may leave a zombie.
+// host is the Proto.Actor actor that runs a Behavior. It recovers every panic and turns a crash into a stop with a reason, because
+// Proto.Actor's own supervision suspends the mailbox, keeps its messages for the next instance, and may leave a zombie.
 type host[M any] struct {
 	node  *node
 	spec  Spec[M]
@@ -20,8 +20,8 @@ type host[M any] struct {
 	ctx      Ctx[M]
 	timers   map[string]timer
 	armed    uint64
-	tasks    map[uint64]func() // those that may still deliver: their cancels
-	subject  string            // of the message in hand
+	tasks    map[uint64]func() // cancel functions of the tasks that may still deliver
+	subject  string            // of the current message
 }
 
 func (s *host[M]) Receive(proto actor.Context) {
@@ -33,7 +33,7 @@ func (s *host[M]) Receive(proto actor.Context) {
 	case *actor.Stopped:
 		s.stopped()
 	case *actor.Terminated:
-		s.childGone(s.node.childByPID(m.Who))
+		s.childTerminated(s.node.childByPID(m.Who))
 	case envelope[M]:
 		m.deliver(s)
 	}
@@ -54,7 +54,7 @@ func (s *host[M]) receive(m M, subject string) {
 	})
 }
 
-// turn runs fn, in which the Behavior is called, unless the actor is over.
+// turn runs fn, which calls the Behavior, unless the actor has ended.
 func (s *host[M]) turn(where, message, subject string, fn func()) {
 	if s.node.hasEnded() {
 		return
@@ -63,7 +63,7 @@ func (s *host[M]) turn(where, message, subject string, fn func()) {
 	s.node.busy.Store(&busy{cmp.Or(message, where), time.Now()})
 	defer func() {
 		if reason := recover(); reason != nil {
-			s.fail(s.node.crashed(where, message, s.subject, reason))
+			s.fail(s.node.newCrash(where, message, s.subject, reason))
 		}
 		s.subject = ""
 		s.node.busy.Store(nil)
@@ -71,7 +71,7 @@ func (s *host[M]) turn(where, message, subject string, fn func()) {
 	fn()
 }
 
-// fail ends the actor for its crash; one that has ended already stays as it is.
+// fail ends the actor because of its crash, unless it has ended already.
 func (s *host[M]) fail(c *Crash) {
 	if s.node.hasEnded() {
 		return
@@ -82,7 +82,7 @@ func (s *host[M]) fail(c *Crash) {
 	s.node.stop()
 	sys := s.node.sys
 	if sys.onCrash != nil {
-		s.last("crash hook", func() { sys.onCrash(c) })
+		s.guard("crash hook", func() { sys.onCrash(c) })
 	}
 	if s.node.parent == sys.top {
 		select {
@@ -92,38 +92,38 @@ func (s *host[M]) fail(c *Crash) {
 	}
 }
 
-// release ends all that the actor has in flight; no message is taken from here on.
+// release cancels everything that the actor has in flight. No message is handled from here on.
 func (s *host[M]) release(cause error) {
 	close(s.node.ended)
 	s.node.cancel(cause)
 	for _, t := range s.timers {
-		t.stop() // or it would hold on to the actor until it fires
+		t.stop() // else it would keep the actor in memory until it fires
 	}
 }
 
-// stopping comes before the children are stopped.
+// stopping runs before the children are stopped.
 func (s *host[M]) stopping() {
 	if s.node.hasEnded() {
 		return
 	}
 	s.node.state.Store(int32(Stopping))
 	if b, ok := s.behavior.(Stopper[M]); ok {
-		s.last("stop", func() { b.Stop(&s.ctx) })
+		s.guard("stop", func() { b.Stop(&s.ctx) })
 	}
 	s.release(ErrStopped)
 }
 
-// last runs what may not fail: nobody would be left to decide about it.
-func (s *host[M]) last(where string, fn func()) {
+// guard runs fn and only logs a panic, because no supervision follows any more.
+func (s *host[M]) guard(where string, fn func()) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			s.node.crashed(where, "", s.subject, reason)
+			s.node.newCrash(where, "", s.subject, reason)
 		}
 	}()
 	fn()
 }
 
-// stopped comes after the children are gone; the parent hears of it when this returns.
+// stopped runs after the children have ended. Proto.Actor notifies the parent when it returns.
 func (s *host[M]) stopped() {
 	c := s.node
 	c.sys.scheduler.Await(c.path, func() {
@@ -132,20 +132,20 @@ func (s *host[M]) stopped() {
 		select {
 		case <-c.whenIdle():
 		case <-grace.C:
-			c.log.Error().Strs("tasks", c.tasks()).Msg("goroutines outlive their actor")
+			c.log.Error().Strs("tasks", c.tasks()).Msg("goroutines did not end with their actor")
 		}
 	})
 	if c.parent == c.sys.top {
-		c.parent.reap(c)
+		c.parent.removeChild(c)
 	}
 	close(c.stopped)
 }
 
-func (s *host[M]) childGone(child *node) {
+func (s *host[M]) childTerminated(child *node) {
 	if child == nil {
 		return
 	}
-	s.node.reap(child)
+	s.node.removeChild(child)
 	s.turn("child "+child.name, "", "", func() {
 		if w, ok := s.behavior.(ChildWatcher[M]); ok {
 			w.ChildDown(&s.ctx, Down{child.name, child.crash})

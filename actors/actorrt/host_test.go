@@ -18,101 +18,101 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// order is what actors of these tests understand: they do as they are told.
-type order interface{ order() }
+// testMessage is the set of messages of the actors in these tests.
+type testMessage interface{ order() }
 
 type (
-	do   func(c *Ctx[order])
-	say  string
-	asks struct{ reply func(string) }
+	do   func(c *Ctx[testMessage])    // run it
+	say  string                       // record it
+	asks struct{ reply func(string) } // reply with the records
 )
 
 func (do) order()   {}
 func (say) order()  {}
 func (asks) order() {}
 
-// diary is written by actors and read by the test.
-type diary struct {
+// recorder collects lines from actors for the test.
+type recorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (d *diary) add(format string, a ...any) {
+func (d *recorder) add(format string, a ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, fmt.Sprintf(format, a...))
 }
 
-func (d *diary) String() string {
+func (d *recorder) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return strings.Join(d.lines, ", ")
 }
 
-func (d *diary) Write(p []byte) (int, error) {
+func (d *recorder) Write(p []byte) (int, error) {
 	d.add("%s", p)
 	return len(p), nil
 }
 
-// obedient writes what it hears into the diary.
-type obedient struct {
-	heard         *diary
+// testActor writes what it hears into the diary.
+type testActor struct {
+	received      *recorder
 	onStart, stop do
 }
 
-func (o *obedient) Start(c *Ctx[order]) {
+func (o *testActor) Start(c *Ctx[testMessage]) {
 	if o.onStart != nil {
 		o.onStart(c)
 	}
 }
 
-func (o *obedient) Receive(c *Ctx[order], m order) {
+func (o *testActor) Receive(c *Ctx[testMessage], m testMessage) {
 	switch m := m.(type) {
 	case do:
 		m(c)
 	case say:
-		o.heard.add("%s", m)
+		o.received.add("%s", m)
 	case asks:
-		m.reply(o.heard.String())
+		m.reply(o.received.String())
 	default:
-		o.heard.add("what is %v?", m)
+		o.received.add("what is %v?", m)
 	}
 }
 
-func (o *obedient) Stop(c *Ctx[order]) {
+func (o *testActor) Stop(c *Ctx[testMessage]) {
 	if o.stop != nil {
 		o.stop(c)
 	}
 }
 
-// parent is obedient and watches its children.
-type parent struct{ obedient }
+// parent is a testActor that watches its children.
+type parent struct{ testActor }
 
-func (p *parent) ChildDown(_ *Ctx[order], d Down) {
+func (p *parent) ChildDown(_ *Ctx[testMessage], d Down) {
 	if d.Crash == nil {
-		p.heard.add("%s stopped", d.Name)
+		p.received.add("%s stopped", d.Name)
 		return
 	}
-	p.heard.add("%s crashed in %s about %q: %v", d.Name, d.Crash.Where, d.Crash.Subject, d.Crash.Reason)
+	p.received.add("%s crashed in %s about %q: %v", d.Name, d.Crash.Where, d.Crash.Subject, d.Crash.Reason)
 }
 
-// world is a root that watches, and one child.
-type world struct {
-	sys   *System
-	root  Ref[order]
-	heard diary // by root and child
-	log   diary
+// env is a system with a root that watches its children.
+type env struct {
+	sys      *System
+	root     Ref[testMessage]
+	received recorder // by all actors
+	log      recorder
 }
 
-func inWorld(t *testing.T, o Options, test func(t *testing.T, w *world)) {
+func withEnv(t *testing.T, o Options, test func(t *testing.T, w *env)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{}
+		w := &env{}
 		if o.Log.GetLevel() != zerolog.Disabled {
 			o.Log = zerolog.New(&w.log)
 		}
 		w.sys = NewSystem(o)
 		var err error
-		w.root, err = SpawnRoot(w.sys, Spec[order]{"root", func() Behavior[order] { return &parent{obedient{heard: &w.heard}} }})
+		w.root, err = SpawnRoot(w.sys, Spec[testMessage]{"root", func() Behavior[testMessage] { return &parent{testActor{received: &w.received}} }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,24 +120,24 @@ func inWorld(t *testing.T, o Options, test func(t *testing.T, w *world)) {
 		if err := w.sys.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if left := w.sys.Tree(); len(left) > 0 {
-			t.Error("left over:", left)
+		if live := w.sys.Tree(); len(live) > 0 {
+			t.Error("not stopped:", live)
 		}
 		synctest.Wait()
 	})
 }
 
-// child spawns an obedient child of the root, and waits until it has started.
-func (w *world) child(name string, change ...func(*obedient)) Ref[order] {
-	var ref Ref[order]
-	w.root.Tell(do(func(c *Ctx[order]) { ref = w.spawn(c, name, change...) }))
+// child spawns a testActor below the root, and waits until it has started.
+func (w *env) child(name string, change ...func(*testActor)) Ref[testMessage] {
+	var ref Ref[testMessage]
+	w.root.Tell(do(func(c *Ctx[testMessage]) { ref = w.spawn(c, name, change...) }))
 	synctest.Wait()
 	return ref
 }
 
-func (w *world) spawn(c *Ctx[order], name string, change ...func(*obedient)) Ref[order] {
-	return Spawn(c, Spec[order]{name, func() Behavior[order] {
-		o := &obedient{heard: &w.heard}
+func (w *env) spawn(c *Ctx[testMessage], name string, change ...func(*testActor)) Ref[testMessage] {
+	return Spawn(c, Spec[testMessage]{name, func() Behavior[testMessage] {
+		o := &testActor{received: &w.received}
 		for _, f := range change {
 			f(o)
 		}
@@ -145,57 +145,57 @@ func (w *world) spawn(c *Ctx[order], name string, change ...func(*obedient)) Ref
 	}})
 }
 
-func (w *world) expect(t *testing.T, want string) {
+func (w *env) expect(t *testing.T, want string) {
 	t.Helper()
 	synctest.Wait()
-	if got := w.heard.String(); got != want {
-		t.Errorf("heard %q, want %q", got, want)
+	if got := w.received.String(); got != want {
+		t.Errorf("received %q, want %q", got, want)
 	}
 }
 
-func panics(reason string) do { return func(*Ctx[order]) { panic(reason) } }
+func panics(reason string) do { return func(*Ctx[testMessage]) { panic(reason) } }
 
-func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
+func TestParentLearnsOfCrashOnce(t *testing.T) {
 	about := func(next do) do {
-		return func(c *Ctx[order]) { c.SetSubject("job 7"); next(c) }
+		return func(c *Ctx[testMessage]) { c.SetSubject("job 7"); next(c) }
 	}
 	for where, c := range map[string]struct {
 		start, tell do
 		want        string
 	}{
-		"in Start":   {start: about(panics("oops")), want: `kid crashed in start about "job 7": oops`},
-		"in Receive": {tell: about(panics("oops")), want: `kid crashed in receive about "job 7": oops`},
-		"in a task": {tell: about(func(c *Ctx[order]) {
-			c.Go("dig", func(context.Context) order { panic("oops") })
-		}), want: `kid crashed in task dig about "job 7": oops`},
-		"in a stream": {tell: about(func(c *Ctx[order]) {
-			c.Stream("flow", 1, func(_ context.Context, emit func(order) error) order { panic("oops") })
-		}), want: `kid crashed in task flow about "job 7": oops`},
-		"by a Goexit in a task": {tell: func(c *Ctx[order]) {
-			c.Go("dig", func(context.Context) order { runtime.Goexit(); return nil })
-		}, want: `kid crashed in task dig about "": goroutine ended by runtime.Goexit`},
-		"at a timer": {tell: about(func(c *Ctx[order]) { c.After("t", time.Second, panics("oops")) }),
-			want: `kid crashed in receive about "job 7": oops`},
-		"at the answer of a task": {tell: about(func(c *Ctx[order]) {
-			c.Go("dig", func(context.Context) order { return panics("oops") })
-		}), want: `kid crashed in receive about "job 7": oops`},
-		"during something else": {tell: about(func(c *Ctx[order]) { c.WithSubject("job 8", func() { panics("oops")(c) }) }),
-			want: `kid crashed in receive about "job 8": oops`},
-		"after something else": {tell: about(func(c *Ctx[order]) { c.WithSubject("job 8", func() {}); panics("oops")(c) }),
-			want: `kid crashed in receive about "job 7": oops`},
-		"after a message about something": {tell: about(func(c *Ctx[order]) { c.Self().Tell(panics("oops")) }),
-			want: `kid crashed in receive about "": oops`},
+		"in Start":   {start: about(panics("oops")), want: `child crashed in start about "job 7": oops`},
+		"in Receive": {tell: about(panics("oops")), want: `child crashed in receive about "job 7": oops`},
+		"in a task": {tell: about(func(c *Ctx[testMessage]) {
+			c.Go("work", func(context.Context) testMessage { panic("oops") })
+		}), want: `child crashed in task work about "job 7": oops`},
+		"in a stream": {tell: about(func(c *Ctx[testMessage]) {
+			c.Stream("stream", 1, func(_ context.Context, emit func(testMessage) error) testMessage { panic("oops") })
+		}), want: `child crashed in task stream about "job 7": oops`},
+		"by a Goexit in a task": {tell: func(c *Ctx[testMessage]) {
+			c.Go("work", func(context.Context) testMessage { runtime.Goexit(); return nil })
+		}, want: `child crashed in task work about "": goroutine ended by runtime.Goexit`},
+		"at a timer": {tell: about(func(c *Ctx[testMessage]) { c.After("t", time.Second, panics("oops")) }),
+			want: `child crashed in receive about "job 7": oops`},
+		"at the answer of a task": {tell: about(func(c *Ctx[testMessage]) {
+			c.Go("work", func(context.Context) testMessage { return panics("oops") })
+		}), want: `child crashed in receive about "job 7": oops`},
+		"during something else": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() { panics("oops")(c) }) }),
+			want: `child crashed in receive about "job 8": oops`},
+		"after something else": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() {}); panics("oops")(c) }),
+			want: `child crashed in receive about "job 7": oops`},
+		"after a message about something": {tell: about(func(c *Ctx[testMessage]) { c.Self().Tell(panics("oops")) }),
+			want: `child crashed in receive about "": oops`},
 	} {
 		t.Run(where, func(t *testing.T) {
 			var hooked []*Crash
-			inWorld(t, Options{OnCrash: func(c *Crash) { hooked = append(hooked, c) }}, func(t *testing.T, w *world) {
-				child := w.child("kid", func(o *obedient) { o.onStart = c.start })
+			withEnv(t, Options{OnCrash: func(c *Crash) { hooked = append(hooked, c) }}, func(t *testing.T, w *env) {
+				child := w.child("child", func(o *testActor) { o.onStart = c.start })
 				if c.tell != nil {
 					child.Tell(c.tell)
 				}
 				time.Sleep(2 * time.Second)
 				w.expect(t, c.want)
-				if len(hooked) != 1 || hooked[0].Actor != "root/kid" || len(hooked[0].Stack) == 0 {
+				if len(hooked) != 1 || hooked[0].Actor != "root/child" || len(hooked[0].Stack) == 0 {
 					t.Error("hooked:", hooked)
 				}
 				if n := strings.Count(w.log.String(), "panicked"); n != 1 {
@@ -206,16 +206,16 @@ func TestACrashIsToldToTheParentOnceWithItsPlaceAndSubject(t *testing.T) {
 	}
 }
 
-func TestAPanicThatComesTooLateIsLoggedAndChangesNothing(t *testing.T) {
-	inWorld(t, Options{OnCrash: func(*Crash) { panic("in the hook") }}, func(t *testing.T, w *world) {
-		child := w.child("kid")
-		child.Tell(do(func(c *Ctx[order]) {
-			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); panic("in a task of the dead") })
+func TestPanicAfterCrashIsOnlyLogged(t *testing.T) {
+	withEnv(t, Options{OnCrash: func(*Crash) { panic("in the hook") }}, func(t *testing.T, w *env) {
+		child := w.child("child")
+		child.Tell(do(func(c *Ctx[testMessage]) {
+			c.Go("work", func(ctx context.Context) testMessage { <-ctx.Done(); panic("in a late task") })
 		}))
 		synctest.Wait()
 		child.Tell(panics("oops"))
-		w.expect(t, `kid crashed in receive about "": oops`)
-		for _, want := range []string{"oops", "in the hook", "in a task of the dead"} {
+		w.expect(t, `child crashed in receive about "": oops`)
+		for _, want := range []string{"oops", "in the hook", "in a late task"} {
 			if n := strings.Count(w.log.String(), ": "+want); n != 1 {
 				t.Errorf("%q is logged %d times: %s", want, n, &w.log)
 			}
@@ -223,39 +223,39 @@ func TestAPanicThatComesTooLateIsLoggedAndChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAPanicWhileStoppingIsLoggedAndChangesNothing(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		w.child("kid", func(o *obedient) { o.stop = panics("last words") })
-		w.root.Tell(do(func(c *Ctx[order]) { c.StopChild("kid") }))
-		w.expect(t, "kid stopped")
-		if !strings.Contains(w.log.String(), "last words") {
+func TestPanicWhileStoppingIsOnlyLogged(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		w.child("child", func(o *testActor) { o.stop = panics("in Stop") })
+		w.root.Tell(do(func(c *Ctx[testMessage]) { c.StopChild("child") }))
+		w.expect(t, "child stopped")
+		if !strings.Contains(w.log.String(), "in Stop") {
 			t.Error("not in the log:", &w.log)
 		}
 	})
 }
 
-func TestStopRunsOnlyInOrderAndBeforeTheChildrenAreStopped(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		last := func(name string) func(*obedient) {
-			return func(o *obedient) {
-				o.stop = func(c *Ctx[order]) { w.heard.add("%s says bye, context %v", name, c.s.node.ctx.Err()) }
+func TestStopIsCalledBeforeChildrenStop(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		last := func(name string) func(*testActor) {
+			return func(o *testActor) {
+				o.stop = func(c *Ctx[testMessage]) { w.received.add("%s is stopped, context %v", name, c.host.node.ctx.Err()) }
 			}
 		}
-		child := w.child("kid", last("kid"))
-		child.Tell(do(func(c *Ctx[order]) { w.spawn(c, "grandchild", last("grandchild")) }))
-		child.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
-		w.expect(t, "kid says bye, context <nil>, grandchild says bye, context <nil>, kid stopped")
+		child := w.child("child", last("child"))
+		child.Tell(do(func(c *Ctx[testMessage]) { w.spawn(c, "grandchild", last("grandchild")) }))
+		child.Tell(do(func(c *Ctx[testMessage]) { c.StopSelf() }))
+		w.expect(t, "child is stopped, context <nil>, grandchild is stopped, context <nil>, child stopped")
 
 		w.child("other", last("other")).Tell(panics("oops"))
 		synctest.Wait()
-		if strings.Contains(w.heard.String(), "other says bye") {
+		if strings.Contains(w.received.String(), "other is stopped") {
 			t.Error("Stop was called after a crash")
 		}
 	})
 }
 
-func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
-	stops := func(c *Ctx[order]) { c.StopSelf() }
+func TestActorEndWaitsForGoroutinesUpToGrace(t *testing.T) {
+	stops := func(c *Ctx[testMessage]) { c.StopSelf() }
 	for name, c := range map[string]struct {
 		work, gone time.Duration
 		end        do
@@ -266,15 +266,15 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 		"crashed, they ignore their end": {time.Minute, 5 * time.Second, panics("oops")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				child, begin := w.child("kid"), time.Now()
+			withEnv(t, Options{}, func(t *testing.T, w *env) {
+				child, begin := w.child("child"), time.Now()
 				var ended time.Duration
-				child.Tell(do(func(child *Ctx[order]) {
-					child.Go("dig", func(ctx context.Context) order {
+				child.Tell(do(func(child *Ctx[testMessage]) {
+					child.Go("work", func(ctx context.Context) testMessage {
 						<-ctx.Done()
 						ended = time.Since(begin)
 						time.Sleep(c.work)
-						return say("answer of the dead")
+						return say("late result")
 					})
 				}))
 				synctest.Wait()
@@ -283,8 +283,8 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 				w.expect(t, "")
 				time.Sleep(time.Nanosecond)
 				synctest.Wait()
-				if got := w.heard.String(); !strings.HasPrefix(got, "kid ") || strings.Contains(got, "dead") {
-					t.Errorf("heard %q, want the end of kid", got)
+				if got := w.received.String(); !strings.HasPrefix(got, "child ") || strings.Contains(got, "late") {
+					t.Errorf("received %q, want the end of child", got)
 				}
 				if ended != 0 {
 					t.Error("the context ended late:", ended)
@@ -295,74 +295,74 @@ func TestTheEndOfAnActorWaitsForItsGoroutinesUpToTheGrace(t *testing.T) {
 	}
 }
 
-func TestANameIsFreeAfterChildDownAndOldReferencesReachNobody(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		old := w.child("kid")
+func TestOldRefDoesNotReachSuccessor(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		old := w.child("child")
 		old.Tell(panics("oops"))
-		old.Tell(say("behind the crash"))
+		old.Tell(say("after the crash"))
 		synctest.Wait()
-		successor := w.child("kid")
-		old.Tell(say("to the dead"))
-		successor.Tell(say("to the living"))
-		w.expect(t, `kid crashed in receive about "": oops, to the living`)
+		successor := w.child("child")
+		old.Tell(say("to the old one"))
+		successor.Tell(say("to the successor"))
+		w.expect(t, `child crashed in receive about "": oops, to the successor`)
 		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 1 || !strings.Contains(n.LastCrash, "oops") {
 			t.Errorf("%+v", n)
 		}
-		old.to.stop() // harmless; the bubble would see a goroutine that Proto.Actor starts for it
+		old.to.stop() // harmless; synctest would detect a goroutine started for it
 
-		w.root.Tell(do(func(c *Ctx[order]) { c.StopChild("kid") }))
+		w.root.Tell(do(func(c *Ctx[testMessage]) { c.StopChild("child") }))
 		synctest.Wait()
-		w.child("kid")
+		w.child("child")
 		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 0 {
-			t.Errorf("a crash is remembered beyond an orderly stop: %+v", n)
+			t.Errorf("a crash is remembered after an orderly stop: %+v", n)
 		}
 	})
 }
 
-func TestADuplicateNameCrashesTheParentAndTheRootIsFatal(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		w.child("kid")
-		w.root.Tell(do(func(c *Ctx[order]) { w.spawn(c, "kid") }))
+func TestDuplicateNameCrashesParent(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		w.child("child")
+		w.root.Tell(do(func(c *Ctx[testMessage]) { w.spawn(c, "child") }))
 		synctest.Wait()
 		select {
 		case err := <-w.sys.Fatal():
-			if !strings.Contains(err.Error(), "spawn root/kid: the name is taken") {
+			if !strings.Contains(err.Error(), "spawn root/child: the name is taken") {
 				t.Error(err)
 			}
 		default:
-			t.Error("nothing was fatal")
+			t.Error("Fatal delivered nothing")
 		}
 	})
 }
 
-func TestAParentThatDoesNotListenCrashesWithItsChild(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		child := w.child("kid")
-		child.Tell(do(func(c *Ctx[order]) {
-			w.spawn(c, "grandchild", func(o *obedient) {
-				o.onStart = func(c *Ctx[order]) { c.SetSubject("job 7"); panic("oops") }
+func TestParentWithoutWatcherCrashesWithChild(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		child := w.child("child")
+		child.Tell(do(func(c *Ctx[testMessage]) {
+			w.spawn(c, "grandchild", func(o *testActor) {
+				o.onStart = func(c *Ctx[testMessage]) { c.SetSubject("job 7"); panic("oops") }
 			})
 		}))
-		w.expect(t, `kid crashed in child grandchild about "job 7": root/kid/grandchild crashed in start: oops`)
+		w.expect(t, `child crashed in child grandchild about "job 7": root/child/grandchild crashed in start: oops`)
 	})
 }
 
-func TestATimerThatWasCancelledOrArmedAgainNeverDelivers(t *testing.T) {
+func TestCancelledTimerNeverDelivers(t *testing.T) {
 	for name, c := range map[string]struct {
 		then do
 		want string
 	}{
-		"left alone":           {func(*Ctx[order]) {}, "tick"},
-		"cancelled":            {func(c *Ctx[order]) { c.Cancel("t") }, ""},
-		"armed again":          {func(c *Ctx[order]) { c.After("t", time.Hour, say("tock")) }, ""},
-		"armed again, at once": {func(c *Ctx[order]) { c.After("t", 0, say("tock")) }, "tock"},
-		"of another key":       {func(c *Ctx[order]) { c.Cancel("u") }, "tick"},
-		"crashed":              {panics("oops"), `kid crashed in receive about "": oops`},
+		"neither":            {func(*Ctx[testMessage]) {}, "tick"},
+		"cancelled":          {func(c *Ctx[testMessage]) { c.Cancel("t") }, ""},
+		"reset":              {func(c *Ctx[testMessage]) { c.After("t", time.Hour, say("tock")) }, ""},
+		"reset, due at once": {func(c *Ctx[testMessage]) { c.After("t", 0, say("tock")) }, "tock"},
+		"of another key":     {func(c *Ctx[testMessage]) { c.Cancel("u") }, "tick"},
+		"crashed":            {panics("oops"), `child crashed in receive about "": oops`},
 	} {
 		t.Run(name+" while its message is in the mailbox", func(t *testing.T) {
-			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				child := w.child("kid")
-				child.Tell(do(func(child *Ctx[order]) {
+			withEnv(t, Options{}, func(t *testing.T, w *env) {
+				child := w.child("child")
+				child.Tell(do(func(child *Ctx[testMessage]) {
 					child.After("t", time.Second, say("tick"))
 					time.Sleep(2 * time.Second) // its message is behind this turn now
 					c.then(child)
@@ -374,13 +374,13 @@ func TestATimerThatWasCancelledOrArmedAgainNeverDelivers(t *testing.T) {
 	}
 }
 
-func TestATaskThatIsOverDeliversNothing(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		child := w.child("kid")
-		child.Tell(do(func(c *Ctx[order]) {
-			c.Go("silent", func(context.Context) order { return nil })
-			c.Go("kept", func(context.Context) order { time.Sleep(time.Second); return say("kept") })
-			gone := c.Go("dropped", func(context.Context) order { time.Sleep(time.Second); return say("dropped") })
+func TestEndedTaskDeliversNothing(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		child := w.child("child")
+		child.Tell(do(func(c *Ctx[testMessage]) {
+			c.Go("silent", func(context.Context) testMessage { return nil })
+			c.Go("kept", func(context.Context) testMessage { time.Sleep(time.Second); return say("kept") })
+			gone := c.Go("dropped", func(context.Context) testMessage { time.Sleep(time.Second); return say("dropped") })
 			time.Sleep(2 * time.Second) // the answers are behind this turn now
 			gone.Cancel()
 		}))
@@ -392,31 +392,31 @@ func TestATaskThatIsOverDeliversNothing(t *testing.T) {
 	})
 }
 
-func TestATaskWhoseContextHasEndedDoesNotBegin(t *testing.T) {
+func TestTaskWithEndedContextDoesNotBegin(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	inWorld(t, Options{Context: ended}, func(t *testing.T, w *world) {
-		w.child("kid").Tell(do(func(c *Ctx[order]) {
-			c.Go("dig", func(context.Context) order { w.heard.add("begun"); return nil })
+	withEnv(t, Options{Context: ended}, func(t *testing.T, w *env) {
+		w.child("child").Tell(do(func(c *Ctx[testMessage]) {
+			c.Go("work", func(context.Context) testMessage { w.received.add("begun"); return nil })
 		}))
 		w.expect(t, "")
 	})
 }
 
-func TestAnActorThatIsOverHearsNothingWhileItsChildrenEnd(t *testing.T) {
-	for name, end := range map[string]do{"stopped": func(c *Ctx[order]) { c.StopSelf() }, "crashed": panics("oops")} {
+func TestEndingActorReceivesNothing(t *testing.T) {
+	for name, end := range map[string]do{"stopped": func(c *Ctx[testMessage]) { c.StopSelf() }, "crashed": panics("oops")} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				child := w.child("kid")
-				child.Tell(do(func(child *Ctx[order]) {
-					w.spawn(child, "grandchild", func(o *obedient) {
-						o.onStart = func(c *Ctx[order]) {
-							c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); time.Sleep(time.Second); return nil })
+			withEnv(t, Options{}, func(t *testing.T, w *env) {
+				child := w.child("child")
+				child.Tell(do(func(child *Ctx[testMessage]) {
+					w.spawn(child, "grandchild", func(o *testActor) {
+						o.onStart = func(c *Ctx[testMessage]) {
+							c.Go("work", func(ctx context.Context) testMessage { <-ctx.Done(); time.Sleep(time.Second); return nil })
 						}
 					})
 				}))
 				synctest.Wait()
-				child.Tell(do(func(c *Ctx[order]) {
+				child.Tell(do(func(c *Ctx[testMessage]) {
 					c.Self().Tell(end)
 					for range 3 { // they are behind the end
 						c.Self().Tell(say("too late"))
@@ -425,22 +425,22 @@ func TestAnActorThatIsOverHearsNothingWhileItsChildrenEnd(t *testing.T) {
 				w.expect(t, "")
 				time.Sleep(time.Second)
 				synctest.Wait()
-				if got := w.heard.String(); !strings.HasPrefix(got, "kid "+name) {
-					t.Errorf("heard %q", got)
+				if got := w.received.String(); !strings.HasPrefix(got, "child "+name) {
+					t.Errorf("received %q", got)
 				}
 			})
 		})
 	}
 }
 
-func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		child, emitted := w.child("kid"), 0
-		child.Tell(do(func(c *Ctx[order]) {
-			c.Stream("flow", 4, func(ctx context.Context, emit func(order) error) order {
-				for ; emit(do(func(*Ctx[order]) { time.Sleep(time.Second) })) == nil; emitted++ {
+func TestStreamIsLimitedToActorPace(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		child, emitted := w.child("child"), 0
+		child.Tell(do(func(c *Ctx[testMessage]) {
+			c.Stream("stream", 4, func(ctx context.Context, emit func(testMessage) error) testMessage {
+				for ; emit(do(func(*Ctx[testMessage]) { time.Sleep(time.Second) })) == nil; emitted++ {
 				}
-				return say("answer of the dead")
+				return say("late result")
 			})
 		}))
 		time.Sleep(10*time.Second + 1)
@@ -449,24 +449,24 @@ func TestAStreamFeelsThePaceOfItsActor(t *testing.T) {
 		if emitted != 14 {
 			t.Error("emitted", emitted)
 		}
-		if n := w.sys.Tree()[0].Children[0]; n.Queue != 3 || fmt.Sprint(n.Tasks) != "[flow]" || n.Busy != "actorrt.do" {
+		if n := w.sys.Tree()[0].Children[0]; n.Queue != 3 || fmt.Sprint(n.Tasks) != "[stream]" || n.Busy != "actorrt.do" {
 			t.Errorf("%+v", n)
 		}
-		child.Tell(do(func(c *Ctx[order]) { c.StopSelf() }))
+		child.Tell(do(func(c *Ctx[testMessage]) { c.StopSelf() }))
 		time.Sleep(time.Minute)
-		w.expect(t, "kid stopped")
+		w.expect(t, "child stopped")
 	})
 }
 
-func TestTheMessagesOfOneSenderArriveInOrder(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
+func TestMessagesOfOneSenderArriveInOrder(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
 		const senders, each = 4, 10_000
-		child, next, wrong := w.child("kid"), [senders]int{}, 0
+		child, next, wrong := w.child("child"), [senders]int{}, 0
 		var senderGroup sync.WaitGroup
 		for s := range senders {
 			senderGroup.Go(func() {
 				for n := range each {
-					child.Tell(do(func(*Ctx[order]) {
+					child.Tell(do(func(*Ctx[testMessage]) {
 						if next[s] != n {
 							wrong++
 						}
@@ -483,25 +483,25 @@ func TestTheMessagesOfOneSenderArriveInOrder(t *testing.T) {
 	})
 }
 
-func TestAskIsAnsweredWheneverTheActorEnds(t *testing.T) {
-	asked := func(reply func(string)) order { return asks{reply} }
-	never := func(func(string)) order { return say("what?") }
+func TestAskReturnsWheneverActorEnds(t *testing.T) {
+	asked := func(reply func(string)) testMessage { return asks{reply} }
+	never := func(func(string)) testMessage { return say("what?") }
 	for name, c := range map[string]struct {
 		history do // message to the actor before
-		mk      func(func(string)) order
+		mk      func(func(string)) testMessage
 		want    error
 		after   time.Duration
 	}{
 		"with an answer":                         {nil, asked, nil, 0},
-		"it crashes at the question":             {nil, func(func(string)) order { return panics("oops") }, ErrCrashed, 0},
-		"it crashes before the question":         {func(*Ctx[order]) { time.Sleep(time.Second); panic("oops") }, asked, ErrCrashed, time.Second},
-		"it stops before the question":           {func(c *Ctx[order]) { time.Sleep(time.Second); c.StopSelf() }, asked, ErrStopped, time.Second},
-		"it has stopped":                         {func(c *Ctx[order]) { c.StopSelf() }, asked, ErrStopped, 0},
+		"it crashes at the question":             {nil, func(func(string)) testMessage { return panics("oops") }, ErrCrashed, 0},
+		"it crashes before the question":         {func(*Ctx[testMessage]) { time.Sleep(time.Second); panic("oops") }, asked, ErrCrashed, time.Second},
+		"it stops before the question":           {func(c *Ctx[testMessage]) { time.Sleep(time.Second); c.StopSelf() }, asked, ErrStopped, time.Second},
+		"it has stopped":                         {func(c *Ctx[testMessage]) { c.StopSelf() }, asked, ErrStopped, 0},
 		"it does not answer and the caller goes": {nil, never, context.DeadlineExceeded, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, Options{}, func(t *testing.T, w *world) {
-				child := w.child("kid")
+			withEnv(t, Options{}, func(t *testing.T, w *env) {
+				child := w.child("child")
 				if c.history != nil {
 					child.Tell(c.history)
 				}
@@ -517,73 +517,73 @@ func TestAskIsAnsweredWheneverTheActorEnds(t *testing.T) {
 			})
 		})
 	}
-	if _, err := Ask(t.Context(), Ref[order]{}, asked); !errors.Is(err, ErrStopped) {
-		t.Error("nobody:", err)
+	if _, err := Ask(t.Context(), Ref[testMessage]{}, asked); !errors.Is(err, ErrStopped) {
+		t.Error("zero Ref:", err)
 	}
 }
 
-func TestANilMessagePanicsInItsSender(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		w.child("kid").Tell(do(func(c *Ctx[order]) { w.root.Tell(nil) }))
-		w.expect(t, `kid crashed in receive about "": actorrt: a nil message`)
+func TestNilMessagePanicsInSender(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		w.child("child").Tell(do(func(c *Ctx[testMessage]) { w.root.Tell(nil) }))
+		w.expect(t, `child crashed in receive about "": actorrt: a nil message`)
 	})
-	Ref[order]{}.Tell(say("discarded"))
+	Ref[testMessage]{}.Tell(say("discarded"))
 }
 
-// striker panics at every message to the actor at path that is say(at).
-type striker struct {
+// faultScheduler panics at every message say(at) to the actor at path.
+type faultScheduler struct {
 	Scheduler
 	path string
 	at   say
 }
 
-func (s striker) Point(path string, m any) {
+func (s faultScheduler) Point(path string, m any) {
 	if path == s.path && m == any(s.at) {
-		panic("struck")
+		panic("injected")
 	}
 }
 
-func TestASchedulerOfATestStrikesAnyActorAtAnyMessage(t *testing.T) {
-	inWorld(t, Options{Scheduler: striker{Live(), "root/kid", "b"}}, func(t *testing.T, w *world) {
-		child := w.child("kid")
+func TestSchedulerCanCrashAnyActor(t *testing.T) {
+	withEnv(t, Options{Scheduler: faultScheduler{Live(), "root/child", "b"}}, func(t *testing.T, w *env) {
+		child := w.child("child")
 		for _, m := range []say{"a", "b", "c"} {
 			child.Tell(m)
 		}
-		w.expect(t, `a, kid crashed in receive about "": struck`)
+		w.expect(t, `a, child crashed in receive about "": injected`)
 	})
 }
 
-func TestTheTreeShowsWhatEveryActorDoes(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
+func TestTreeShowsEachActor(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
 		begin := time.Now()
-		child := w.child("kid")
+		child := w.child("child")
 		child.Tell(panics("oops"))
 		synctest.Wait()
-		child = w.child("kid")
-		child.Tell(do(func(c *Ctx[order]) {
-			c.Go("dig", func(ctx context.Context) order { <-ctx.Done(); return nil })
-			c.Log().Info().Msg("digging")
+		child = w.child("child")
+		child.Tell(do(func(c *Ctx[testMessage]) {
+			c.Go("work", func(ctx context.Context) testMessage { <-ctx.Done(); return nil })
+			c.Log().Info().Msg("working")
 			time.Sleep(time.Second)
 		}))
 		synctest.Wait()
 		child.Tell(say("waiting"))
 		want := []NodeStatus{{Path: "root", State: Up, Children: []NodeStatus{{
-			Path: "root/kid", State: Up, Queue: 1, Busy: "actorrt.do", BusySince: begin, Tasks: []string{"dig"},
-			Crashes: 1, LastCrash: "root/kid crashed in receive of actorrt.do: oops", CrashedAt: begin,
+			Path: "root/child", State: Up, Queue: 1, Busy: "actorrt.do", BusySince: begin, Tasks: []string{"work"},
+			Crashes: 1, LastCrash: "root/child crashed in receive of actorrt.do: oops", CrashedAt: begin,
 		}}}}
 		if diff := cmp.Diff(want, w.sys.Tree()); diff != "" {
 			t.Error(diff)
 		}
-		if !strings.Contains(w.log.String(), `"actor":"root/kid","message":"digging"`) {
+		if !strings.Contains(w.log.String(), `"actor":"root/child","message":"working"`) {
 			t.Error("logged:", &w.log)
 		}
 		time.Sleep(time.Minute)
 	})
 }
 
-func TestStopGivesUpWithItsContext(t *testing.T) {
-	inWorld(t, Options{}, func(t *testing.T, w *world) {
-		w.child("kid").Tell(do(func(*Ctx[order]) { time.Sleep(time.Hour) }))
+func TestSystemStopEndsWithContext(t *testing.T) {
+	withEnv(t, Options{}, func(t *testing.T, w *env) {
+		w.child("child").Tell(do(func(*Ctx[testMessage]) { time.Sleep(time.Hour) }))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -14,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// node is the part of an actor that others may touch: senders, its parent, its goroutines, and who looks at the tree.
+// node is the part of an actor that is shared with senders, its parent, its goroutines, and Tree.
 type node struct {
 	// fixed before the first turn
 	sys     *System
@@ -29,16 +29,16 @@ type node struct {
 
 	ended   chan struct{} // closed when the actor takes no more messages
 	stopped chan struct{} // closed when its children and goroutines have ended too
-	crash   *Crash        // written before over is closed
+	crash   *Crash        // written before ended is closed
 
 	state atomic.Int32
 	busy  atomic.Pointer[busy]
 
 	mu       sync.Mutex
 	children map[string]*node
-	crashes  map[string]crashHistory // of kids that crashed
-	running  map[uint64]string       // the goroutines of the actor, by number: their names
-	idle     chan struct{}           // closed when running becomes empty; nil while nobody waits
+	crashes  map[string]crashHistory // of children that crashed
+	running  map[uint64]string       // names of the actor's goroutines, by number
+	idle     chan struct{}           // closed when running becomes empty; nil while no caller waits
 }
 
 type busy struct {
@@ -46,7 +46,7 @@ type busy struct {
 	since   time.Time
 }
 
-// crashHistory is what is remembered of a name over its crashes, until an actor of that name stops in order.
+// crashHistory describes the crashes of the actors of one name, until one of them stops in order.
 type crashHistory struct {
 	crashes int
 	last    string
@@ -67,7 +67,7 @@ func newNode(parent *node, name string) *node {
 
 func (c *node) adapter() dispatcherAdapter { return dispatcherAdapter{c.sys.scheduler, c.path} }
 
-// post puts a parcel into the mailbox, unless the actor is over.
+// post puts an envelope into the mailbox, unless the actor has ended.
 func (c *node) post(p any) {
 	if !c.hasEnded() {
 		c.sys.scheduler.Send(func() { c.sys.proto.Root.Send(c.pid, p) })
@@ -83,10 +83,10 @@ func (c *node) hasEnded() bool {
 	}
 }
 
-// stop is repeatable and harmless after the end.
+// stop may be repeated, and does nothing after the end.
 func (c *node) stop() { c.sys.scheduler.Send(func() { c.sys.proto.Root.Stop(c.pid) }) }
 
-// endReason says why the actor is over; only after over.
+// endReason returns why the actor has ended. Call it only after ended is closed.
 func (c *node) endReason() error {
 	if c.crash != nil {
 		return fmt.Errorf("%w: %w", ErrCrashed, c.crash)
@@ -94,7 +94,7 @@ func (c *node) endReason() error {
 	return ErrStopped
 }
 
-// addChild enters a child, false if the name is taken.
+// addChild adds a child, and returns false if the name is taken.
 func (c *node) addChild(child *node) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,8 +108,8 @@ func (c *node) addChild(child *node) bool {
 	return true
 }
 
-// reap takes out a child that is gone, and remembers its crash.
-func (c *node) reap(child *node) {
+// removeChild removes a child that has ended, and remembers its crash.
+func (c *node) removeChild(child *node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.children, child.name)
@@ -129,7 +129,7 @@ func (c *node) childNamed(name string) *node {
 	return c.children[name]
 }
 
-// liveChildren returns the children by name.
+// liveChildren returns the children, sorted by name.
 func (c *node) liveChildren() []*node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,10 +153,10 @@ func (c *node) childByPID(pid *actor.PID) *node {
 	return nil
 }
 
-// enter and leave count a goroutine of the actor, and of all at the top.
-func (c *node) enter(n uint64, name string) {
+// taskStarted and taskEnded track a goroutine, both in its actor and in the top node.
+func (c *node) taskStarted(n uint64, name string) {
 	if top := c.sys.top; c != top {
-		top.enter(n, c.path+" "+name)
+		top.taskStarted(n, c.path+" "+name)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -166,9 +166,9 @@ func (c *node) enter(n uint64, name string) {
 	c.running[n] = name
 }
 
-func (c *node) leave(n uint64) {
+func (c *node) taskEnded(n uint64) {
 	if top := c.sys.top; c != top {
-		defer top.leave(n)
+		defer top.taskEnded(n)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,14 +178,14 @@ func (c *node) leave(n uint64) {
 	}
 }
 
-// tasks are the names of the goroutines that run.
+// tasks returns the names of the running goroutines.
 func (c *node) tasks() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Values(c.running))
 }
 
-// whenIdle is closed when no goroutine of the actor runs. The newest who asks is told.
+// whenIdle returns a channel that is closed when no goroutine of the actor runs. Only the newest such channel is closed.
 func (c *node) whenIdle() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,30 +5,30 @@ import (
 	"fmt"
 )
 
-// Ref is the address of one actor; a successor of the same name has another. The zero Ref discards what it is told.
+// Ref is the address of one actor; a successor of the same name has another. The zero Ref discards its messages.
 type Ref[M any] struct{ to *node }
 
-// Tell sends m; safe from any goroutine. It never blocks and never fails: an actor that has ended discards m.
+// Tell sends m. It is safe from any goroutine, never blocks and never fails: an actor that has ended discards m.
 func (r Ref[M]) Tell(m M) {
 	if r.to != nil {
-		r.to.post(message[M]{mustExist(m)})
+		r.to.post(message[M]{mustNotBeNil(m)})
 	}
 }
 
-// mustExist panics in the sender, where the bug is.
-func mustExist[M any](m M) M {
+// mustNotBeNil panics in the sender, which has the bug.
+func mustNotBeNil[M any](m M) M {
 	if any(m) == nil {
 		panic("actorrt: a nil message")
 	}
 	return m
 }
 
-// Ask sends mk(reply) and waits for the first reply. It is for callers outside of the actors (an actor sends a message and
-// gets one), and returns ErrCrashed or ErrStopped at once when no reply can come.
+// Ask sends mk(reply) and waits for the first reply. It is for callers that are not actors (an actor sends a message and receives
+// one), and returns ErrCrashed or ErrStopped as soon as no reply can come.
 func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R, error) {
 	var none R
 	if to.to == nil {
-		return none, fmt.Errorf("ask nobody: %w", ErrStopped)
+		return none, fmt.Errorf("ask zero Ref: %w", ErrStopped)
 	}
 	replies := make(chan R, 1)
 	to.Tell(mk(func(r R) {
@@ -47,17 +47,17 @@ func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R,
 		err = context.Cause(ctx)
 	}
 	select {
-	case r := <-replies: // it came with the end: an answer counts
+	case r := <-replies: // a reply that arrived together with the end counts
 		return r, nil
 	default:
 		return none, fmt.Errorf("ask %s: %w", to.to.path, err)
 	}
 }
 
-// envelope is what lies in a mailbox: a message and how it came.
+// envelope is an entry of a mailbox: a message and its origin.
 type envelope[M any] interface{ deliver(s *host[M]) }
 
-// message is a message from anyone.
+// message is a message sent by Tell.
 type message[M any] struct{ m M }
 
 func (t message[M]) deliver(s *host[M]) { s.receive(t.m, "") }

@@ -7,28 +7,28 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// Scheduler decides everything that the actors do not decide themselves. Production uses Live; a simulation implements it
-// with one seeded stepper; a test that injects panics embeds Live and has a Point of its own.
+// Scheduler controls everything that the actors do not decide themselves. Production uses Live; a simulation implements it
+// with a seeded stepper; a test that injects panics embeds Live and overrides Point.
 type Scheduler interface {
-	// Turn lets the actor at path work on its mailbox; all of fn is its turn, but for Yield and Await.
+	// Turn runs fn, in which the actor at path works on its mailbox. All of fn is one turn, except for Yield and Await.
 	Turn(path string, fn func())
-	// Yield is called in a turn after each message that was dealt with: others may go first.
+	// Yield is called in a turn after each handled message, so that other actors may run first.
 	Yield(path string, message any)
-	// Point is called in a turn before and after each message to a Behavior. It may panic: the actor crashes there.
+	// Point is called in a turn before and after each message to a Behavior. If it panics, the actor crashes.
 	Point(path string, message any)
 	// Task starts blocking work; n is unique in the system and grows.
 	Task(path string, n uint64, fn func())
-	// Send runs fn, which posts to mailboxes. Called in turns, by tasks, timers and from outside.
+	// Send runs fn, which posts to mailboxes. It is called in turns, by tasks, by timers, and by other goroutines.
 	Send(fn func())
-	// After runs fn as Send does, when d has passed. stop may come too late; the shell knows.
+	// After runs fn as Send does, after d. stop may be called too late; the runtime handles that.
 	After(path string, d time.Duration, fn func()) (stop func())
-	// Await holds a turn until wait, which may block, has returned.
+	// Await suspends a turn until wait, which may block, has returned.
 	Await(path string, wait func())
-	// Float64 is chance, in [0,1).
+	// Float64 returns a random number in [0,1).
 	Float64() float64
 }
 
-// Live is the Scheduler of production: goroutines, the clock, and chance from the runtime.
+// Live is the Scheduler of production: goroutines, the clock, and the runtime's random numbers.
 func Live() Scheduler { return live{} }
 
 type live struct{}
@@ -46,8 +46,8 @@ func (live) After(_ string, d time.Duration, fn func()) func() {
 	return func() { t.Stop() }
 }
 
-// dispatcherAdapter ties one mailbox to the scheduler. It is an actor.Dispatcher and an actor.MailboxMiddleware: the former learns when
-// a mailbox has work, the latter is the only place that Proto.Actor offers between two messages.
+// dispatcherAdapter connects one mailbox to the scheduler. It is an actor.Dispatcher, which is called when the mailbox has work, and an
+// actor.MailboxMiddleware, which is Proto.Actor's only hook between two messages.
 type dispatcherAdapter struct {
 	scheduler Scheduler
 	path      string

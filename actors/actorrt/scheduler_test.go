@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// stepper is the least Scheduler that decides everything by a seed: one step at a time, in a bubble. It proves that the
-// seam leaves nothing to the Go runtime; latencies must differ, so that no two goroutines wake at one instant.
+// stepper is a minimal Scheduler that decides everything by a seed, one step at a time, in a synctest bubble. It shows that the Scheduler
+// leaves no decision to the Go runtime. Latencies must differ, so that no two goroutines wake at the same instant.
 type stepper struct {
 	rng   *rand.Rand
 	trace []string
@@ -83,7 +83,7 @@ func (s *stepper) Yield(path string, m any) {
 
 func (s *stepper) Point(string, any) {
 	if s.rng.IntN(100) == 0 {
-		panic("chance")
+		panic("injected")
 	}
 }
 
@@ -92,19 +92,19 @@ func (s *stepper) After(path string, d time.Duration, fn func()) func() {
 	return func() { t.Stop() }
 }
 
-// busyBee works with everything that the shell has.
-type busyBee struct {
-	hive Ref[int]
+// worker uses all features of the package.
+type worker struct {
+	pool Ref[int]
 	n    int
 }
 
-func (b *busyBee) Start(c *Ctx[int]) { c.After("again", b.pause(c), -1) }
+func (b *worker) Start(c *Ctx[int]) { c.After("again", b.pause(c), -1) }
 
-func (b *busyBee) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Jitter() * 1e9) }
+func (b *worker) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Jitter() * 1e9) }
 
-func (b *busyBee) Receive(c *Ctx[int], m int) {
+func (b *worker) Receive(c *Ctx[int], m int) {
 	if m >= 0 {
-		b.hive.Tell(m)
+		b.pool.Tell(m)
 		return
 	}
 	pause := b.pause(c)
@@ -126,36 +126,36 @@ func (b *busyBee) Receive(c *Ctx[int], m int) {
 	c.After("again", b.pause(c), -1)
 }
 
-// hive keeps three bees, anew after a crash.
-type hive struct{ crashes *int }
+// pool keeps three bees, anew after a crash.
+type pool struct{ crashes *int }
 
-func (h *hive) Start(c *Ctx[int]) {
+func (h *pool) Start(c *Ctx[int]) {
 	for n := range 3 {
 		h.spawn(c, n)
 	}
 }
 
-func (h *hive) spawn(c *Ctx[int], n int) {
-	Spawn(c, Spec[int]{fmt.Sprint(n), func() Behavior[int] { return &busyBee{hive: c.Self(), n: n} }})
+func (h *pool) spawn(c *Ctx[int], n int) {
+	Spawn(c, Spec[int]{fmt.Sprint(n), func() Behavior[int] { return &worker{pool: c.Self(), n: n} }})
 }
 
-func (h *hive) Receive(c *Ctx[int], m int) {
+func (h *pool) Receive(c *Ctx[int], m int) {
 	if m < 0 {
 		h.spawn(c, -1-m)
 	}
 }
 
-func (h *hive) ChildDown(c *Ctx[int], d Down) {
+func (h *pool) ChildDown(c *Ctx[int], d Down) {
 	*h.crashes++
 	c.After(d.Name, time.Second, -1-int(d.Name[0]-'0'))
 }
 
-// simulate returns what happened in a simulated minute, and how many bees crashed.
+// simulate returns the trace of a simulated minute, and how many workers crashed.
 func simulate(t *testing.T, seed uint64) (trace []string, crashes int) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stepper{rng: rand.New(rand.NewPCG(seed, 0)), wake: make(chan struct{}, 1)}
-		sys := NewSystem(Options{Log: zerolog.Nop(), Scheduler: calmRoot{s}})
-		if _, err := SpawnRoot(sys, Spec[int]{"hive", func() Behavior[int] { return &hive{&crashes} }}); err != nil {
+		sys := NewSystem(Options{Log: zerolog.Nop(), Scheduler: faultlessRoot{s}})
+		if _, err := SpawnRoot(sys, Spec[int]{"pool", func() Behavior[int] { return &pool{&crashes} }}); err != nil {
 			t.Fatal(err)
 		}
 		s.run(time.Minute)
@@ -170,16 +170,16 @@ func simulate(t *testing.T, seed uint64) (trace []string, crashes int) {
 	return trace, crashes
 }
 
-// calmRoot keeps chance from striking the root, which nobody would start again.
-type calmRoot struct{ *stepper }
+// faultlessRoot keeps chance from striking the root, which nobody would start again.
+type faultlessRoot struct{ *stepper }
 
-func (c calmRoot) Point(path string, m any) {
-	if path != "hive" {
+func (c faultlessRoot) Point(path string, m any) {
+	if path != "pool" {
 		c.stepper.Point(path, m)
 	}
 }
 
-func TestOneSeedIsOneHistory(t *testing.T) {
+func TestSameSeedGivesSameTrace(t *testing.T) {
 	different := map[string]bool{}
 	for seed := range uint64(5) {
 		first, crashes := simulate(t, seed)

@@ -7,29 +7,29 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// SpawnRoot starts an actor without a parent; its name must be free.
+// SpawnRoot starts an actor without a parent. It fails if the name is taken.
 func SpawnRoot[M any](s *System, spec Spec[M]) (Ref[M], error) {
 	return spawn(s.top, s.proto.Root, spec)
 }
 
-// Spawn starts a child. A name that is taken is a bug of ours: it panics.
+// Spawn starts a child. It panics if the name is taken, which is a bug of the caller.
 func Spawn[P, M any](c *Ctx[P], spec Spec[M]) Ref[M] {
-	ref, err := spawn(c.s.node, c.s.proto, spec)
+	ref, err := spawn(c.host.node, c.host.proto, spec)
 	if err != nil {
 		panic(err)
 	}
 	return ref
 }
 
-// spawn gives every actor a Proto.Actor id of its own, so that a reference to one that has ended can neither reach its
-// successor nor catch Proto.Actor half way through registering it.
+// spawn gives every actor a unique Proto.Actor id, so a reference to one that has ended can neither reach its successor nor find it
+// half registered in Proto.Actor.
 func spawn[M any](parent *node, spawner actor.SpawnerContext, spec Spec[M]) (Ref[M], error) {
 	c := newNode(parent, spec.Name)
 	if !parent.addChild(c) {
 		return Ref[M]{}, fmt.Errorf("spawn %s: the name is taken", c.path)
 	}
 	s := &host[M]{node: c, spec: spec, timers: map[string]timer{}, tasks: map[uint64]func(){}}
-	s.ctx.s = s
+	s.ctx.host = s
 	props := actor.PropsFromProducer(func() actor.Actor { return s },
 		actor.WithDispatcher(c.adapter()),
 		actor.WithMailbox(func() actor.Mailbox { return c.mailbox }),

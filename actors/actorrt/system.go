@@ -13,17 +13,16 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Options of a System. The zero value serves.
+// Options configure a System. The zero value is valid.
 type Options struct {
 	Log zerolog.Logger
-	// Scheduler is Live if nil.
+	// Scheduler defaults to Live.
 	Scheduler Scheduler
-	// Grace bounds how long the end of an actor waits for its goroutines; 5 s if zero.
+	// Grace bounds how long the end of an actor waits for its goroutines. It defaults to 5 s.
 	Grace time.Duration
-	// Context is the parent of all actors' contexts. Its end is the end of the process, not of a drain: tasks are not
-	// begun any more.
+	// Context is the parent of all actors' contexts. It ends with the process, not with a drain: no task begins after its end.
 	Context context.Context
-	// OnCrash hears of every crash, in the turn of the actor that crashed.
+	// OnCrash is called for every crash, in the turn of the actor that crashed.
 	OnCrash func(*Crash)
 }
 
@@ -35,12 +34,12 @@ type System struct {
 	grace     time.Duration
 	base      context.Context
 	onCrash   func(*Crash)
-	top       *node // no actor: the parent of the roots
+	top       *node // the parent of the roots; not an actor
 	fatal     chan error
 	seq       atomic.Uint64
 }
 
-// NewSystem starts no goroutine.
+// NewSystem returns a System without actors. It starts no goroutine.
 func NewSystem(o Options) *System {
 	s := &System{
 		log: o.Log, scheduler: o.Scheduler, grace: o.Grace, base: o.Context, onCrash: o.OnCrash,
@@ -61,20 +60,20 @@ func NewSystem(o Options) *System {
 }
 
 func newProto(log zerolog.Logger) *actor.ActorSystem {
-	log = log.Level(max(log.GetLevel(), zerolog.WarnLevel)) // below that it speaks of its own affairs
+	log = log.Level(max(log.GetLevel(), zerolog.WarnLevel)) // Proto.Actor's info and debug lines are about its internals
 	logger := slog.New(zerolog.NewSlogHandler(log))
 	proto := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	// What Proto.Actor subscribed to the first one logs late messages, from a goroutine that sleeps, and answers Watch: the
-	// end of an actor is told by its cell, and a late message is discarded by contract.
+	// A new event stream drops Proto.Actor's own subscriptions: they log late messages, from a goroutine that sleeps, and answer Watch.
+	// Here the node reports an actor's end, and late messages are discarded by contract.
 	proto.EventStream = eventstream.NewEventStream()
 	return proto
 }
 
-// Fatal delivers the Crash of the first root that crashed, at its crash: the process is to end.
+// Fatal delivers the Crash of the first root that crashed, at once. The process should end.
 func (s *System) Fatal() <-chan error { return s.fatal }
 
-// Stop stops all roots, each after its children, and returns nil when they are gone and no goroutine of any actor runs any more, or
-// an error when ctx ends before. It may be repeated.
+// Stop stops all roots, each after its children. It returns nil once they have ended and no goroutine of any actor runs any more, or an
+// error if ctx ends before. It may be repeated.
 func (s *System) Stop(ctx context.Context) error {
 	for _, root := range s.top.liveChildren() {
 		root.stop()

@@ -2,42 +2,42 @@ package actorrt
 
 import "context"
 
-// Task is blocking work that an actor has started. The zero Task is one that is over.
+// Task is blocking work that an actor has started. The zero Task has ended.
 type Task struct{ cancel func() }
 
-// Cancel ends the task's context; nothing of it is delivered any more. Only in the turns of the actor that started it.
+// Cancel cancels the task's context. The task delivers nothing any more. Call it only in the turns of the actor that started the task.
 func (t Task) Cancel() {
 	if t.cancel != nil {
 		t.cancel()
 	}
 }
 
-// Go runs fn in a goroutine and delivers what it returns; nil is no message. The context ends with the task or the actor. A
-// panic in fn crashes the actor; so does a Goexit. A task that is over before it has begun does not run.
+// Go runs fn in a goroutine and delivers its result as a message, unless it is nil. The context ends with the task or the actor. A
+// panic or a Goexit in fn crashes the actor. A task that is cancelled before it begins does not run.
 func (c *Ctx[M]) Go(name string, fn func(ctx context.Context) M) Task {
-	return c.s.run(name, func(ctx context.Context, _ origin) M { return fn(ctx) })
+	return c.host.run(name, func(ctx context.Context, _ origin) M { return fn(ctx) })
 }
 
-// Stream is Go for a source of many messages. emit delivers one; it blocks while window of them wait in the mailbox, so that
-// the source feels the actor's pace, and fails when the task is over. What fn returns comes last.
+// Stream is Go for a source of many messages. emit delivers one; it blocks while window of them wait in the mailbox, which slows the
+// source down to the actor's pace, and fails when the task has ended. The result of fn is delivered last.
 func (c *Ctx[M]) Stream(name string, window int, fn func(ctx context.Context, emit func(M) error) M) Task {
-	node, credit := c.s.node, make(chan struct{}, window)
-	return c.s.run(name, func(ctx context.Context, from origin) M {
+	node, credit := c.host.node, make(chan struct{}, window)
+	return c.host.run(name, func(ctx context.Context, from origin) M {
 		return fn(ctx, func(m M) error {
 			select {
 			case credit <- struct{}{}:
 			case <-ctx.Done():
 			}
-			if ctx.Err() != nil { // of two that were ready the end counts, so that chance does not
+			if ctx.Err() != nil { // select picks randomly when both are ready; the end must win
 				return context.Cause(ctx)
 			}
-			node.post(streamItem[M]{from, mustExist(m), credit})
+			node.post(streamItem[M]{from, mustNotBeNil(m), credit})
 			return nil
 		})
 	})
 }
 
-// origin is the task that a parcel comes from.
+// origin is the task that an envelope comes from.
 type origin struct {
 	number  uint64
 	subject string
@@ -47,19 +47,19 @@ func (s *host[M]) run(name string, fn func(context.Context, origin) M) Task {
 	c, from := s.node, origin{s.node.sys.seq.Add(1), s.subject}
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.tasks[from.number] = cancel
-	c.enter(from.number, name)
+	c.taskStarted(from.number, name)
 	c.sys.scheduler.Task(c.path, from.number, func() {
 		last := taskResult[M]{origin: from}
 		returned := false
-		defer func() { // not after fn: a Goexit comes by here only
+		defer func() { // deferred because a Goexit runs nothing else
 			if reason := recover(); reason != nil || !returned {
 				if reason == nil {
 					reason = errGoexit
 				}
-				last.crash = c.crashed("task "+name, "", from.subject, reason)
+				last.crash = c.newCrash("task "+name, "", from.subject, reason)
 			}
 			c.post(last)
-			c.leave(from.number)
+			c.taskEnded(from.number)
 		}()
 		if ctx.Err() == nil {
 			last.m = fn(ctx, from)
@@ -92,7 +92,7 @@ func (i streamItem[M]) deliver(s *host[M]) {
 
 func (i streamItem[M]) content() any { return i.m }
 
-// taskResult is the last of a task.
+// taskResult is the last message of a task.
 type taskResult[M any] struct {
 	origin
 	m     M

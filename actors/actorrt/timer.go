@@ -2,24 +2,24 @@ package actorrt
 
 import "time"
 
-// After delivers m when d has passed, unless Cancel or After of the same key, or the actor's end, comes first.
+// After delivers m after d, unless Cancel or After with the same key is called, or the actor ends, before.
 func (c *Ctx[M]) After(key string, d time.Duration, m M) {
-	s := c.s
+	s := c.host
 	c.Cancel(key)
 	s.armed++
-	due := timerFired[M]{mustExist(m), s.subject, key, s.armed}
+	due := timerFired[M]{mustNotBeNil(m), s.subject, key, s.armed}
 	s.timers[key] = timer{s.armed, s.node.sys.scheduler.After(s.node.path, d, func() { s.node.post(due) })}
 }
 
-// Cancel is definite: the message is not delivered any more, even if it is in the mailbox.
+// Cancel cancels a timer. Its message is not delivered any more, even if it is in the mailbox.
 func (c *Ctx[M]) Cancel(key string) {
-	if t, ok := c.s.timers[key]; ok {
+	if t, ok := c.host.timers[key]; ok {
 		t.stop()
-		delete(c.s.timers, key)
+		delete(c.host.timers, key)
 	}
 }
 
-// timer is one that is armed: number tells its message from that of an earlier one of the same key.
+// timer is a running timer. Its number distinguishes its message from that of an earlier timer with the same key.
 type timer struct {
 	number uint64
 	stop   func()

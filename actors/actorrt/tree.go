@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// State is where an actor is in its life.
+// State is the lifecycle state of an actor.
 type State int32
 
 const (
@@ -20,14 +20,14 @@ var stateNames = [...]string{"starting", "up", "crashed", "stopping"}
 
 func (p State) String() string { return stateNames[p] }
 
-// MarshalText makes a Phase a word in JSON.
+// MarshalText returns the state's name, for JSON.
 func (p State) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads the word.
+// UnmarshalText reads a state's name.
 func (p *State) UnmarshalText(word []byte) error {
 	i := slices.Index(stateNames[:], string(word))
 	if i < 0 {
-		return fmt.Errorf("%q is no phase of an actor", word)
+		return fmt.Errorf("unknown actor state %q", word)
 	}
 	*p = State(i)
 	return nil
@@ -36,9 +36,9 @@ func (p *State) UnmarshalText(word []byte) error {
 // NodeStatus is one actor in a snapshot of the tree.
 type NodeStatus struct {
 	Path      string       `json:"path"`
-	State     State        `json:"phase"`
-	Queue     int          `json:"queue"`          // messages that wait
-	Busy      string       `json:"busy,omitempty"` // type of the message in hand, "" between turns
+	State     State        `json:"state"`
+	Queue     int          `json:"queue"`          // messages in the mailbox
+	Busy      string       `json:"busy,omitempty"` // type of the current message; empty between turns
 	BusySince time.Time    `json:"busySince,omitzero"`
 	Tasks     []string     `json:"tasks,omitempty"`   // names of its goroutines
 	Crashes   int          `json:"crashes,omitempty"` // of the actors of this name before it
@@ -47,7 +47,7 @@ type NodeStatus struct {
 	Children  []NodeStatus `json:"children,omitempty"` // by name
 }
 
-// Tree is a snapshot of all actors that live. No actor is asked, so one that hangs is seen hanging.
+// Tree returns a snapshot of all live actors. It does not involve the actors, so it works while one hangs.
 func (s *System) Tree() []NodeStatus { return s.top.childStatus() }
 
 func (c *node) childStatus() []NodeStatus {

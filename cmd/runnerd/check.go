@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -16,80 +15,86 @@ import (
 	msg "runnerd/messages"
 )
 
-// complete fills in what is derived from other settings and from the host, and says everything that is wrong at once.
-// The warnings are for the log.
-func (c *RunConfig) complete() (warnings []string, err error) {
-	warnings = officialButUnused(os.Environ())
+// warning is a line of the log about the settings, which are read before there is a log.
+type warning struct {
+	text   string
+	fields map[string]any
+}
+
+// complete fills in the settings that derive from others and from the host. It returns all errors at once.
+func (c *RunConfig) complete() (warnings []warning, err error) {
+	warnings = unusedOfficialVariables(os.Environ())
 	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
 	if c.Executor.Driver == "process" && c.Self.OnExit == "detach" {
-		warnings = append(warnings, "on-exit is detach, but child processes end with the runner, and their jobs fail: to let them finish, set on-exit to drain")
+		warnings = append(warnings, warning{"--on-exit=detach fails running jobs with --driver=process, because child processes end with the runner: set --on-exit=drain", nil})
 	}
-	warning, err := c.Self.chooseStateDir()
-	if warning != "" {
-		warnings = append(warnings, warning)
+	reason, err := c.Self.chooseStateDir()
+	if reason != nil {
+		warnings = append(warnings, warning{"state may be lost at a restart, because it is in a temporary directory: mount a volume and set --state-dir",
+			map[string]any{"dir": c.Self.StateDir, "error": reason.Error()}})
 	}
 	return warnings, errors.Join(append(problems, err)...)
 }
 
-// checkRunner checks what all have that run executors.
+// checkRunner checks the settings of all commands that run executors.
 func checkRunner(e ExecutorConfig, t TimeConfig, g GatewayConfig) error {
 	return errors.Join(e.check(), t.check(), g.check())
 }
 
-// wrongSettings is how a command ends that cannot begin with its settings.
-func wrongSettings(err error) error {
-	return exitError{fmt.Errorf("check the settings:\n%w", err), exitUsage}
+// configError ends a command because its settings are wrong.
+func configError(err error) error {
+	return exitError{fmt.Errorf("invalid settings:\n%w", err), exitUsage}
 }
 
 func (r *ReleaseConfig) complete() error {
 	if r.Name == "" {
-		r.Name, _ = os.Hostname() // left empty, it is reported below
+		r.Name, _ = os.Hostname() // empty on error, which is reported below
 	}
 	problems := []error{r.readToken(), r.checkURL()}
 	if r.Name == "" {
-		problems = append(problems, errors.New("the runner has no name and the host has none either: give --name"))
+		problems = append(problems, errors.New("--name is not set, and this host has no name: set --name"))
 	}
 	if r.TruststorePassword != "" && r.Truststore == "" {
-		problems = append(problems, errors.New("there is a trust store password and no trust store: give --rest-client-truststore"))
+		problems = append(problems, errors.New("--rest-client-truststore-password is set without a trust store: set --rest-client-truststore"))
 	}
 	return errors.Join(problems...)
 }
 
 func (r *ReleaseConfig) checkURL() error {
 	if r.URL == "" {
-		return errors.New("no Release server is named: give --release-url or RELEASE_RUNNER_RELEASE_URL")
+		return errors.New("--release-url is not set: set it or RELEASE_RUNNER_RELEASE_URL")
 	}
 	u, err := url.Parse(r.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return fmt.Errorf("release-url is %q: write it as https://host[:port][/path]", r.URL)
+		return fmt.Errorf("--release-url is %q: write it as https://HOST[:PORT][/PATH]", r.URL)
 	}
 	return nil
 }
 
-// readToken trims: an official manifest ends the token with a space.
+// readToken trims the token, because an official manifest ends it with a space.
 func (r *ReleaseConfig) readToken() error {
 	if r.TokenFile != "" {
 		if r.Token != "" {
-			return errors.New("there is a token and a token file: give one of them")
+			return errors.New("--token and --token-file are both set: set only one of them")
 		}
 		text, err := os.ReadFile(r.TokenFile)
 		if err != nil {
-			return fmt.Errorf("read the registration token: %w", err)
+			return fmt.Errorf("--token-file: %w", err)
 		}
 		r.Token = msg.Secret(text)
 	}
 	r.Token = msg.Secret(strings.TrimSpace(string(r.Token)))
 	if strings.ContainsFunc(string(r.Token), unicode.IsControl) {
-		return errors.New("the registration token is more than one line, or has another character in it that no request can carry: give the token alone")
+		return errors.New("the registration token contains a line break or another control character: set --token or --token-file to the token alone")
 	}
 	if r.Token == "" {
-		return errors.New("there is no registration token: create one on the server and give it as RELEASE_RUNNER_TOKEN or --token-file")
+		return errors.New("no registration token is set: create one on the server and set RELEASE_RUNNER_TOKEN or --token-file")
 	}
 	return nil
 }
 
-// complete applies the profile. The driver is never chosen by what happens to be there: an engine that is away would
-// silently change where other people's code runs.
+// complete applies the profile. The driver never depends on what is available: while the engine is down, other people's code would
+// silently run elsewhere.
 func (e *ExecutorConfig) complete(self *SelfConfig) error {
 	for profile := range strings.SplitSeq(e.Profile, ",") {
 		switch profile = strings.TrimSpace(profile); profile {
@@ -100,111 +105,110 @@ func (e *ExecutorConfig) complete(self *SelfConfig) error {
 			}
 		case "k8s":
 			if e.Driver == "" {
-				return errors.New("profile k8s asks for executors in Kubernetes, for which this runner has no driver: set profile to docker, or give --driver")
+				return fmt.Errorf("--profile is %q, but this runner has no Kubernetes driver: set --profile=docker or --driver", e.Profile)
 			}
 		default:
-			return fmt.Errorf("there is no profile %q: choose from docker and json-logging", profile)
+			return fmt.Errorf("--profile is %q, but there is no profile %q: choose docker, json-logging or both", e.Profile, profile)
 		}
 	}
 	if e.Driver == "" {
 		e.Driver = "docker"
 	}
 	if e.Driver == "process" && len(e.ProcessImages) == 0 {
-		return errors.New("the driver process has no image to run: give --process-image, like plugin:1.0=/opt/plugin")
+		return errors.New("--driver=process has no image to run: set --process-image, such as plugin:1.0=/opt/plugin")
 	}
 	return nil
 }
 
 func (e *ExecutorConfig) check() error {
-	const ( // below them Docker refuses to create a container
-		leastMemory = 6 << 20
-		leastCPUs   = 0.01
+	const ( // Docker refuses to create a container below these
+		minMemory = 6 << 20
+		minCPUs   = 0.01
 	)
 	var problems []error
-	if e.Memory < leastMemory {
-		problems = append(problems, errors.New("executor-memory is below 6MiB: no program starts in that"))
+	if e.Memory < minMemory {
+		problems = append(problems, fmt.Errorf("--executor-memory is %v: set 6MiB or more", e.Memory))
 	}
-	if !(e.CPUs >= leastCPUs && e.CPUs <= math.MaxInt32) { // as NaN is not either
-		problems = append(problems, fmt.Errorf("executor-cpus is %v: give a number of cores, 0.01 or more: an executor without a limit can starve the others", e.CPUs))
+	if !(e.CPUs >= minCPUs && e.CPUs <= math.MaxInt32) { // false for NaN, too
+		problems = append(problems, fmt.Errorf("--executor-cpus is %v: set 0.01 cores or more; an executor without a limit could starve the others", e.CPUs))
 	}
 	if e.Pids <= 0 {
-		problems = append(problems, errors.New("executor-pids must be above 0: an executor without a limit can starve the others"))
+		problems = append(problems, fmt.Errorf("--executor-pids is %d: set 1 or more; an executor without a limit could starve the others", e.Pids))
 	}
 	if e.MaxLog <= 0 {
-		problems = append(problems, errors.New("max-log is 0: no log would be kept; give a size like 64MiB"))
+		problems = append(problems, fmt.Errorf("--max-log is %v: set a size such as 64MiB", e.MaxLog))
 	}
 	if e.MaxResult <= 0 {
-		problems = append(problems, errors.New("max-result is 0: no result could be accepted; give a size like 64MiB"))
+		problems = append(problems, fmt.Errorf("--max-result is %v: set a size such as 64MiB", e.MaxResult))
 	}
 	return errors.Join(problems...)
 }
 
 func (t *TimeConfig) check() error {
-	limits := map[string]time.Duration{
-		"pull-timeout": t.Pull, "start-timeout": t.Start, "pickup-timeout": t.PickUp, "run-timeout": t.Run,
-		"settle-timeout": t.Settle, "abort-wait": t.AbortWait, "term-wait": t.TermWait,
-	}
-	var names []string
-	for name, limit := range limits {
-		if limit <= 0 {
-			names = append(names, name)
+	var problems []error
+	for _, limit := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"pull-timeout", t.Pull}, {"start-timeout", t.Start}, {"pickup-timeout", t.PickUp}, {"run-timeout", t.Run},
+		{"settle-timeout", t.Settle}, {"abort-wait", t.AbortWait}, {"term-wait", t.TermWait},
+	} {
+		if limit.value <= 0 {
+			problems = append(problems, fmt.Errorf("--%s is %v: set a duration above 0, such as 30s", limit.flag, limit.value))
 		}
 	}
-	if names == nil {
-		return nil
-	}
-	slices.Sort(names)
-	return fmt.Errorf("%s: must be longer than 0, like 30s", strings.Join(names, ", "))
+	return errors.Join(problems...)
 }
 
 func (g *GatewayConfig) check() error {
 	var problems []error
 	if g.Address != "" && net.ParseIP(g.Address) == nil {
-		problems = append(problems, fmt.Errorf("gateway-address is %q: give an IP address of this host, not a name: executors may resolve it otherwise", g.Address))
+		problems = append(problems, fmt.Errorf("--gateway-address is %q: set an IP address of this host, not a name, which executors may resolve differently", g.Address))
 	}
 	if g.APIPort != 0 && g.APIPort == g.CallbackPort {
-		problems = append(problems, errors.New("gateway-api-port and gateway-callback-port are the same: one speaks TLS, the other does not"))
+		problems = append(problems, fmt.Errorf("--gateway-api-port and --gateway-callback-port are both %d: set different ports, because only one of them speaks TLS", g.APIPort))
 	}
 	return errors.Join(problems...)
 }
 
 func (s *SelfConfig) check() error {
 	if _, _, err := net.SplitHostPort(s.Health); err != nil {
-		return fmt.Errorf("health-address is %q: write it as host:port, or :port for all addresses of this machine", s.Health)
+		return fmt.Errorf("--health-address is %q: write it as HOST:PORT, or :PORT for all addresses of this machine", s.Health)
 	}
 	return nil
 }
 
 const defaultStateDir = "/var/lib/runnerd"
 
-// chooseStateDir falls back to the temporary directory as the official runner does, whose chart names a store on a file
-// system that is read-only. Only a directory that somebody asked for by --state-dir is never replaced.
-func (s *SelfConfig) chooseStateDir() (warning string, err error) {
-	asked := s.StateDir != ""
+// chooseStateDir falls back to the temporary directory, as the official runner does, because that runner's chart names a store on a
+// read-only file system; reason then says why. It never replaces --state-dir.
+func (s *SelfConfig) chooseStateDir() (reason, err error) {
+	explicit := s.StateDir != ""
 	switch {
-	case asked:
+	case explicit:
 	case s.StoreName != "":
 		s.StateDir = filepath.Dir(s.StoreName)
 	default:
 		s.StateDir = defaultStateDir
 	}
 	if s.StateDir, err = filepath.Abs(s.StateDir); err != nil {
-		return "", fmt.Errorf("find the state directory: %w", err)
+		return nil, fmt.Errorf("find the state directory: %w", err)
 	}
-	err = tryWrite(s.StateDir)
-	if err == nil {
-		return "", nil
+	reason = checkWritable(s.StateDir)
+	if reason == nil {
+		return nil, nil
 	}
-	if asked {
-		return "", fmt.Errorf("use the state directory: %w: make it writable for this user, or give another --state-dir", err)
+	if explicit {
+		return nil, fmt.Errorf("--state-dir is %q, which is not usable: %w; make it writable for this user, or set another", s.StateDir, reason)
 	}
-	fallback := filepath.Join(os.TempDir(), "runnerd")
-	warning = fmt.Sprintf("state is kept in %s, which may not outlive a restart, because %v: mount a volume and give --state-dir", fallback, err)
-	s.StateDir = fallback
-	return warning, tryWrite(fallback)
+	s.StateDir = filepath.Join(os.TempDir(), "runnerd")
+	if err := checkWritable(s.StateDir); err != nil {
+		return nil, fmt.Errorf("neither the default state directory (%w) nor the fallback (%w) is usable; set --state-dir", reason, err)
+	}
+	return reason, nil
 }
 
-func tryWrite(dir string) error {
+func checkWritable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

@@ -9,13 +9,13 @@ import (
 	msg "runnerd/messages"
 )
 
-// RunConfig is the one table of what can be set for `runnerd run`. A field is a flag (--release-url), a variable of the
-// environment (RELEASE_RUNNER_RELEASE_URL), a key of the YAML file (release-url) and a line of the help; the first of these
-// that is given counts, in this order. The official runner's variables keep their names where they mean the same.
+// RunConfig has all settings of `runnerd run`. A field is a flag (--release-url), an environment variable
+// (RELEASE_RUNNER_RELEASE_URL), and a key of the YAML file (release-url), in order of precedence. The official runner's variables
+// keep their names where they mean the same.
 //
 // Capacity and eviction time are not here: the server sets them.
 type RunConfig struct {
-	ConfigFile string `name:"config" placeholder:"FILE" help:"YAML file of settings. Its keys are the names of these flags."`
+	ConfigFile string `name:"config" placeholder:"FILE" help:"YAML file of settings; its keys are the names of these flags."`
 
 	Release  ReleaseConfig  `embed:"" group:"Release server"`
 	Executor ExecutorConfig `embed:"" group:"Executors"`
@@ -24,83 +24,85 @@ type RunConfig struct {
 	Self     SelfConfig     `embed:"" group:"The runner itself"`
 }
 
-// ReleaseConfig says where the server is, how to trust it, and who we are to it.
+// ReleaseConfig has the server's address, the certificates to trust, and how the runner introduces itself.
 type ReleaseConfig struct {
-	Name       string     `placeholder:"TEXT" help:"Name of this runner on the server. Default: the host's name."`
-	URL        string     `name:"release-url" placeholder:"URL" help:"The Release server, for example https://release.example.com."`
-	Token      msg.Secret `placeholder:"TOKEN" help:"Registration token (rpa_…). Better in the environment or in --token-file: others can see a flag."`
+	Name       string     `placeholder:"TEXT" help:"Name of this runner on the server. Default: the host name."`
+	URL        string     `name:"release-url" placeholder:"URL" help:"URL of the Release server, such as https://release.example.com."`
+	Token      msg.Secret `placeholder:"TOKEN" help:"Registration token (rpa_…). Prefer --token-file or the environment variable: other users can see flags."`
 	TokenFile  string     `placeholder:"FILE" help:"File with the registration token."`
-	CA         string     `name:"rest-client-ca" placeholder:"FILE" help:"PEM file of certificates to trust besides the system's."`
-	Truststore string     `name:"rest-client-truststore" placeholder:"FILE" help:"PKCS#12 trust store of certificates to trust besides the system's."`
+	CA         string     `name:"rest-client-ca" placeholder:"FILE" help:"PEM file of CA certificates to trust in addition to the system's."`
+	Truststore string     `name:"rest-client-truststore" placeholder:"FILE" help:"PKCS#12 trust store of CA certificates to trust in addition to the system's."`
 
 	TruststorePassword msg.Secret `name:"rest-client-truststore-password" placeholder:"PASSWORD" help:"Password of the trust store."`
 
-	Capabilities []string `default:"remote,remote-script,container" help:"What the runner says that it can do. The server may change it."`
-	ClusterName  string   `name:"metadata-cluster-name" placeholder:"TEXT" help:"Told to the server."`
-	Environment  string   `name:"metadata-environment" placeholder:"TEXT" help:"Told to the server."`
-	DataCenter   string   `name:"metadata-data-center" placeholder:"TEXT" help:"Told to the server."`
+	Capabilities []string `default:"remote,remote-script,container" help:"Capabilities reported to the server, which may change them."`
+	ClusterName  string   `name:"metadata-cluster-name" placeholder:"TEXT" help:"Cluster name reported to the server."`
+	Environment  string   `name:"metadata-environment" placeholder:"TEXT" help:"Environment reported to the server."`
+	DataCenter   string   `name:"metadata-data-center" placeholder:"TEXT" help:"Data center reported to the server."`
 }
 
-// ExecutorConfig says how executors are run, and bounds those that the server sets no bounds for.
+// ExecutorConfig has the driver of executors, and the limits that apply where the server sets none.
 type ExecutorConfig struct {
-	Driver  string  `enum:"docker,process," default:"" placeholder:"docker" help:"What runs executors: docker or process. Default: as the profile says, else docker. The Docker Engine is the one of DOCKER_HOST."`
-	Profile string  `aliases:"profiles" placeholder:"LIST" help:"The official runner's profiles: docker, json-logging."`
-	Memory  Bytes   `name:"executor-memory" default:"512MiB" help:"Memory of an executor. Half of it may be files in /tmp."`
-	CPUs    float64 `name:"executor-cpus" default:"1" help:"Cores of an executor."`
-	Disk    Bytes   `name:"executor-disk" default:"2GiB" help:"What an executor may write to disk; a job that writes more is failed. 0: no limit."`
-	Pids    int64   `name:"executor-pids" default:"200" help:"Processes and threads in an executor."`
+	Driver  string  `enum:"docker,process," default:"" placeholder:"docker" help:"How executors run: docker (the Docker Engine at DOCKER_HOST) or process. Default: docker."`
+	Profile string  `aliases:"profiles" placeholder:"LIST" help:"Profiles of the official runner, comma-separated: docker, json-logging."`
+	Memory  Bytes   `name:"executor-memory" default:"512MiB" help:"Memory limit of an executor. Files in /tmp may use half of it."`
+	CPUs    float64 `name:"executor-cpus" default:"1" help:"CPU limit of an executor, in cores."`
+	Disk    Bytes   `name:"executor-disk" default:"2GiB" help:"Disk limit of an executor; a job that writes more fails. 0: no limit."`
+	Pids    int64   `name:"executor-pids" default:"200" help:"Limit of processes and threads in an executor."`
 
-	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"Driver process: the executable that stands for an image."`
+	ProcessImages map[string]string `name:"process-image" placeholder:"IMAGE=FILE" help:"For --driver=process: the executable that is run for an image."`
 
-	PullSecrets string `placeholder:"FILE" help:"YAML file of registry credentials, by the names that the server's pull secret mappings give: NAME: {registry: HOST, username: NAME, password: PASSWORD}."`
-	MaxLog      Bytes  `default:"64MiB" help:"How much is kept of a job's log; the rest is left out, and the log says so."`
-	MaxResult   Bytes  `default:"64MiB" help:"Size of the largest result that is accepted."`
+	PullSecrets string `placeholder:"FILE" help:"YAML file of registry credentials, by the names in the server's pull secret mappings: NAME: {registry: HOST, username: NAME, password: PASSWORD}."`
+	MaxLog      Bytes  `default:"64MiB" help:"Maximum size of a job's log; the log is truncated there, with a note."`
+	MaxResult   Bytes  `default:"64MiB" help:"Maximum size of a job's result."`
 }
 
-// TimeConfig bounds what an executor does. Each limit that passes has a reason of its own in the job's message.
+// TimeConfig has the time limits of an executor's steps. The message of a job says which limit ended it.
 type TimeConfig struct {
-	Pull      time.Duration `name:"pull-timeout" default:"10m" help:"For the pull of an image."`
-	Start     time.Duration `name:"start-timeout" default:"60s" help:"For the create and start of an executor."`
-	PickUp    time.Duration `name:"pickup-timeout" default:"60s" help:"For the program in an executor to ask for its job."`
-	Run       time.Duration `name:"run-timeout" default:"24h" help:"For a job to have a result; a shorter limit of its own counts."`
-	Settle    time.Duration `name:"settle-timeout" default:"30s" help:"For an executor to ask for the next job after a result."`
-	AbortWait time.Duration `default:"30s" help:"After SIGABRT, before SIGTERM."`
-	TermWait  time.Duration `default:"10s" help:"After SIGTERM, before SIGKILL."`
+	Pull      time.Duration `name:"pull-timeout" default:"10m" help:"Limit for pulling an image."`
+	Start     time.Duration `name:"start-timeout" default:"60s" help:"Limit for creating and starting an executor."`
+	PickUp    time.Duration `name:"pickup-timeout" default:"60s" help:"Limit for the plugin in a new executor to ask for its job."`
+	Run       time.Duration `name:"run-timeout" default:"24h" help:"Limit for a job to return its result. A shorter limit of the job itself takes precedence."`
+	Settle    time.Duration `name:"settle-timeout" default:"30s" help:"Limit for an executor to ask for its next job after a result."`
+	AbortWait time.Duration `default:"30s" help:"Wait between SIGABRT and SIGTERM when a job is aborted."`
+	TermWait  time.Duration `default:"10s" help:"Wait between SIGTERM and SIGKILL when a job is aborted."`
 }
 
-// GatewayConfig says where executors find the runner.
+// GatewayConfig has the addresses at which executors reach the runner.
 type GatewayConfig struct {
-	Address      string `name:"gateway-address" env:"RELEASE_RUNNER_GATEWAY_ADDRESS,RELEASE_RUNNER_DOCKER_DOCKER_HOST" placeholder:"IP" help:"Address of this host at which executors reach the runner. Default: that of the engine's bridge, or of the loopback interface for processes."`
-	APIPort      uint16 `name:"gateway-api-port" placeholder:"PORT" help:"TLS port for fetching jobs. Default: chosen at the first start and kept."`
-	CallbackPort uint16 `name:"gateway-callback-port" placeholder:"PORT" help:"Port for handing in results. Default: chosen at the first start and kept."`
+	Address      string `name:"gateway-address" env:"RELEASE_RUNNER_GATEWAY_ADDRESS,RELEASE_RUNNER_DOCKER_DOCKER_HOST" placeholder:"IP" help:"IP address of this host at which executors reach the runner. Default: the Docker bridge's, or loopback for --driver=process."`
+	APIPort      uint16 `name:"gateway-api-port" placeholder:"PORT" help:"Port at which executors fetch jobs, over TLS. Default: chosen at the first start, then reused."`
+	CallbackPort uint16 `name:"gateway-callback-port" placeholder:"PORT" help:"Port at which executors deliver results. Default: chosen at the first start, then reused."`
 }
 
-// SelfConfig is about the runner's own process.
+// SelfConfig has the settings of the runner's own process.
 type SelfConfig struct {
-	StateDir  string `placeholder:"DIR" help:"Where jobs and results are kept. Default: /var/lib/runnerd."`
-	StoreName string `placeholder:"FILE" help:"The official runner's name for its store. Its directory is used where no --state-dir is given."`
-	LowWater  Bytes  `name:"low-water" default:"256MiB" help:"Free space below which no jobs are taken; results still fit then."`
-	Health    string `name:"health-address" default:":8686" help:"Where /live and /ready answer."`
-	OnExit    string `enum:"drain,detach" default:"drain" help:"What the first SIGTERM does. drain: finish what runs, then end. detach: end now and leave the executors with their jobs to the next start, for an upgrade."`
+	StateDir  string `placeholder:"DIR" help:"Directory for jobs and results. Default: /var/lib/runnerd."`
+	StoreName string `placeholder:"FILE" help:"Store file of the official runner; without --state-dir, its directory is the state directory."`
+	LowWater  Bytes  `name:"low-water" default:"256MiB" help:"Free disk space below which no new jobs are taken. Results are still stored."`
+	Health    string `name:"health-address" default:":8686" help:"Address of /live and /ready, as HOST:PORT."`
+	OnExit    string `enum:"drain,detach" default:"drain" help:"What the first SIGTERM does. drain: finish running jobs, then exit. detach: exit now; executors keep running their jobs, and the next start takes them over (for upgrades)."`
 
 	Log LogConfig `embed:"" prefix:"log-"`
 }
 
-// LogConfig is about the runner's own log, on stderr.
+// LogConfig has the settings of the runner's own log, on stderr.
 type LogConfig struct {
-	Level  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
-	Format string `enum:"auto,console,json" default:"auto" help:"console, json, or auto: console on a terminal."`
+	Level  string `enum:"debug,info,warn,error" default:"info" help:"Level of the runner's log: debug, info, warn or error."`
+	Format string `enum:"auto,console,json" default:"auto" help:"Format of the runner's log: console, json, or auto (console on a terminal, else json)."`
 }
 
-// Bytes is a size as people write it: 512MiB, 512m, 1073741824. Units are powers of 1024.
+// Bytes is a size such as 512MiB, 512m or 1073741824. Units are powers of 1024.
 type Bytes int64
 
-// UnmarshalText reads a size.
+// UnmarshalText parses a size.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	n, err := units.RAMInBytes(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is no size: write a number with a unit, like 512MiB", text)
+		return fmt.Errorf("%q is not a size: write a number with a unit, such as 512MiB", text)
 	}
 	*b = Bytes(n)
 	return nil
 }
+
+func (b Bytes) String() string { return units.BytesSize(float64(b)) }

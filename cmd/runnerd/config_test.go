@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// settings parses `runnerd run` with the arguments, the environment and the file.
+// settings parses `runnerd run` with the arguments, the environment and the configuration file.
 func settings(t *testing.T, args []string, env map[string]string, file string) (RunConfig, error) {
 	t.Helper()
 	for name, value := range env {
@@ -24,7 +25,7 @@ func settings(t *testing.T, args []string, env map[string]string, file string) (
 		}
 		args = append(args, "--config", path)
 	}
-	if err := dropEmpty(os.Environ()); err != nil {
+	if err := unsetEmptyVariables(os.Environ()); err != nil {
 		t.Fatal(err)
 	}
 	var p program
@@ -32,7 +33,7 @@ func settings(t *testing.T, args []string, env map[string]string, file string) (
 	return p.Run.RunConfig, err
 }
 
-func TestAFlagCountsBeforeTheEnvironmentBeforeTheFileBeforeTheDefault(t *testing.T) {
+func TestSettingsPrecedence(t *testing.T) {
 	const file = "pull-timeout: 4m\nexecutor-cpus: 3\nlog-level: debug\nname: from the file\n"
 	for _, row := range []struct {
 		given string
@@ -62,7 +63,7 @@ func TestAFlagCountsBeforeTheEnvironmentBeforeTheFileBeforeTheDefault(t *testing
 	}
 }
 
-func TestTheOfficialRunnersVariablesMeanTheSame(t *testing.T) {
+func TestOfficialVariablesKeepTheirMeaning(t *testing.T) {
 	c, err := settings(t, nil, map[string]string{
 		"RELEASE_RUNNER_NAME":                            "one",
 		"RELEASE_RUNNER_RELEASE_URL":                     "https://release.example.com",
@@ -96,127 +97,128 @@ func TestTheOfficialRunnersVariablesMeanTheSame(t *testing.T) {
 	if c.Executor.Driver != "docker" || c.Self.Log.Format != "json" || c.Gateway.Address != "172.17.0.1" {
 		t.Errorf("driver %q, log format %q, gateway %q", c.Executor.Driver, c.Self.Log.Format, c.Gateway.Address)
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "RUN_ON_SAME_NETWORK has no effect") {
-		t.Errorf("warnings: %q", warnings)
+	if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0]), "RUN_ON_SAME_NETWORK") {
+		t.Errorf("warnings: %v", warnings)
 	}
 }
 
-func TestTheOfficialRunnersFlagForProfilesIsTaken(t *testing.T) {
+func TestOfficialProfilesFlagIsAccepted(t *testing.T) {
 	c, err := settings(t, []string{"--profiles", "docker,json-logging"}, nil, "")
 	if err != nil || c.Executor.Profile != "docker,json-logging" {
 		t.Errorf("the profile is %q, %v", c.Executor.Profile, err)
 	}
 }
 
-func TestASettingThatCannotWorkIsRefusedWithWhatToDo(t *testing.T) {
+func TestInvalidSettingSaysWhatToDo(t *testing.T) {
 	for _, row := range []struct {
-		wrong string
-		args  []string
-		file  string
-		says  string
+		wrong    string
+		args     []string
+		file     string
+		wantText string
 	}{
-		{wrong: "a misspelt key", file: "relase-url: https://r\n", says: `line 1: there is no setting "relase-url": did you mean "release-url"?`},
-		{wrong: "a key that is near nothing", file: "\nzzzzzzzz: 1\n", says: `line 2: there is no setting "zzzzzzzz"`},
-		{wrong: "a nested key", file: "name:\n  first: x\n", says: "settings do not nest"},
-		{wrong: "a duration without a unit", file: "pull-timeout: 5\n", says: "pull-timeout"},
-		{wrong: "a size that is none", args: []string{"--executor-memory=much"}, says: `"much" is no size`},
-		{wrong: "a file that is not there", args: []string{"--config=/does/not/exist"}, says: "read the settings"},
-		{wrong: "another driver", args: []string{"--driver=podman"}, says: "docker"},
-		{wrong: "no server", says: "give --release-url"},
-		{wrong: "no scheme", args: []string{"--release-url=release.example.com"}, says: "write it as https://"},
-		{wrong: "no token", says: "give it as RELEASE_RUNNER_TOKEN or --token-file"},
-		{wrong: "a token of two lines", args: []string{"--token=a\nb"}, says: "give the token alone"},
-		{wrong: "two tokens", args: []string{"--token=a", "--token-file=b"}, says: "give one of them"},
-		{wrong: "Kubernetes", args: []string{"--profile=k8s"}, says: "no driver"},
-		{wrong: "a profile of somebody's", args: []string{"--profile=x"}, says: `no profile "x"`},
-		{wrong: "no time to start", args: []string{"--start-timeout=0s", "--term-wait=-1s"}, says: "start-timeout, term-wait: must be longer than 0"},
-		{wrong: "a gateway by its name", args: []string{"--gateway-address=host.docker.internal"}, says: "give an IP address"},
-		{wrong: "one port for two", args: []string{"--gateway-api-port=7000", "--gateway-callback-port=7000"}, says: "are the same"},
-		{wrong: "processes of nothing", args: []string{"--driver=process"}, says: "give --process-image"},
-		{wrong: "next to no memory", args: []string{"--executor-memory=1KiB"}, says: "below 6MiB"},
-		{wrong: "no cores", args: []string{"--executor-cpus=0"}, says: "0.01 or more"},
-		{wrong: "cores that are no number", args: []string{"--executor-cpus=NaN"}, says: "0.01 or more"},
-		{wrong: "cores without end", args: []string{"--executor-cpus=+Inf"}, says: "0.01 or more"},
-		{wrong: "so little of a core that it would be no limit", args: []string{"--executor-cpus=1e-9"}, says: "0.01 or more"},
-		{wrong: "no processes", args: []string{"--executor-pids=0"}, says: "must be above 0"},
-		{wrong: "health nowhere", args: []string{"--health-address=8686"}, says: "write it as host:port"},
-		{wrong: "another end", args: []string{"--on-exit=abort"}, says: `must be one of "drain","detach"`},
-		{wrong: "a state directory that cannot be", args: []string{"--state-dir=/dev/null/x"}, says: "give another --state-dir"},
+		{wrong: "misspelt key", file: "relase-url: https://r\n", wantText: `runnerd.yaml:1: there is no setting "relase-url": did you mean "release-url"?`},
+		{wrong: "unknown key", file: "\nzzzzzzzz: 1\n", wantText: `runnerd.yaml:2: there is no setting "zzzzzzzz"`},
+		{wrong: "nested key", file: "name:\n  first: x\n", wantText: "settings do not nest"},
+		{wrong: "list in place of keys", file: "- a\n", wantText: `runnerd.yaml:1: expected "key: value"`},
+		{wrong: "duration without unit", file: "pull-timeout: 5\n", wantText: `--pull-timeout: "5" is not a duration: write 5s or 5m; see runnerd run --help`},
+		{wrong: "invalid size", args: []string{"--executor-memory=much"}, wantText: `"much" is not a size`},
+		{wrong: "missing file", args: []string{"--config=/does/not/exist"}, wantText: "read --config"},
+		{wrong: "unknown driver", args: []string{"--driver=podman"}, wantText: "docker"},
+		{wrong: "no server", wantText: "--release-url is not set"},
+		{wrong: "no scheme", args: []string{"--release-url=release.example.com"}, wantText: "write it as https://"},
+		{wrong: "no token", wantText: "set RELEASE_RUNNER_TOKEN or --token-file"},
+		{wrong: "token of two lines", args: []string{"--token=a\nb"}, wantText: "to the token alone"},
+		{wrong: "two tokens", args: []string{"--token=a", "--token-file=b"}, wantText: "set only one of them"},
+		{wrong: "Kubernetes", args: []string{"--profile=k8s"}, wantText: "no Kubernetes driver"},
+		{wrong: "unknown profile", args: []string{"--profile=x"}, wantText: `no profile "x"`},
+		{wrong: "no time to start", args: []string{"--start-timeout=0s", "--term-wait=-1s"}, wantText: "--term-wait is -1s: set a duration above 0"},
+		{wrong: "gateway host name", args: []string{"--gateway-address=host.docker.internal"}, wantText: "set an IP address"},
+		{wrong: "equal ports", args: []string{"--gateway-api-port=7000", "--gateway-callback-port=7000"}, wantText: "are both 7000"},
+		{wrong: "process driver without images", args: []string{"--driver=process"}, wantText: "set --process-image"},
+		{wrong: "too little memory", args: []string{"--executor-memory=1KiB"}, wantText: "--executor-memory is 1KiB: set 6MiB or more"},
+		{wrong: "no cores", args: []string{"--executor-cpus=0"}, wantText: "set 0.01 cores or more"},
+		{wrong: "NaN cores", args: []string{"--executor-cpus=NaN"}, wantText: "set 0.01 cores or more"},
+		{wrong: "infinite cores", args: []string{"--executor-cpus=+Inf"}, wantText: "set 0.01 cores or more"},
+		{wrong: "cores that Docker rounds to no limit", args: []string{"--executor-cpus=1e-9"}, wantText: "set 0.01 cores or more"},
+		{wrong: "no processes", args: []string{"--executor-pids=0"}, wantText: "set 1 or more"},
+		{wrong: "health address without host", args: []string{"--health-address=8686"}, wantText: "write it as HOST:PORT"},
+		{wrong: "unknown exit mode", args: []string{"--on-exit=abort"}, wantText: `must be one of "drain","detach"`},
+		{wrong: "unusable state directory", args: []string{"--state-dir=/dev/null/x"}, wantText: `--state-dir is "/dev/null/x", which is not usable`},
 	} {
 		t.Run(row.wrong, func(t *testing.T) {
 			c, err := settings(t, row.args, nil, row.file)
 			if err == nil {
 				_, err = c.complete()
 			}
-			if err == nil || !strings.Contains(err.Error(), row.says) {
-				t.Errorf("error %v; want one that says %s", err, row.says)
+			if err == nil || !strings.Contains(err.Error(), row.wantText) {
+				t.Errorf("got error %v, want %s", err, row.wantText)
 			}
 		})
 	}
 }
 
-func TestWhatIsWrongWithTheFileIsSaidOfTheFile(t *testing.T) {
+func TestFileErrorNamesTheFile(t *testing.T) {
 	for _, file := range []string{"- a\n", "relase-url: x\n", "token: a\ntoken: b\n"} {
 		if _, err := settings(t, nil, nil, file); err == nil || strings.Contains(err.Error(), "--name") || !strings.Contains(err.Error(), "runnerd.yaml") {
-			t.Errorf("%q: it says %v", file, err)
+			t.Errorf("%q: got error %v", file, err)
 		}
 	}
 }
 
-func TestSettingsThatAreFoundWrongAtTheStartEndItWithoutAnotherOne(t *testing.T) {
+func TestSettingsErrorAtStartExitsWithUsageCode(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	for name, c := range map[string]struct {
-		args       []string
-		host, says string
+		args           []string
+		host, wantText string
 	}{
-		"no CA file":          {[]string{"--driver=process", "--process-image=a=b", "--rest-client-ca=" + none}, "", "read the CA file"},
-		"no trust store":      {[]string{"--driver=process", "--process-image=a=b", "--rest-client-truststore=" + none}, "", "read the trust store"},
-		"no pull secrets":     {[]string{"--pull-secrets=" + none}, "", "read the pull secrets"},
-		"an engine elsewhere": {nil, "tcp://10.0.0.7:2375", "run runnerd where the engine runs"},
+		"no CA file":      {[]string{"--driver=process", "--process-image=a=b", "--rest-client-ca=" + none}, "", "--rest-client-ca: open "},
+		"no trust store":  {[]string{"--driver=process", "--process-image=a=b", "--rest-client-truststore=" + none}, "", "--rest-client-truststore: open "},
+		"no pull secrets": {[]string{"--pull-secrets=" + none}, "", "--pull-secrets: open "},
+		"a remote engine": {nil, "tcp://10.0.0.7:2375", "run runnerd where the engine runs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.host != "" {
 				t.Setenv("DOCKER_HOST", c.host)
 			}
-			said := new(bytes.Buffer)
+			output := new(bytes.Buffer)
 			args := append([]string{"run", "--release-url=http://127.0.0.1:9", "--token=t", "--health-address=127.0.0.1:0", "--state-dir=" + t.TempDir()}, c.args...)
-			if code := execute(t.Context(), args, said, said); code != exitUsage || !strings.Contains(said.String(), c.says) {
-				t.Errorf("it ends with code %d: %s", code, said)
+			if code := execute(t.Context(), args, output, output); code != exitUsage || !strings.Contains(output.String(), c.wantText) {
+				t.Errorf("exit code %d: %s", code, output)
 			}
 		})
 	}
 }
 
-func TestExecAndDevRefuseTheLimitsThatRunRefuses(t *testing.T) {
+func TestExecAndDevCheckLimitsLikeRun(t *testing.T) {
 	for name, args := range map[string][]string{
 		"exec": {"exec", "plugin", "--type=a.B", "--executor-cpus=-1", "--run-timeout=-1s", "--gateway-address=localhost"},
 		"dev":  {"dev", "--executor-cpus=-1", "--run-timeout=-1s", "--gateway-address=localhost"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			said := new(bytes.Buffer)
-			code := execute(t.Context(), args, new(bytes.Buffer), said)
-			for _, setting := range []string{"executor-cpus is -1", "run-timeout: must be", "gateway-address is"} {
-				if code != exitUsage || !strings.Contains(said.String(), setting) {
-					t.Errorf("code %d, and it does not say %q: %s", code, setting, said)
+			output := new(bytes.Buffer)
+			code := execute(t.Context(), args, new(bytes.Buffer), output)
+			for _, setting := range []string{"--executor-cpus is -1", "--run-timeout is -1s", "--gateway-address is"} {
+				if code != exitUsage || !strings.Contains(output.String(), setting) {
+					t.Errorf("exit code %d, output without %q: %s", code, setting, output)
 				}
 			}
 		})
 	}
 }
 
-func TestNobodysStoreOnAReadOnlyFileSystemFallsBackToTheTemporaryDirectory(t *testing.T) {
+func TestUnusableStateDirFallsBackToTemp(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	s := SelfConfig{StoreName: "/dev/null/db/runner-store.db"}
-	warning, err := s.chooseStateDir()
+	reason, err := s.chooseStateDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(os.TempDir(), "runnerd"); s.StateDir != want || !strings.Contains(warning, "may not outlive a restart") {
-		t.Errorf("state in %s with the warning %q; want %s and a warning", s.StateDir, warning, want)
+	if want := filepath.Join(os.TempDir(), "runnerd"); s.StateDir != want || reason == nil {
+		t.Errorf("state directory %s, reason %v; want %s and a reason", s.StateDir, reason, want)
 	}
 }
 
-func TestProgramsForImagesCanBeGivenAsAMapping(t *testing.T) {
+func TestProcessImagesAcceptAMapping(t *testing.T) {
 	want := map[string]string{"plugin:1.0": "/opt/plugin", "other:2": "/opt/other"}
 	for _, row := range []struct {
 		given string
@@ -238,7 +240,7 @@ func TestProgramsForImagesCanBeGivenAsAMapping(t *testing.T) {
 	}
 }
 
-func TestAListInTheFileIsWhatTheFlagTakesBetweenCommas(t *testing.T) {
+func TestFileListEqualsCommaSeparatedFlag(t *testing.T) {
 	c, err := settings(t, nil, nil, "capabilities: [remote, container]\nname:\n")
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +249,6 @@ func TestAListInTheFileIsWhatTheFlagTakesBetweenCommas(t *testing.T) {
 		t.Error(diff)
 	}
 	if c.Release.Name != "" {
-		t.Errorf("a key without a value gives the name %q", c.Release.Name)
+		t.Errorf("key without a value: name %q", c.Release.Name)
 	}
 }

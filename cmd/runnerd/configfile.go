@@ -11,19 +11,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// configFile is the third place where a setting may stand, after flags and the environment. It is a flat YAML mapping: a key is
-// a flag's name, a list is what the flag takes between commas. A key that no flag has is an error: a setting that is
-// silently ignored is found on the day that it is needed.
+// configFile is the source of settings that are given neither by a flag nor by the environment. It is a flat YAML mapping: a key is
+// a flag's name, a list is what the flag takes between commas. An unknown key is an error, because a silently ignored setting is
+// noticed only when it is needed.
 type configFile struct {
-	path   string // as --config or its variable say; read once
+	path   string // from --config or its variable; read once
 	values map[string]yaml.Node
 	err    error
 }
 
-// Validate is called by kong; what there is to check is checked while resolving, before any value counts.
+// Validate is called by kong. It returns the error that Resolve found.
 func (f *configFile) Validate(*kong.Application) error { return f.err }
 
-// Resolve returns the value of a flag that is given neither on the command line nor in the environment.
+// Resolve returns the value of a flag that is set neither on the command line nor in the environment.
 func (f *configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
 	if err := f.load(ctx, parent.Flags); err != nil {
 		return nil, err
@@ -32,14 +32,14 @@ func (f *configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Fl
 	if !ok || node.Tag == "!!null" || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil
 	}
-	text, err := plain(node, flag.IsMap())
+	text, err := flagText(node, flag.IsMap())
 	if err != nil {
-		return nil, fmt.Errorf("%s, line %d: %s %w", f.path, node.Line, flag.Name, err)
+		return nil, fmt.Errorf("%s:%d: %s: %w", f.path, node.Line, flag.Name, err)
 	}
 	return text, nil
 }
 
-// load reads the file that the flags of a command name. A command without a --config has none.
+// load reads the file that --config names. Commands without that flag have no file.
 func (f *configFile) load(ctx *kong.Context, flags []*kong.Flag) error {
 	at := slices.IndexFunc(flags, func(flag *kong.Flag) bool { return flag.Name == "config" })
 	if at < 0 || f.values != nil || f.err != nil {
@@ -58,10 +58,20 @@ func (f *configFile) load(ctx *kong.Context, flags []*kong.Flag) error {
 func (f *configFile) read(flags []*kong.Flag) error {
 	text, err := os.ReadFile(f.path)
 	if err != nil {
-		return fmt.Errorf("read the settings: %w", err)
+		return fmt.Errorf("read --config: %w", err)
 	}
-	if err := yaml.Unmarshal(text, &f.values); err != nil {
-		return fmt.Errorf("read the settings in %s: %w", f.path, err)
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	if len(document.Content) == 0 { // the file is empty
+		return nil
+	}
+	if top := document.Content[0]; top.Kind != yaml.MappingNode && top.Tag != "!!null" {
+		return fmt.Errorf(`%s:%d: expected "key: value"`, f.path, top.Line)
+	}
+	if err := document.Decode(&f.values); err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	var names []string
 	for _, flag := range flags {
@@ -76,38 +86,38 @@ func (f *configFile) unknown(names []string) error {
 	var errs []error
 	for key, node := range f.values {
 		if !slices.Contains(names, key) {
-			errs = append(errs, fmt.Errorf("%s, line %d: there is no setting %q%s", f.path, node.Line, key, didYouMean(key, names)))
+			errs = append(errs, fmt.Errorf("%s:%d: there is no setting %q%s", f.path, node.Line, key, didYouMean(key, names)))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
-// plain is a node as it would be written on the command line. pairs: the flag takes a mapping.
-func plain(node yaml.Node, pairs bool) (string, error) {
+// flagText returns a node as it would be written on the command line; pairs reports whether the flag takes a mapping.
+func flagText(node yaml.Node, pairs bool) (string, error) {
 	switch {
 	case node.Kind == yaml.ScalarNode:
 		return node.Value, nil
-	case node.Kind == yaml.SequenceNode && scalars(node):
+	case node.Kind == yaml.SequenceNode && allScalars(node):
 		var items []string
 		for _, item := range node.Content {
 			items = append(items, item.Value)
 		}
 		return strings.Join(items, ","), nil
-	case node.Kind == yaml.MappingNode && pairs && scalars(node):
+	case node.Kind == yaml.MappingNode && pairs && allScalars(node):
 		var items []string
 		for pair := range slices.Chunk(node.Content, 2) {
 			items = append(items, pair[0].Value+"="+pair[1].Value)
 		}
 		return strings.Join(items, ";"), nil
 	case pairs:
-		return "", errors.New("is no mapping from one plain value to another")
+		return "", errors.New("expected a mapping of plain values")
 	default:
-		return "", errors.New("is neither a plain value nor a list of them: settings do not nest")
+		return "", errors.New("expected a plain value or a list of plain values: settings do not nest")
 	}
 }
 
-func scalars(node yaml.Node) bool {
+func allScalars(node yaml.Node) bool {
 	return !slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return n.Kind != yaml.ScalarNode })
 }
 

@@ -12,38 +12,38 @@ import (
 	msg "runnerd/messages"
 )
 
-// commandDoor is where the commands of people reach the runner, from when it has its spool until all is stopped.
-type commandDoor struct {
-	stop  context.CancelFunc // nil: not open
-	ended chan error         // one, after stop
+// commandServer serves the control socket, from when the spool is open until the actors have stopped.
+type commandServer struct {
+	stop context.CancelFunc // nil: not open
+	done chan error         // gets one error after stop
 
-	wanted  chan struct{} // closed: drain
-	want    func()
-	drained chan struct{} // closed: nothing runs any more
+	drainRequested chan struct{} // closed by requestDrain
+	requestDrain   func()
+	drained        chan struct{} // closed when no job runs
 }
 
-func newCommandDoor() commandDoor {
-	wanted := make(chan struct{})
-	return commandDoor{wanted: wanted, want: sync.OnceFunc(func() { close(wanted) }), drained: make(chan struct{})}
+func newCommandServer() commandServer {
+	requested := make(chan struct{})
+	return commandServer{drainRequested: requested, requestDrain: sync.OnceFunc(func() { close(requested) }), drained: make(chan struct{})}
 }
 
-// planted is the tree of actors, once there is one.
-type planted struct {
+// actorTree is the started tree of actors.
+type actorTree struct {
 	root   actorrt.Ref[msg.ToRunner]
 	system *actorrt.System
 }
 
-// openCommands comes once the lock says that the directory is ours, and before all that may be waited for.
+// openCommands runs after the spool is locked, and before the steps that may wait.
 func (d *daemon) openCommands(ctx context.Context) error {
 	listener, err := control.Listen(d.config.Self.StateDir)
-	if err != nil { // jobs do not need it
-		d.log.Error().Err(err).Msg("no command will reach this runner")
+	if err != nil { // jobs run without it
+		d.log.Error().Err(err).Msg("could not open the control socket: runnerd commands do not reach this runner")
 		return nil
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	d.commands.stop, d.commands.ended = stop, make(chan error, 1)
+	d.commands.stop, d.commands.done = stop, make(chan error, 1)
 	go func() {
-		d.commands.ended <- control.Serve(serving, listener, control.Program{
+		d.commands.done <- control.Serve(serving, listener, control.Commands{
 			Status:  func(ctx context.Context) any { return d.status(ctx) },
 			Drain:   d.drainByCommand,
 			Resend:  d.resend,
@@ -53,45 +53,46 @@ func (d *daemon) openCommands(ctx context.Context) error {
 	return nil
 }
 
-// drainProgress is what a drain waits for.
+// drainProgress counts what a drain waits for.
 type drainProgress struct {
-	Waiting    int `json:"waiting"`    // jobs
-	Running    int `json:"running"`    // jobs
-	Executors  int `json:"executors"`  // that exist
-	Unreported int `json:"unreported"` // jobs whose end the server has not accepted
+	Waiting    int `json:"waiting"`    // jobs that are not handed out
+	Running    int `json:"running"`    // jobs that are handed out
+	Executors  int `json:"executors"`  // existing ones
+	Unreported int `json:"unreported"` // ended jobs whose ending the server has not accepted
 }
 
-// progressRest gathers changes that come close together: who asked is told of a thousand reports in a few lines.
-const progressRest = 200 * time.Millisecond
+// progressInterval is the minimum time between two progress lines: a thousand reports take a few lines.
+const progressInterval = 200 * time.Millisecond
 
-func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
-	d.log.Info().Msg("a command asks for a drain")
-	d.commands.want()
-	look := time.NewTimer(0)
-	defer look.Stop()
+// drainByCommand requests a drain, and reports its progress until it is done.
+func (d *daemon) drainByCommand(ctx context.Context, report func(any)) error {
+	d.log.Info().Msg("drain requested by command")
+	d.commands.requestDrain()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var changed <-chan struct{}
-	for told := (drainProgress{-1, -1, -1, -1}); ; {
+	for last := (drainProgress{-1, -1, -1, -1}); ; {
 		select {
 		case <-d.commands.drained:
 			return nil
 		case <-ctx.Done():
 			select {
-			case <-d.commands.drained: // with which this end began
+			case <-d.commands.drained: // ctx ended because of it
 				return nil
 			default:
 			}
 			if d.isDeleted() {
-				return errors.New("the server has deleted the runner meanwhile: jobs that ran were aborted")
+				return errors.New("the server deleted the runner during the drain; running jobs were aborted")
 			}
-			return errors.New("the runner ends before it is drained: it was told to leave its executors, or gave up (its log says which)")
+			return errors.New("the runner exits without draining: it was told to detach, or it failed (see its log)")
 		case <-changed:
 			changed = nil
-			look.Reset(progressRest)
-		case <-look.C:
+			timer.Reset(progressInterval)
+		case <-timer.C:
 			changed = d.spool.Changed()
-			if now := d.drainProgress(); now != told {
-				told = now
-				tell(now)
+			if now := d.drainProgress(); now != last {
+				last = now
+				report(now)
 			}
 		}
 	}
@@ -99,39 +100,39 @@ func (d *daemon) drainByCommand(ctx context.Context, tell func(any)) error {
 
 func (d *daemon) drainProgress() drainProgress {
 	var now statusDocument
-	now.count(d.spool.Jobs())
-	return drainProgress{Waiting: now.Spool.Waiting, Running: now.Spool.Running, Executors: len(d.spool.Executors()), Unreported: now.Spool.Over}
+	now.addJobs(d.spool.Jobs())
+	return drainProgress{Waiting: now.Spool.Waiting, Running: now.Spool.Running, Executors: len(d.spool.Executors()), Unreported: now.Spool.Unreported}
 }
 
-func (d *daemon) resend(_ context.Context, place string) error {
-	id, err := d.spool.Resend(place)
+func (d *daemon) resend(_ context.Context, location string) error {
+	id, err := d.spool.Resend(location)
 	if err != nil {
 		return err
 	}
-	d.log.Info().Str("job", string(id)).Msg("a command has it sent once more")
-	d.changed(id)
+	d.log.Info().Str("execution", string(id)).Msg("sending a rejected job again by command")
+	d.notifySpoolChange(id)
 	return nil
 }
 
-func (d *daemon) discard(_ context.Context, place string) error {
-	id, err := d.spool.Discard(place)
+func (d *daemon) discard(_ context.Context, location string) error {
+	id, err := d.spool.Discard(location)
 	if err != nil {
 		return err
 	}
-	d.log.Warn().Str("place", place).Str("job", string(id)).Msg("a command has it discarded")
-	d.changed(id)
+	d.log.Warn().Str("location", location).Str("execution", string(id)).Msg("discarded a spool entry by command")
+	d.notifySpoolChange(id)
 	return nil
 }
 
-// changed tells the actors of what was changed behind their backs; those that start later look in the spool anyway.
-func (d *daemon) changed(id msg.ExecutionID) {
+// notifySpoolChange tells the actors that a command changed a job in the spool. Actors that start later read the spool anyway.
+func (d *daemon) notifySpoolChange(id msg.ExecutionID) {
 	if tree := d.tree.Load(); tree != nil && id != "" {
 		tree.root.Tell(msg.SpoolChanged{Execution: id})
 	}
 }
 
-// ask asks the runner, which may be down or busy.
-func ask[R any](ctx context.Context, d *daemon, question func(reply func(R)) msg.ToRunner) (answer R, err error) {
+// askRunner sends a question to the runner actor, and fails if it does not answer within a second.
+func askRunner[R any](ctx context.Context, d *daemon, question func(reply func(R)) msg.ToRunner) (answer R, err error) {
 	tree := d.tree.Load()
 	if tree == nil {
 		return answer, errors.New("the runner is starting")

@@ -18,17 +18,17 @@ import (
 	msg "runnerd/messages"
 )
 
-// plugin is a plugin's program, ready to be run as an image.
+// plugin is a plugin's program and its type definitions.
 type plugin struct {
 	program     string // a static binary
-	definitions []byte // its type definitions; the image is named in them
+	definitions []byte // type definitions, which name the image
 	image       string
 }
 
-// findPlugin takes the program it is given, or builds the sample plugin of the clone that the working directory is in.
-func findPlugin(ctx context.Context, given string, out io.Writer) (plugin, error) {
-	if given != "" {
-		program, err := filepath.Abs(given)
+// findPlugin returns the given program, or builds the sample plugin of the clone in the working directory.
+func findPlugin(ctx context.Context, path string, out io.Writer) (plugin, error) {
+	if path != "" {
+		program, err := filepath.Abs(path)
 		return plugin{program: program}, err
 	}
 	root, err := cloneRoot()
@@ -41,13 +41,13 @@ func findPlugin(ctx context.Context, given string, out io.Writer) (plugin, error
 		return plugin{}, fmt.Errorf("read the sample plugin's type definitions: %w", err)
 	}
 	p := plugin{program: filepath.Join(root, "build", "sampleplugin"), definitions: definitions}
-	fmt.Fprintln(out, "Building the sample plugin; the first time, this takes a minute or two.")
-	// Built as runnerd itself is, what both are made of is compiled once.
+	fmt.Fprintln(out, "Building the sample plugin (the first time, this takes a minute or two).")
+	// With the flags of runnerd's own build, common packages are compiled once.
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", p.program, ".")
 	build.Dir = source
-	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOGC=800") // somebody waits: let the compiler have memory
-	if said, err := build.CombinedOutput(); err != nil {
-		return plugin{}, fmt.Errorf("build the sample plugin: %w\n%s", err, said)
+	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOGC=800") // a faster build for more memory
+	if output, err := build.CombinedOutput(); err != nil {
+		return plugin{}, fmt.Errorf("build the sample plugin: %w\n%s", err, output)
 	}
 	return p, nil
 }
@@ -63,39 +63,39 @@ func cloneRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("find the sample plugin: this is no clone of runnerd: " +
-				"run it in one, or give your plugin's static binary with --plugin and its --type-definitions")
+			return "", errors.New("find the sample plugin: the working directory is not in a clone of runnerd: " +
+				"change to one, or set --plugin to your plugin's static binary and --type-definitions to its definitions")
 		}
 		dir = parent
 	}
 }
 
-// nameImage names the image in the type definitions, as a plugin's build does.
-func (p *plugin) nameImage(image string) {
+// setImage sets the image in the type definitions, like a plugin's build does.
+func (p *plugin) setImage(image string) {
 	const placeholder = "@registry.url@/@registry.org@/@project.name@:@project.version@"
 	p.image = image
 	p.definitions = bytes.ReplaceAll(p.definitions, []byte(placeholder), []byte(image))
 }
 
-// chooseDriver takes what is asked for. Only here, where nobody's work is at stake, it otherwise takes what is there.
-func chooseDriver(ctx context.Context, asked string) (driver, why string, err error) {
-	if asked != "" {
-		return asked, "as asked", nil
+// chooseDriver returns the requested driver. Without one it takes what is available, unlike run, because only development tasks run here.
+func chooseDriver(ctx context.Context, requested string) (driver, reason string, err error) {
+	if requested != "" {
+		return requested, "as requested", nil
 	}
 	engine, err := docker.New(docker.Options{RunnerID: uuid.NewString()})
 	if err != nil {
-		return "process", "because there is no engine to use: " + err.Error(), nil
+		return "process", "because no Docker Engine is usable: " + err.Error(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := errors.Join(engine.Check(ctx), engine.Close()); err != nil {
-		return "process", "because there is no engine to use: " + err.Error(), nil
+		return "process", "because no Docker Engine is usable: " + err.Error(), nil
 	}
 	return "docker", "because a Docker Engine answers", nil
 }
 
-// makeImage makes a Docker image of the program. Its tag says what is in it, so that it is made once.
-func (p *plugin) makeImage(ctx context.Context) error {
+// buildImage builds a Docker image of the program. Its tag is a hash of the program, so that it is built once.
+func (p *plugin) buildImage(ctx context.Context) error {
 	sum, err := sha256File(p.program)
 	if err != nil {
 		return fmt.Errorf("read the plugin: %w", err)
@@ -105,7 +105,7 @@ func (p *plugin) makeImage(ctx context.Context) error {
 		return err
 	}
 	defer engine.Close()
-	p.nameImage(fmt.Sprintf("runnerd-dev:%x", sum[:6]))
+	p.setImage(fmt.Sprintf("runnerd-dev:%x", sum[:6]))
 	_, err = engine.Pull(ctx, p.image, msg.PullNever, "")
 	if errors.Is(err, msg.ErrNoImage) {
 		_, err = engine.BuildScratch(ctx, p.image, p.program, "65532:65532")

@@ -16,14 +16,14 @@ import (
 	msg "runnerd/messages"
 )
 
-// engine is a driver with what the wiring must know of it.
+// engine is a driver with what the wiring needs.
 type engine interface {
 	driver.Driver
-	// Address is where its executors reach this machine.
+	// Address returns the address at which executors reach this machine.
 	Address(context.Context) (string, error)
-	// FilesOnly: its executors cannot reach the Secrets API.
+	// FilesOnly reports that executors cannot reach the Secrets API.
 	FilesOnly() bool
-	// TearDown removes what is left when no executor is.
+	// TearDown removes what remains in the engine after the last executor.
 	TearDown(context.Context) error
 	Close() error
 }
@@ -31,7 +31,7 @@ type engine interface {
 func openEngine(c ExecutorConfig, runner, stateDir string) (engine, error) {
 	switch c.Driver {
 	case "docker":
-		credentials, err := pullSecrets(c.PullSecrets)
+		credentials, err := readPullSecrets(c.PullSecrets)
 		if err != nil {
 			return nil, exitError{err, exitUsage}
 		}
@@ -48,15 +48,15 @@ func openEngine(c ExecutorConfig, runner, stateDir string) (engine, error) {
 		}
 		return processEngine{d}, nil
 	default:
-		return nil, fmt.Errorf("there is no driver %q: choose docker or process", c.Driver)
+		return nil, fmt.Errorf("--driver is %q: choose docker or process", c.Driver)
 	}
 }
 
-// pullSecrets reads registry credentials by name.
-func pullSecrets(file string) (map[string]docker.Credential, error) {
+// readPullSecrets reads registry credentials by name.
+func readPullSecrets(file string) (map[string]docker.Credential, error) {
 	text, err := readOptional(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the pull secrets: %w", err)
+		return nil, fmt.Errorf("--pull-secrets: %w", err)
 	}
 	var found map[string]struct {
 		Registry string
@@ -66,12 +66,12 @@ func pullSecrets(file string) (map[string]docker.Credential, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&found); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read the pull secrets in %s: %w; write them as NAME: {registry: HOST, username: NAME, password: PASSWORD}", file, err)
+		return nil, fmt.Errorf("--pull-secrets: %s: %w; write each as NAME: {registry: HOST, username: NAME, password: PASSWORD}", file, err)
 	}
 	credentials := map[string]docker.Credential{}
 	for name, c := range found {
 		if c.Username == "" || c.Password == "" {
-			return nil, fmt.Errorf("read the pull secrets in %s: %s has no username or no password", file, name)
+			return nil, fmt.Errorf("--pull-secrets: %s: %s needs a username and a password", file, name)
 		}
 		credentials[name] = docker.Credential{Registry: c.Registry, Username: c.Username, Password: msg.Secret(c.Password)}
 	}
@@ -80,7 +80,7 @@ func pullSecrets(file string) (map[string]docker.Credential, error) {
 
 type dockerEngine struct{ *docker.Driver }
 
-// Ready makes the network that executors are created in, too: an engine that was set up anew has lost it.
+// Ready also creates the network of the executors, because an engine that was reinstalled has lost it.
 func (e dockerEngine) Ready(ctx context.Context) error {
 	_, err := e.Address(ctx)
 	return err

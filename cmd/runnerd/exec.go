@@ -21,22 +21,23 @@ import (
 	msg "runnerd/messages"
 )
 
-// execCommand runs one task as a Release server would have it run: through a runner, in a container of the image.
+// execCommand runs one task like a Release server does: through a runner, in a container of the image.
 type execCommand struct {
-	Image  string            `arg:"" help:"The plugin image; with --driver=process the plugin's program."`
-	Type   string            `short:"t" required:"" placeholder:"TYPE" help:"Task type, for example sample.Hello."`
-	Set    map[string]string `short:"s" mapsep:"none" placeholder:"NAME=VALUE" help:"A property of the task; once for each. A value that begins with {, [ or a double quote is JSON."`
-	Types  []string          `name:"type-definitions" type:"existingfile" placeholder:"FILE" help:"type-definitions.yaml of the plugin: says which properties there are, their kinds and defaults, and which are passwords."`
-	Script bool              `help:"Run it as a script. Without it the type definitions say so."`
-	Pull   string            `enum:"if-not-present,always,never" default:"if-not-present" help:"When the image is pulled: if-not-present, always or never."`
+	Image  string            `arg:"" help:"Plugin image; with --driver=process, the plugin's executable."`
+	Type   string            `short:"t" required:"" placeholder:"TYPE" help:"Task type, such as sample.Hello."`
+	Set    map[string]string `short:"s" mapsep:"none" placeholder:"NAME=VALUE" help:"Property of the task; repeat for each. A value that begins with {, [ or a double quote is JSON."`
+	Types  []string          `name:"type-definitions" type:"existingfile" placeholder:"FILE" help:"type-definitions.yaml of the plugin, with the kinds and defaults of properties, and which are passwords."`
+	Script bool              `help:"Run the task as a script. Default: as the type definitions say."`
+	Pull   string            `enum:"if-not-present,always,never" default:"if-not-present" help:"When to pull the image: if-not-present, always or never."`
 
 	Executor ExecutorConfig `embed:"" group:"Executors"`
 	Time     TimeConfig     `embed:"" group:"Time limits"`
 	Gateway  GatewayConfig  `embed:"" group:"Gateway, where executors get their jobs"`
-	LogLevel string         `enum:"debug,info,warn,error" default:"error" help:"Of the runner's own log: debug, info, warn or error."`
+	LogLevel string         `enum:"debug,info,warn,error" default:"error" help:"Level of the runner's log: debug, info, warn or error."`
 }
 
-// Run shows the task's log while it comes, and what it leaves. Ctrl-C aborts the task. Only the plugin's own word is exit code 1.
+// Run streams the task's log and prints its outcome. Ctrl-C aborts the task. Exit code 1 always means that the plugin reported a
+// failure.
 func (c *execCommand) Run(ctx context.Context, out io.Writer) error {
 	err := c.run(ctx, out)
 	if _, known := errors.AsType[exitError](err); err == nil || known {
@@ -46,15 +47,15 @@ func (c *execCommand) Run(ctx context.Context, out io.Writer) error {
 }
 
 func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
-	outliveReaders()
+	ignoreSIGPIPE()
 	request, err := c.request()
 	if err != nil {
 		return exitError{err, exitUsage}
 	}
 	if err := checkRunner(c.Executor, c.Time, c.Gateway); err != nil {
-		return wrongSettings(err)
+		return configError(err)
 	}
-	log, err := logging.NewWithScripts(os.Stderr, "auto", c.LogLevel, out) // a script's log is its runner's
+	log, err := logging.NewWithScripts(os.Stderr, "auto", c.LogLevel, out) // a script's log is in its runner's log
 	if err != nil {
 		return err
 	}
@@ -73,15 +74,15 @@ func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
 	}
 	state, err := os.MkdirTemp("", "runnerd-exec-")
 	if err != nil {
-		return fmt.Errorf("make a state directory: %w", err)
+		return fmt.Errorf("create a temporary state directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
 	config := RunConfig{
-		Release: ownRelease("exec", server.url, token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
+		Release: devRelease("exec", server.url, token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
 		Self: SelfConfig{StateDir: state, Health: "127.0.0.1:0"},
 	}
-	err = besideRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) })
-	return errors.Join(tell(server, id, out, err), err)
+	err = withRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) })
+	return errors.Join(reportTask(server, id, out, err), err)
 }
 
 func (c *execCommand) request() (devserver.TaskRequest, error) {
@@ -94,7 +95,7 @@ func (c *execCommand) request() (devserver.TaskRequest, error) {
 		if text != "" && strings.Contains(`{["`, text[:1]) {
 			var value any
 			if err := json.Unmarshal([]byte(text), &value); err != nil {
-				return r, fmt.Errorf("--set %s: it begins like JSON and is none: %w; a text that begins so goes into double quotes: --set '%s=%q'", name, err, name, text)
+				return r, fmt.Errorf("--set %s: the value begins like JSON but is not valid: %w; write a text in double quotes: --set '%s=%q'", name, err, name, text)
 			}
 			r.Properties[name] = value
 		}
@@ -102,7 +103,7 @@ func (c *execCommand) request() (devserver.TaskRequest, error) {
 	return r, nil
 }
 
-// prepareImage pulls where somebody can look on.
+// prepareImage pulls the image before the task starts, to show the progress on the terminal.
 func (c *execCommand) prepareImage(ctx context.Context) error {
 	if c.Executor.Driver == "process" {
 		c.Executor.ProcessImages = map[string]string{c.Image: c.Image}
@@ -118,7 +119,7 @@ func (c *execCommand) prepareImage(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return fmt.Errorf("%w; or run the plugin's program with --driver=process", err)
+		return fmt.Errorf("%w; without an engine, run the plugin's executable with --driver=process", err)
 	}
 	_, err = engine.Pull(ctx, c.Image, msg.PullPolicy(c.Pull), "")
 	return err
@@ -129,47 +130,47 @@ type terminal struct{ *os.File }
 func (t terminal) FD() uintptr      { return t.Fd() }
 func (t terminal) IsTerminal() bool { return isatty.IsTerminal(t.Fd()) }
 
-// afterAbort is how long an aborted task may take to end, above the waits of its stop sequence.
-const afterAbort = 30 * time.Second
+// abortMargin is how long an aborted task may take to end in addition to the waits of its stop sequence.
+const abortMargin = 30 * time.Second
 
-// follow shows a task's log. When asked ends, or nobody takes the log, the task is aborted, and its end is waited for.
-func (c *execCommand) follow(asked, waiting context.Context, server *releaseServer, id string, out io.Writer) error {
-	err := server.CopyLog(waiting, id, out)
+// follow streams a task's log. When requested ends, or the log cannot be written, it aborts the task and waits for its end.
+func (c *execCommand) follow(requested, running context.Context, server *devServer, id string, out io.Writer) error {
+	err := server.CopyLog(running, id, out)
 	reason := "Ctrl-C"
 	switch {
-	case asked.Err() != nil:
+	case requested.Err() != nil:
 		err = nil
-	case err == nil || waiting.Err() != nil: // it is over, or the runner is
+	case err == nil || running.Err() != nil: // the task or the runner has ended
 		return err
 	default:
-		reason = "its log cannot be shown"
+		reason = "its log could not be written"
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(asked), c.Time.AbortWait+c.Time.TermWait+afterAbort)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(requested), c.Time.AbortWait+c.Time.TermWait+abortMargin)
 	defer cancel()
-	if failed := server.Abort(id, reason); failed != nil {
-		return errors.Join(err, failed)
+	if abortErr := server.Abort(id, reason); abortErr != nil {
+		return errors.Join(err, abortErr)
 	}
-	_, failed := server.Wait(limited, id)
-	return errors.Join(err, failed)
+	_, waitErr := server.Wait(limited, id)
+	return errors.Join(err, waitErr)
 }
 
-// tell says what became of the task, if anything did before the runner failed. The runner has ended: what a script has printed is
-// shown.
-func tell(server *releaseServer, id string, out io.Writer, failed error) error {
+// reportTask prints the task's outcome, unless the runner failed before the task had one. It runs after the runner has stopped, so that
+// a script's output comes first.
+func reportTask(server *devServer, id string, out io.Writer, runnerErr error) error {
 	view, err := server.Task(id)
-	if err != nil || failed != nil && view.Finished.IsZero() {
+	if err != nil || runnerErr != nil && view.Finished.IsZero() {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))
-	showOutcome(out, view, whole)
+	printOutcome(out, view, formatValue)
 	if view.Note != "" && view.State != devserver.Completed {
-		fmt.Fprintf(out, "  note: %s; --type-definitions would say which it is\n", view.Note)
+		fmt.Fprintf(out, "  note: %s; set --type-definitions to the plugin's\n", view.Note)
 	}
-	return verdict(view)
+	return taskError(view)
 }
 
-// whole writes a value as it is; what is no text as JSON.
-func whole(value any) string {
+// formatValue returns a text as it is, and any other value as JSON.
+func formatValue(value any) string {
 	if text, is := value.(string); is {
 		return text
 	}
@@ -180,18 +181,18 @@ func whole(value any) string {
 	return string(text)
 }
 
-// verdict is the exit code: the plugin's word where there is one.
-func verdict(view devserver.TaskView) error {
+// taskError returns nil for a completed task, else an error with the exit code.
+func taskError(view devserver.TaskView) error {
 	switch {
 	case view.State == devserver.Completed:
 		return nil
 	case view.Outcome == api.OutcomeCompleted:
-		return exitError{errors.New("the plugin says that the task has failed"), exitFailed}
-	case view.Outcome == api.OutcomeAborted: // with the plugin's result or without
-		return exitError{errors.New("the task is aborted"), exitNoResult}
+		return exitError{errors.New("the plugin reported a failure"), exitFailed}
+	case view.Outcome == api.OutcomeAborted: // with or without a result of the plugin
+		return exitError{errors.New("the task was aborted"), exitNoResult}
 	case view.Outcome == api.OutcomeTimedOut:
-		return exitError{errors.New("the task ran longer than it may"), exitNoResult}
+		return exitError{errors.New("the task timed out"), exitNoResult}
 	default:
-		return exitError{errors.New("there is no result: the task is failed"), exitNoResult}
+		return exitError{errors.New("the task failed without a result"), exitNoResult}
 	}
 }

@@ -17,22 +17,22 @@ import (
 	"runnerd/spool"
 )
 
-// address is where executors find the gateway. Those that live were told it, so it is kept.
+// address is the gateway's address. It is stored, because running executors have it.
 type address struct {
 	Host      string `json:"host"`
 	Secrets   int    `json:"secretsPort"`
 	Callbacks int    `json:"callbacksPort"`
 }
 
-// The names of the sockets that a service manager keeps: FileDescriptorName= in infra/systemd.
+// The names of the sockets that the service manager passes: FileDescriptorName= in infra/systemd.
 const (
 	apiSocket      = "api"
 	callbackSocket = "callback"
 )
 
-// withSockets is how soon executors ask again after a planned stop where the service manager keeps the sockets: there they wait
-// for the next start, and need not be told to stay away until it is over.
-const withSockets = time.Second
+// socketRetryDelay is how soon executors ask again after a planned stop, if the service manager keeps the sockets: their connections
+// then wait for the next start instead of being refused.
+const socketRetryDelay = time.Second
 
 func (d *daemon) openGateway(ctx context.Context) error {
 	at, err := d.decideAddress(ctx)
@@ -41,19 +41,19 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	}
 	ip := net.ParseIP(at.Host)
 	if ip == nil {
-		return fmt.Errorf("the gateway's address %q is no IP address: give one that executors can reach as --gateway-address", at.Host)
+		return fmt.Errorf("the gateway's address %q is not an IP address: set --gateway-address to one that executors can reach", at.Host)
 	}
 	o := gateway.Options{
 		Store: d.spool, Keys: d.identity, Log: d.log.With().Str("part", "gateway").Logger(), Host: ip,
 		ReleaseURL: d.config.Release.URL, MaxResult: int64(d.config.Executor.MaxResult),
 	}
 	if d.sockets != nil {
-		o.Listeners, o.Absence = gateway.Listeners{Secrets: d.sockets[apiSocket], Callbacks: d.sockets[callbackSocket]}, withSockets
+		o.Listeners, o.RetryAfter = gateway.Listeners{Secrets: d.sockets[apiSocket], Callbacks: d.sockets[callbackSocket]}, socketRetryDelay
 	} else if o.Listeners, err = gateway.Listen(ip, at.Secrets, at.Callbacks); err != nil {
 		return err
 	}
 	at.Secrets, at.Callbacks = port(o.Listeners.Secrets), port(o.Listeners.Callbacks)
-	if err := d.keepAddress(at); err != nil {
+	if err := d.saveAddress(at); err != nil {
 		return err
 	}
 	if d.gateway, err = gateway.New(o); err != nil {
@@ -62,7 +62,7 @@ func (d *daemon) openGateway(ctx context.Context) error {
 	return d.admitExecutors()
 }
 
-// admitExecutors lets in what outlived a restart, before anybody is served: a plugin that is refused does not come again.
+// admitExecutors registers the executors of an earlier start before the gateway serves, because a refused plugin does not retry.
 func (d *daemon) admitExecutors() error {
 	for _, rec := range d.spool.Executors() {
 		if _, err := d.gateway.Admit(rec); err != nil {
@@ -75,25 +75,26 @@ func (d *daemon) admitExecutors() error {
 	return nil
 }
 
-// decideAddress goes by the settings, the service manager's sockets, and what executors that live were told.
+// decideAddress chooses the gateway's address from the settings, the service manager's sockets, and the address that running executors
+// have.
 func (d *daemon) decideAddress(ctx context.Context) (want address, err error) {
-	kept, err := d.keptAddress()
+	saved, err := d.loadAddress()
 	if err != nil {
 		return want, err
 	}
 	want = address{Host: d.config.Gateway.Address, Secrets: int(d.config.Gateway.APIPort), Callbacks: int(d.config.Gateway.CallbackPort)}
 	if d.sockets == nil {
-		return d.completeAddress(ctx, want, kept)
+		return d.completeAddress(ctx, want, saved)
 	}
-	if want, err = want.fit(d.sockets); err != nil {
+	if want, err = want.matchSockets(d.sockets); err != nil {
 		return want, exitError{err, exitUsage}
 	}
-	if want, err = d.completeAddress(ctx, want, kept); err != nil {
+	if want, err = d.completeAddress(ctx, want, saved); err != nil {
 		return want, err
 	}
-	if kept.Host != "" && want != kept && len(d.spool.Executors()) > 0 {
-		return want, fmt.Errorf("the service manager's sockets make the gateway's address %v, and executors that live were told %v: let the sockets listen there,"+
-			" or start once without them and drain", want, kept)
+	if saved.Host != "" && want != saved && len(d.spool.Executors()) > 0 {
+		return want, fmt.Errorf("the service manager's sockets listen at %v, but running executors use %v: make the sockets listen there,"+
+			" or start once without them and drain", want, saved)
 	}
 	return want, nil
 }
@@ -104,20 +105,20 @@ func (a address) String() string {
 	return fmt.Sprintf("%s, ports %d and %d", a.Host, a.Secrets, a.Callbacks)
 }
 
-// fit is the address of the service manager's sockets, if it is what the settings say.
-func (a address) fit(sockets map[string]net.Listener) (address, error) {
-	host, secrets, err := tcp(sockets, apiSocket)
+// matchSockets returns the address of the service manager's sockets. It fails if the settings differ.
+func (a address) matchSockets(sockets map[string]net.Listener) (address, error) {
+	host, secrets, err := socketAddress(sockets, apiSocket)
 	if err != nil {
 		return a, err
 	}
-	other, callbacks, err := tcp(sockets, callbackSocket)
+	other, callbacks, err := socketAddress(sockets, callbackSocket)
 	switch {
 	case err != nil:
 		return a, err
 	case len(sockets) > 2:
-		return a, unexpected(sockets)
+		return a, unexpectedSockets(sockets)
 	case host != other:
-		return a, fmt.Errorf("the service manager's sockets %q and %q listen at different addresses, %q and %q: executors are told one", apiSocket, callbackSocket, host, other)
+		return a, fmt.Errorf("the service manager's sockets %q and %q listen at different addresses, %q and %q: make them listen at the same one", apiSocket, callbackSocket, host, other)
 	}
 	got := address{Host: cmp.Or(host, a.Host), Secrets: secrets, Callbacks: callbacks}
 	for _, row := range []struct{ setting, given, got string }{
@@ -126,21 +127,21 @@ func (a address) fit(sockets map[string]net.Listener) (address, error) {
 		{"gateway-callback-port", strconv.Itoa(a.Callbacks), strconv.Itoa(got.Callbacks)},
 	} {
 		if row.given != "" && row.given != "0" && row.given != row.got {
-			return a, fmt.Errorf("%s is %s, and the service manager's socket has %s: make them the same, or leave the setting out", row.setting, row.given, row.got)
+			return a, fmt.Errorf("--%s is %s, but the service manager's socket has %s: make them equal, or remove the setting", row.setting, row.given, row.got)
 		}
 	}
 	return got, nil
 }
 
-// tcp returns where a socket listens; no host: at all addresses.
-func tcp(sockets map[string]net.Listener, name string) (host string, port int, err error) {
+// socketAddress returns where a socket listens; host is empty if at all addresses.
+func socketAddress(sockets map[string]net.Listener, name string) (host string, port int, err error) {
 	l := sockets[name]
 	if l == nil {
-		return "", 0, unexpected(sockets)
+		return "", 0, unexpectedSockets(sockets)
 	}
 	at, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
-		return "", 0, fmt.Errorf("the service manager's socket %q listens at %s, which executors cannot reach: let it listen at an IP address and a port", name, l.Addr())
+		return "", 0, fmt.Errorf("the service manager's socket %q listens at %s, which executors cannot reach: make it listen at an IP address and a port", name, l.Addr())
 	}
 	if at.IP.IsUnspecified() {
 		return "", at.Port, nil
@@ -148,25 +149,24 @@ func tcp(sockets map[string]net.Listener, name string) (host string, port int, e
 	return at.IP.String(), at.Port, nil
 }
 
-func unexpected(sockets map[string]net.Listener) error {
-	return fmt.Errorf("the service manager passes the sockets %s; expected are %s and %s (FileDescriptorName= in their units)",
+func unexpectedSockets(sockets map[string]net.Listener) error {
+	return fmt.Errorf("the service manager passes the sockets %s, but %s and %s are expected: set FileDescriptorName= in their units",
 		strings.Join(slices.Sorted(maps.Keys(sockets)), ", "), apiSocket, callbackSocket)
 }
 
-// completeAddress fills in what is not decided: with what was kept, and with the engine's bridge. An engine that does not answer
-// is waited for only as long as there is no bridge of an earlier start: executors that live must find the gateway whether the
-// engine is up or not.
-func (d *daemon) completeAddress(ctx context.Context, want, kept address) (address, error) {
-	want.Secrets, want.Callbacks = cmp.Or(want.Secrets, kept.Secrets), cmp.Or(want.Callbacks, kept.Callbacks)
+// completeAddress fills in missing parts from the saved address and the engine's bridge. It waits for the engine only if there is no
+// bridge of an earlier start, because running executors must reach the gateway even while the engine is down.
+func (d *daemon) completeAddress(ctx context.Context, want, saved address) (address, error) {
+	want.Secrets, want.Callbacks = cmp.Or(want.Secrets, saved.Secrets), cmp.Or(want.Callbacks, saved.Callbacks)
 	for attempt := 1; want.Host == ""; attempt++ {
-		host, err := d.askAddress(ctx)
+		host, err := d.engineAddress(ctx)
 		switch {
 		case err == nil:
 			want.Host = host
-		case canListen(kept.Host):
-			want.Host = kept.Host
+		case canListen(saved.Host):
+			want.Host = saved.Host
 		default:
-			d.health.waitsFor("waiting for the engine: " + err.Error())
+			d.health.setNotReady("waiting for the engine: " + err.Error())
 			d.log.Warn().Err(err).Int("attempt", attempt).Msg("waiting for the engine: start it, or check DOCKER_HOST")
 			select {
 			case <-ctx.Done():
@@ -178,8 +178,8 @@ func (d *daemon) completeAddress(ctx context.Context, want, kept address) (addre
 	return want, nil
 }
 
-// askAddress does not wait for an engine that hangs.
-func (d *daemon) askAddress(ctx context.Context) (string, error) {
+// engineAddress asks the engine for its bridge's address; an engine that hangs is an error.
+func (d *daemon) engineAddress(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return d.engine.Address(ctx)
@@ -193,22 +193,22 @@ func canListen(host string) bool {
 	return err == nil && l.Close() == nil
 }
 
-func (d *daemon) keptAddress() (kept address, err error) {
+func (d *daemon) loadAddress() (saved address, err error) {
 	if text, ok := d.spool.Load(spool.Gateway); ok {
-		if err := json.Unmarshal(text, &kept); err != nil {
-			return kept, fmt.Errorf("read the gateway's address: %w", err)
+		if err := json.Unmarshal(text, &saved); err != nil {
+			return saved, fmt.Errorf("read the saved address of the gateway: %w", err)
 		}
 	}
-	return kept, nil
+	return saved, nil
 }
 
-func (d *daemon) keepAddress(a address) error {
+func (d *daemon) saveAddress(a address) error {
 	text, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
 	if err := d.spool.Save(spool.Gateway, text); err != nil {
-		return fmt.Errorf("keep the gateway's address: %w", err)
+		return fmt.Errorf("save the address of the gateway: %w", err)
 	}
 	return nil
 }

@@ -1,15 +1,15 @@
 // Command runnerd is an open Release Runner. Its commands:
 //
-//	run       be a runner
-//	status    how the runner on this machine fares
-//	drain     let it finish what it has, and end it
-//	spool     look at what it keeps, and mend it
-//	exec      run one task of a plugin image, and end
-//	dev       a server, a runner and a sample plugin in one terminal, to try and to develop plugins with
-//	server    the development server alone
-//	version   which build this is
+//	run       run jobs of a Release server
+//	status    show the runner's status
+//	drain     finish running jobs, then stop the runner
+//	spool     inspect and repair the spool
+//	exec      run one task of a plugin image, then exit
+//	dev       run a server, a runner and a sample plugin in one terminal, to develop plugins
+//	server    run the development server alone
+//	version   print the version
 //
-// This package wires the program and decides nothing else: what can be set is in config.go, what a runner is made of in wire.go.
+// This package only wires the program: config.go has the settings, wire.go the parts of a runner.
 package main
 
 import (
@@ -19,29 +19,31 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
-	_ "golang.org/x/crypto/x509roots/fallback" // for images that have no certificates of their own
+	_ "golang.org/x/crypto/x509roots/fallback" // for images without CA certificates
 )
 
 type program struct {
-	Run     runCommand     `cmd:"" help:"Run jobs of a Release server."`
-	Dev     devCommand     `cmd:"" help:"Start a development server with a runner and the sample plugin."`
-	Exec    execCommand    `cmd:"" help:"Run one task of a plugin image, with a development server and a runner of its own, and end."`
-	Server  serverCommand  `cmd:"" help:"Start a development server, for runners elsewhere."`
-	Status  statusCommand  `cmd:"" help:"Say how the runner on this machine fares."`
-	Drain   drainCommand   `cmd:"" help:"Let the runner finish what it has, and end it."`
-	Spool   spoolCommand   `cmd:"" help:"Look at what the runner keeps, and mend it."`
-	Version versionCommand `cmd:"" help:"Say which build this is."`
+	Run     runCommand     `cmd:"" help:"Run the runner: take jobs from a Release server and execute them."`
+	Dev     devCommand     `cmd:"" help:"Run a development server, a runner and the sample plugin."`
+	Exec    execCommand    `cmd:"" help:"Run one task of a plugin image with a temporary server and runner, then exit."`
+	Server  serverCommand  `cmd:"" help:"Run a development server for runners elsewhere."`
+	Status  statusCommand  `cmd:"" help:"Show the runner's status."`
+	Drain   drainCommand   `cmd:"" help:"Finish running jobs, then stop the runner."`
+	Spool   spoolCommand   `cmd:"" help:"Inspect and repair the spool."`
+	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
-// Exit codes: what a service manager need not try again is told from what it should.
+// The exit codes tell a service manager whether a restart can help.
 const (
 	exitFailed   = 1
-	exitUsage    = 2 // how it was called or set up is wrong, and will be the next time
-	exitNoRunner = 3 // a command finds no runner that lives
-	exitNoResult = 4 // exec has no word of the plugin
+	exitUsage    = 2 // wrong arguments or settings: a restart does not help
+	exitNoRunner = 3 // the command needs a running runner, and there is none
+	exitNoResult = 4 // exec has no result of the plugin
 )
 
 func main() {
@@ -51,12 +53,12 @@ func main() {
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if err := dropEmpty(os.Environ()); err != nil {
+	if err := unsetEmptyVariables(os.Environ()); err != nil {
 		return fail(stderr, err, exitFailed)
 	}
 	command, err := parse(new(program), args, stdout, stderr)
 	if err != nil {
-		return fail(stderr, fmt.Errorf("%w; see runnerd --help", err), exitUsage)
+		return fail(stderr, err, exitUsage)
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.BindTo(stdout, (*io.Writer)(nil))
@@ -71,11 +73,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// outliveReaders is for commands with a runner. Who reads their output may leave, as head does: the write fails then, and they do not
-// end with no chance to clear away.
-func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+// ignoreSIGPIPE makes writes to a closed pipe fail instead of ending the process, so that a command with a runner can clean up when
+// the reader of its output exits, as head does.
+func ignoreSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// exitError ends the program with a code of its own.
+// exitError is an error with its own exit code.
 type exitError struct {
 	error
 	code int
@@ -88,6 +90,7 @@ func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, 
 	parser, err := kong.New(p,
 		kong.Name("runnerd"),
 		kong.Description("An open Release Runner: takes jobs from a Release server and runs each in a container of a plugin image."),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.DefaultEnvars("RELEASE_RUNNER"),
 		kong.Resolvers(file),
 		kong.Writers(stdout, stderr),
@@ -97,13 +100,34 @@ func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, 
 		return nil, fmt.Errorf("build the command line: %w", err)
 	}
 	command, err := parser.Parse(args)
-	if file.err != nil { // kong says it of the flag that it was about to resolve
-		return nil, file.err
+	help := "runnerd"
+	if failed, ok := errors.AsType[*kong.ParseError](err); ok && failed.Context.Selected() != nil {
+		help = failed.Context.Selected().FullPath()
 	}
-	return command, err
+	if file.err != nil { // without the flag to which kong attributes it
+		err = file.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; see %s --help", err, help)
+	}
+	return command, nil
+}
+
+// decodeDuration replaces kong's mapper, whose error does not say what to write.
+func decodeDuration(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a duration: write 5s or 5m", text)
+	}
+	target.SetInt(int64(d))
+	return nil
 }
 
 func fail(stderr io.Writer, err error, code int) int {
-	fmt.Fprintln(stderr, "runnerd:", err) // nobody is left to hear that this could not be written
+	fmt.Fprintln(stderr, "runnerd:", err)
 	return code
 }

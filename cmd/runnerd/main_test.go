@@ -11,10 +11,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience is how long a test waits for what must happen; never part of what is asserted.
-const patience = 90 * time.Second
+// testTimeout is how long a test waits for an expected event. No test asserts it.
+const testTimeout = 90 * time.Second
 
-// TestMain lets tests start the program as a process of its own: it is this binary, under the name runnerd, in PATH.
+// TestMain puts this test binary into PATH as runnerd, so that tests can start the program as a process.
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"runnerd": main}) }
 
 func must(t testing.TB, err error) {
@@ -24,17 +24,17 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func TestACommandThatOnlyLooksEndsWithWhoeverReadsIt(t *testing.T) {
+func TestReadOnlyCommandEndsWithItsReader(t *testing.T) {
 	t.Parallel()
 	reader, writer, err := os.Pipe()
 	must(t, err)
 	must(t, reader.Close())
-	said := new(bytes.Buffer)
+	output := new(bytes.Buffer)
 	p := exec.Command("runnerd", "version")
-	p.Stdout, p.Stderr = writer, said
-	_ = p.Run() // its end tells
+	p.Stdout, p.Stderr = writer, output
+	_ = p.Run() // the signal is checked
 	must(t, writer.Close())
-	if how, is := p.ProcessState.Sys().(syscall.WaitStatus); !is || how.Signal() != syscall.SIGPIPE || said.Len() > 0 {
-		t.Errorf("it ends as %v, and says %q", p.ProcessState, said)
+	if status, is := p.ProcessState.Sys().(syscall.WaitStatus); !is || status.Signal() != syscall.SIGPIPE || output.Len() > 0 {
+		t.Errorf("got %v with output %q", p.ProcessState, output)
 	}
 }

@@ -15,81 +15,81 @@ import (
 	msg "runnerd/messages"
 )
 
-// healthDoor answers /live and /ready, and tells a service manager the same, from before there is anything that could be ready
-// until all is stopped.
-type healthDoor struct {
-	against atomic.Pointer[func() []string] // says what stands against being ready
-	latest  atomic.Pointer[[]string]        // what stood against it when that changed last
-	changed chan struct{}                   // has room for one
-	stop    context.CancelFunc              // nil: not open
-	ended   chan error                      // one, after stop
+// healthServer serves /live and /ready and reports the same to the service manager, from before the first step that may wait until
+// the actors have stopped.
+type healthServer struct {
+	notReadyFunc atomic.Pointer[func() []string] // returns why the runner is not ready
+	lastReasons  atomic.Pointer[[]string]        // the reasons at their last change
+	changed      chan struct{}                   // buffers one
+	stop         context.CancelFunc              // nil: not open
+	done         chan error                      // gets one error after stop
 }
 
-func newHealthDoor() healthDoor { return healthDoor{changed: make(chan struct{}, 1)} }
+func newHealthServer() healthServer { return healthServer{changed: make(chan struct{}, 1)} }
 
-func (h *healthDoor) ask(against func() []string) { h.against.Store(&against) }
+func (h *healthServer) setNotReadyFunc(reasons func() []string) { h.notReadyFunc.Store(&reasons) }
 
-// note does not block.
-func (h *healthDoor) note(against []string) {
-	h.latest.Store(&against)
+// update records changed reasons. It does not block.
+func (h *healthServer) update(reasons []string) {
+	h.lastReasons.Store(&reasons)
 	select {
 	case h.changed <- struct{}{}:
-	default: // somebody is about to look
+	default: // a change is already signaled
 	}
 }
 
-func (h *healthDoor) waitsFor(reason string) {
-	h.ask(func() []string { return []string{reason} })
-	h.note([]string{reason})
+func (h *healthServer) setNotReady(reason string) {
+	h.setNotReadyFunc(func() []string { return []string{reason} })
+	h.update([]string{reason})
 }
 
-// openHealth comes before all that may be waited for: a runner that waits for its engine says so.
+// openHealth runs before the steps that may wait, so that a runner that waits for its engine says so.
 func (d *daemon) openHealth(ctx context.Context) error {
 	listener, err := net.Listen("tcp", d.config.Self.Health)
 	if err != nil {
-		return fmt.Errorf("serve health: %w: give another --health-address", err)
+		return fmt.Errorf("--health-address is %s: %w; set another", d.config.Self.Health, err)
 	}
 	h := &d.health
-	h.waitsFor("the runner is starting")
+	h.setNotReady("the runner is starting")
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	h.stop, h.ended = stop, make(chan error, 1)
-	var doors errgroup.Group
-	doors.Go(func() error { return health.Serve(serving, listener, health.Handler(h.reasons)) })
-	doors.Go(func() error { d.tellManager(serving); return nil })
-	go func() { h.ended <- doors.Wait() }()
+	h.stop, h.done = stop, make(chan error, 1)
+	var group errgroup.Group
+	group.Go(func() error { return health.Serve(serving, listener, health.Handler(h.reasons)) })
+	group.Go(func() error { d.notifyManager(serving); return nil })
+	go func() { h.done <- group.Wait() }()
 	return nil
 }
 
-func (h *healthDoor) reasons() []string { return (*h.against.Load())() }
+func (h *healthServer) reasons() []string { return (*h.notReadyFunc.Load())() }
 
-// tellManager says in a line how the runner fares whenever that changes, until ctx ends.
-func (d *daemon) tellManager(ctx context.Context) {
+// notifyManager reports the reasons to the service manager whenever they change, until ctx ends.
+func (d *daemon) notifyManager(ctx context.Context) {
 	if !systemd.Managed() {
 		return
 	}
-	for said := ""; ; {
+	for last := ""; ; {
 		select {
 		case <-d.health.changed:
 		case <-ctx.Done():
 			return
 		}
-		if now := cmp.Or(strings.Join(*d.health.latest.Load(), "; "), "ready"); now != said {
-			said = now
-			d.noted(systemd.Status(now))
+		if now := cmp.Or(strings.Join(*d.health.lastReasons.Load(), "; "), "ready"); now != last {
+			last = now
+			d.logNotifyError(systemd.Status(now))
 		}
 	}
 }
 
-// noted: a manager that cannot be told is no reason to end.
-func (d *daemon) noted(err error) {
+// logNotifyError only logs, because the runner works without its service manager.
+func (d *daemon) logNotifyError(err error) {
 	if err != nil {
-		d.log.Warn().Err(err).Msg("the service manager does not hear how the runner fares")
+		d.log.Warn().Err(err).Msg("could not notify the service manager")
 	}
 }
 
-// notReady asks the runner why it is not ready; one that does not answer within a moment is not.
+// notReady returns why the runner is not ready. A runner that does not answer is not ready.
 func (d *daemon) notReady() []string {
-	status, err := ask(context.Background(), d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
+	status, err := askRunner(context.Background(), d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 	if err != nil {
 		return []string{err.Error()}
 	}

@@ -11,19 +11,19 @@ type runCommand struct {
 	RunConfig `embed:""`
 }
 
-// Run checks the settings before anything is touched, and then is a runner until ctx ends.
+// Run checks all settings before it changes anything, then runs the runner until ctx ends.
 func (c *runCommand) Run(ctx context.Context) error {
-	outliveReaders()
+	ignoreSIGPIPE()
 	warnings, err := c.complete()
 	if err != nil {
-		return wrongSettings(err)
+		return configError(err)
 	}
 	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {
 		return err
 	}
 	for _, warning := range warnings {
-		log.Warn().Msg(warning)
+		log.Warn().Fields(warning.fields).Msg(warning.text)
 	}
 	return runDaemon(ctx, c.RunConfig, log)
 }

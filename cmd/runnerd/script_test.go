@@ -22,18 +22,18 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// The scripts run commands as people do: the program in a process of its own, child processes as executors. Their own words:
+// TestScripts runs the scripts in testdata. They run the program as a process, with child processes as executors. Their commands:
 //
-//	server            a development server; URL is where it is
-//	finish N          jobs' ends are answered with this status; 204: accepted
-//	submit IMAGE …    a task, for a runner with these capabilities; TASK is its id
-//	code N ARGS…      runnerd ARGS ends with this exit code
-//	until RE ARGS…    runnerd ARGS is repeated until its output is like this
+//	server            start a development server
+//	finish N          answer finish requests with this status; 204: accepted
+//	submit IMAGE …    submit a task that needs these capabilities; TASK is its id
+//	code N ARGS…      run runnerd ARGS and expect this exit code
+//	until RE ARGS…    repeat runnerd ARGS until its output matches
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
-		Setup: setUp,
+		Setup: setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": startScriptServer,
 			"finish": answerFinish,
@@ -45,20 +45,20 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func setUp(env *testscript.Env) error {
+func setupScript(env *testscript.Env) error {
 	env.Values[serverKey{}] = &scriptServer{}
 	env.Setenv("RELEASE_RUNNER_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("RELEASE_RUNNER_HEALTH_ADDRESS", "127.0.0.1:0")
 	env.Setenv("RELEASE_RUNNER_TOKEN", "rpa_script")
 	env.Setenv("RELEASE_RUNNER_DRIVER", "process")
-	env.Setenv("RELEASE_RUNNER_ON_EXIT", "detach") // what a script leaves running is interrupted
+	env.Setenv("RELEASE_RUNNER_ON_EXIT", "detach") // testscript interrupts processes that still run
 	return nil
 }
 
-// scriptServer is a development server that can be made to refuse.
+// scriptServer is a development server that can reject finish requests.
 type scriptServer struct {
 	*devserver.Server
-	finish atomic.Int64 // status; 0 or 204: as usual
+	finish atomic.Int64 // status; 0 or 204: accepted
 }
 
 type serverKey struct{}
@@ -85,12 +85,12 @@ func startScriptServer(ts *testscript.TestScript, _ bool, _ []string) {
 		},
 	})
 	ts.Check(err)
-	served := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: patience}
+	served := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: testTimeout}
 	ended := make(chan error, 1)
 	go func() { ended <- served.Serve(listener) }()
 	ts.Defer(func() {
 		s.Close()
-		_ = served.Close() // who is still there is cut
+		_ = served.Close() // cuts open connections
 		<-ended
 	})
 	ts.Setenv("RELEASE_RUNNER_RELEASE_URL", url)
@@ -127,20 +127,20 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := regexp.Compile(args[0])
 	ts.Check(err)
-	deadline := time.After(patience)
-	for look := time.NewTicker(50 * time.Millisecond); ; {
+	deadline := time.After(testTimeout)
+	for ticker := time.NewTicker(50 * time.Millisecond); ; {
 		command := exec.Command("runnerd", args[1:]...)
 		command.Dir = ts.MkAbs(".")
 		command.Env = append(os.Environ(), "RELEASE_RUNNER_STATE_DIR="+ts.Getenv("RELEASE_RUNNER_STATE_DIR"))
-		said, _ := command.CombinedOutput() // what it says counts
-		if want.Match(bytes.TrimSpace(said)) {
-			look.Stop()
+		output, _ := command.CombinedOutput() // only the output counts
+		if want.Match(bytes.TrimSpace(output)) {
+			ticker.Stop()
 			return
 		}
 		select {
-		case <-look.C:
+		case <-ticker.C:
 		case <-deadline:
-			ts.Fatalf("it never says %s, but:\n%s", args[0], said)
+			ts.Fatalf("no output matches %s, the last is:\n%s", args[0], output)
 		}
 	}
 }

@@ -21,28 +21,28 @@ import (
 	msg "runnerd/messages"
 )
 
-// ServerConfig is what can be set for the development server.
+// ServerConfig has the settings of the development server.
 type ServerConfig struct {
-	Listen   string        `default:"127.0.0.1:5516" help:"Where the server answers. Whoever reaches it can submit tasks: leave it on the loopback interface."`
-	Token    msg.Secret    `placeholder:"TOKEN" help:"Registration token. Default: a new one, which is printed."`
-	Types    []string      `name:"type-definitions" type:"existingfile" placeholder:"FILE" help:"type-definitions.yaml of plugins whose tasks are to be submitted."`
-	Capacity int           `default:"4" help:"Executors that a new runner may keep."`
-	Eviction time.Duration `default:"60s" help:"How long its executors stay idle. 0: one executor per task."`
+	Listen   string        `default:"127.0.0.1:5516" help:"Address of the server. Anyone who can reach it can submit tasks: keep it on the loopback interface."`
+	Token    msg.Secret    `placeholder:"TOKEN" help:"Registration token of runners. Default: a new one, which is printed."`
+	Types    []string      `name:"type-definitions" type:"existingfile" placeholder:"FILE" help:"type-definitions.yaml of a plugin whose tasks are submitted."`
+	Capacity int           `default:"4" help:"Capacity of a new runner: its maximum number of executors."`
+	Eviction time.Duration `default:"60s" help:"Eviction time of idle executors. 0: one executor per task."`
 }
 
 // Validate is called by kong.
 func (c ServerConfig) Validate() error {
 	if c.Capacity < 0 {
-		return fmt.Errorf("--capacity=%d: no runner takes a negative one", c.Capacity)
+		return fmt.Errorf("--capacity=%d: must be 0 or more", c.Capacity)
 	}
 	if c.Eviction < 0 || c.Eviction%time.Second != 0 {
-		return fmt.Errorf("--eviction=%v: runners are told whole seconds, 0 or more", c.Eviction)
+		return fmt.Errorf("--eviction=%v: must be a number of whole seconds, 0 or more", c.Eviction)
 	}
 	return nil
 }
 
 type serverCommand struct {
-	Check bool `help:"Start none: say by the exit code whether one answers at --listen. For health checks."`
+	Check bool `help:"Do not start a server; exit with 0 if one answers at --listen, else with 1 (for health checks)."`
 
 	Server ServerConfig `embed:""`
 	Log    LogConfig    `embed:"" prefix:"log-"`
@@ -57,59 +57,59 @@ func (c *serverCommand) Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	drawn := c.Server.drawToken()
+	generated := c.Server.generateToken()
 	server, err := startServer(c.Server, nil, log)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "Development server at %s\n\nStart a runner:\n  RELEASE_RUNNER_RELEASE_URL=%s RELEASE_RUNNER_TOKEN=%s runnerd run\n\n%s",
-		server.url, server.url, cmp.Or(drawn, "…"), submitHint(server.url, "your/plugin:1.0"))
+		server.url, server.url, cmp.Or(generated, "…"), submitHint(server.url, "your/plugin:1.0"))
 	<-ctx.Done()
 	return server.close()
 }
 
-// checkServer asks for what a server always has.
+// checkServer returns nil if a server answers at address.
 func checkServer(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err := fetch(ctx, "http://"+address+"/api/v1/openapi.yaml")
+	_, err := httpGet(ctx, "http://"+address+"/api/v1/openapi.yaml")
 	return err
 }
 
-// drawToken draws a token where none is given, and returns it for printing. One that is given is never printed.
-func (c *ServerConfig) drawToken() string {
+// generateToken sets a new token if none is set, and returns it for printing. A given token is never printed.
+func (c *ServerConfig) generateToken() string {
 	if c.Token != "" {
 		return ""
 	}
-	drawn := "rpa_" + rand.Text()
-	c.Token = msg.Secret(drawn)
-	return drawn
+	generated := "rpa_" + rand.Text()
+	c.Token = msg.Secret(generated)
+	return generated
 }
 
-// submitHint says how to go on by hand. image is a plugin's of somebody else; empty: it is the sample plugin's.
+// submitHint returns commands that submit a task and show its outcome. image is that of a user's plugin; empty: the sample plugin's.
 func submitHint(url, image string) string {
 	task := `"taskType": "sample.Hello", "properties": {"yourName": "World"}`
 	if image != "" {
 		task = fmt.Sprintf(`"image": %q, "taskType": "your.Type", "properties": {"name": "value"}`, image)
 	}
-	return fmt.Sprintf(`Submit a task, and look at what became of it:
+	return fmt.Sprintf(`Submit a task and look at its outcome:
   curl -s -H 'Content-Type: application/json' %[1]s/api/tasks -d '{%[2]s}'
   curl -s %[1]s/api/tasks
   curl -s %[1]s/api/tasks/ID/log
-docs/devserver.md has more: scripts, aborts, and what a server says to its runners.
+docs/devserver.md has more: scripts, aborts, and the events of the server.
 `, url, task)
 }
 
-// releaseServer is a development server behind a listener.
-type releaseServer struct {
+// devServer is a development server with its listener.
+type devServer struct {
 	*devserver.Server
-	url   string
-	http  *http.Server
-	ended chan error
+	url  string
+	http *http.Server
+	done chan error
 }
 
-// startServer answers on return. definitions are further type definitions.
-func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*releaseServer, error) {
+// startServer starts a server, which answers on return. definitions are type definitions in addition to those of the configuration.
+func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*devServer, error) {
 	for _, file := range c.Types {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -119,7 +119,7 @@ func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*rel
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("start the development server: %w: give another --listen", err)
+		return nil, fmt.Errorf("start the development server: --listen is %s: %w; set another", c.Listen, err)
 	}
 	url := "http://" + listener.Addr().String()
 	server, err := devserver.New(devserver.Options{
@@ -127,21 +127,21 @@ func startServer(c ServerConfig, definitions [][]byte, log zerolog.Logger) (*rel
 		Config: api.Config{Revision: 1, Enabled: true, Capacity: c.Capacity, EvictionSeconds: int64(c.Eviction / time.Second)},
 	})
 	if err != nil {
-		return nil, errors.Join(exitError{fmt.Errorf("%w: mend --type-definitions %s", err, strings.Join(c.Types, ", ")), exitUsage}, listener.Close())
+		return nil, errors.Join(exitError{fmt.Errorf("--type-definitions is %s: %w", strings.Join(c.Types, ", "), err), exitUsage}, listener.Close())
 	}
-	s := &releaseServer{Server: server, url: url, ended: make(chan error, 1),
+	s := &devServer{Server: server, url: url, done: make(chan error, 1),
 		http: &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}}
-	go func() { s.ended <- s.http.Serve(listener) }()
+	go func() { s.done <- s.http.Serve(listener) }()
 	return s, nil
 }
 
-// close answers what is under way, within a few seconds.
-func (s *releaseServer) close() error {
+// close stops the server. Open requests get a few seconds to finish.
+func (s *devServer) close() error {
 	s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
-	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {
+	if ended := <-s.done; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-var update = flag.Bool("update", false, "write the page of settings anew")
+var update = flag.Bool("update", false, "write docs/settings.md")
 
 const settingsPage = "../../docs/settings.md"
 
-// drawSettings is the one table of config.go as a page.
-func drawSettings(t *testing.T) []byte {
+// renderSettings returns the settings in config.go as a page.
+func renderSettings(t *testing.T) []byte {
 	t.Helper()
 	var p program
 	parser, err := kong.New(&p, kong.Name("runnerd"), kong.DefaultEnvars("RELEASE_RUNNER"))
@@ -24,21 +24,20 @@ func drawSettings(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	b.WriteString("# Settings of `runnerd run`\n\nWritten from `cmd/runnerd/config.go` by its test (`go test ./cmd/runnerd -run Settings -update`). A setting is a flag, a variable of\n" +
-		"the environment, and a key of the YAML file with the flag's name; the first of these that is given counts, in this order.\n" +
-		"Capacity and eviction time are the server's.\n")
+	b.WriteString("# Settings of `runnerd run`\n\nGenerated from `cmd/runnerd/config.go` (`go test ./cmd/runnerd -run Settings -update`). A setting is a flag, an environment variable,\n" +
+		"and a key of the YAML file with the flag's name, in order of precedence. Capacity and eviction time are set on the server.\n")
 	group := ""
 	for _, flag := range commandOf(parser, "run").Flags {
 		if flag.Name == "help" {
 			continue
 		}
-		title := "The file of settings"
+		title := "Configuration file"
 		if flag.Group != nil {
 			title = flag.Group.Title
 		}
 		if title != group {
 			group = title
-			fmt.Fprintf(&b, "\n## %s\n\n| flag | variable | default | |\n|---|---|---|---|\n", title)
+			fmt.Fprintf(&b, "\n## %s\n\n| flag | variable | default | meaning |\n|---|---|---|---|\n", title)
 		}
 		value := ""
 		if flag.Default != "" {
@@ -58,14 +57,14 @@ func commandOf(parser *kong.Kong, name string) *kong.Node {
 	return nil
 }
 
-func TestThePageOfSettingsIsTheTable(t *testing.T) {
-	want := drawSettings(t)
+func TestSettingsPageIsUpToDate(t *testing.T) {
+	want := renderSettings(t)
 	if *update {
 		must(t, os.WriteFile(settingsPage, want, 0o644))
 	}
 	got, err := os.ReadFile(settingsPage)
 	must(t, err)
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the table says: go test ./cmd/runnerd -run Settings -update", settingsPage)
+		t.Errorf("%s is out of date: go test ./cmd/runnerd -run Settings -update", settingsPage)
 	}
 }

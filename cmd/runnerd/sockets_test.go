@@ -22,14 +22,14 @@ import (
 	"runnerd/spool"
 )
 
-// manager is to the program what systemd is: it keeps its sockets, starts it with them, and hears how it fares.
+// manager acts as systemd: it owns the sockets, starts the program with them, and receives its notifications.
 type manager struct {
-	t       *testing.T
-	server  *releaseServer
-	state   string
-	sockets map[string]net.Listener
-	notices *net.UnixConn
-	heard   []string // and not asked for yet
+	t        *testing.T
+	server   *devServer
+	state    string
+	sockets  map[string]net.Listener
+	notices  *net.UnixConn
+	received []string // notices that no test has waited for yet
 }
 
 func newManager(t *testing.T) *manager {
@@ -54,7 +54,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// start runs the program with the sockets. Its pid, which it is told, is that of the shell that becomes it.
+// start runs the program with the sockets. A shell sets LISTEN_PID to its own pid and replaces itself by the program.
 func (m *manager) start(flags ...string) *exec.Cmd {
 	m.t.Helper()
 	args := append([]string{"-c", `LISTEN_PID=$$ exec runnerd run "$@"`, "sh", "--release-url", m.server.url, "--token=t", "--state-dir", m.state,
@@ -69,53 +69,53 @@ func (m *manager) start(flags ...string) *exec.Cmd {
 	}
 	c.Env = append(os.Environ(), fmt.Sprint("LISTEN_FDS=", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
 		"NOTIFY_SOCKET="+m.notices.LocalAddr().String())
-	said := &output{}
-	c.Stderr = said
+	output := &syncBuffer{}
+	c.Stderr = output
 	must(m.t, c.Start())
 	m.t.Cleanup(func() {
-		_ = c.Process.Kill() // one that has ended is not there to be killed
+		_ = c.Process.Kill() // fails if it has ended
 		_ = c.Wait()
 		if m.t.Failed() {
-			m.t.Log(said)
+			m.t.Log(output)
 		}
 	})
 	return c
 }
 
-// output may be read while it is written.
-type output struct {
+// syncBuffer is a buffer that can be read while it is written.
+type syncBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(text []byte) (int, error) {
+func (o *syncBuffer) Write(text []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(text)
 }
 
-func (o *output) String() string {
+func (o *syncBuffer) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
 }
 
-// hears waits until the program tells this, or has told it among other things: a start that takes long may be ready before it is over.
-func (m *manager) hears(notice string) {
+// waitForNotice waits until the notice has arrived. Other notices may arrive before it, because a slow start may become ready early.
+func (m *manager) waitForNotice(notice string) {
 	m.t.Helper()
-	must(m.t, m.notices.SetReadDeadline(time.Now().Add(patience)))
-	for text := make([]byte, 4096); !slices.Contains(m.heard, notice); {
+	must(m.t, m.notices.SetReadDeadline(time.Now().Add(testTimeout)))
+	for text := make([]byte, 4096); !slices.Contains(m.received, notice); {
 		n, err := m.notices.Read(text)
 		if err != nil {
-			m.t.Fatalf("the manager does not hear %s, but %q: %v", notice, m.heard, err)
+			m.t.Fatalf("no notice %s, but %q: %v", notice, m.received, err)
 		}
-		m.heard = append(m.heard, string(text[:n]))
+		m.received = append(m.received, string(text[:n]))
 	}
-	at := slices.Index(m.heard, notice)
-	m.heard = slices.Delete(m.heard, at, at+1)
+	i := slices.Index(m.received, notice)
+	m.received = slices.Delete(m.received, i, i+1)
 }
 
-// status is what a request on the connection is answered.
+// status sends a request on the connection and returns the status of the answer.
 func status(t *testing.T, c net.Conn, url string) int {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -137,14 +137,14 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-func TestWhoComesToTheKeptSocketsWhileTheRunnerIsAwayWaitsForItsNextStart(t *testing.T) {
+func TestConnectionsToKeptSocketsWaitForNextStart(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
 	first := m.start()
-	m.hears("READY=1")
-	m.hears("STATUS=ready")
+	m.waitForNotice("READY=1")
+	m.waitForNotice("STATUS=ready")
 	if got := status(t, dial(t, m.sockets[apiSocket]), "https://gateway/"); got != http.StatusForbidden {
-		t.Errorf("the first is served at the sockets with %d", got)
+		t.Errorf("request to the first start: status %d", got)
 	}
 	must(t, first.Process.Kill())
 	_ = first.Wait() // it was killed
@@ -152,33 +152,33 @@ func TestWhoComesToTheKeptSocketsWhileTheRunnerIsAwayWaitsForItsNextStart(t *tes
 	api, callback := dial(t, m.sockets[apiSocket]), dial(t, m.sockets[callbackSocket])
 	second := m.start("--on-exit=detach")
 	if got := status(t, api, "https://gateway/"); got != http.StatusForbidden {
-		t.Errorf("who came for a job is answered %d", got)
+		t.Errorf("waiting GET: status %d", got)
 	}
 	if got := status(t, callback, "http://gateway/callback/x"); got != http.StatusNotFound {
-		t.Errorf("who came with a result is answered %d", got)
+		t.Errorf("waiting callback: status %d", got)
 	}
-	m.hears("READY=1")
+	m.waitForNotice("READY=1")
 	must(t, second.Process.Signal(syscall.SIGTERM))
-	m.hears("STOPPING=1")
+	m.waitForNotice("STOPPING=1")
 	must(t, second.Wait())
-	dial(t, m.sockets[apiSocket]) // the manager has it still
+	dial(t, m.sockets[apiSocket]) // the manager still owns it
 }
 
-func TestSocketsThatDoNotFitAreRefusedAsWrongSettings(t *testing.T) {
+func TestWrongSocketNamesHaveUsageCode(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
 	m.sockets = map[string]net.Listener{"https": m.sockets[apiSocket]}
 	c := m.start()
-	_ = c.Wait() // the code tells
+	_ = c.Wait() // the exit code is checked
 	if code := c.ProcessState.ExitCode(); code != exitUsage {
 		t.Errorf("exit code %d", code)
 	}
-	if said := c.Stderr.(*output).String(); !strings.Contains(said, "passes the sockets https; expected are api and callback") {
-		t.Errorf("it says %s", said)
+	if output := c.Stderr.(*syncBuffer).String(); !strings.Contains(output, "passes the sockets https, but api and callback are expected") {
+		t.Errorf("output: %s", output)
 	}
 }
 
-func TestTheAddressOfTheKeptSocketsMustBeTheOneThatIsSet(t *testing.T) {
+func TestSocketsMustMatchTheSettings(t *testing.T) {
 	t.Parallel()
 	api, callback := listen(t), listen(t)
 	everywhere, err := net.Listen("tcp", ":0")
@@ -189,36 +189,36 @@ func TestTheAddressOfTheKeptSocketsMustBeTheOneThatIsSet(t *testing.T) {
 	defer unix.Close()
 	both := map[string]net.Listener{apiSocket: api, callbackSocket: callback}
 	for _, row := range []struct {
-		what    string
-		set     address
-		sockets map[string]net.Listener
-		want    address
-		says    string
+		name     string
+		set      address
+		sockets  map[string]net.Listener
+		want     address
+		wantText string
 	}{
-		{what: "nothing is set", sockets: both, want: address{"127.0.0.1", port(api), port(callback)}},
-		{what: "the same is set", set: address{"127.0.0.1", port(api), port(callback)}, sockets: both, want: address{"127.0.0.1", port(api), port(callback)}},
-		{what: "they listen everywhere", set: address{Host: "10.0.0.1"}, sockets: map[string]net.Listener{apiSocket: everywhere, callbackSocket: everywhere},
+		{name: "nothing is set", sockets: both, want: address{"127.0.0.1", port(api), port(callback)}},
+		{name: "the same is set", set: address{"127.0.0.1", port(api), port(callback)}, sockets: both, want: address{"127.0.0.1", port(api), port(callback)}},
+		{name: "they listen at all addresses", set: address{Host: "10.0.0.1"}, sockets: map[string]net.Listener{apiSocket: everywhere, callbackSocket: everywhere},
 			want: address{"10.0.0.1", port(everywhere), port(everywhere)}},
-		{what: "another address is set", set: address{Host: "10.0.0.1"}, sockets: both, says: "gateway-address is 10.0.0.1, and the service manager's socket has 127.0.0.1"},
-		{what: "another port is set", set: address{Callbacks: 1}, sockets: both, says: "gateway-callback-port is 1, and"},
-		{what: "one is missing", sockets: map[string]net.Listener{callbackSocket: callback}, says: "passes the sockets callback; expected are"},
-		{what: "one is too many", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: callback, "x": api}, says: "passes the sockets api, callback, x;"},
-		{what: "one is no TCP socket", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: unix}, says: "let it listen at an IP address"},
-		{what: "one listens elsewhere", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: everywhere}, says: "listen at different addresses"},
+		{name: "another address is set", set: address{Host: "10.0.0.1"}, sockets: both, wantText: "--gateway-address is 10.0.0.1, but the service manager's socket has 127.0.0.1"},
+		{name: "another port is set", set: address{Callbacks: 1}, sockets: both, wantText: "--gateway-callback-port is 1, but"},
+		{name: "one is missing", sockets: map[string]net.Listener{callbackSocket: callback}, wantText: "passes the sockets callback, but"},
+		{name: "one is too many", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: callback, "x": api}, wantText: "passes the sockets api, callback, x, but"},
+		{name: "one is no TCP socket", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: unix}, wantText: "make it listen at an IP address"},
+		{name: "one listens elsewhere", sockets: map[string]net.Listener{apiSocket: api, callbackSocket: everywhere}, wantText: "listen at different addresses"},
 	} {
-		t.Run(row.what, func(t *testing.T) {
-			got, err := row.set.fit(row.sockets)
+		t.Run(row.name, func(t *testing.T) {
+			got, err := row.set.matchSockets(row.sockets)
 			switch {
-			case row.says != "" && (err == nil || !strings.Contains(err.Error(), row.says)):
-				t.Errorf("error %v; want one that says %s", err, row.says)
-			case row.says == "" && (err != nil || got != row.want):
+			case row.wantText != "" && (err == nil || !strings.Contains(err.Error(), row.wantText)):
+				t.Errorf("got error %v, want %s", err, row.wantText)
+			case row.wantText == "" && (err != nil || got != row.want):
 				t.Errorf("%+v, %v; want %+v", got, err, row.want)
 			}
 		})
 	}
 }
 
-func TestKeptSocketsMustListenWhereExecutorsThatLiveWereTold(t *testing.T) {
+func TestSocketsMustMatchRunningExecutorsAddress(t *testing.T) {
 	t.Parallel()
 	files, err := spool.Dir(t.TempDir())
 	must(t, err)
@@ -226,13 +226,13 @@ func TestKeptSocketsMustListenWhereExecutorsThatLiveWereTold(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	d := &daemon{spool: s, sockets: map[string]net.Listener{apiSocket: listen(t), callbackSocket: listen(t)}}
-	told := address{"127.0.0.1", 1, port(d.sockets[callbackSocket])}
-	must(t, d.keepAddress(told))
+	last := address{"127.0.0.1", 1, port(d.sockets[callbackSocket])}
+	must(t, d.saveAddress(last))
 	if _, err := d.decideAddress(t.Context()); err != nil {
 		t.Errorf("without an executor: %v", err)
 	}
 	must(t, s.CreateExecutor(msg.ExecutorRecord{ID: "lives"}, nil))
-	if _, err := d.decideAddress(t.Context()); err == nil || !strings.Contains(err.Error(), "executors that live were told "+told.String()) {
+	if _, err := d.decideAddress(t.Context()); err == nil || !strings.Contains(err.Error(), "running executors use "+last.String()) {
 		t.Errorf("with an executor: %v", err)
 	}
 }

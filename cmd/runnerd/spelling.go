@@ -2,12 +2,12 @@ package main
 
 import "fmt"
 
-// didYouMean names the word that was probably meant; nothing when none is near.
+// didYouMean suggests the known word that is closest to word; it returns "" if none is close.
 func didYouMean(word string, known []string) string {
-	best, least := "", len(word)/3+1
+	best, limit := "", len(word)/3+1
 	for _, k := range known {
-		if d := distance(word, k); d <= least && (best == "" || d < least) {
-			best, least = k, d
+		if d := editDistance(word, k); d <= limit && (best == "" || d < limit) {
+			best, limit = k, d
 		}
 	}
 	if best == "" {
@@ -16,8 +16,8 @@ func didYouMean(word string, known []string) string {
 	return fmt.Sprintf(": did you mean %q?", best)
 }
 
-// distance is how many letters must be put in, taken out or changed to make b of a (Levenshtein), a row at a time.
-func distance(a, b string) int {
+// editDistance is the Levenshtein distance of a and b, computed one row at a time.
+func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -17,47 +17,47 @@ import (
 	"runnerd/spool"
 )
 
-// spoolCommand looks at what a runner keeps, and mends it. It works beside a runner and without one.
+// spoolCommand inspects and repairs the spool, whether a runner runs or not.
 type spoolCommand struct {
-	Ls      lsCommand      `cmd:"" help:"List the jobs, what the server refused, and what could not be read."`
-	Show    showCommand    `cmd:"" help:"Show what happened to a job, step by step."`
-	Export  exportCommand  `cmd:"" help:"Write a tar of a job, without its key: input and result stay encrypted."`
-	Resend  resendCommand  `cmd:"" help:"Send the ending of a job that the server refused once more."`
-	Discard discardCommand `cmd:"" help:"Take away for good: a job that is over, one that was refused, or what could not be read."`
+	Ls      lsCommand      `cmd:"" help:"List jobs, rejected jobs and unreadable records."`
+	Show    showCommand    `cmd:"" help:"Show the steps and the log of a job."`
+	Export  exportCommand  `cmd:"" help:"Write a job to a tar file, without its key: input and result stay encrypted."`
+	Resend  resendCommand  `cmd:"" help:"Send the ending of a rejected job to the server again."`
+	Discard discardCommand `cmd:"" help:"Delete an ended job, a rejected job or an unreadable record."`
 }
 
-// thing is the argument of a command about one thing in the spool.
-type thing struct {
+// entry is the argument of a command on one entry of the spool.
+type entry struct {
 	stateFlags `embed:""`
-	ID         string `arg:"" help:"A job's id on the server, its execution id, or its place as 'spool ls' shows it."`
+	ID         string `arg:"" help:"Job id, execution id, or location as shown by 'runnerd spool ls'."`
 }
 
 type lsCommand struct {
 	stateFlags `embed:""`
-	Output     string `short:"o" enum:"table,json" default:"table" help:"table, for people, or json."`
+	Output     string `short:"o" enum:"table,json" default:"table" help:"Output format: table or json."`
 }
 
 type (
 	showCommand struct {
-		thing `embed:""`
-		Log   bool `help:"All of its log, and nothing else."`
+		entry `embed:""`
+		Log   bool `help:"Print the whole log and nothing else."`
 	}
 	exportCommand struct {
-		thing `embed:""`
-		File  string `short:"f" placeholder:"FILE" help:"Where to write it. Default: the standard output."`
+		entry `embed:""`
+		File  string `short:"f" placeholder:"FILE" help:"File to create. Default: standard output."`
 	}
 	resendCommand struct {
-		thing `embed:""`
+		entry `embed:""`
 	}
 	discardCommand struct {
-		thing `embed:""`
-		Yes   bool `help:"Do not ask."`
+		entry `embed:""`
+		Yes   bool `help:"Do not ask for confirmation."`
 	}
 )
 
-// inspect calls with all that is in the spool.
-func (f stateFlags) inspect(look func(spool.FS, []spool.Found) error) (err error) {
-	files, err := f.files()
+// inspect calls look with all entries of the spool.
+func (f stateFlags) inspect(look func(spool.FS, []spool.Entry) error) (err error) {
+	files, err := f.openFiles()
 	if err != nil {
 		return err
 	}
@@ -69,71 +69,71 @@ func (f stateFlags) inspect(look func(spool.FS, []spool.Found) error) (err error
 	return look(files, found)
 }
 
-// inspect calls with the thing, if there is only one that it may be.
-func (t thing) inspect(look func(spool.FS, spool.Found) error) error {
-	return t.stateFlags.inspect(func(files spool.FS, all []spool.Found) error {
-		var meant []spool.Found
-		var places []string
+// inspect calls look with the entry that the argument names. It fails unless there is exactly one.
+func (t entry) inspect(look func(spool.FS, spool.Entry) error) error {
+	return t.stateFlags.inspect(func(files spool.FS, all []spool.Entry) error {
+		var matches []spool.Entry
+		var locations []string
 		for _, f := range all {
-			if f.Is(t.ID) {
-				meant, places = append(meant, f), append(places, f.Place)
+			if f.Matches(t.ID) {
+				matches, locations = append(matches, f), append(locations, f.Location)
 			}
 		}
-		switch len(meant) {
+		switch len(matches) {
 		case 0:
-			return fmt.Errorf("the spool in %s has nothing of the name %q; 'runnerd spool ls' lists what there is", t.dir(), t.ID)
+			return fmt.Errorf("there is no %q in the spool of %s; 'runnerd spool ls' lists its entries", t.ID, t.dir())
 		case 1:
-			return look(files, spool.Examine(files, meant[0].Place))
+			return look(files, spool.InspectEntry(files, matches[0].Location))
 		default:
-			return fmt.Errorf("%q may be any of %s: give one of these", t.ID, strings.Join(places, ", "))
+			return fmt.Errorf("%q is ambiguous: choose one of %s", t.ID, strings.Join(locations, ", "))
 		}
 	})
 }
 
-// Run lists.
+// Run lists the entries.
 func (c lsCommand) Run(out io.Writer) error {
-	return c.inspect(func(_ spool.FS, all []spool.Found) error {
+	return c.inspect(func(_ spool.FS, all []spool.Entry) error {
 		if c.Output == "json" {
-			rows := make([]foundStatus, 0, len(all))
+			rows := make([]entryStatus, 0, len(all))
 			for _, f := range all {
-				rows = append(rows, statusOfFound(f))
+				rows = append(rows, newEntryStatus(f))
 			}
-			text := json.NewEncoder(out)
-			text.SetIndent("", "  ")
-			return text.Encode(rows)
+			encoder := json.NewEncoder(out)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(rows)
 		}
 		t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: time.Now()}
 		if len(all) == 0 {
 			t.line("The spool is empty.")
 			return nil
 		}
-		t.row("PLACE", "JOB", "STAGE", "SINCE", "TYPE", "IMAGE", "NOTE")
+		t.row("LOCATION", "JOB", "STAGE", "SINCE", "TYPE", "IMAGE", "NOTE")
 		for _, f := range all {
 			if f.Job.Execution == "" {
-				t.row(f.Place, "-", "-", "-", "-", "-", note(f))
+				t.row(f.Location, "-", "-", "-", "-", "-", entryNote(f))
 				continue
 			}
-			t.row(f.Place, string(f.Job.ID), f.Job.Stage.String(), t.ago(statusOf(f.Job).Since), f.Job.TaskType, f.Job.Image, note(f))
+			t.row(f.Location, string(f.Job.ID), f.Job.Stage.String(), t.ago(newJobStatus(f.Job).Since), f.Job.TaskType, f.Job.Image, entryNote(f))
 		}
 		return t.Flush()
 	})
 }
 
-// foundStatus is what `runnerd spool ls -o json` prints of each.
-type foundStatus struct {
-	Place string `json:"place"`
+// entryStatus is an entry in the output of `runnerd spool ls -o json`.
+type entryStatus struct {
+	Location string `json:"location"`
 	*jobStatus
 	Outcome msg.Outcome `json:"outcome,omitempty"`
 	Result  int64       `json:"resultBytes,omitempty"`
-	Answer  string      `json:"answer,omitempty"` // of the server that refused it
+	Answer  string      `json:"answer,omitempty"` // the server's answer to a rejected job
 	Damage  string      `json:"damage,omitempty"` // why it cannot be read
 }
 
-func statusOfFound(f spool.Found) foundStatus {
-	row := foundStatus{Place: f.Place, Outcome: f.Job.Ending.Outcome, Result: f.Result, Answer: f.Answer}
+func newEntryStatus(f spool.Entry) entryStatus {
+	row := entryStatus{Location: f.Location, Outcome: f.Job.Ending.Outcome, Result: f.Result, Answer: f.Answer}
 	if f.Job.Execution != "" {
-		of := statusOf(f.Job)
-		row.jobStatus = &of
+		status := newJobStatus(f.Job)
+		row.jobStatus = &status
 	}
 	if f.Damage != nil {
 		row.Damage = f.Damage.Error()
@@ -141,21 +141,21 @@ func statusOfFound(f spool.Found) foundStatus {
 	return row
 }
 
-func note(f spool.Found) string {
+func entryNote(f spool.Entry) string {
 	switch {
 	case f.Damage != nil:
 		return "cannot be read: " + f.Damage.Error()
 	case f.Rejected():
-		return "refused: " + f.Answer
+		return "rejected: " + f.Answer
 	case f.Job.Ending.Outcome != "":
 		return string(f.Job.Ending.Outcome)
 	}
-	return abortOf(statusOf(f.Job))
+	return abortNote(newJobStatus(f.Job))
 }
 
-// Run shows.
+// Run shows the entry.
 func (c showCommand) Run(out io.Writer) error {
-	return c.thing.inspect(func(files spool.FS, f spool.Found) error {
+	return c.entry.inspect(func(files spool.FS, f spool.Entry) error {
 		if c.Log {
 			text, err := spool.InspectLog(files, f, f.Job.Log.Size)
 			if err == nil {
@@ -164,7 +164,7 @@ func (c showCommand) Run(out io.Writer) error {
 			return err
 		}
 		t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: time.Now()}
-		t.row("place", f.Place)
+		t.row("location", f.Location)
 		if f.Damage != nil {
 			t.row("damage", f.Damage.Error())
 		}
@@ -177,7 +177,7 @@ func (c showCommand) Run(out io.Writer) error {
 			return err
 		}
 		if len(text) > 0 {
-			t.line("\nthe end of its log:")
+			t.line("\nend of its log:")
 		}
 		for line := range strings.Lines(string(text)) {
 			t.row("  | " + strings.TrimSuffix(line, "\n"))
@@ -186,11 +186,11 @@ func (c showCommand) Run(out io.Writer) error {
 	})
 }
 
-func showJob(t *table, f spool.Found) {
+func showJob(t *table, f spool.Entry) {
 	j := f.Job
 	t.row("job", string(j.ID))
 	t.row("execution", string(j.Execution))
-	t.row("what", fmt.Sprintf("%s %s, image %s", j.Kind, j.TaskType, j.Image))
+	t.row("type", fmt.Sprintf("%s %s, image %s", j.Kind, j.TaskType, j.Image))
 	t.row("stage", j.Stage.String())
 	t.row("executor", cmp.Or(string(j.Executor), "none"))
 	if j.Ending.Outcome != "" {
@@ -199,9 +199,9 @@ func showJob(t *table, f spool.Found) {
 	if j.HasResult {
 		t.row("result", fmt.Sprintf("%d bytes, encrypted", f.Result))
 	}
-	t.row("log", fmt.Sprintf("%d bytes, of which the server has %d; it %s", j.Log.Size, j.Log.Acked, map[bool]string{true: "is complete", false: "may grow"}[j.Log.Ended]))
+	t.row("log", fmt.Sprintf("%d bytes, of which the server has %d; the log %s", j.Log.Size, j.Log.Acked, map[bool]string{true: "is complete", false: "may grow"}[j.Log.Ended]))
 	if f.Answer != "" {
-		t.row("refused", f.Answer)
+		t.row("rejected", f.Answer)
 	}
 	t.line("")
 	for _, s := range f.Steps {
@@ -209,18 +209,18 @@ func showJob(t *table, f spool.Found) {
 	}
 }
 
-// Run exports.
+// Run exports the entry.
 func (c exportCommand) Run(out io.Writer) error {
-	return c.thing.inspect(func(files spool.FS, f spool.Found) (err error) {
+	return c.entry.inspect(func(files spool.FS, f spool.Entry) (err error) {
 		if c.File == "" {
 			if file, ok := out.(*os.File); ok && isatty.IsTerminal(file.Fd()) {
-				return errors.New("a tar is nothing for a terminal: give --file, or redirect the output")
+				return errors.New("will not write a tar to a terminal: set --file, or redirect the output")
 			}
 			return spool.Export(files, f, out)
 		}
 		file, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
-			return fmt.Errorf("export: %w: give a --file that can be made, and is not there yet", err)
+			return fmt.Errorf("--file: %w; choose a file that does not exist and can be created", err)
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		return spool.Export(files, f, file)

@@ -15,61 +15,61 @@ import (
 	"testing"
 )
 
-// An engine goes on with a network that it has begun to make, whether or not who asked still waits for it.
-func TestAStopInMidStartLeavesNoNetworkInTheEngine(t *testing.T) {
-	making, heard, made := make(chan struct{}), make(chan struct{}), new(atomic.Bool)
-	var about map[string]any // the network, as it was asked for
-	host := engineOfATest(t, func(w http.ResponseWriter, r *http.Request) {
-		at := path.Base(r.URL.Path)
+// An engine continues to create a network after the client has canceled the request.
+func TestStopDuringStartRemovesTheNetwork(t *testing.T) {
+	creating, canceled, exists := make(chan struct{}), make(chan struct{}), new(atomic.Bool)
+	var network map[string]any // as requested
+	host := fakeEngine(t, func(w http.ResponseWriter, r *http.Request) {
+		name := path.Base(r.URL.Path)
 		switch {
-		case at == "_ping":
+		case name == "_ping":
 			w.Header().Set("API-Version", "1.44")
-		case at == "version":
+		case name == "version":
 			fmt.Fprint(w, `{"Os": "linux"}`)
 		case strings.Contains(r.URL.Path, "/images/"):
 			fmt.Fprint(w, `{"Id": "sha256:0"}`)
-		case at == "create":
-			must(t, json.NewDecoder(r.Body).Decode(&about))
-			about["Id"] = "0"
-			close(making)
-			<-heard
-			made.Store(true)
+		case name == "create":
+			must(t, json.NewDecoder(r.Body).Decode(&network))
+			network["Id"] = "0"
+			close(creating)
+			<-canceled
+			exists.Store(true)
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprint(w, `{"Id": "0"}`)
-		case at == "networks" && made.Load():
-			must(t, json.NewEncoder(w).Encode([]any{about}))
-		case at == "networks":
+		case name == "networks" && exists.Load():
+			must(t, json.NewEncoder(w).Encode([]any{network}))
+		case name == "networks":
 			fmt.Fprint(w, "[]")
-		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/networks/") && made.Load():
-			must(t, json.NewEncoder(w).Encode(about))
-		case r.Method == http.MethodDelete && made.Swap(false):
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/networks/") && exists.Load():
+			must(t, json.NewEncoder(w).Encode(network))
+		case r.Method == http.MethodDelete && exists.Swap(false):
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `{"message": "there is none"}`)
+			fmt.Fprint(w, `{"message": "not found"}`)
 		}
 	})
 	t.Setenv("DOCKER_HOST", host)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() {
-		<-making
+		<-creating
 		stop()
-		close(heard)
+		close(canceled)
 	}()
-	said := new(bytes.Buffer)
-	code := execute(ctx, []string{"exec", "--type=a.B", "plugin"}, said, said)
-	if code != exitNoResult || made.Load() {
-		t.Errorf("it ends with code %d; a network is left: %v\n%s", code, made.Load(), said)
+	output := new(bytes.Buffer)
+	code := execute(ctx, []string{"exec", "--type=a.B", "plugin"}, output, output)
+	if code != exitNoResult || exists.Load() {
+		t.Errorf("exit code %d, network exists: %v\n%s", code, exists.Load(), output)
 	}
 }
 
-func engineOfATest(t *testing.T, answer http.HandlerFunc) (host string) {
-	dir, err := os.MkdirTemp("", "engine") // short: a socket's path has 108 bytes
+func fakeEngine(t *testing.T, answer http.HandlerFunc) (host string) {
+	dir, err := os.MkdirTemp("", "engine") // short, because a socket's path is limited to 108 bytes
 	must(t, err)
 	socket := filepath.Join(dir, "docker.sock")
 	listener, err := net.Listen("unix", socket)
 	must(t, err)
-	server := &http.Server{Handler: answer, ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: answer, ReadHeaderTimeout: testTimeout}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	t.Cleanup(func() {
 		must(t, server.Close())

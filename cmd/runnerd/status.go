@@ -11,111 +11,111 @@ import (
 	msg "runnerd/messages"
 )
 
-// statusDocument is what `runnerd status -o json` prints. docs/operations.md explains it: what is there stays there.
+// statusDocument is the output of `runnerd status -o json`. docs/operations.md explains it.
 type statusDocument struct {
-	Running  bool      `json:"running"` // a runner has answered; else all is what its spool says
+	Running  bool      `json:"running"` // false: no runner answered, and the rest is from the spool
 	Version  string    `json:"version,omitempty"`
 	PID      int       `json:"pid,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	StateDir string    `json:"stateDir"`
 
-	Phase    string   `json:"phase,omitempty"` // starting, recovering, registering, online, offline, draining, leaving, deleting, no answer
-	NotReady []string `json:"notReady"`        // why; empty: ready
+	State    string   `json:"state,omitempty"` // starting, recovering, registering, online, offline, draining, leaving, deleting, no answer
+	NotReady []string `json:"notReady"`        // reasons; empty: ready
 
-	Server    *serverStatus      `json:"server,omitempty"`
-	Recovery  *msg.Recovery      `json:"recovery,omitempty"`
-	Executors []executorStatus   `json:"executors"`
-	Jobs      []jobStatus        `json:"jobs"` // that wait or run
-	Backlog   backlogStatus      `json:"backlog"`
-	Spool     spoolStatus        `json:"spool"`
+	Server    *serverStatus        `json:"server,omitempty"`
+	Recovery  *msg.Recovery        `json:"recovery,omitempty"`
+	Executors []executorStatus     `json:"executors"`
+	Jobs      []jobStatus          `json:"jobs"` // waiting and running
+	Backlog   backlogStatus        `json:"backlog"`
+	Spool     spoolStatus          `json:"spool"`
 	Actors    []actorrt.NodeStatus `json:"actors,omitempty"`
 }
 
 type serverStatus struct {
 	URL         string    `json:"url"`
 	RunnerID    string    `json:"runnerId,omitempty"`
-	LastContact time.Time `json:"lastContact,omitzero"` // its last answer to a registration or a heartbeat, or the last event
-	Revision    int64     `json:"revision"`             // of its configuration
+	LastContact time.Time `json:"lastContact,omitzero"` // last answer to a registration or a heartbeat, or last event
+	Revision    int64     `json:"revision"`             // of the server's configuration
 	Enabled     bool      `json:"enabled"`
 	Capacity    int       `json:"capacity"`
 	Eviction    int64     `json:"evictionSeconds"`
 }
 
 type executorStatus struct {
-	ID      msg.ExecutorID  `json:"id"`
-	Image   string          `json:"image"`
-	State   string          `json:"state,omitempty"` // busy, idle, unresponsive, stopping, gone
-	Since   time.Time       `json:"since,omitzero"`  // idle, or at its job, or made
-	Created time.Time       `json:"created,omitzero"`
-	Jobs    int             `json:"jobs"` // handed out to it so far
-	Job     msg.ExecutionID `json:"job,omitempty"`
-	Retired string          `json:"retired,omitempty"` // why it takes no more jobs
+	ID            msg.ExecutorID  `json:"id"`
+	Image         string          `json:"image"`
+	State         string          `json:"state,omitempty"` // busy, idle, unresponsive, stopping, gone
+	Since         time.Time       `json:"since,omitzero"`  // start of being idle, of its job, or of the executor
+	Created       time.Time       `json:"created,omitzero"`
+	Jobs          int             `json:"jobs"` // number handed out to it so far
+	Job           msg.ExecutionID `json:"job,omitempty"`
+	RetiredReason string          `json:"retiredReason,omitempty"` // why it takes no more jobs
 }
 
 type jobStatus struct {
-	ID        msg.JobID       `json:"jobId"`
-	Execution msg.ExecutionID `json:"executionId"`
-	Kind      msg.Kind        `json:"kind"`
-	TaskType  string          `json:"taskType"`
-	Image     string          `json:"image"`
-	Stage     string          `json:"stage"` // reserved, confirmed, handed out, ended, finished
-	Since     time.Time       `json:"since"` // handed out, or taken from the server
-	Executor  msg.ExecutorID  `json:"executor,omitempty"`
-	Abort     string          `json:"abort,omitempty"` // why its end was asked for
+	ID          msg.JobID       `json:"jobId"`
+	Execution   msg.ExecutionID `json:"executionId"`
+	Kind        msg.Kind        `json:"kind"`
+	TaskType    string          `json:"taskType"`
+	Image       string          `json:"image"`
+	Stage       string          `json:"stage"` // reserved, confirmed, handed out, ended, finished
+	Since       time.Time       `json:"since"` // time of the handout, or of being added to the spool
+	Executor    msg.ExecutorID  `json:"executor,omitempty"`
+	AbortReason string          `json:"abortReason,omitempty"` // why it was aborted
 }
 
-// backlogStatus is about the jobs that are over and not reported to the end.
+// backlogStatus counts the jobs that have ended and are not fully reported.
 type backlogStatus struct {
 	Jobs   int        `json:"jobs"`
 	Oldest *jobStatus `json:"oldest,omitempty"`
 }
 
 type spoolStatus struct {
-	Waiting  int    `json:"waiting"` // jobs
-	Running  int    `json:"running"`
-	Over     int    `json:"over"`     // not reported to the end
-	Rejected int    `json:"rejected"` // refused by the server, kept for a person
-	Corrupt  int    `json:"corrupt"`  // records that could not be read, kept for a person
-	Free     uint64 `json:"freeBytes"`
-	LowWater uint64 `json:"lowWaterBytes,omitempty"` // below which no jobs are taken
+	Waiting    int    `json:"waiting"` // jobs that are not handed out
+	Running    int    `json:"running"`
+	Unreported int    `json:"unreported"` // ended jobs that are not fully reported
+	Rejected   int    `json:"rejected"`   // jobs that the server rejected, kept for an operator
+	Corrupt    int    `json:"corrupt"`    // unreadable records, quarantined for an operator
+	Free       uint64 `json:"freeBytes"`
+	LowWater   uint64 `json:"lowWaterBytes,omitempty"` // no jobs are taken below this
 }
 
-// status needs no actor to answer: one that hangs is seen hanging.
+// status returns the status even if no actor answers, so that a hanging one is visible.
 func (d *daemon) status(ctx context.Context) statusDocument {
 	doc := statusDocument{
 		Running: true, Version: thisBuild().Version, PID: os.Getpid(), Started: d.started, StateDir: d.config.Self.StateDir,
-		Phase: "starting", NotReady: append([]string{}, d.health.reasons()...), Server: &serverStatus{URL: d.config.Release.URL},
+		State: "starting", NotReady: append([]string{}, d.health.reasons()...), Server: &serverStatus{URL: d.config.Release.URL},
 	}
-	if runner, err := ask(ctx, d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} }); err == nil {
+	if runner, err := askRunner(ctx, d, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} }); err == nil {
 		c := runner.Config
-		doc.Phase, doc.Recovery = runner.State, &runner.Recovery
+		doc.State, doc.Recovery = runner.State, &runner.Recovery
 		doc.Server = &serverStatus{d.config.Release.URL, runner.RunnerID, runner.LastContact, c.Revision, c.Enabled, c.Capacity, int64(c.Eviction / time.Second)}
 	}
 	if doc.Recovery == nil && d.tree.Load() != nil {
-		doc.Phase = "no answer"
+		doc.State = "no answer"
 	}
-	pool, _ := ask(ctx, d, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolRequested{Reply: reply} }) // else as the spool has it
+	pool, _ := askRunner(ctx, d, func(reply func(msg.Pool)) msg.ToRunner { return msg.PoolRequested{Reply: reply} }) // on error, the spool alone
 	if tree := d.tree.Load(); tree != nil {
 		doc.Actors = tree.system.Tree()
 	}
-	doc.count(d.spool.Jobs())
-	doc.executors(d.spool.Executors(), pool)
-	doc.Spool.Free, _ = d.spool.Free() // 0, which it then nearly is
-	doc.Spool.LowWater = d.spool.RoomFrom()
-	doc.Spool.Rejected, doc.Spool.Corrupt, _ = d.spool.Kept()
+	doc.addJobs(d.spool.Jobs())
+	doc.addExecutors(d.spool.Executors(), pool)
+	doc.Spool.Free, _ = d.spool.Free() // 0 on error
+	doc.Spool.LowWater = d.spool.RequiredSpace()
+	doc.Spool.Rejected, doc.Spool.Corrupt, _ = d.spool.CountRejectedAndCorrupt()
 	return doc
 }
 
-// count sorts the jobs of the spool, oldest first, into what waits, what runs, and what is over.
-func (s *statusDocument) count(jobs []msg.JobRecord) {
+// addJobs adds the jobs of the spool, oldest first.
+func (s *statusDocument) addJobs(jobs []msg.JobRecord) {
 	s.Jobs = []jobStatus{}
 	for _, job := range jobs {
-		of := statusOf(job)
+		status := newJobStatus(job)
 		switch {
 		case job.Stage >= msg.Ended:
-			s.Spool.Over++
+			s.Spool.Unreported++
 			if s.Backlog.Jobs++; s.Backlog.Oldest == nil {
-				s.Backlog.Oldest = &of
+				s.Backlog.Oldest = &status
 			}
 			continue
 		case job.Stage == msg.HandedOut:
@@ -123,11 +123,11 @@ func (s *statusDocument) count(jobs []msg.JobRecord) {
 		default:
 			s.Spool.Waiting++
 		}
-		s.Jobs = append(s.Jobs, of)
+		s.Jobs = append(s.Jobs, status)
 	}
 }
 
-func statusOf(job msg.JobRecord) jobStatus {
+func newJobStatus(job msg.JobRecord) jobStatus {
 	since := job.HandedOutAt
 	if since.IsZero() {
 		since = job.Added
@@ -135,8 +135,8 @@ func statusOf(job msg.JobRecord) jobStatus {
 	return jobStatus{job.ID, job.Execution, job.Kind, job.TaskType, job.Image, job.Stage.String(), since, job.Executor, job.Abort}
 }
 
-// executors joins what their records say with what the dispatcher knows: of one that is being made there is no record yet.
-func (s *statusDocument) executors(records []msg.ExecutorRecord, pool msg.Pool) {
+// addExecutors joins the records with the dispatcher's view: an executor that is being created has no record yet.
+func (s *statusDocument) addExecutors(records []msg.ExecutorRecord, pool msg.Pool) {
 	s.Executors = []executorStatus{}
 	views := map[msg.ExecutorID]msg.ExecutorView{}
 	for _, v := range pool.Executors {
@@ -149,7 +149,7 @@ func (s *statusDocument) executors(records []msg.ExecutorRecord, pool msg.Pool) 
 		}
 	}
 	for _, r := range records {
-		x := executorStatus{ID: r.ID, Image: r.Key.Image, State: views[r.ID].State, Since: r.Created, Created: r.Created, Jobs: r.Jobs, Retired: r.Retired}
+		x := executorStatus{ID: r.ID, Image: r.Key.Image, State: views[r.ID].State, Since: r.Created, Created: r.Created, Jobs: r.Jobs, RetiredReason: r.Retired}
 		x.Job = cmp.Or(open[r.ID].Execution, views[r.ID].Job)
 		if !r.IdleSince.IsZero() {
 			x.Since = r.IdleSince

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,13 +16,13 @@ import (
 	"runnerd/spool"
 )
 
-// stateFlags say which runner a command is about.
+// stateFlags select the runner of a command.
 type stateFlags struct {
 	StateDir  string `placeholder:"DIR" help:"The runner's state directory. Default: /var/lib/runnerd."`
-	StoreName string `hidden:"" help:"The official runner's name for its store."`
+	StoreName string `hidden:"" help:"Store file of the official runner."`
 }
 
-// dir is where a runner with the same flags and environment keeps its state.
+// dir returns the state directory of a runner with the same flags and environment.
 func (f stateFlags) dir() string {
 	switch fallback := filepath.Join(os.TempDir(), "runnerd"); {
 	case f.StateDir != "":
@@ -40,47 +41,50 @@ func hasSpool(dir string) bool {
 	return err == nil
 }
 
-// files opens the spool for looking; it is not made where there is none.
-func (f stateFlags) files() (spool.FS, error) {
+// openFiles opens an existing spool for reading.
+func (f stateFlags) openFiles() (spool.FS, error) {
 	if _, err := os.Stat(filepath.Join(f.dir(), "spool")); err != nil {
-		return nil, fmt.Errorf("find the spool: %w; give the runner's --state-dir", err)
+		if deleted := deletedError(tombstonePath(f.dir())); !errors.As(deleted, new(*fs.PathError)) {
+			return nil, deleted
+		}
+		return nil, fmt.Errorf("there is no spool: %w; set --state-dir to the runner's", err)
 	}
 	return spool.Dir(filepath.Join(f.dir(), "spool"))
 }
 
 type statusCommand struct {
 	stateFlags `embed:""`
-	Output     string `short:"o" enum:"table,json" default:"table" help:"table, for people, or json."`
+	Output     string `short:"o" enum:"table,json" default:"table" help:"Output format: table or json."`
 }
 
-// Run shows how the runner fares; where none answers, what its spool says.
+// Run prints the runner's status. If no runner answers, it prints what the spool has.
 func (c statusCommand) Run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var doc statusDocument
-	silent := control.NewClient(c.dir()).Status(ctx, &doc)
-	if errors.Is(silent, control.ErrNoRunner) {
+	statusErr := control.NewClient(c.dir()).Status(ctx, &doc)
+	if errors.Is(statusErr, control.ErrNoRunner) {
 		var err error
-		if doc, err = c.stateFlags.lookIntoSpool(); err != nil {
-			return exitError{errors.Join(silent, err), exitNoRunner}
+		if doc, err = c.stateFlags.statusFromSpool(); err != nil {
+			return exitError{errors.Join(statusErr, err), exitNoRunner}
 		}
-		silent = exitError{silent, exitNoRunner}
-	} else if silent != nil {
-		return silent
+		statusErr = exitError{statusErr, exitNoRunner}
+	} else if statusErr != nil {
+		return statusErr
 	}
 	if c.Output == "json" {
 		text := json.NewEncoder(out)
 		text.SetIndent("", "  ")
-		return errors.Join(silent, text.Encode(doc))
+		return errors.Join(statusErr, text.Encode(doc))
 	}
-	return errors.Join(silent, doc.print(out, time.Now()))
+	return errors.Join(statusErr, doc.print(out, time.Now()))
 }
 
-// lookIntoSpool is the status of a runner that does not live.
-func (f stateFlags) lookIntoSpool() (doc statusDocument, err error) {
+// statusFromSpool returns the status of a runner that does not run.
+func (f stateFlags) statusFromSpool() (doc statusDocument, err error) {
 	doc = statusDocument{StateDir: f.dir(), NotReady: []string{"no runner answers"}}
-	err = f.inspect(func(files spool.FS, found []spool.Found) error {
-		var jobs []msg.JobRecord // those that can be read and that a start would find
+	err = f.inspect(func(files spool.FS, found []spool.Entry) error {
+		var jobs []msg.JobRecord // readable ones that a start would load
 		for _, x := range found {
 			switch {
 			case x.Rejected():
@@ -91,12 +95,12 @@ func (f stateFlags) lookIntoSpool() (doc statusDocument, err error) {
 				jobs = append(jobs, x.Job)
 			}
 		}
-		doc.count(jobs)
+		doc.addJobs(jobs)
 		records, err := spool.InspectExecutors(files)
 		if err != nil {
 			return err
 		}
-		doc.executors(records, msg.Pool{})
+		doc.addExecutors(records, msg.Pool{})
 		doc.Spool.Free, err = files.Free()
 		return err
 	})

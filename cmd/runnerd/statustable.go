@@ -13,20 +13,20 @@ import (
 	"runnerd/actors/actorrt"
 )
 
-// print is for people.
+// print writes the document as text.
 func (s statusDocument) print(out io.Writer, now time.Time) error {
 	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: now}
 	s.headline(t)
 	t.row("state", s.StateDir)
 	if s.Server != nil {
-		t.row("server", fmt.Sprintf("%s, as %s, last answer %s", s.Server.URL, cmp.Or(s.Server.RunnerID, "nobody yet"), t.ago(s.Server.LastContact)))
-		t.row("room", fmt.Sprintf("%d of %d executors; idle ones are kept for %v%s", len(s.Executors), s.Server.Capacity, time.Duration(s.Server.Eviction)*time.Second, disabled(s.Server)))
+		t.row("server", s.Server.URL+", "+s.Server.registration()+"; "+s.Server.contact(t))
+		t.row("executors", fmt.Sprintf("%d of %d in use; idle ones are kept for %v%s", len(s.Executors), s.Server.Capacity, time.Duration(s.Server.Eviction)*time.Second, disabled(s.Server)))
 	}
 	if r := s.Recovery; r != nil && (!r.Done || r.Attached < r.Adopted) {
-		t.row("recovery", strings.TrimSuffix(fmt.Sprintf("%d of %d executors found again; waits for: %s", r.Attached, r.Adopted, r.WaitsFor), "; waits for: "))
+		t.row("recovery", strings.TrimSuffix(fmt.Sprintf("%d of %d executors reattached; waiting for: %s", r.Attached, r.Adopted, r.WaitingFor), "; waiting for: "))
 	}
-	t.row("jobs", fmt.Sprintf("%d waiting, %d running, %d to be reported%s", s.Spool.Waiting, s.Spool.Running, s.Spool.Over, s.oldest(t)))
-	t.row("kept", fmt.Sprintf("%d rejected, %d corrupt (runnerd spool ls)", s.Spool.Rejected, s.Spool.Corrupt))
+	t.row("jobs", fmt.Sprintf("%d waiting, %d running, %d unreported%s", s.Spool.Waiting, s.Spool.Running, s.Spool.Unreported, s.oldestUnreported(t)))
+	t.row("problems", fmt.Sprintf("%d rejected, %d corrupt; see runnerd spool ls", s.Spool.Rejected, s.Spool.Corrupt))
 	t.row("space", units.BytesSize(float64(s.Spool.Free))+" free"+s.lowWater())
 	s.printExecutors(t)
 	s.printJobs(t)
@@ -37,15 +37,29 @@ func (s statusDocument) print(out io.Writer, now time.Time) error {
 func (s statusDocument) headline(t *table) {
 	switch {
 	case !s.Running:
-		t.line("No runner answers. This is what its spool says.")
+		t.line("No runner answers. This is the content of its spool.")
 	case len(s.NotReady) == 0:
-		t.line("runnerd %s is %s and ready: process %d, for %s", s.Version, s.Phase, s.PID, t.since(s.Started))
+		t.line("runnerd %s is %s and ready: pid %d, started %s ago", s.Version, s.State, s.PID, t.since(s.Started))
 	default:
-		t.line("runnerd %s is %s and NOT READY: process %d, for %s", s.Version, s.Phase, s.PID, t.since(s.Started))
-		for _, why := range s.NotReady {
-			t.row("not ready", why)
+		t.line("runnerd %s is %s and NOT READY: pid %d, started %s ago", s.Version, s.State, s.PID, t.since(s.Started))
+		for _, reason := range s.NotReady {
+			t.row("not ready", reason)
 		}
 	}
+}
+
+func (s *serverStatus) registration() string {
+	if s.RunnerID == "" {
+		return "not registered"
+	}
+	return "registered as " + s.RunnerID
+}
+
+func (s *serverStatus) contact(t *table) string {
+	if s.LastContact.IsZero() {
+		return "server never reached"
+	}
+	return "last answer " + t.ago(s.LastContact)
 }
 
 func disabled(s *serverStatus) string {
@@ -59,14 +73,14 @@ func (s statusDocument) lowWater() string {
 	if !s.Running {
 		return ""
 	}
-	return "; jobs are taken above " + units.BytesSize(float64(s.Spool.LowWater))
+	return "; new jobs are taken above " + units.BytesSize(float64(s.Spool.LowWater))
 }
 
-func (s statusDocument) oldest(t *table) string {
+func (s statusDocument) oldestUnreported(t *table) string {
 	if s.Backlog.Oldest == nil {
 		return ""
 	}
-	return fmt.Sprintf("; the oldest is %s, %s", s.Backlog.Oldest.ID, t.ago(s.Backlog.Oldest.Since))
+	return fmt.Sprintf("; the oldest is %s, since %s", s.Backlog.Oldest.ID, t.ago(s.Backlog.Oldest.Since))
 }
 
 func (s statusDocument) printExecutors(t *table) {
@@ -75,7 +89,7 @@ func (s statusDocument) printExecutors(t *table) {
 		t.row("EXECUTOR", "STATE", "SINCE", "JOBS", "JOB", "IMAGE", "NOTE")
 	}
 	for _, x := range s.Executors {
-		t.row(string(x.ID), cmp.Or(x.State, "-"), t.ago(x.Since), fmt.Sprint(x.Jobs), cmp.Or(string(x.Job), "-"), x.Image, x.Retired)
+		t.row(string(x.ID), cmp.Or(x.State, "-"), t.ago(x.Since), fmt.Sprint(x.Jobs), cmp.Or(string(x.Job), "-"), x.Image, x.RetiredReason)
 	}
 }
 
@@ -85,21 +99,21 @@ func (s statusDocument) printJobs(t *table) {
 		t.row("JOB", "STAGE", "SINCE", "TYPE", "EXECUTION", "EXECUTOR", "IMAGE", "NOTE")
 	}
 	for _, j := range s.Jobs {
-		t.row(string(j.ID), j.Stage, t.ago(j.Since), j.TaskType, string(j.Execution), cmp.Or(string(j.Executor), "-"), j.Image, abortOf(j))
+		t.row(string(j.ID), j.Stage, t.ago(j.Since), j.TaskType, string(j.Execution), cmp.Or(string(j.Executor), "-"), j.Image, abortNote(j))
 	}
 }
 
-func abortOf(j jobStatus) string {
-	if j.Abort == "" {
+func abortNote(j jobStatus) string {
+	if j.AbortReason == "" {
 		return ""
 	}
-	return "aborted: " + j.Abort
+	return "aborted: " + j.AbortReason
 }
 
 func (s statusDocument) printActors(t *table) {
 	if len(s.Actors) > 0 {
 		t.line("")
-		t.row("ACTOR", "PHASE", "QUEUE", "BUSY WITH", "CRASHES", "LAST CRASH")
+		t.row("ACTOR", "STATE", "QUEUE", "BUSY WITH", "CRASHES", "LAST CRASH")
 	}
 	var walk func([]actorrt.NodeStatus)
 	walk = func(nodes []actorrt.NodeStatus) {
@@ -119,29 +133,29 @@ func (s statusDocument) printActors(t *table) {
 	walk(s.Actors)
 }
 
-// table writes rows of cells.
+// table writes aligned rows.
 type table struct {
 	*tabwriter.Writer
 	now time.Time
 }
 
-// row leaves out what is empty at its end. An error is told by Flush.
+// row writes a row without its trailing empty cells. Flush returns the error.
 func (t *table) row(cells ...string) {
 	for i, cell := range cells {
-		cells[i] = strings.Map(plainRune, cell)
+		cells[i] = strings.Map(stripControl, cell)
 	}
 	_, _ = fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 }
 
-// line is no part of the columns.
+// line writes a line outside the columns.
 func (t *table) line(format string, args ...any) {
-	_ = t.Flush() // it is told again
+	_ = t.Flush() // the last Flush returns the error again
 	_, _ = fmt.Fprintf(t, format+"\n", args...)
 	_ = t.Flush()
 }
 
-// plainRune keeps what comes from outside from moving the cursor.
-func plainRune(r rune) rune {
+// stripControl replaces control characters, so that text from outside cannot move the cursor.
+func stripControl(r rune) rune {
 	if r < ' ' || r == 0x7f {
 		return ' '
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// unit is a unit file: the values of each key, sections apart.
+// unit has the values of each [Section]Key of a unit file.
 type unit map[string][]string
 
 func readUnit(t *testing.T, name string) unit {
@@ -31,29 +31,29 @@ func readUnit(t *testing.T, name string) unit {
 		case isSetting && section != "" && value != "":
 			u[section+key] = append(u[section+key], value)
 		default:
-			t.Fatalf("%s: %q is neither a section nor a setting in one", name, line)
+			t.Fatalf("%s: %q is neither a section nor a setting", name, line)
 		}
 	}
 	return u
 }
 
-// only is the value of what stands there once.
-func (u unit) only(t *testing.T, key string) string {
+// single returns the value of a key that must occur once.
+func (u unit) single(t *testing.T, key string) string {
 	t.Helper()
 	if len(u[key]) != 1 {
-		t.Fatalf("%s stands there %d times", key, len(u[key]))
+		t.Fatalf("%s occurs %d times", key, len(u[key]))
 	}
 	return u[key][0]
 }
 
-// started is the configuration with which the service's unit starts the program.
-func started(t *testing.T, u unit) RunConfig {
+// unitConfig returns the settings with which the service's unit starts the program.
+func unitConfig(t *testing.T, u unit) RunConfig {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "runnerd.yaml")
 	must(t, os.WriteFile(config, []byte("release-url: https://release.example.com\n"), 0o600))
-	args := strings.Fields(strings.ReplaceAll(u.only(t, "[Service]ExecStart"), "/etc/runnerd/runnerd.yaml", config))
+	args := strings.Fields(strings.ReplaceAll(u.single(t, "[Service]ExecStart"), "/etc/runnerd/runnerd.yaml", config))
 	if filepath.Base(args[0]) != "runnerd" {
-		t.Errorf("%s is started", args[0])
+		t.Errorf("the unit starts %s", args[0])
 	}
 	var p program
 	command, err := parse(&p, args[1:], new(bytes.Buffer), new(bytes.Buffer))
@@ -64,9 +64,9 @@ func started(t *testing.T, u unit) RunConfig {
 	return p.Run.RunConfig
 }
 
-func TestTheServicesUnitSaysWhatTheProgramDoes(t *testing.T) {
+func TestServiceUnitMatchesTheProgram(t *testing.T) {
 	u := readUnit(t, "runnerd.service")
-	c := started(t, u)
+	c := unitConfig(t, u)
 	for key, want := range map[string]string{
 		"[Service]Type":                     "notify",
 		"[Service]KillMode":                 "process",
@@ -76,44 +76,44 @@ func TestTheServicesUnitSaysWhatTheProgramDoes(t *testing.T) {
 		"[Service]LoadCredential":           filepath.Base(c.Release.TokenFile) + ":/etc/runnerd/token",
 		"[Service]StateDirectory":           strings.TrimPrefix(c.Self.StateDir, "/var/lib/"),
 	} {
-		if got := u.only(t, key); got != want {
+		if got := u.single(t, key); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	// What a stop may take: a drain, as long as a job; else actors, gateway and health door, one after another.
-	least := jobsArrive + actorsEnd + 3*5*time.Second
+	// A stop takes as long as a job for a drain, else the timeouts of actors, gateway and health server in sequence.
+	stopTime := detachTimeout + actorStopTimeout + 3*5*time.Second
 	if c.Self.OnExit != "detach" {
-		least = c.Time.Run
+		stopTime = c.Time.Run
 	}
-	if limit := u.only(t, "[Service]TimeoutStopSec"); limit != "infinity" {
+	if limit := u.single(t, "[Service]TimeoutStopSec"); limit != "infinity" {
 		d, err := time.ParseDuration(limit)
 		must(t, err)
-		if d < least {
-			t.Errorf("a stop is given %v and may take %v", d, least)
+		if d < stopTime {
+			t.Errorf("TimeoutStopSec is %v, and a stop may take %v", d, stopTime)
 		}
 	}
 }
 
-func TestTheSocketUnitsAreThoseThatTheProgramExpects(t *testing.T) {
+func TestSocketUnitsMatchTheProgram(t *testing.T) {
 	service := readUnit(t, "runnerd.service")
-	host := started(t, service).Gateway.Address
-	at := map[string]string{}
-	for name := range strings.FieldsSeq(service.only(t, "[Service]Sockets")) {
+	host := unitConfig(t, service).Gateway.Address
+	addresses := map[string]string{}
+	for name := range strings.FieldsSeq(service.single(t, "[Service]Sockets")) {
 		u := readUnit(t, name)
-		if got := u.only(t, "[Socket]Service"); got != "runnerd.service" {
-			t.Errorf("%s is of %s", name, got)
+		if got := u.single(t, "[Socket]Service"); got != "runnerd.service" {
+			t.Errorf("%s belongs to %s", name, got)
 		}
-		at[u.only(t, "[Socket]FileDescriptorName")] = u.only(t, "[Socket]ListenStream")
+		addresses[u.single(t, "[Socket]FileDescriptorName")] = u.single(t, "[Socket]ListenStream")
 	}
-	if names := slices.Sorted(maps.Keys(at)); !slices.Equal(names, []string{apiSocket, callbackSocket}) {
+	if names := slices.Sorted(maps.Keys(addresses)); !slices.Equal(names, []string{apiSocket, callbackSocket}) {
 		t.Fatalf("the sockets are %q", names)
 	}
-	for name, where := range at {
-		if ip, port, err := net.SplitHostPort(where); err != nil || ip != host || port == "0" {
-			t.Errorf("socket %s listens at %s, and executors are told %s", name, where, host)
+	for name, address := range addresses {
+		if ip, port, err := net.SplitHostPort(address); err != nil || ip != host || port == "0" {
+			t.Errorf("socket %s listens at %s, but the gateway's address is %s", name, address, host)
 		}
 	}
-	if at[apiSocket] == at[callbackSocket] {
-		t.Errorf("both listen at %s", at[apiSocket])
+	if addresses[apiSocket] == addresses[callbackSocket] {
+		t.Errorf("both listen at %s", addresses[apiSocket])
 	}
 }

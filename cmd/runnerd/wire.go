@@ -24,36 +24,36 @@ import (
 	"runnerd/spool"
 )
 
-// daemon is everything a runner is made of.
+// daemon has the parts of a runner.
 type daemon struct {
-	config    RunConfig
-	log       zerolog.Logger
-	spool     *spool.Spool
-	identity  *seal.Identity
-	client    *release.Client
-	engine    engine
-	gateway   *gateway.Gateway
-	started   time.Time
-	deleted   chan struct{} // closed when the server has deleted this runner
-	condemned bool          // it has begun to, before this start
+	config          RunConfig
+	log             zerolog.Logger
+	spool           *spool.Spool
+	identity        *seal.Identity
+	client          *release.Client
+	engine          engine
+	gateway         *gateway.Gateway
+	started         time.Time
+	deleted         chan struct{} // closed when the server's deletion of this runner is complete
+	deletionPending bool          // an earlier start did not finish the deletion
 
-	stillWrites bool // something may write to the spool after all was asked to end
+	writersRunning bool // something may still write to the spool after everything was told to stop
 
-	sockets  map[string]net.Listener // of the service manager; nil: it keeps none
-	health   healthDoor
-	commands commandDoor
-	tree     atomic.Pointer[planted] // nil: not yet
+	sockets  map[string]net.Listener // from the service manager; nil: it passed none
+	health   healthServer
+	commands commandServer
+	tree     atomic.Pointer[actorTree] // nil: not started yet
 }
 
-// runDaemon is a runner until ctx ends; it then drains or detaches. A second signal ends the process and leaves the executors for
-// the next start, which is safe: containers and the spool are the truth.
+// runDaemon runs a runner until ctx ends, and then drains or detaches. A second signal ends the process at once. That is safe,
+// because the next start rebuilds everything from the containers and the spool.
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
-	d := &daemon{config: config, log: log, started: time.Now(), health: newHealthDoor(), commands: newCommandDoor(), deleted: make(chan struct{})}
+	d := &daemon{config: config, log: log, started: time.Now(), health: newHealthServer(), commands: newCommandServer(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.meetDeleted, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.plant} {
+	for _, open := range []func(context.Context) error{d.checkDeletion, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.startActors} {
 		if err := open(ctx); err != nil {
 			d.undoStart(ctx)
-			if ctx.Err() != nil { // asked to stop before it had begun
+			if ctx.Err() != nil { // told to stop during the start
 				return nil
 			}
 			return err
@@ -62,8 +62,7 @@ func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err e
 	return d.serve(ctx)
 }
 
-// undoStart takes back what a start that comes to nothing has made in the engine, where there is no executor that needs it: there
-// may be no next start.
+// undoStart removes what a failed start created in the engine, unless an executor needs it, because there may be no next start.
 func (d *daemon) undoStart(ctx context.Context) {
 	if d.engine == nil || len(d.spool.Executors()) > 0 {
 		return
@@ -71,7 +70,7 @@ func (d *daemon) undoStart(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := d.engine.TearDown(ctx); err != nil {
-		d.log.Info().Err(err).Msg("what this start has made in the engine may be left there")
+		d.log.Info().Err(err).Msg("could not undo the start; the runner's Docker network may remain")
 	}
 }
 
@@ -95,7 +94,7 @@ func (d *daemon) openSpool(context.Context) error {
 func (d *daemon) spoolDir() string { return filepath.Join(d.config.Self.StateDir, "spool") }
 
 func (d *daemon) openIdentity(context.Context) error {
-	defer d.sayProblems()
+	defer d.logSpoolProblems()
 	text, err := d.spool.LoadIdentity(func() ([]byte, error) {
 		fresh, err := seal.NewIdentity()
 		if err != nil {
@@ -110,10 +109,10 @@ func (d *daemon) openIdentity(context.Context) error {
 	return err
 }
 
-// sayProblems says what could not be read in the spool, the identity included.
-func (d *daemon) sayProblems() {
+// logSpoolProblems logs the records that could not be read, the identity included.
+func (d *daemon) logSpoolProblems() {
 	for _, p := range d.spool.Problems() {
-		d.log.Error().Err(p.Err).Str("what", p.What).Str("name", p.Name).Str("kept", p.Kept).Str("job", string(p.Job)).Msg("a record in the spool cannot be read")
+		d.log.Error().Err(p.Err).Str("kind", p.What).Str("name", p.Name).Str("quarantined", p.Quarantined).Str("execution", string(p.Job)).Msg("could not read a spool record")
 	}
 }
 
@@ -122,9 +121,9 @@ func (d *daemon) openEngine(context.Context) (err error) {
 	return err
 }
 
-// plant builds the tree of actors. This is the whole program: what is not named here is not in it.
-func (d *daemon) plant(context.Context) error {
-	settings := configStore{d.spool, d.note()}
+// startActors wires and starts the tree of actors.
+func (d *daemon) startActors(context.Context) error {
+	settings := configStore{d.spool, d.tombstone()}
 	limits := d.config.Time
 	system := actorrt.NewSystem(actorrt.Options{Log: d.log})
 	root, err := actorrt.SpawnRoot(system, actors.Root(actors.Program{
@@ -145,15 +144,15 @@ func (d *daemon) plant(context.Context) error {
 		Settings:     settings,
 		Config:       settings.load(d.log),
 		Capabilities: d.config.Release.Capabilities,
-		IsDeleted:    d.condemned,
+		IsDeleted:    d.deletionPending,
 		Deleted:      func() { close(d.deleted) },
-		ReadyChanged: d.health.note,
+		ReadyChanged: d.health.update,
 	}))
 	if err != nil {
 		return err
 	}
-	d.tree.Store(&planted{root, system})
-	d.health.ask(d.notReady)
+	d.tree.Store(&actorTree{root, system})
+	d.health.setNotReadyFunc(d.notReady)
 	return nil
 }
 
@@ -162,16 +161,16 @@ func newExecutorID() msg.ExecutorID {
 	return msg.ExecutorID(fmt.Sprintf("%x", id[:6]))
 }
 
-// openClient reads what the server is trusted by before anything is made for a runner that could not work.
+// openClient reads the certificates before a later step creates anything for a runner that could not work.
 func (d *daemon) openClient(context.Context) error {
 	c := d.config.Release
 	pem, err := readOptional(c.CA)
 	if err != nil {
-		return exitError{fmt.Errorf("read the CA file: %w", err), exitUsage}
+		return exitError{fmt.Errorf("--rest-client-ca: %w", err), exitUsage}
 	}
 	store, err := readOptional(c.Truststore)
 	if err != nil {
-		return exitError{fmt.Errorf("read the trust store: %w", err), exitUsage}
+		return exitError{fmt.Errorf("--rest-client-truststore: %w", err), exitUsage}
 	}
 	roots, err := release.Roots(pem, store, string(c.TruststorePassword))
 	if err != nil {

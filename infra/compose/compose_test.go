@@ -23,25 +23,25 @@ func load(t *testing.T, env []string) (*types.Project, error) {
 	return options.LoadProject(context.Background())
 }
 
-func TestTheStackIsOneThatComposeLoads(t *testing.T) {
+func TestComposeLoadsTheStack(t *testing.T) {
 	project, err := load(t, environment)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, service := range project.Services {
 		if service.Build != nil {
-			t.Errorf("%s is built: its image is to be there", name)
+			t.Errorf("%s has build: it must use an existing image", name)
 		}
 		if !service.ReadOnly || strings.Join(service.CapDrop, " ") != "ALL" || service.Privileged {
-			t.Errorf("%s has more than it needs: %+v", name, service)
+			t.Errorf("%s has too many privileges: %+v", name, service)
 		}
 		if check := service.HealthCheck; check == nil || len(check.Test) < 2 || check.Test[0] != "CMD" || check.Test[1] != "/app/release-runner" {
-			t.Errorf("the health check of %s is %+v: its image has no program but ours", name, check)
+			t.Errorf("the health check of %s is %+v: its image has only the runnerd program", name, check)
 		}
 	}
 	runner := project.Services["runner"]
 	if runner.NetworkMode != "host" || runner.User != "65532:999" {
-		t.Errorf("the runner is on network %q as user %q", runner.NetworkMode, runner.User)
+		t.Errorf("the runner has network %q and user %q", runner.NetworkMode, runner.User)
 	}
 	mounts := map[string]string{}
 	for _, v := range runner.Volumes {
@@ -52,20 +52,20 @@ func TestTheStackIsOneThatComposeLoads(t *testing.T) {
 	}
 }
 
-func TestAStackWithoutItsSettingsSaysWhichIsMissing(t *testing.T) {
+func TestMissingVariableIsNamed(t *testing.T) {
 	for n, missing := range environment {
 		name, _, _ := strings.Cut(missing, "=")
 		others := append(append([]string{}, environment[:n]...), environment[n+1:]...)
 		if _, err := load(t, others); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("without %s it says %v", name, err)
+			t.Errorf("without %s: got error %v", name, err)
 		}
 	}
 }
 
-func TestTheOlderComposeLoadsItToo(t *testing.T) {
+func TestOldComposeLoadsTheStack(t *testing.T) {
 	compose, err := exec.LookPath("docker-compose")
 	if err != nil {
-		t.Skip("there is no docker-compose")
+		t.Skip("docker-compose is not installed")
 	}
 	c := exec.Command(compose, "--file", "compose.yaml", "config", "--quiet")
 	c.Env = append(os.Environ(), environment...)
@@ -74,7 +74,7 @@ func TestTheOlderComposeLoadsItToo(t *testing.T) {
 	}
 }
 
-func TestTheDemoShowsWhatItSays(t *testing.T) {
+func TestDemo(t *testing.T) {
 	if err := exec.Command("docker", "info").Run(); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("no Docker Engine answers")
@@ -87,9 +87,9 @@ func TestTheDemoShowsWhatItSays(t *testing.T) {
 	if err := demo.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
-	for _, text := range []string{"are healthy", "times as fast", "none twice", "aborted after ", "Aborted: we have seen enough. The plugin answered SIGABRT", "all are gone", "no breach", "nothing is left"} {
+	for _, text := range []string{"are healthy", "times as fast", "exactly once", "aborted after ", "Aborted: the demo has seen enough. The plugin answered SIGABRT", "all executors were removed", "no violation", "nothing remains"} {
 		if !strings.Contains(said.String(), text) {
-			t.Errorf("it does not say %q:\n%s", text, &said)
+			t.Errorf("output has no %q:\n%s", text, &said)
 		}
 	}
 }

@@ -1,3 +1,3 @@
-// Package compose is a stack for Docker Compose: the development server, a runner in a container, and what it takes to see them
-// at work. compose.yaml is the stack, demo the program that shows it.
+// Package compose has a Docker Compose stack of the development server and a runner (compose.yaml), and a program that demonstrates it
+// (demo).
 package compose

@@ -1,7 +1,7 @@
-// Package contract is what plugin images built with the official integration SDKs read and write: the JSON of an input
+// Package contract defines what plugin images built with the official integration SDKs read and write: the JSON of an input
 // and of a result, the names of environment variables, and the keys of a Secret.
 //
-// It only names and shapes; it knows nothing about how anything travels or is encrypted.
+// It defines names and formats only. Transport and encryption are elsewhere.
 package contract
 
 import (
@@ -13,7 +13,7 @@ import (
 )
 
 type (
-	// InputContext is all that a plugin is told about its job.
+	// InputContext is the job's input as the plugin reads it.
 	InputContext struct {
 		Release Release `json:"release"`
 		Task    Task    `json:"task"`
@@ -24,18 +24,18 @@ type (
 		AutomatedTaskAsUser User   `json:"automatedTaskAsUser"`
 		URL                 string `json:"url"`
 	}
-	// User is the one in whose name a plugin may call the server.
+	// User is the account with which a plugin may call the server.
 	User struct {
 		Username string `json:"username"`
 		Password string `json:"password"`
 	}
-	// Task is what to do. It is also the value of a property of KindCI.
+	// Task is the task to run. A property of KindCI has a value of the same form.
 	Task struct {
 		ID         string     `json:"id"`
 		Type       string     `json:"type"`
 		Properties []Property `json:"properties"`
 	}
-	// Property is an argument of a task. The SDKs want all five fields there.
+	// Property is an argument of a task. The SDKs require all five fields.
 	Property struct {
 		Name     string `json:"name"`
 		Value    any    `json:"value"`
@@ -45,37 +45,36 @@ type (
 	}
 )
 
-// KindCI is the kind of a property whose value is a configuration item, shaped like a Task.
+// KindCI is the kind of a property whose value is a configuration item in the form of a Task.
 const KindCI = "CI"
 
-// Result is what a plugin reports. Every SDK leaves out other fields where they are empty.
+// Result is what a plugin reports. Each SDK omits different fields when they are empty.
 type Result struct {
 	ExitCode         int            `json:"exitCode"`
 	OutputProperties map[string]any `json:"outputProperties,omitempty"`
 	JobErrorMessage  string         `json:"jobErrorMessage,omitempty"`
 }
 
-// ParseInput reads an input context. Numbers in values keep the text that they came in (json.Number), so that they can be
-// found again where a plugin prints them.
+// ParseInput parses an input context. Numbers keep their original text (json.Number), so that masking finds them in a plugin's output.
 func ParseInput(data []byte) (InputContext, error) {
 	var in *InputContext
 	if err := parse(data, &in); err != nil {
-		return InputContext{}, fmt.Errorf("read input context: %w", err)
+		return InputContext{}, fmt.Errorf("parse input context: %w", err)
 	}
 	if in == nil {
-		return InputContext{}, errors.New("read input context: it is null")
+		return InputContext{}, errors.New("parse input context: it is null")
 	}
 	return *in, nil
 }
 
-// ParseResult reads a result.
+// ParseResult parses a result.
 func ParseResult(data []byte) (Result, error) {
 	var r *Result
 	if err := parse(data, &r); err != nil {
-		return Result{}, fmt.Errorf("read result: %w", err)
+		return Result{}, fmt.Errorf("parse result: %w", err)
 	}
 	if r == nil {
-		return Result{}, errors.New("read result: it is null")
+		return Result{}, errors.New("parse result: it is null")
 	}
 	return *r, nil
 }
@@ -87,7 +86,7 @@ func parse(data []byte, into any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("there is more after its end")
+		return errors.New("data after the end of the JSON value")
 	}
 	return nil
 }

@@ -10,25 +10,25 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestSecretsAreAllThatIsMarkedPassword(t *testing.T) {
+func TestSecretsFindsAllPasswordValues(t *testing.T) {
 	for what, test := range map[string]struct {
 		input string
 		want  []string
 	}{
-		"nothing marked":                 {`{"task":{"properties":[{"name":"a","value":"open","password":false}]}}`, nil},
-		"a password property":            {`{"task":{"properties":[{"name":"a","value":"s3cret","password":true}]}}`, []string{"s3cret"}},
-		"the run-as user":                {`{"release":{"automatedTaskAsUser":{"username":"joe","password":"pw"}}}`, []string{"pw"}},
-		"a number as it was written":     {`{"task":{"properties":[{"value":12345678901234567890,"password":true}]}}`, []string{"12345678901234567890"}},
-		"all items of a list":            {`{"task":{"properties":[{"value":["b","a",["c"]],"password":true}]}}`, []string{"a", "b", "c"}},
-		"values of a map, not its keys":  {`{"task":{"properties":[{"value":{"key":"v"},"password":true}]}}`, []string{"v"}},
-		"one in a nested item":           {`{"task":{"properties":[{"kind":"CI","value":{"id":"i","type":"t","properties":[{"name":"p","value":"deep","kind":"STRING","password":true},{"name":"u","value":"open","password":false}]},"password":false}]}}`, []string{"deep"}},
-		"one in an item of an item":      {`{"task":{"properties":[{"value":{"properties":[{"value":{"properties":[{"value":"deeper","password":true}]}}]}}]}}`, []string{"deeper"}},
-		"one in an item in a list":       {`{"task":{"properties":[{"value":[{"properties":[{"value":"x","password":true}]}]}]}}`, []string{"x"}},
-		"a map with a key password":      {`{"task":{"properties":[{"value":{"password":"text","value":"open"}}]}}`, nil},
-		"empty, null and booleans":       {`{"task":{"properties":[{"value":"","password":true},{"value":null,"password":true},{"value":true,"password":true}]}}`, nil},
-		"the same one twice":             {`{"task":{"properties":[{"value":"x","password":true},{"value":"x","password":true}]}}`, []string{"x"}},
-		"with nulls where nothing is":    {`{"release":null,"task":{"properties":[{"value":"x","category":null,"password":true}]}}`, []string{"x"}},
-		"with fields nobody has told of": {`{"task":{"properties":[{"value":"x","password":true,"new":1}]},"new":{}}`, []string{"x"}},
+		"nothing marked":                {`{"task":{"properties":[{"name":"a","value":"open","password":false}]}}`, nil},
+		"a password property":           {`{"task":{"properties":[{"name":"a","value":"s3cret","password":true}]}}`, []string{"s3cret"}},
+		"the run-as user":               {`{"release":{"automatedTaskAsUser":{"username":"joe","password":"pw"}}}`, []string{"pw"}},
+		"a number keeps its text":       {`{"task":{"properties":[{"value":12345678901234567890,"password":true}]}}`, []string{"12345678901234567890"}},
+		"all items of a list":           {`{"task":{"properties":[{"value":["b","a",["c"]],"password":true}]}}`, []string{"a", "b", "c"}},
+		"values of a map, not its keys": {`{"task":{"properties":[{"value":{"key":"v"},"password":true}]}}`, []string{"v"}},
+		"in a nested item":              {`{"task":{"properties":[{"kind":"CI","value":{"id":"i","type":"t","properties":[{"name":"p","value":"deep","kind":"STRING","password":true},{"name":"u","value":"open","password":false}]},"password":false}]}}`, []string{"deep"}},
+		"in an item of an item":         {`{"task":{"properties":[{"value":{"properties":[{"value":{"properties":[{"value":"deeper","password":true}]}}]}}]}}`, []string{"deeper"}},
+		"in an item in a list":          {`{"task":{"properties":[{"value":[{"properties":[{"value":"x","password":true}]}]}]}}`, []string{"x"}},
+		"a map with a key password":     {`{"task":{"properties":[{"value":{"password":"text","value":"open"}}]}}`, nil},
+		"empty, null and booleans":      {`{"task":{"properties":[{"value":"","password":true},{"value":null,"password":true},{"value":true,"password":true}]}}`, nil},
+		"a duplicate":                   {`{"task":{"properties":[{"value":"x","password":true},{"value":"x","password":true}]}}`, []string{"x"}},
+		"with null fields":              {`{"release":null,"task":{"properties":[{"value":"x","category":null,"password":true}]}}`, []string{"x"}},
+		"with unknown fields":           {`{"task":{"properties":[{"value":"x","password":true,"new":1}]},"new":{}}`, []string{"x"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			in, err := contract.ParseInput([]byte(test.input))
@@ -42,7 +42,7 @@ func TestSecretsAreAllThatIsMarkedPassword(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoInputContextIsRefused(t *testing.T) {
+func TestParseInputRefusesInvalidInput(t *testing.T) {
 	for what, input := range map[string]string{
 		"nothing":               "",
 		"null":                  "null",
@@ -53,13 +53,13 @@ func TestWhatIsNoInputContextIsRefused(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			if _, err := contract.ParseInput([]byte(input)); err == nil {
-				t.Error("it was taken")
+				t.Error("accepted")
 			}
 		})
 	}
 }
 
-func TestResultsOfBothSDKsAreRead(t *testing.T) {
+func TestParseResultReadsBothSDKs(t *testing.T) {
 	for what, test := range map[string]struct {
 		text string
 		code int

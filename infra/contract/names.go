@@ -2,23 +2,23 @@ package contract
 
 // Environment variables of a plugin.
 const (
-	InputLocation      = "INPUT_LOCATION"          // path of the input; set: the job comes by file
-	OutputLocation     = "OUTPUT_LOCATION"         // path of the result, whichever way the job came
+	InputLocation      = "INPUT_LOCATION"          // path of the input; if set, the job comes by file
+	OutputLocation     = "OUTPUT_LOCATION"         // path of the result, always set
 	SessionKey         = "SESSION_KEY"             // base64 of the raw key; with InputLocation only
 	CallbackURL        = "CALLBACK_URL"            // base64 of the URL; with InputLocation only
 	ReleaseURL         = "RELEASE_URL"             // the server
-	InputContextSecret = "INPUT_CONTEXT_SECRET"    // name of the Secret that the job comes by
+	InputContextSecret = "INPUT_CONTEXT_SECRET"    // name of the Secret that holds the job
 	RunnerNamespace    = "RUNNER_NAMESPACE"        // its namespace
-	ExecutionMode      = "EXECUTOR_EXECUTION_MODE" // ModeDaemon, else one job
+	ExecutionMode      = "EXECUTOR_EXECUTION_MODE" // ModeDaemon; otherwise the plugin runs one job
 
 	KubernetesHost = "KUBERNETES_SERVICE_HOST"
 	KubernetesPort = "KUBERNETES_SERVICE_PORT"
 )
 
-// ModeDaemon is the value of ExecutionMode with which a plugin asks for another job after its first.
+// ModeDaemon is the value of ExecutionMode that makes a plugin ask for another job after its first.
 const ModeDaemon = "daemon"
 
-// Where a plugin finds its credentials for the Secrets API.
+// Paths of a plugin's credentials for the Secrets API.
 const (
 	ServiceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 	TokenFile         = "token"
@@ -26,12 +26,12 @@ const (
 	NamespaceFile     = "namespace"
 )
 
-// Keys of an input Secret. All five must be there: Python raises on a missing one. The value of each but KeyInput and
-// KeyExecutionID is base64 text once more inside the Secret's own encoding.
+// Keys of an input Secret. All five must be present: Python raises an exception if one is missing. The values are base64 text inside
+// the Secret's own base64 encoding, except those of KeyInput and KeyExecutionID.
 const (
 	KeyInput       = "input"
 	KeySessionKey  = "session-key"
-	KeyURL         = "url"      // of the callback; empty: none
-	KeyFetchURL    = "fetchUrl" // of a large input, read when input is empty
+	KeyURL         = "url"      // callback URL; empty: none
+	KeyFetchURL    = "fetchUrl" // URL of a large input, read if input is empty
 	KeyExecutionID = "execution-id"
 )

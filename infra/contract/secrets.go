@@ -7,11 +7,11 @@ import (
 	msg "runnerd/messages"
 )
 
-// Secrets returns every value that must never be shown: what is marked password, at any depth, and the password of the
-// run-as user; each once, sorted. Of a list or map all that is inside counts, but not the keys of a map: the server shows
-// them too. A lone true, false or null is not secret.
+// Secrets returns every value that must be masked: values marked password, at any depth, and the password of the run-as user. The list is
+// sorted and has no duplicates. A secret list or map includes all its values, but not the keys of a map: the server shows them too.
+// Booleans and null are never secret.
 //
-// Values are those that ParseInput made: it bounds the nesting (10,000 levels), and thereby the recursion here.
+// The recursion is bounded, because ParseInput limits nesting to 10,000 levels.
 func (in InputContext) Secrets() []msg.Secret {
 	s := secrets{}
 	s.add(in.Release.AutomatedTaskAsUser.Password)
@@ -30,7 +30,7 @@ func (s *secrets) add(text string) {
 	}
 }
 
-// search looks through a value; secret: all in it is.
+// search adds the secrets in a value. If secret is set, everything in the value is secret.
 func (s *secrets) search(value any, secret bool) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -14,19 +14,19 @@ import (
 	"syscall"
 )
 
-// ErrNoRunner is wrapped where no runner answers in the directory.
+// ErrNoRunner means that no runner answers on the socket in the state directory.
 var ErrNoRunner = errors.New("no runner answers")
 
-// Client asks the runner of a state directory.
+// Client sends commands to the runner that uses a state directory.
 type Client struct {
 	http *http.Client
 	dir  string
 }
 
-// NewClient asks nothing yet.
+// NewClient returns a client for a state directory, and does not connect yet.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-		err = at(dir, func(address string) (err error) {
+		err = withAddress(dir, func(address string) (err error) {
 			conn, err = new(net.Dialer).DialContext(ctx, "unix", address)
 			return err
 		})
@@ -35,7 +35,7 @@ func NewClient(dir string) *Client {
 	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, dir: dir}
 }
 
-// Status reads how the runner fares into v.
+// Status reads the runner's status into v.
 func (c *Client) Status(ctx context.Context, v any) error {
 	body, err := c.do(ctx, http.MethodGet, "/status", nil)
 	if err != nil {
@@ -43,30 +43,30 @@ func (c *Client) Status(ctx context.Context, v any) error {
 	}
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(v); err != nil {
-		return fmt.Errorf("read the runner's answer: %w", err)
+		return fmt.Errorf("read status of the runner: %w", err)
 	}
 	return nil
 }
 
-// Resend has what the server refused sent once more.
-func (c *Client) Resend(ctx context.Context, place string) error {
-	return c.change(ctx, "resend", place)
+// Resend makes the runner report a rejected job again.
+func (c *Client) Resend(ctx context.Context, location string) error {
+	return c.change(ctx, "resend", location)
 }
 
-// Discard has what is over forgotten.
-func (c *Client) Discard(ctx context.Context, place string) error {
-	return c.change(ctx, "discard", place)
+// Discard makes the runner remove an ended or quarantined job.
+func (c *Client) Discard(ctx context.Context, location string) error {
+	return c.change(ctx, "discard", location)
 }
 
-func (c *Client) change(ctx context.Context, verb, place string) error {
-	body, err := c.do(ctx, http.MethodPost, "/spool/"+verb, request{place})
+func (c *Client) change(ctx context.Context, verb, location string) error {
+	body, err := c.do(ctx, http.MethodPost, "/spool/"+verb, spoolRequest{location})
 	if err != nil {
 		return err
 	}
 	return body.Close()
 }
 
-// Drain returns nil once nothing runs any more and the runner is about to end. P is what it tells on the way.
+// Drain drains the runner. It returns nil when nothing runs any more and the runner is about to exit. P is the type of a progress update.
 func Drain[P any](ctx context.Context, c *Client, progress func(P)) error {
 	body, err := c.do(ctx, http.MethodPost, "/drain", struct{}{})
 	if err != nil {
@@ -74,19 +74,19 @@ func Drain[P any](ctx context.Context, c *Client, progress func(P)) error {
 	}
 	defer body.Close()
 	for lines := json.NewDecoder(body); ; {
-		var s struct {
-			step
+		var update struct {
+			drainUpdate
 			Progress *P `json:"progress"`
 		}
-		switch err := lines.Decode(&s); {
+		switch err := lines.Decode(&update); {
 		case err != nil:
-			return fmt.Errorf("the runner has ended before it was drained (its log says why): %w", err)
-		case s.Drained:
+			return fmt.Errorf("the runner ended before it was drained (see its log): %w", err)
+		case update.Drained:
 			return nil
-		case s.Error != "":
-			return errors.New(s.Error)
-		case s.Progress != nil:
-			progress(*s.Progress)
+		case update.Error != "":
+			return errors.New(update.Error)
+		case update.Progress != nil:
+			progress(*update.Progress)
 		}
 	}
 }
@@ -109,20 +109,20 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (io.Read
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w in %s", ErrNoRunner, c.dir)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s is another user's: run this as the user of the runner, or as root", filepath.Join(c.dir, socketFile))
+		return nil, fmt.Errorf("no permission for %s: run this command as the runner's user or as root", filepath.Join(c.dir, socketFile))
 	case err != nil:
-		return nil, fmt.Errorf("ask the runner: %w", err)
+		return nil, fmt.Errorf("send command to the runner: %w", err)
 	case answer.StatusCode >= 300:
 		defer answer.Body.Close()
-		return nil, refusal(answer)
+		return nil, responseError(answer)
 	}
 	return answer.Body, nil
 }
 
-func refusal(answer *http.Response) error {
-	var p problem
-	if err := json.NewDecoder(io.LimitReader(answer.Body, longest)).Decode(&p); err != nil || p.Error == "" {
-		return fmt.Errorf("the runner answers %s; is it of another version?", answer.Status)
+func responseError(answer *http.Response) error {
+	var p errorResponse
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxBody)).Decode(&p); err != nil || p.Error == "" {
+		return fmt.Errorf("unexpected answer from the runner (may be another version of runnerd): %s", answer.Status)
 	}
 	return errors.New(p.Error)
 }

@@ -1,12 +1,10 @@
-// Package control is the door through which people's commands reach a runner that lives: HTTP with JSON on a Unix socket in its
-// state directory, which only its owner (and root) can open.
+// Package control transports the CLI's commands to a running runner: HTTP with JSON over a Unix socket in the state directory, which only
+// the owner of the socket and root can open.
 //
-//	GET  /status          how the runner fares, as the program describes it
-//	POST /drain           drain and end; the answer is a line of JSON for every progress, the last one says how it ended
-//	POST /spool/resend    {"place"}: send what the server refused once more
-//	POST /spool/discard   {"place"}: forget what is over
-//
-// The package carries questions and answers; what they mean is the program's.
+//	GET  /status          the runner's status, as Commands.Status returns it
+//	POST /drain           drain the runner; the answer has a line of JSON per progress update, and the last line has the outcome
+//	POST /spool/resend    {"place"}: report a rejected job again
+//	POST /spool/discard   {"place"}: remove an ended or quarantined job
 package control
 
 import (
@@ -19,33 +17,33 @@ import (
 	"time"
 )
 
-// Program is what the door opens. Its functions are called from several goroutines.
-type Program struct {
-	// Status describes the runner, as a value for JSON.
+// Commands are the functions that execute commands. They are called from several goroutines.
+type Commands struct {
+	// Status returns the runner's status as a value that marshals to JSON.
 	Status func(context.Context) any
-	// Drain drains the runner and tells how far it is, until nothing runs any more (nil) or it ends otherwise.
+	// Drain drains the runner and reports progress. It returns nil when nothing runs any more, and an error if the runner ends before.
 	Drain func(ctx context.Context, progress func(any)) error
-	// Resend and Discard change the spool; place is where an inspection found it.
-	Resend, Discard func(ctx context.Context, place string) error
+	// Resend and Discard change the spool. The location is a path in the spool, as "runnerd spool ls" shows it.
+	Resend, Discard func(ctx context.Context, location string) error
 }
 
 const (
-	most     = 16 // requests at once
-	longest  = 64 << 10
-	patience = 5 * time.Second
+	maxRequests = 16       // concurrent requests
+	maxBody     = 64 << 10 // bytes
+	timeout     = 5 * time.Second
 )
 
-// Serve answers at the listener until ctx ends; requests under way are then ended. The listener is closed on return.
-func Serve(ctx context.Context, l net.Listener, p Program) error {
+// Serve serves commands on the listener until ctx ends, which also ends the contexts of open requests. It closes the listener.
+func Serve(ctx context.Context, l net.Listener, commands Commands) error {
 	server := &http.Server{
-		Handler: handler(p), ReadHeaderTimeout: patience, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: handler(commands), ReadHeaderTimeout: timeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
-		stopped <- server.Shutdown(closing)
+		stopped <- server.Shutdown(ctx)
 	})
 	err := server.Serve(l)
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
@@ -54,49 +52,51 @@ func Serve(ctx context.Context, l net.Listener, p Program) error {
 	return <-stopped
 }
 
-func handler(p Program) http.Handler {
+func handler(commands Commands) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { answer(w, http.StatusOK, p.Status(r.Context())) })
-	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) { drain(w, r, p.Drain) })
-	mux.HandleFunc("POST /spool/resend", func(w http.ResponseWriter, r *http.Request) { change(w, r, p.Resend) })
-	mux.HandleFunc("POST /spool/discard", func(w http.ResponseWriter, r *http.Request) { change(w, r, p.Discard) })
-	places := make(chan struct{}, most)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		respond(w, http.StatusOK, commands.Status(r.Context()))
+	})
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) { drain(w, r, commands.Drain) })
+	mux.HandleFunc("POST /spool/resend", func(w http.ResponseWriter, r *http.Request) { changeSpool(w, r, commands.Resend) })
+	mux.HandleFunc("POST /spool/discard", func(w http.ResponseWriter, r *http.Request) { changeSpool(w, r, commands.Discard) })
+	permits := make(chan struct{}, maxRequests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
+		case permits <- struct{}{}:
+			defer func() { <-permits }()
 			mux.ServeHTTP(w, r)
 		default:
-			answer(w, http.StatusServiceUnavailable, problem{"too many commands at once"})
+			respond(w, http.StatusServiceUnavailable, errorResponse{"too many concurrent commands, try again"})
 		}
 	})
 }
 
-// problem is the answer to what could not be done.
-type problem struct {
+// errorResponse is the body of an answer with an error status.
+type errorResponse struct {
 	Error string `json:"error"`
 }
 
-// request says what a change is about.
-type request struct {
-	Place string `json:"place"`
+// spoolRequest is the body of a request that changes the spool.
+type spoolRequest struct {
+	Location string `json:"place"`
 }
 
-func change(w http.ResponseWriter, r *http.Request, do func(context.Context, string) error) {
-	var about request
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, longest)).Decode(&about); err != nil {
-		answer(w, http.StatusBadRequest, problem{"read the request: " + err.Error()})
+func changeSpool(w http.ResponseWriter, r *http.Request, do func(context.Context, string) error) {
+	var request spoolRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&request); err != nil {
+		respond(w, http.StatusBadRequest, errorResponse{"read the request: " + err.Error()})
 		return
 	}
-	if err := do(r.Context(), about.Place); err != nil {
-		answer(w, http.StatusConflict, problem{err.Error()})
+	if err := do(r.Context(), request.Location); err != nil {
+		respond(w, http.StatusConflict, errorResponse{err.Error()})
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// step is a line of a drain's answer. The last one has Drained or Error.
-type step struct {
+// drainUpdate is a line of the answer to a drain. The last line has Drained or Error.
+type drainUpdate struct {
 	Progress any    `json:"progress,omitempty"`
 	Drained  bool   `json:"drained,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -104,25 +104,25 @@ type step struct {
 
 func drain(w http.ResponseWriter, r *http.Request, do func(context.Context, func(any)) error) {
 	lines, control := json.NewEncoder(w), http.NewResponseController(w)
-	say := func(s step) {
-		_ = lines.Encode(s) // whoever asked may be gone: the drain goes on
+	send := func(u drainUpdate) {
+		_ = lines.Encode(u) // fails only if the client is gone, and the drain continues without it
 		_ = control.Flush()
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
-	_ = control.Flush() // that it has begun
-	if err := do(r.Context(), func(progress any) { say(step{Progress: progress}) }); err != nil {
-		say(step{Error: err.Error()})
+	_ = control.Flush() // the client sees that the drain has begun
+	if err := do(r.Context(), func(progress any) { send(drainUpdate{Progress: progress}) }); err != nil {
+		send(drainUpdate{Error: err.Error()})
 		return
 	}
-	say(step{Drained: true})
+	send(drainUpdate{Drained: true})
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
+func respond(w http.ResponseWriter, status int, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+		status, text = http.StatusInternalServerError, []byte(`{"error":"could not marshal the answer"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // whoever asked may be gone
+	_, _ = w.Write(append(text, '\n')) // fails only if the client is gone
 }

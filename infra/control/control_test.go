@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve opens a door in a directory, and returns how to end it.
-func serve(t *testing.T, dir string, p Program) (end func()) {
+// serve serves commands in a directory until end is called.
+func serve(t *testing.T, dir string, p Commands) (end func()) {
 	t.Helper()
 	l, err := Listen(dir)
 	must(t, err)
@@ -39,16 +39,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
-type fares struct {
+type status struct {
 	Phase string `json:"phase"`
 }
 
-func TestACommandIsAnsweredHoweverLongThePathIs(t *testing.T) {
+func TestSocketWorksWithLongPaths(t *testing.T) {
 	for what, dir := range map[string]string{"short": t.TempDir(), "long": filepath.Join(t.TempDir(), strings.Repeat("long/", 40))} {
 		t.Run(what, func(t *testing.T) {
 			must(t, os.MkdirAll(dir, 0o755))
-			serve(t, dir, Program{Status: func(context.Context) any { return fares{"online"} }})
-			var got fares
+			serve(t, dir, Commands{Status: func(context.Context) any { return status{"online"} }})
+			var got status
 			must(t, NewClient(dir).Status(t.Context(), &got))
 			if got.Phase != "online" {
 				t.Errorf("got %+v", got)
@@ -57,117 +57,117 @@ func TestACommandIsAnsweredHoweverLongThePathIs(t *testing.T) {
 	}
 }
 
-func TestOnlyTheOwnerCanOpenTheSocketWhateverTheUmask(t *testing.T) {
+func TestOnlyOwnerCanOpenSocket(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	dir := t.TempDir()
-	serve(t, dir, Program{})
+	serve(t, dir, Commands{})
 	info, err := os.Stat(filepath.Join(dir, socketFile))
 	must(t, err)
 	if info.Mode() != os.ModeSocket|0o600 {
-		t.Errorf("its mode is %v", info.Mode())
+		t.Errorf("mode is %v", info.Mode())
 	}
 }
 
-func TestWhereNoRunnerLivesThatIsSaidAlsoBesideASocketThatOneLeft(t *testing.T) {
+func TestMissingRunnerIsReported(t *testing.T) {
 	dir := t.TempDir()
-	var got fares
+	var got status
 	if err := NewClient(dir).Status(t.Context(), &got); !errors.Is(err, ErrNoRunner) {
 		t.Errorf("without a socket: %v", err)
 	}
 	l, err := Listen(dir)
 	must(t, err)
-	must(t, l.(*listener).Listener.Close()) // killed, it leaves its socket
+	must(t, l.(*listener).Listener.Close()) // a killed runner does not remove its socket
 	if err := NewClient(dir).Status(t.Context(), &got); !errors.Is(err, ErrNoRunner) {
-		t.Errorf("with a socket that nobody listens at: %v", err)
+		t.Errorf("with an abandoned socket: %v", err)
 	}
-	end := serve(t, dir, Program{Status: func(context.Context) any { return fares{"next"} }})
+	end := serve(t, dir, Commands{Status: func(context.Context) any { return status{"next"} }})
 	must(t, NewClient(dir).Status(t.Context(), &got))
 	end()
 	if _, err := os.Stat(filepath.Join(dir, socketFile)); !os.IsNotExist(err) {
-		t.Errorf("a runner that ended leaves its socket: %v", err)
+		t.Errorf("a stopped runner did not remove its socket: %v", err)
 	}
 }
 
-func TestWhatTheProgramRefusesIsSaidInItsWords(t *testing.T) {
+func TestErrorsReachTheClientUnchanged(t *testing.T) {
 	dir := t.TempDir()
-	var asked []string
-	serve(t, dir, Program{
-		Resend:  func(_ context.Context, place string) error { asked = append(asked, place); return nil },
-		Discard: func(context.Context, string) error { return errors.New("it runs") },
+	var resent []string
+	serve(t, dir, Commands{
+		Resend:  func(_ context.Context, location string) error { resent = append(resent, location); return nil },
+		Discard: func(context.Context, string) error { return errors.New("job is running") },
 	})
 	c := NewClient(dir)
 	must(t, c.Resend(t.Context(), "rejected/x"))
-	if len(asked) != 1 || asked[0] != "rejected/x" {
-		t.Errorf("asked for %q", asked)
+	if len(resent) != 1 || resent[0] != "rejected/x" {
+		t.Errorf("resent %q", resent)
 	}
-	if err := c.Discard(t.Context(), "jobs/x"); err == nil || err.Error() != "it runs" {
-		t.Errorf("refused with %v", err)
+	if err := c.Discard(t.Context(), "jobs/x"); err == nil || err.Error() != "job is running" {
+		t.Errorf("discard: %v", err)
 	}
 	if _, err := c.do(t.Context(), "GET", "/nowhere", nil); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("a path that is none: %v", err)
+		t.Errorf("unknown path: %v", err)
 	}
 }
 
-func TestADrainTellsHowFarItIsAndHowItEnded(t *testing.T) {
+func TestDrainReportsProgressAndOutcome(t *testing.T) {
 	for _, row := range []struct {
-		how  string
-		end  error
-		says string
+		name    string
+		err     error
+		wantErr string
 	}{
-		{how: "drained"},
-		{how: "told to leave", end: errors.New("told to leave its executors"), says: "told to leave its executors"},
+		{name: "drained"},
+		{name: "detached", err: errors.New("the runner was detached"), wantErr: "the runner was detached"},
 	} {
-		t.Run(row.how, func(t *testing.T) {
+		t.Run(row.name, func(t *testing.T) {
 			dir := t.TempDir()
-			serve(t, dir, Program{Drain: func(_ context.Context, progress func(any)) error {
-				progress(fares{"two run"})
-				progress(fares{"one runs"})
-				return row.end
+			serve(t, dir, Commands{Drain: func(_ context.Context, progress func(any)) error {
+				progress(status{"two run"})
+				progress(status{"one runs"})
+				return row.err
 			}})
-			var told []fares
-			err := Drain(t.Context(), NewClient(dir), func(f fares) { told = append(told, f) })
-			if row.says == "" && err != nil || row.says != "" && (err == nil || err.Error() != row.says) {
-				t.Errorf("it ended with %v, want %q", err, row.says)
+			var updates []status
+			err := Drain(t.Context(), NewClient(dir), func(s status) { updates = append(updates, s) })
+			if row.wantErr == "" && err != nil || row.wantErr != "" && (err == nil || err.Error() != row.wantErr) {
+				t.Errorf("got %v, want %q", err, row.wantErr)
 			}
-			if len(told) != 2 || told[1].Phase != "one runs" {
-				t.Errorf("told: %v", told)
+			if len(updates) != 2 || updates[1].Phase != "one runs" {
+				t.Errorf("updates: %v", updates)
 			}
 		})
 	}
 }
 
-func TestADrainWhoseRunnerEndsOtherwiseHasFailed(t *testing.T) {
+func TestDrainFailsWhenRunnerEnds(t *testing.T) {
 	dir := t.TempDir()
-	begun := make(chan struct{})
-	end := serve(t, dir, Program{Drain: func(ctx context.Context, _ func(any)) error {
-		close(begun)
+	started := make(chan struct{})
+	end := serve(t, dir, Commands{Drain: func(ctx context.Context, _ func(any)) error {
+		close(started)
 		<-ctx.Done()
-		panic(http.ErrAbortHandler) // the connection is cut
+		panic(http.ErrAbortHandler) // closes the connection
 	}})
 	failed := make(chan error, 1)
-	go func() { failed <- Drain(context.Background(), NewClient(dir), func(fares) {}) }()
-	<-begun
+	go func() { failed <- Drain(context.Background(), NewClient(dir), func(status) {}) }()
+	<-started
 	end()
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "ended before it was drained") {
-		t.Errorf("it says %v", err)
+		t.Errorf("got %v", err)
 	}
 }
 
-func TestMoreCommandsThanPlacesAreRefused(t *testing.T) {
+func TestTooManyCommandsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	arrived, free := make(chan struct{}), make(chan struct{})
-	serve(t, dir, Program{Status: func(context.Context) any { arrived <- struct{}{}; <-free; return fares{} }})
-	answers := make(chan error, most)
-	ask := func() { answers <- NewClient(dir).Status(context.Background(), new(fares)) }
-	for range most {
-		go ask()
+	serve(t, dir, Commands{Status: func(context.Context) any { arrived <- struct{}{}; <-free; return status{} }})
+	answers := make(chan error, maxRequests)
+	send := func() { answers <- NewClient(dir).Status(context.Background(), new(status)) }
+	for range maxRequests {
+		go send()
 		<-arrived
 	}
-	if err := NewClient(dir).Status(t.Context(), new(fares)); err == nil || !strings.Contains(err.Error(), "too many commands at once") {
-		t.Errorf("one more is answered %v", err)
+	if err := NewClient(dir).Status(t.Context(), new(status)); err == nil || !strings.Contains(err.Error(), "too many concurrent commands") {
+		t.Errorf("one request too many: %v", err)
 	}
 	close(free)
-	for range most {
+	for range maxRequests {
 		must(t, <-answers)
 	}
 }

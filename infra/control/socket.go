@@ -11,28 +11,28 @@ import (
 	"syscall"
 )
 
-// socketFile is in the state directory.
+// socketFile is the name of the socket in the state directory.
 const socketFile = "control.sock"
 
-// longestPath is what the system takes as the address of a Unix socket.
-const longestPath = 107
+// maxAddress is how many bytes Linux allows for the address of a Unix socket.
+const maxAddress = 107
 
-// Listen makes the socket in a directory. One that an earlier runner left is replaced: the caller has the directory to itself.
+// Listen creates the socket in a state directory. It replaces the socket of an earlier runner, so the caller must hold the directory's lock.
 func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, socketFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("replace the socket for commands: %w", err)
+		return nil, fmt.Errorf("remove old control socket: %w", err)
 	}
 	var l net.Listener
-	err := at(dir, func(address string) (err error) {
+	err := withAddress(dir, func(address string) (err error) {
 		config := net.ListenConfig{Control: ownersOnly}
 		l, err = config.Listen(context.Background(), "unix", address)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen for commands in %s: %w", dir, err)
+		return nil, fmt.Errorf("create control socket in %s: %w", dir, err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // by a name that may mean another file then
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // it would use address, which may name another file by then
 	return &listener{l, path}, nil
 }
 
@@ -43,7 +43,7 @@ type listener struct {
 
 func (l *listener) Close() error { return errors.Join(os.Remove(l.path), l.Listener.Close()) }
 
-// ownersOnly sets the mode before there is a file, so that at no moment anybody else can open it.
+// ownersOnly sets the mode before the file exists, so that nobody else can open it at any time.
 func ownersOnly(_, _ string, c syscall.RawConn) error {
 	var err error
 	if outer := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); outer != nil {
@@ -52,10 +52,10 @@ func ownersOnly(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// at calls with an address for the socket of a directory, however long its path is.
-func at(dir string, call func(address string) error) error {
+// withAddress calls a function with an address for the socket in a directory. A path that is too long is replaced by one through /proc/self/fd.
+func withAddress(dir string, call func(address string) error) error {
 	path := filepath.Join(dir, socketFile)
-	if len(path) <= longestPath {
+	if len(path) <= maxAddress {
 		return call(path)
 	}
 	d, err := os.Open(dir)

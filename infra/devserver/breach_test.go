@@ -15,7 +15,7 @@ func TestEveryBreachIsNamed(t *testing.T) {
 	const password = "correct horse"
 	failed := api.Ending{Outcome: api.OutcomeFailed, ExitCode: 1}
 	tests := map[string]struct {
-		sin       func(*testRunner, api.Job)
+		violate   func(*testRunner, api.Job)
 		invariant string
 		detail    string
 	}{
@@ -55,10 +55,10 @@ func TestEveryBreachIsNamed(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, devserver.Options{})
+			s := newServer(t, devserver.Options{})
 			r := newRunner(t, s)
 			job := r.running(s, devserver.TaskRequest{Properties: map[string]any{"password": password}})
-			test.sin(r, job)
+			test.violate(r, job)
 			breaches := s.Ledger().Breaches()
 			if len(breaches) != 1 || breaches[0].Invariant != test.invariant || !strings.Contains(breaches[0].Detail, test.detail) {
 				t.Errorf("the ledger names %v", breaches)
@@ -68,7 +68,7 @@ func TestEveryBreachIsNamed(t *testing.T) {
 }
 
 func TestAJobThatIsNotConfirmedMustNotRun(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	job := r.reserve(1, "0s")[0]
@@ -89,7 +89,7 @@ func TestAJobThatIsNotConfirmedMustNotRun(t *testing.T) {
 }
 
 func TestAResultThatDoesNotOpenFailsTheTaskAndIsRefusedAgain(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	for range 2 {
@@ -103,7 +103,7 @@ func TestAResultThatDoesNotOpenFailsTheTaskAndIsRefusedAgain(t *testing.T) {
 }
 
 func TestAResultThatOpensAndCannotBeReadFailsTheTaskAndIsTaken(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for text, want := range map[string]devserver.State{
 		`{"exitCode":0}`: devserver.Completed, // the control
@@ -125,7 +125,7 @@ func TestAResultThatOpensAndCannotBeReadFailsTheTaskAndIsTaken(t *testing.T) {
 }
 
 func TestTheLogResumesWhereTheServerSays(t *testing.T) {
-	s := serve(t, devserver.Options{KeepLog: 8})
+	s := newServer(t, devserver.Options{MaxLogBytes: 8})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	steps := []struct {
@@ -151,13 +151,13 @@ func TestTheLogResumesWhereTheServerSays(t *testing.T) {
 	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
 		t.Error(breaches)
 	}
-	if _, text := ask(t, s, "GET", "/api/tasks/"+job.JobID+"/log", ""); text != "abcdefgh" {
+	if _, text := request(t, s, "GET", "/api/tasks/"+job.JobID+"/log", ""); text != "abcdefgh" {
 		t.Errorf("kept %q", text)
 	}
 }
 
 func TestTheLedgerTellsAJobsLife(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	r.log(job, "bytes 0-0/1", "x")

@@ -9,12 +9,12 @@ import (
 )
 
 func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	identity, err := seal.NewIdentity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain := enlist(t, s, identity, "remote")
+	plain := registerRunner(t, s, identity, "remote")
 	submit := func(kind api.Kind, capabilities ...string) string {
 		t.Helper()
 		id, err := s.Submit(devserver.TaskRequest{TaskType: "a.B", Image: "i", Kind: kind, Capabilities: capabilities})
@@ -37,7 +37,7 @@ func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	able := enlist(t, s, other, "gpu", "remote-script")
+	able := registerRunner(t, s, other, "gpu", "remote-script")
 	if jobs := plain.reserve(5, "0s"); len(jobs) > 0 {
 		t.Errorf("offered to the wrong one: %+v", jobs)
 	}

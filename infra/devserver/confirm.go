@@ -8,17 +8,17 @@ import (
 )
 
 func (a runnerAPI) Confirm(w http.ResponseWriter, r *http.Request, jobID string) {
-	caller, err := a.caller(r)
+	caller, err := a.authenticate(r)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	var body api.Confirmation
-	if err := read(w, r, smallBody, &body, "executionId"); err != nil {
-		answer(w, err)
+	if err := decodeJSON(w, r, maxSmallBody, &body, "executionId"); err != nil {
+		respond(w, err)
 		return
 	}
-	answer(w, a.confirm(caller, jobID, body.ExecutionID))
+	respond(w, a.confirm(caller, jobID, body.ExecutionID))
 }
 
 func (s *Server) confirm(caller *runner, jobID, execution string) error {
@@ -30,25 +30,25 @@ func (s *Server) confirm(caller *runner, jobID, execution string) error {
 	}
 	switch {
 	case t.view.Runner != caller.id || t.view.Execution != execution:
-		return refuse(409, "job %s is not offered to this runner as %s", jobID, execution)
+		return errorf(409, "job %s is not offered to this runner as %s", jobID, execution)
 	case !t.view.Started.IsZero():
 		return nil
 	case t.view.State.Done():
-		return refuse(410, "job %s was aborted", jobID)
-	case t.free():
-		return refuse(409, "the offer %s of job %s has lapsed", execution, jobID)
+		return errorf(410, "job %s was aborted", jobID)
+	case t.offerable():
+		return errorf(409, "the offer %s of job %s has lapsed", execution, jobID)
 	}
 	t.view.State, t.view.Started = Running, time.Now()
-	s.events.forget(caller.id, func(e event) bool { return e.job == jobID && e.name == "ExecuteScript" })
+	s.events.dropEvents(caller.id, func(e event) bool { return e.job == jobID && e.name == "ExecuteScript" })
 	s.ledger.record(t.entry("confirm", ""))
-	t.changed.ring()
+	t.changed.notify()
 	return nil
 }
 
 func (a runnerAPI) Input(w http.ResponseWriter, r *http.Request, jobID string) {
 	input, err := a.sealedInput(r, jobID)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -56,7 +56,7 @@ func (a runnerAPI) Input(w http.ResponseWriter, r *http.Request, jobID string) {
 }
 
 func (s *Server) sealedInput(r *http.Request, jobID string) (string, error) {
-	caller, err := s.caller(r)
+	caller, err := s.authenticate(r)
 	if err != nil {
 		return "", err
 	}
@@ -67,9 +67,9 @@ func (s *Server) sealedInput(r *http.Request, jobID string) (string, error) {
 	case err != nil:
 		return "", err
 	case t.view.State.Done() || t.view.Runner != caller.id:
-		return "", refuse(410, "job %s is done, or not this runner's", jobID)
+		return "", errorf(410, "job %s is done, or not this runner's", jobID)
 	case t.sealed == "":
-		return "", refuse(404, "the input of job %s is in its offer", jobID)
+		return "", errorf(404, "the input of job %s is in its offer", jobID)
 	}
 	return t.sealed, nil
 }

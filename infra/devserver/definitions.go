@@ -74,21 +74,21 @@ func (t typeDefinitions) chain(name string) []string {
 	return chain
 }
 
-// shape is a type with all that it inherits.
-type shape struct {
+// resolve is a type with all that it inherits.
+type resolvedType struct {
 	inputs, outputs map[string]property
 	image           string
 	script          bool
-	open            bool // it extends something that is not here: it may have properties that nobody told us of
+	acceptsAny      bool // it extends something that is not here: it may have properties that nobody told us of
 }
 
-func (t typeDefinitions) shape(name string) shape {
-	s := shape{inputs: map[string]property{}, outputs: map[string]property{}}
+func (t typeDefinitions) resolve(name string) resolvedType {
+	s := resolvedType{inputs: map[string]property{}, outputs: map[string]property{}}
 	for _, ancestor := range slices.Backward(t.chain(name)) {
 		definition := t[ancestor]
 		if definition == nil {
 			s.script = ancestor == scriptBase
-			s.open = !s.script && ancestor != "xlrelease.ContainerTask"
+			s.acceptsAny = !s.script && ancestor != "xlrelease.ContainerTask"
 			continue
 		}
 		inherit(s.inputs, definition.Properties)
@@ -136,9 +136,9 @@ func imageOf(hidden any) string {
 
 // property finds a property by name. Of an open type it takes any, of the kind that its value suggests; a name that sounds secret
 // is a password then, because a log that shows too little can be mended and one that shows too much cannot.
-func (s shape) property(name string, value any) (property, bool) {
+func (s resolvedType) property(name string, value any) (property, bool) {
 	p, known := s.inputs[name]
-	if known || !s.open {
+	if known || !s.acceptsAny {
 		return p, known
 	}
 	lower := strings.ToLower(name)
@@ -165,7 +165,7 @@ func kindOf(value any) string {
 	return "string"
 }
 
-func (s shape) names() string {
+func (s resolvedType) inputNames() string {
 	if len(s.inputs) == 0 {
 		return "no properties"
 	}

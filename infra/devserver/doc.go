@@ -38,5 +38,5 @@
 //
 // All state is in memory and is gone with the process: a runner then hears 401, registers again, and is told to stop what
 // it still has. The number of finished tasks, the log of each, the ledger and every body have bounds (Options); beyond its
-// bound a log is counted and no longer kept. The REST API asks nobody for a password: bind it to the loopback interface.
+// limit a log is counted and no longer kept. The REST API asks nobody for a password: bind it to the loopback interface.
 package devserver

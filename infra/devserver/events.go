@@ -13,9 +13,9 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// keepEvents bounds the events of a runner that stays away. Aborts and the configuration reach it by heartbeat and
+// maxRunnerEvents bounds the events of a runner that stays away. Aborts and the configuration reach it by heartbeat and
 // registration anyway.
-const keepEvents = 1000
+const maxRunnerEvents = 1000
 
 // event is one on a runner's stream.
 type event struct {
@@ -28,45 +28,45 @@ func (e event) Id() string    { return strconv.FormatInt(e.id, 10) } //nolint:re
 func (e event) Event() string { return e.name }
 func (e event) Data() string  { return e.data }
 
-// channels keeps an event stream for each runner, and what must be replayed on it. Its lock is a leaf: the library calls
+// eventStreams keeps an event stream for each runner, and what must be replayed on it. Its lock is a leaf: the library calls
 // Replay from its own goroutine, so nothing that waits for that goroutine may hold it.
-type channels struct {
+type eventStreams struct {
 	server *eventsource.Server
 
-	publishing sync.Mutex // keeps the order of ids on the wire; guards closed
-	closed     bool       // the library's goroutine is gone, and would be waited for in vain
+	sendMu sync.Mutex // keeps the order of ids on the wire; guards closed
+	closed bool       // the library's goroutine is gone, and would be waited for in vain
 
 	mu      sync.Mutex
 	last    int64
 	history map[string][]event
 }
 
-func newChannels() *channels {
-	c := &channels{server: eventsource.NewServer(), history: map[string][]event{}}
+func newEventStreams() *eventStreams {
+	c := &eventStreams{server: eventsource.NewServer(), history: map[string][]event{}}
 	c.server.ReplayAll = true
 	return c
 }
 
-// publish talks to the library's goroutine, unless that has ended.
-func (c *channels) publish(what func()) {
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
+// ifOpen talks to the library's goroutine, unless that has ended.
+func (c *eventStreams) ifOpen(what func()) {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
 	if !c.closed {
 		what()
 	}
 }
 
-func (c *channels) open(runner string) {
-	c.publish(func() { c.server.Register(runner, c) })
+func (c *eventStreams) open(runner string) {
+	c.ifOpen(func() { c.server.Register(runner, c) })
 }
 
-func (c *channels) shut(runner string) {
-	c.forget(runner, func(event) bool { return true })
-	c.publish(func() { c.server.Unregister(runner, true) })
+func (c *eventStreams) remove(runner string) {
+	c.dropEvents(runner, func(event) bool { return true })
+	c.ifOpen(func() { c.server.Unregister(runner, true) })
 }
 
-func (c *channels) close() {
-	c.publish(func() {
+func (c *eventStreams) close() {
+	c.ifOpen(func() {
 		c.server.Close()
 		c.closed = true
 	})
@@ -74,29 +74,29 @@ func (c *channels) close() {
 
 // send appends to a runner's stream. It is in the history first: a stream that opens meanwhile may show it twice, never
 // not at all.
-func (c *channels) send(runner, name, job string, data any) {
+func (c *eventStreams) send(runner, name, job string, data any) {
 	text, err := json.Marshal(data)
 	if err != nil {
 		panic(err) // our own types only
 	}
-	c.publish(func() {
-		c.server.Publish([]string{runner}, c.add(runner, event{name: name, data: string(text), job: job}))
+	c.ifOpen(func() {
+		c.server.Publish([]string{runner}, c.record(runner, event{name: name, data: string(text), job: job}))
 	})
 }
 
-func (c *channels) add(runner string, e event) event {
+func (c *eventStreams) record(runner string, e event) event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
 	e.id = c.last
 	if e.name != "Ping" {
-		c.history[runner] = appendBounded(c.history[runner], e, keepEvents)
+		c.history[runner] = appendBounded(c.history[runner], e, maxRunnerEvents)
 	}
 	return e
 }
 
-// forget takes out of the history what need not be replayed any more.
-func (c *channels) forget(runner string, which func(event) bool) {
+// dropEvents takes out of the history what need not be replayed any more.
+func (c *eventStreams) dropEvents(runner string, which func(event) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.history[runner] = slices.DeleteFunc(c.history[runner], which)
@@ -105,20 +105,20 @@ func (c *channels) forget(runner string, which func(event) bool) {
 	}
 }
 
-// register drops what a registration tells anyway, and returns the id after which the runner must read.
-func (c *channels) register(runner string) string {
-	c.forget(runner, func(e event) bool { return e.name == "Enable" || e.name == "Disable" || e.name == "Configure" })
+// startSession drops what a registration tells anyway, and returns the id after which the runner must read.
+func (c *eventStreams) startSession(runner string) string {
+	c.dropEvents(runner, func(e event) bool { return e.name == "Enable" || e.name == "Disable" || e.name == "Configure" })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last := c.last
-	if kept := c.history[runner]; len(kept) > 0 {
-		last = kept[0].id - 1
+	if stored := c.history[runner]; len(stored) > 0 {
+		last = stored[0].id - 1
 	}
 	return strconv.FormatInt(last, 10)
 }
 
 // Replay implements eventsource.Repository. An id that is not one of ours asks for everything.
-func (c *channels) Replay(runner, after string) chan eventsource.Event {
+func (c *eventStreams) Replay(runner, after string) chan eventsource.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	from, err := strconv.ParseInt(after, 10, 64)
@@ -135,8 +135,8 @@ func (c *channels) Replay(runner, after string) chan eventsource.Event {
 	return replayed
 }
 
-func (s *Server) ping() {
-	ticker := time.NewTicker(s.options.PingEvery)
+func (s *Server) pingLoop() {
+	ticker := time.NewTicker(s.options.PingInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -151,15 +151,15 @@ func (s *Server) ping() {
 }
 
 func (a runnerAPI) Events(w http.ResponseWriter, r *http.Request, runnerID string, _ api.EventsParams) {
-	if _, err := a.self(r, runnerID); err != nil {
-		answer(w, err)
+	if _, err := a.authenticateAs(r, runnerID); err != nil {
+		respond(w, err)
 		return
 	}
-	if !a.hold() {
-		answer(w, errClosing)
+	if !a.beginLongRequest() {
+		respond(w, errClosing)
 		return
 	}
-	defer a.held.Done()
+	defer a.longRequests.Done()
 	ctx, leave := a.untilClose(r.Context())
 	defer leave()
 	a.events.server.Handler(runnerID)(w, r.WithContext(ctx))

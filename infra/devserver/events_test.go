@@ -16,8 +16,8 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// listen opens the event stream of a runner over a real connection.
-func (r *testRunner) listen(s *devserver.Server, after string) *eventsource.Decoder {
+// openEventStream opens the event stream of a runner over a real connection.
+func (r *testRunner) openEventStream(s *devserver.Server, after string) *eventsource.Decoder {
 	r.t.Helper()
 	web := httptest.NewServer(s.Handler())
 	r.t.Cleanup(web.Close)
@@ -34,8 +34,8 @@ func (r *testRunner) listen(s *devserver.Server, after string) *eventsource.Deco
 	return decoder(r.t, answer.Body)
 }
 
-// hear returns the next event that is not a ping.
-func hear(t *testing.T, stream *eventsource.Decoder, name string, into any) (id string) {
+// expectEvent returns the next event that is not a ping.
+func expectEvent(t *testing.T, stream *eventsource.Decoder, name string, into any) (id string) {
 	t.Helper()
 	for {
 		e, err := stream.Decode()
@@ -56,9 +56,9 @@ func hear(t *testing.T, stream *eventsource.Decoder, name string, into any) (id 
 }
 
 func TestARunnerHearsWhatTheServerWants(t *testing.T) {
-	s := serve(t, devserver.Options{PingEvery: time.Hour})
+	s := newServer(t, devserver.Options{PingInterval: time.Hour})
 	r := newRunner(t, s)
-	stream := r.listen(s, r.LastEventID)
+	stream := r.openEventStream(s, r.LastEventID)
 	job := r.running(s, devserver.TaskRequest{})
 	for _, step := range []struct{ method, path, body string }{
 		{"PUT", "/config", `{"enabled":false,"capacity":9,"evictionSeconds":0}`},
@@ -67,43 +67,43 @@ func TestARunnerHearsWhatTheServerWants(t *testing.T) {
 		{"POST", "/enable", ""},
 		{"POST", "/ping", ""},
 	} {
-		if status, text := ask(t, s, step.method, "/api/runners/"+r.RunnerID+step.path, step.body); status != 204 {
+		if status, text := request(t, s, step.method, "/api/runners/"+r.RunnerID+step.path, step.body); status != 204 {
 			t.Fatal(status, text)
 		}
 	}
-	if status, text := ask(t, s, "POST", "/api/tasks/"+job.JobID+"/abort", `{"reason":"no more"}`); status != 204 {
+	if status, text := request(t, s, "POST", "/api/tasks/"+job.JobID+"/abort", `{"reason":"no more"}`); status != 204 {
 		t.Fatal(status, text)
 	}
-	if status, text := ask(t, s, "DELETE", "/api/runners/"+r.RunnerID, ""); status != 204 {
+	if status, text := request(t, s, "DELETE", "/api/runners/"+r.RunnerID, ""); status != 204 {
 		t.Fatal(status, text)
 	}
 	var nothing struct{}
 	var configure api.ConfigureEvent
 	var abort api.AbortJobEvent
-	hear(t, stream, "Configure", &configure)
+	expectEvent(t, stream, "Configure", &configure)
 	if configure.Config.Capacity != 9 || configure.Config.Revision != r.Config.Revision+1 {
 		t.Errorf("configured %+v", configure.Config)
 	}
-	hear(t, stream, "Disable", &nothing)
-	hear(t, stream, "Configure", &configure)
-	hear(t, stream, "Enable", &nothing)
-	hear(t, stream, "Configure", &configure)
-	hear(t, stream, "Disable", &nothing)
-	hear(t, stream, "Configure", &configure)
+	expectEvent(t, stream, "Disable", &nothing)
+	expectEvent(t, stream, "Configure", &configure)
+	expectEvent(t, stream, "Enable", &nothing)
+	expectEvent(t, stream, "Configure", &configure)
+	expectEvent(t, stream, "Disable", &nothing)
+	expectEvent(t, stream, "Configure", &configure)
 	if configure.Config.Capacity != 9 || !configure.Config.Enabled {
 		t.Errorf("enabled with %+v", configure.Config)
 	}
-	hear(t, stream, "Enable", &nothing)
-	hear(t, stream, "Ping", &nothing)
-	hear(t, stream, "AbortJob", &abort)
+	expectEvent(t, stream, "Enable", &nothing)
+	expectEvent(t, stream, "Ping", &nothing)
+	expectEvent(t, stream, "AbortJob", &abort)
 	if want := (api.AbortJobEvent{JobID: job.JobID, ExecutionID: job.ExecutionID, Reason: "no more"}); abort != want {
 		t.Errorf("aborted %+v, want %+v", abort, want)
 	}
-	hear(t, stream, "Delete", &nothing)
+	expectEvent(t, stream, "Delete", &nothing)
 }
 
 func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for body, detail := range map[string]string{
 		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:                 "capacity: no runner takes -1",
@@ -111,7 +111,7 @@ func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
 		`{"enabled":true,"capacity":1,"evictionSeconds":1,"capabilites":[]}`: `unknown field \"capabilites\"`,
 		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`:         "give at most 9223372036",
 	} {
-		status, text := ask(t, s, "PUT", "/api/runners/"+r.RunnerID+"/config", body)
+		status, text := request(t, s, "PUT", "/api/runners/"+r.RunnerID+"/config", body)
 		if status != 400 || !strings.Contains(text, detail) {
 			t.Errorf("%s: %d %s", body, status, text)
 		}
@@ -122,18 +122,18 @@ func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
 }
 
 func TestARunnerIsPingedWhileNothingIsSaid(t *testing.T) {
-	s := serve(t, devserver.Options{PingEvery: time.Millisecond})
+	s := newServer(t, devserver.Options{PingInterval: time.Millisecond})
 	r := newRunner(t, s)
 	var nothing struct{}
-	hear(t, r.listen(s, r.LastEventID), "Ping", &nothing)
+	expectEvent(t, r.openEventStream(s, r.LastEventID), "Ping", &nothing)
 }
 
 func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	id := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
 	r := newRunner(t, s) // the script waited for it
 	var script api.ExecuteScriptEvent
-	first := hear(t, r.listen(s, r.LastEventID), "ExecuteScript", &script)
+	first := expectEvent(t, r.openEventStream(s, r.LastEventID), "ExecuteScript", &script)
 	if script.Job.JobID != id || script.Job.Kind != api.KindScript {
 		t.Errorf("heard %+v", script)
 	}
@@ -141,14 +141,14 @@ func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {
 		t.Errorf("a script is reserved: %v", jobs)
 	}
 	r.register() // it forgot what it heard
-	if again := hear(t, r.listen(s, r.LastEventID), "ExecuteScript", &script); again != first {
+	if again := expectEvent(t, r.openEventStream(s, r.LastEventID), "ExecuteScript", &script); again != first {
 		t.Errorf("heard as %s, then as %s", first, again)
 	}
 	if status := r.confirm(script.Job); status != 204 {
 		t.Errorf("the confirm is answered %d", status)
 	}
 	other := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
-	hear(t, r.listen(s, "not one of yours"), "ExecuteScript", &script)
+	expectEvent(t, r.openEventStream(s, "not one of yours"), "ExecuteScript", &script)
 	if script.Job.JobID != other {
 		t.Error("a confirmed script is replayed")
 	}
@@ -164,9 +164,9 @@ func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {
 }
 
 func TestCloseEndsStreamsAndNothingWaitsAfterIt(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
-	stream := r.listen(s, "")
+	stream := r.openEventStream(s, "")
 	s.Close()
 	if e, err := stream.Decode(); err == nil {
 		t.Errorf("heard %v after the close", e)

@@ -21,25 +21,25 @@ func (a runnerAPI) FinishScript(w http.ResponseWriter, r *http.Request, jobID st
 }
 
 func (a runnerAPI) finishKind(w http.ResponseWriter, r *http.Request, jobID string, kind api.Kind) {
-	caller, err := a.caller(r)
+	caller, err := a.authenticate(r)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	var ending api.Ending
-	if err := read(w, r, a.options.LargestBody, &ending, "executionId", "outcome", "exitCode"); err != nil {
-		answer(w, err)
+	if err := decodeJSON(w, r, a.options.MaxBody, &ending, "executionId", "outcome", "exitCode"); err != nil {
+		respond(w, err)
 		return
 	}
 	switch {
 	case !ending.Outcome.Valid():
-		err = refuse(400, "outcome must be completed, failed, aborted or timed-out")
+		err = errorf(400, "outcome must be completed, failed, aborted or timed-out")
 	case ending.Outcome == api.OutcomeCompleted && ending.Result == "":
-		err = refuse(400, "the field \"result\" is missing: completed means that there is one")
+		err = errorf(400, "the field \"result\" is missing: completed means that there is one")
 	default:
 		err = a.finish(caller, jobID, kind, ending)
 	}
-	answer(w, err)
+	respond(w, err)
 }
 
 func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.Ending) error {
@@ -51,45 +51,45 @@ func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.
 	if err != nil {
 		return err
 	}
-	said := Entry{Op: "finish", Runner: caller.id, Job: jobID, Execution: ending.ExecutionID,
+	entry := Entry{Op: "finish", Runner: caller.id, Job: jobID, Execution: ending.ExecutionID,
 		Detail: fmt.Sprintf("%s, exit code %d", ending.Outcome, ending.ExitCode)}
 	switch {
 	case t.view.Kind != kind:
-		return refuse(404, "job %s is a %s", jobID, t.view.Kind)
+		return errorf(404, "job %s is a %s", jobID, t.view.Kind)
 	case t.view.Execution != ending.ExecutionID || t.view.Runner != caller.id || t.view.Started.IsZero():
-		s.ledger.breach("I3", said)
-		return refuse(409, "job %s is not confirmed by this runner as %s", jobID, ending.ExecutionID)
+		s.ledger.breach("I3", entry)
+		return errorf(409, "job %s is not confirmed by this runner as %s", jobID, ending.ExecutionID)
 	case t.ending != nil && *t.ending != ending:
-		said.Detail += fmt.Sprintf("; it was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
-		s.ledger.breach("I1", said)
-		return refuse(409, "job %s was finished in another way", jobID)
+		entry.Detail += fmt.Sprintf("; it was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
+		s.ledger.breach("I1", entry)
+		return errorf(409, "job %s was finished in another way", jobID)
 	case t.ending != nil:
-		return t.rejected
+		return t.finishErr
 	case t.view.State.Done():
-		return refuse(410, "job %s was given up: %s", jobID, t.view.Message)
+		return errorf(410, "job %s was given up: %s", jobID, t.view.Message)
 	}
-	s.ledger.record(said)
+	s.ledger.record(entry)
 	t.ending = &ending
-	t.weight = int64(len(result))
-	s.conclude(t, result, said)
-	return t.rejected
+	t.storedBytes = int64(len(result))
+	s.applyResult(t, result, entry)
+	return t.finishErr
 }
 
-// conclude makes of a runner's verdict and a plugin's result what people see.
-func (s *Server) conclude(t *task, sealed string, said Entry) {
+// applyResult makes of a runner's verdict and a plugin's result what people see.
+func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	ending := t.ending
 	for _, secret := range t.secrets {
 		if strings.Contains(ending.Message, string(secret)) {
-			said.Detail = "a password value in the message"
-			s.ledger.breach("I8", said)
+			entry.Detail = "a password value in the message"
+			s.ledger.breach("I8", entry)
 		}
 	}
-	text, err := openResult(t.key, sealed)
+	text, err := decryptResult(t.key, sealed)
 	if err != nil {
-		said.Detail = err.Error()
-		s.ledger.breach("I9", said)
-		t.rejected = refuse(409, "%v", err)
-		s.done(t, Failed, failure(err.Error()))
+		entry.Detail = err.Error()
+		s.ledger.breach("I9", entry)
+		t.finishErr = errorf(409, "%v", err)
+		s.endTask(t, Failed, failureMessage(err.Error()))
 		return
 	}
 	code := ending.ExitCode
@@ -100,21 +100,21 @@ func (s *Server) conclude(t *task, sealed string, said Entry) {
 			result = contract.Result{ExitCode: -1, JobErrorMessage: err.Error()}
 		}
 	}
-	t.view.OutputProperties = s.shown(t, result.OutputProperties)
+	t.view.OutputProperties = s.maskOutputs(t, result.OutputProperties)
 	cause := cmp.Or(ending.Message, result.JobErrorMessage)
 	switch {
 	case ending.Outcome == api.OutcomeAborted:
-		s.done(t, Aborted, abortedBecause(cmp.Or(cause, t.view.AbortReason, "the runner does not say why")))
+		s.endTask(t, Aborted, abortMessage(cmp.Or(cause, t.view.AbortReason, "the runner does not say why")))
 	case ending.Outcome == api.OutcomeTimedOut:
-		s.done(t, Failed, failure(cmp.Or(ending.Message, "it ran longer than it may")))
+		s.endTask(t, Failed, failureMessage(cmp.Or(ending.Message, "it ran longer than it may")))
 	case ending.Outcome == api.OutcomeFailed:
-		s.done(t, Failed, failure(cmp.Or(cause, "the runner does not say why")))
+		s.endTask(t, Failed, failureMessage(cmp.Or(cause, "the runner does not say why")))
 	case result.ExitCode != 0:
 		t.view.ExitCode = &result.ExitCode
-		s.done(t, Failed, failure(cmp.Or(result.JobErrorMessage, fmt.Sprintf("exit code %d", result.ExitCode))))
+		s.endTask(t, Failed, failureMessage(cmp.Or(result.JobErrorMessage, fmt.Sprintf("exit code %d", result.ExitCode))))
 	default:
 		t.view.ExitCode = &result.ExitCode
-		s.done(t, Completed, "")
+		s.endTask(t, Completed, "")
 	}
 }
 
@@ -127,17 +127,17 @@ func digest(result string) string {
 	return string(sum[:])
 }
 
-func abortedBecause(cause string) string {
+func abortMessage(cause string) string {
 	if rest, is := strings.CutPrefix(cause, "aborted"); is {
 		return "Aborted" + rest
 	}
 	return "Aborted: " + cause
 }
 
-func failure(cause string) string { return "Execution failed.\nCause: " + cause }
+func failureMessage(cause string) string { return "Execution failed.\nCause: " + cause }
 
-// openResult decrypts the result, if there is one.
-func openResult(key seal.Key, sealed string) ([]byte, error) {
+// decryptResult decrypts the result, if there is one.
+func decryptResult(key seal.Key, sealed string) ([]byte, error) {
 	if sealed == "" {
 		return nil, nil
 	}
@@ -148,9 +148,9 @@ func openResult(key seal.Key, sealed string) ([]byte, error) {
 	return text, nil
 }
 
-// shown hides the values of outputs that are passwords.
-func (s *Server) shown(t *task, outputs map[string]any) map[string]any {
-	for name, p := range s.types.shape(t.view.TaskType).outputs {
+// maskOutputs hides the values of outputs that are passwords.
+func (s *Server) maskOutputs(t *task, outputs map[string]any) map[string]any {
+	for name, p := range s.types.resolve(t.view.TaskType).outputs {
 		if _, ok := outputs[name]; ok && p.Password {
 			outputs[name] = "***"
 		}

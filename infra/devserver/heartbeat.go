@@ -6,32 +6,32 @@ import (
 )
 
 func (a runnerAPI) Heartbeat(w http.ResponseWriter, r *http.Request, runnerID string) {
-	caller, err := a.self(r, runnerID)
+	caller, err := a.authenticateAs(r, runnerID)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	var body api.Phases
-	if err := read(w, r, smallBody, &body, "jobs"); err != nil {
-		answer(w, err)
+	if err := decodeJSON(w, r, maxSmallBody, &body, "jobs"); err != nil {
+		respond(w, err)
 		return
 	}
-	answerJSON(w, http.StatusOK, api.Orders{Abort: a.unwanted(caller, body.Jobs)})
+	respondJSON(w, http.StatusOK, api.Orders{Abort: a.jobsToAbort(caller, body.Jobs)})
 }
 
-// unwanted are the jobs that a runner has and should not have. One that is finished may still be sending its log.
-func (s *Server) unwanted(caller *runner, jobs []api.JobPhase) []api.AbortJobEvent {
+// jobsToAbort are the jobs that a runner has and should not have. One that is finished may still be sending its log.
+func (s *Server) jobsToAbort(caller *runner, jobs []api.JobPhase) []api.AbortJobEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stops := []api.AbortJobEvent{}
+	aborts := []api.AbortJobEvent{}
 	for _, j := range jobs {
 		t := s.tasks[j.JobID]
 		switch {
 		case t == nil || t.view.Execution != j.ExecutionID || t.view.Runner != caller.id:
-			stops = append(stops, api.AbortJobEvent{JobID: j.JobID, ExecutionID: j.ExecutionID, Reason: "the server does not know this job"})
+			aborts = append(aborts, api.AbortJobEvent{JobID: j.JobID, ExecutionID: j.ExecutionID, Reason: "the server does not know this job"})
 		case t.view.AbortReason != "" && t.ending == nil:
-			stops = append(stops, t.stop())
+			aborts = append(aborts, t.abortEvent())
 		}
 	}
-	return stops
+	return aborts
 }

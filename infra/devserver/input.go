@@ -15,16 +15,16 @@ import (
 	msg "runnerd/messages"
 )
 
-// shortestSecret, in characters, is looked for in logs: what is shorter stands in every log, and no runner masks it.
-const shortestSecret = 3
+// minSecretLength, in characters, is looked for in logs: what is shorter stands in every log, and no runner masks it.
+const minSecretLength = 3
 
 // properties builds what a plugin is told of a task, or of a configuration item: what was given, and defaults. where is
 // the path that errors name.
-func (t typeDefinitions) properties(typeName, where string, given map[string]any) ([]contract.Property, error) {
-	shape := t.shape(typeName)
+func (t typeDefinitions) properties(typeName, path string, given map[string]any) ([]contract.Property, error) {
+	shape := t.resolve(typeName)
 	for name, value := range given {
 		if _, ok := shape.property(name, value); !ok {
-			return nil, refuse(400, "%s: the type %s has no property %q; it has %s", where, typeName, name, shape.names())
+			return nil, errorf(400, "%s: the type %s has no property %q; it has %s", path, typeName, name, shape.inputNames())
 		}
 	}
 	names := maps.Clone(shape.inputs)
@@ -39,9 +39,9 @@ func (t typeDefinitions) properties(typeName, where string, given map[string]any
 			value = p.Default
 		}
 		if value == nil && p.Required != nil && *p.Required {
-			return nil, refuse(400, "%s: the property %q is required", where, name)
+			return nil, errorf(400, "%s: the property %q is required", path, name)
 		}
-		value, err := t.value(p, where+"."+name, value)
+		value, err := t.convert(p, path+"."+name, value)
 		if err != nil {
 			return nil, err
 		}
@@ -54,56 +54,56 @@ func (t typeDefinitions) properties(typeName, where string, given map[string]any
 
 func (p property) wireKind() string { return strings.ToUpper(cmp.Or(p.Kind, "string")) }
 
-// value makes of what a person wrote what a plugin expects; it is lenient where there is one meaning only.
-func (t typeDefinitions) value(p property, where string, v any) (any, error) {
+// convert makes of what a person wrote what a plugin expects; it is lenient where there is one meaning only.
+func (t typeDefinitions) convert(p property, path string, v any) (any, error) {
 	if v == nil {
 		return nil, nil
 	}
 	switch kind := p.wireKind(); kind {
 	case "INTEGER":
-		n, err := strconv.ParseInt(textOf(v), 10, 64)
+		n, err := strconv.ParseInt(formatText(v), 10, 64)
 		if err != nil {
-			return nil, refuse(400, "%s must be an integer", where)
+			return nil, errorf(400, "%s must be an integer", path)
 		}
 		return n, nil
 	case "BOOLEAN":
 		b, err := strconv.ParseBool(fmt.Sprint(v))
 		if err != nil {
-			return nil, refuse(400, "%s must be true or false", where)
+			return nil, errorf(400, "%s must be true or false", path)
 		}
 		return b, nil
 	case contract.KindCI:
-		return t.item(p, where, v)
+		return t.convertItem(p, path, v)
 	case "LIST_OF_CI", "SET_OF_CI":
-		return t.items(p, where, v)
+		return t.convertItems(p, path, v)
 	case "LIST_OF_STRING", "SET_OF_STRING":
-		return list(where, v)
+		return convertList(path, v)
 	case "MAP_STRING_STRING":
 		if _, ok := v.(map[string]any); !ok {
-			return nil, refuse(400, "%s must be an object with texts", where)
+			return nil, errorf(400, "%s must be an object with texts", path)
 		}
 		return v, nil
 	case "STRING", "DATE", "ENUM":
 		switch v.(type) {
 		case map[string]any, []any:
-			return nil, refuse(400, "%s must be a text", where)
+			return nil, errorf(400, "%s must be a text", path)
 		}
-		return textOf(v), nil
+		return formatText(v), nil
 	default:
 		return v, nil
 	}
 }
 
-// textOf writes a number with all its digits.
-func textOf(v any) string {
+// formatText writes a number with all its digits.
+func formatText(v any) string {
 	if n, ok := v.(float64); ok {
 		return strconv.FormatFloat(n, 'f', -1, 64)
 	}
 	return fmt.Sprint(v)
 }
 
-// list takes a list, or texts with commas between them, as definitions write their defaults.
-func list(where string, v any) (any, error) {
+// convertList takes a list, or texts with commas between them, as definitions write their defaults.
+func convertList(path string, v any) (any, error) {
 	switch v := v.(type) {
 	case []any:
 		return v, nil
@@ -116,14 +116,14 @@ func list(where string, v any) (any, error) {
 		}
 		return texts, nil
 	}
-	return nil, refuse(400, "%s must be a list of texts", where)
+	return nil, errorf(400, "%s must be a list of texts", path)
 }
 
-// item is a configuration item, given as an object of its properties; "id" and "type" in it are its own.
-func (t typeDefinitions) item(p property, where string, v any) (any, error) {
+// convertItem is a configuration item, given as an object of its properties; "id" and "type" in it are its own.
+func (t typeDefinitions) convertItem(p property, path string, v any) (any, error) {
 	given, ok := v.(map[string]any)
 	if !ok {
-		return nil, refuse(400, "%s must be an object with the properties of %s", where, cmp.Or(p.ReferencedType, "the item"))
+		return nil, errorf(400, "%s must be an object with the properties of %s", path, cmp.Or(p.ReferencedType, "the item"))
 	}
 	given = maps.Clone(given)
 	id, _ := given["id"].(string)
@@ -131,21 +131,21 @@ func (t typeDefinitions) item(p property, where string, v any) (any, error) {
 	delete(given, "id")
 	delete(given, "type")
 	typeName = cmp.Or(typeName, p.ReferencedType)
-	properties, err := t.properties(typeName, where, given)
+	properties, err := t.properties(typeName, path, given)
 	if err != nil {
 		return nil, err
 	}
 	return contract.Task{ID: id, Type: typeName, Properties: properties}, nil
 }
 
-func (t typeDefinitions) items(p property, where string, v any) (any, error) {
+func (t typeDefinitions) convertItems(p property, path string, v any) (any, error) {
 	given, ok := v.([]any)
 	if !ok {
-		return nil, refuse(400, "%s must be a list of objects", where)
+		return nil, errorf(400, "%s must be a list of objects", path)
 	}
 	items := make([]any, 0, len(given))
 	for i, one := range given {
-		item, err := t.item(p, fmt.Sprintf("%s[%d]", where, i), one)
+		item, err := t.convertItem(p, fmt.Sprintf("%s[%d]", path, i), one)
 		if err != nil {
 			return nil, err
 		}
@@ -154,25 +154,25 @@ func (t typeDefinitions) items(p property, where string, v any) (any, error) {
 	return items, nil
 }
 
-// withID gives an item, and those in it, the id that a server has for each.
-func withID(v any) any {
+// assignIDs gives an item, and those in it, the id that a server has for each.
+func assignIDs(v any) any {
 	switch v := v.(type) {
 	case contract.Task:
 		v.ID = cmp.Or(v.ID, "Configuration/Custom/"+newID("item"))
 		for i := range v.Properties {
-			v.Properties[i].Value = withID(v.Properties[i].Value)
+			v.Properties[i].Value = assignIDs(v.Properties[i].Value)
 		}
 		return v
 	case []any:
 		for i := range v {
-			v[i] = withID(v[i])
+			v[i] = assignIDs(v[i])
 		}
 	}
 	return v
 }
 
-// bare is an item as scripts get it: one that a person is about to make has no id yet, and perhaps no properties either.
-func bare(v any) any {
+// toScriptItem is an item as scripts get it: one that a person is about to make has no id yet, and perhaps no properties either.
+func toScriptItem(v any) any {
 	switch v := v.(type) {
 	case contract.Task:
 		item := map[string]any{"type": v.Type}
@@ -180,30 +180,30 @@ func bare(v any) any {
 			item["id"] = v.ID
 		}
 		for i := range v.Properties {
-			v.Properties[i].Value = bare(v.Properties[i].Value)
+			v.Properties[i].Value = toScriptItem(v.Properties[i].Value)
 			item["properties"] = v.Properties
 		}
 		return item
 	case []any:
 		for i := range v {
-			v[i] = bare(v[i])
+			v[i] = toScriptItem(v[i])
 		}
 	}
 	return v
 }
 
-// input is the input context of a task, as JSON, and every value in it that must never be shown.
-func (s *Server) input(id string, request TaskRequest) ([]byte, []msg.Secret, error) {
+// buildInput is the input context of a task, as JSON, and every value in it that must never be shown.
+func (s *Server) buildInput(id string, request TaskRequest) ([]byte, []msg.Secret, error) {
 	properties, err := s.types.properties(request.TaskType, "properties", request.Properties)
 	if err != nil {
 		return nil, nil, err
 	}
-	dress := withID
+	transform := assignIDs
 	if request.Kind == api.KindScript {
-		dress = bare
+		transform = toScriptItem
 	}
 	for i := range properties {
-		properties[i].Value = dress(properties[i].Value)
+		properties[i].Value = transform(properties[i].Value)
 	}
 	text, err := json.Marshal(contract.InputContext{
 		Release: contract.Release{ID: "Applications/Release1", AutomatedTaskAsUser: request.RunAs, URL: s.options.PublicURL},
@@ -216,6 +216,6 @@ func (s *Server) input(id string, request TaskRequest) ([]byte, []msg.Secret, er
 	if err != nil {
 		return nil, nil, err
 	}
-	tooShort := func(s msg.Secret) bool { return utf8.RuneCountInString(string(s)) < shortestSecret }
+	tooShort := func(s msg.Secret) bool { return utf8.RuneCountInString(string(s)) < minSecretLength }
 	return text, slices.DeleteFunc(parsed.Secrets(), tooShort), nil
 }

@@ -12,20 +12,20 @@ import (
 	msg "runnerd/messages"
 )
 
-// largestChunk bounds one piece of a log.
-const largestChunk = 8 << 20
+// maxChunk bounds one piece of a log.
+const maxChunk = 8 << 20
 
 // jobLog is the log of one task: the first bytes of it, up to a bound, and how many there were.
 type jobLog struct {
-	text  []byte
-	bound int64
-	size  int64 // beyond the bound bytes are only counted
-	total int64 // -1: not known yet
-	tail  []byte
-	marks marks
+	text    []byte
+	limit   int64
+	size    int64 // beyond the bound bytes are only counted
+	total   int64 // -1: not known yet
+	tail    []byte
+	markers logMarkers
 }
 
-func newJobLog(bound int64) jobLog { return jobLog{bound: bound, total: -1} }
+func newJobLog(bound int64) jobLog { return jobLog{limit: bound, total: -1} }
 
 // chunk is a piece of a log as it was sent.
 type chunk struct {
@@ -34,9 +34,9 @@ type chunk struct {
 	total int64 // -1: there is more
 }
 
-// parseRange reads "bytes a-b/total", "bytes a-b/*" or "bytes */total", for a body of size bytes.
-func parseRange(header string, size int) (from, total int64, err error) {
-	bad := refuse(400, "Content-Range must be bytes a-b/*, bytes a-b/total or bytes */total, and fit the body of %d bytes", size)
+// parseContentRange reads "bytes a-b/total", "bytes a-b/*" or "bytes */total", for a body of size bytes.
+func parseContentRange(header string, size int) (from, total int64, err error) {
+	bad := errorf(400, "Content-Range must be bytes a-b/*, bytes a-b/total or bytes */total, and fit the body of %d bytes", size)
 	span, end, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	if total = -1; end != "*" {
 		if total, err = strconv.ParseInt(end, 10, 64); err != nil || total < 0 {
@@ -55,9 +55,9 @@ func parseRange(header string, size int) (from, total int64, err error) {
 	return from, total, nil
 }
 
-// fault says what is wrong with a chunk, if something is. A chunk that was sent before is fine: its answer may have been
+// inconsistency says what is wrong with a chunk, if something is. A chunk that was sent before is fine: its answer may have been
 // lost, and the runner may have more text by now.
-func (l *jobLog) fault(c chunk) string {
+func (l *jobLog) inconsistency(c chunk) string {
 	end := c.from + int64(len(c.text))
 	switch {
 	case c.from > l.size:
@@ -67,8 +67,8 @@ func (l *jobLog) fault(c chunk) string {
 	case c.total >= 0 && (c.total != end || c.total < l.size):
 		return fmt.Sprintf("total %d, but it ends at %d and the log at %d", c.total, end, l.size)
 	}
-	if kept := int64(len(l.text)); c.from < kept {
-		n := min(end, kept) - c.from
+	if stored := int64(len(l.text)); c.from < stored {
+		n := min(end, stored) - c.from
 		if !bytes.Equal(c.text[:n], l.text[c.from:c.from+n]) {
 			return fmt.Sprintf("overlap: the bytes from %d on differ from those that are here", c.from)
 		}
@@ -76,21 +76,21 @@ func (l *jobLog) fault(c chunk) string {
 	return ""
 }
 
-// add appends a chunk without fault that begins at the end of the log, or was here before.
+// record appends a chunk without fault that begins at the end of the log, or was here before.
 func (l *jobLog) add(c chunk) {
 	if c.from == l.size {
 		l.size += int64(len(c.text))
-		room := max(0, l.bound-int64(len(l.text)))
-		l.text = append(l.text, c.text[:min(room, int64(len(c.text)))]...)
-		l.marks.find(l.text)
+		free := max(0, l.limit-int64(len(l.text)))
+		l.text = append(l.text, c.text[:min(free, int64(len(c.text)))]...)
+		l.markers.scan(l.text)
 	}
 	if c.total >= 0 {
 		l.total = c.total
 	}
 }
 
-// leaks finds a secret in what is new, also one that began in a chunk before.
-func (l *jobLog) leaks(c chunk, secrets []msg.Secret) bool {
+// containsSecret finds a secret in what is new, also one that began in a chunk before.
+func (l *jobLog) containsSecret(c chunk, secrets []msg.Secret) bool {
 	longest := 1
 	text := append(l.tail, c.text...)
 	found := false
@@ -103,26 +103,26 @@ func (l *jobLog) leaks(c chunk, secrets []msg.Secret) bool {
 }
 
 func (a runnerAPI) AppendLog(w http.ResponseWriter, r *http.Request, jobID string, params api.AppendLogParams) {
-	caller, err := a.caller(r)
+	caller, err := a.authenticate(r)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestChunk))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxChunk))
 	if err != nil {
-		answer(w, fmt.Errorf("read the chunk: %w", err))
+		respond(w, fmt.Errorf("read the chunk: %w", err))
 		return
 	}
-	from, total, err := parseRange(params.ContentRange, len(text))
+	from, total, err := parseContentRange(params.ContentRange, len(text))
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	offset, err := a.appendLog(caller, jobID, chunk{from, text, total})
 	if offset >= 0 {
 		w.Header().Set("Log-Offset", strconv.FormatInt(offset, 10))
 	}
-	answer(w, err)
+	respond(w, err)
 }
 
 // appendLog returns where the log ends now; -1 where the error is not about that.
@@ -133,25 +133,25 @@ func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error)
 	if err != nil {
 		return -1, err
 	}
-	said := t.entry("log", fmt.Sprintf("%d bytes at %d, total %d", len(c.text), c.from, c.total))
-	said.Runner = caller.id
+	entry := t.entry("log", fmt.Sprintf("%d bytes at %d, total %d", len(c.text), c.from, c.total))
+	entry.Runner = caller.id
 	if t.view.Runner != caller.id || t.view.Started.IsZero() || t.view.Kind == api.KindScript {
-		s.ledger.breach("I3", said)
-		return -1, refuse(410, "job %s is not confirmed by this runner, or a script: it has no log here", jobID)
+		s.ledger.breach("I3", entry)
+		return -1, errorf(410, "job %s is not confirmed by this runner, or a script: it has no log here", jobID)
 	}
-	if fault := t.log.fault(c); fault != "" {
-		said.Detail = fault
-		s.ledger.breach("I7", said)
-		return t.log.size, refuse(409, "%s", fault)
+	if fault := t.log.inconsistency(c); fault != "" {
+		entry.Detail = fault
+		s.ledger.breach("I7", entry)
+		return t.log.size, errorf(409, "%s", fault)
 	}
 	if c.from < t.log.size && c.from+int64(len(c.text)) > t.log.size {
-		return t.log.size, refuse(409, "the first bytes are here already: go on at %d", t.log.size)
+		return t.log.size, errorf(409, "the first bytes are here already: go on at %d", t.log.size)
 	}
-	if c.from == t.log.size && t.log.leaks(c, t.secrets) {
+	if c.from == t.log.size && t.log.containsSecret(c, t.secrets) {
 		s.ledger.breach("I8", t.entry("log", fmt.Sprintf("a password value in the bytes up to %d", c.from+int64(len(c.text)))))
 	}
 	t.log.add(c)
-	s.ledger.record(said)
-	t.changed.ring()
+	s.ledger.record(entry)
+	t.changed.notify()
 	return t.log.size, nil
 }

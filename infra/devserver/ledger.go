@@ -12,7 +12,7 @@ import (
 // Entry is something that happened between the server and a runner.
 type Entry struct {
 	Time      time.Time `json:"time"`
-	Op        string    `json:"op"` // register, unregister, offer, confirm, abort, log, finish
+	Op        string    `json:"op"` // startSession, unregister, offer, confirm, abort, log, finish
 	Runner    string    `json:"runner,omitempty"`
 	Job       string    `json:"job,omitempty"`
 	Execution string    `json:"execution,omitempty"`
@@ -31,15 +31,15 @@ func (b Breach) String() string {
 
 // Ledger is append-only; of entries and of breaches it keeps the newest. Its methods may be called at any time.
 type Ledger struct {
-	keep int
-	log  zerolog.Logger
+	maxEntries int
+	log        zerolog.Logger
 
 	mu       sync.Mutex
 	entries  []Entry
 	breaches []Breach
 }
 
-func newLedger(keep int, log zerolog.Logger) *Ledger { return &Ledger{keep: keep, log: log} }
+func newLedger(keep int, log zerolog.Logger) *Ledger { return &Ledger{maxEntries: keep, log: log} }
 
 // Entries returns all that is kept, oldest first.
 func (l *Ledger) Entries() []Entry {
@@ -63,19 +63,19 @@ func (l *Ledger) Job(id string) []Entry {
 func (l *Ledger) record(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries = appendBounded(l.entries, e.now(), l.keep)
+	l.entries = appendBounded(l.entries, e.withTime(), l.maxEntries)
 }
 
 func (l *Ledger) breach(invariant string, e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e = e.now()
-	l.entries = appendBounded(l.entries, e, l.keep)
-	l.breaches = appendBounded(l.breaches, Breach{invariant, e}, l.keep)
+	e = e.withTime()
+	l.entries = appendBounded(l.entries, e, l.maxEntries)
+	l.breaches = appendBounded(l.breaches, Breach{invariant, e}, l.maxEntries)
 	l.log.Warn().Str("invariant", invariant).Str("op", e.Op).Str("runner", e.Runner).Str("job", e.Job).Msg(e.Detail)
 }
 
-func (e Entry) now() Entry {
+func (e Entry) withTime() Entry {
 	e.Time = time.Now()
 	return e
 }

@@ -3,49 +3,49 @@ package devserver
 import "bytes"
 
 const (
-	keepComments = 1000
-	longestMark  = 64 << 10 // from its ] to its end: a longer one is no mark
-	markStart    = "##[start: "
+	maxComments    = 1000
+	maxMarkerBytes = 64 << 10 // from its ] to its end: a longer one is no mark
+	markerStart    = "##[start: "
 )
 
-// marks are the comments and the status line that stand in a log. They may span chunks.
-type marks struct {
+// logMarkers are the comments and the status line that stand in a log. They may span chunks.
+type logMarkers struct {
 	comments []string
 	status   string
-	read     int // bytes of the log that need not be looked at again
+	scanned  int // bytes of the log that need not be looked at again
 }
 
-// find reads what is new in a log.
-func (m *marks) find(log []byte) {
+// scan reads what is new in a log.
+func (m *logMarkers) scan(log []byte) {
 	for {
-		start := bytes.Index(log[m.read:], []byte(markStart))
+		start := bytes.Index(log[m.scanned:], []byte(markerStart))
 		if start < 0 {
-			m.read = max(m.read, len(log)-len(markStart)+1)
+			m.scanned = max(m.scanned, len(log)-len(markerStart)+1)
 			return
 		}
-		m.read += start
-		if n := m.take(log[m.read:]); n > 0 {
-			m.read += n
+		m.scanned += start
+		if n := m.parseMarker(log[m.scanned:]); n > 0 {
+			m.scanned += n
 		} else {
 			return
 		}
 	}
 }
 
-// take reads the mark at the beginning of text and returns its length; 0: its end is still to come.
-func (m *marks) take(text []byte) int {
-	word, rest, ok := bytes.Cut(text[len(markStart):], []byte("]"))
+// parseMarker reads the mark at the beginning of text and returns its length; 0: its end is still to come.
+func (m *logMarkers) parseMarker(text []byte) int {
+	word, rest, ok := bytes.Cut(text[len(markerStart):], []byte("]"))
 	kind := string(word)
 	if known := kind == "comment" || kind == "status"; !known {
 		if !ok && len(word) < len("comment") {
 			return 0
 		}
-		return len(markStart)
+		return len(markerStart)
 	}
-	body, _, ok := bytes.Cut(rest[:min(len(rest), longestMark)], []byte("##[end: "+kind+"]"))
+	body, _, ok := bytes.Cut(rest[:min(len(rest), maxMarkerBytes)], []byte("##[end: "+kind+"]"))
 	if !ok {
-		if len(rest) >= longestMark {
-			return len(markStart)
+		if len(rest) >= maxMarkerBytes {
+			return len(markerStart)
 		}
 		return 0
 	}
@@ -53,7 +53,7 @@ func (m *marks) take(text []byte) int {
 	if kind == "status" {
 		m.status = content
 	} else {
-		m.comments = appendBounded(m.comments, content, keepComments)
+		m.comments = appendBounded(m.comments, content, maxComments)
 	}
-	return len(markStart) + len(word) + 1 + len(body) + len("##[end: ]") + len(kind)
+	return len(markerStart) + len(word) + 1 + len(body) + len("##[end: ]") + len(kind)
 }

@@ -9,28 +9,28 @@ import (
 )
 
 func TestMarksAreTheSameHoweverTheLogIsCut(t *testing.T) {
-	pieces := []string{
+	fragments := []string{
 		"##[start: comment]", "##[end: comment]", "##[start: status]", "##[end: status]", "##[start: ", "##[", "]", "text", "\n",
-		"##[start: other]", strings.Repeat("x", longestMark/2),
+		"##[start: other]", strings.Repeat("x", maxMarkerBytes/2),
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		log := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 12).Draw(t, "log"), ""))
-		var whole, cut marks
-		whole.find(log)
+		log := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(fragments), 0, 12).Draw(t, "log"), ""))
+		var atOnce, chunked logMarkers
+		atOnce.scan(log)
 		for at := 0; at < len(log); {
 			at += rapid.IntRange(1, len(log)-at).Draw(t, "cut")
-			cut.find(log[:at])
+			chunked.scan(log[:at])
 		}
-		if diff := cmp.Diff(whole.comments, cut.comments); diff != "" || whole.status != cut.status {
-			t.Errorf("status %q or %q, comments %s", whole.status, cut.status, diff)
+		if diff := cmp.Diff(atOnce.comments, chunked.comments); diff != "" || atOnce.status != chunked.status {
+			t.Errorf("status %q or %q, comments %s", atOnce.status, chunked.status, diff)
 		}
 	})
 }
 
 func TestOnlySoManyCommentsAreKept(t *testing.T) {
-	var m marks
-	m.find([]byte(strings.Repeat("##[start: comment]c##[end: comment]", 2*keepComments)))
-	if n := len(m.comments); n == 0 || n > keepComments {
+	var m logMarkers
+	m.scan([]byte(strings.Repeat("##[start: comment]c##[end: comment]", 2*maxComments)))
+	if n := len(m.comments); n == 0 || n > maxComments {
 		t.Errorf("%d comments", n)
 	}
 }

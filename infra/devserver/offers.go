@@ -10,36 +10,36 @@ import (
 	"runnerd/infra/seal"
 )
 
-// offer reserves up to most tasks, by priority and then by age.
-func (s *Server) offer(to *runner, most int) []api.Job {
+// offerTasks reserves up to most tasks, by priority and then by age.
+func (s *Server) offerTasks(to *runner, limit int) []api.Job {
 	if !to.config.Enabled || !slices.Contains(s.runners, to) {
 		return nil
 	}
 	var ready []*task
 	for _, t := range s.open {
-		if t.view.Kind == api.KindTask && t.free() && to.can(t) {
+		if t.view.Kind == api.KindTask && t.offerable() && to.canRun(t) {
 			ready = append(ready, t)
 		}
 	}
 	slices.SortStableFunc(ready, func(a, b *task) int { return b.request.Priority - a.request.Priority })
 	var jobs []api.Job
-	for _, t := range ready[:min(most, len(ready))] {
+	for _, t := range ready[:min(limit, len(ready))] {
 		jobs = append(jobs, s.offerTask(t, to))
 		t.lease = time.Now().Add(s.options.Lease)
 	}
 	return jobs
 }
 
-// free: it may be offered, for the first time or again.
-func (t *task) free() bool {
+// offerable: it may be offered, for the first time or again.
+func (t *task) offerable() bool {
 	return t.view.State == Queued || t.view.State == Offered && !t.lease.IsZero() && !time.Now().Before(t.lease)
 }
 
-// nextLapse is how long the first of the leases still holds.
-func (s *Server) nextLapse() time.Duration {
-	next := s.options.LongestPoll
+// untilNextExpiry is how long the first of the leases still holds.
+func (s *Server) untilNextExpiry() time.Duration {
+	next := s.options.MaxPoll
 	for _, t := range s.open {
-		if t.view.State == Offered && !t.lease.IsZero() && !t.free() {
+		if t.view.State == Offered && !t.lease.IsZero() && !t.offerable() {
 			next = min(next, time.Until(t.lease))
 		}
 	}
@@ -49,7 +49,7 @@ func (s *Server) nextLapse() time.Duration {
 // offerTask makes an offer under a fresh execution id and a fresh session key.
 func (s *Server) offerTask(t *task, to *runner) api.Job {
 	t.key = seal.NewKey()
-	sealed, err := seal.SealKey(to.about.PublicKey, t.key)
+	sealed, err := seal.SealKey(to.info.PublicKey, t.key)
 	if err != nil {
 		panic(err) // the key was tried at the registration
 	}
@@ -59,13 +59,13 @@ func (s *Server) offerTask(t *task, to *runner) api.Job {
 		Image: t.view.Image, ImagePullPolicy: t.request.ImagePullPolicy, Priority: t.request.Priority,
 		SessionKey: sealed, TimeoutSeconds: t.request.TimeoutSeconds, Limits: t.request.Limits,
 	}
-	if input := seal.Encrypt(t.key, t.input); len(input) <= s.options.InlineInput {
+	if input := seal.Encrypt(t.key, t.input); len(input) <= s.options.MaxInlineInput {
 		job.Input = input
 	} else {
 		t.sealed, job.InputURL = input, "/api/v1/jobs/"+t.view.ID+"/input"
 	}
 	s.ledger.record(t.entry("offer", ""))
-	t.changed.ring()
+	t.changed.notify()
 	return job
 }
 
@@ -76,15 +76,15 @@ func (s *Server) pushScripts() {
 		if t.view.Kind != api.KindScript || t.view.State != Queued {
 			continue
 		}
-		if to := s.freshest(t); to != nil {
+		if to := s.mostRecentRunner(t); to != nil {
 			s.events.send(to.id, "ExecuteScript", t.view.ID, api.ExecuteScriptEvent{Job: s.offerTask(t, to)})
 		}
 	}
 }
 
-func (s *Server) freshest(t *task) (to *runner) {
+func (s *Server) mostRecentRunner(t *task) (to *runner) {
 	for _, r := range s.runners {
-		if r.config.Enabled && r.can(t) && (to == nil || r.seen.After(to.seen)) {
+		if r.config.Enabled && r.canRun(t) && (to == nil || r.lastSeen.After(to.lastSeen)) {
 			to = r
 		}
 	}
@@ -94,18 +94,18 @@ func (s *Server) freshest(t *task) (to *runner) {
 // remoteScript is the capability to run scripts.
 const remoteScript = "remote-script"
 
-func (t *task) needs() []string {
+func (t *task) requiredCapabilities() []string {
 	if t.view.Kind == api.KindScript {
 		return append(slices.Clone(t.request.Capabilities), remoteScript)
 	}
 	return t.request.Capabilities
 }
 
-// can reports whether the runner has what the task needs: what it was configured with, or else has registered with.
-func (r *runner) can(t *task) bool {
+// capabilities reports whether the runner has what the task needs: what it was configured with, or else has registered with.
+func (r *runner) canRun(t *task) bool {
 	has := r.config.Capabilities
 	if len(has) == 0 {
-		has = r.about.Capabilities
+		has = r.info.Capabilities
 	}
-	return !slices.ContainsFunc(t.needs(), func(need string) bool { return !slices.Contains(has, need) })
+	return !slices.ContainsFunc(t.requiredCapabilities(), func(need string) bool { return !slices.Contains(has, need) })
 }

@@ -7,58 +7,58 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// forPeople is the REST API for people and for authors of plugins.
-func (s *Server) forPeople() http.Handler {
+// restHandler is the REST API for people and for authors of plugins.
+func (s *Server) restHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/tasks", s.postTask)
-	mux.HandleFunc("GET /api/tasks", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 200, s.Tasks()) })
+	mux.HandleFunc("GET /api/tasks", func(w http.ResponseWriter, _ *http.Request) { respondJSON(w, 200, s.Tasks()) })
 	mux.HandleFunc("GET /api/tasks/{id}", s.getTask)
 	mux.HandleFunc("GET /api/tasks/{id}/log", s.getLog)
 	mux.HandleFunc("POST /api/tasks/{id}/abort", s.postAbort)
-	mux.HandleFunc("GET /api/runners", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 200, s.Runners()) })
+	mux.HandleFunc("GET /api/runners", func(w http.ResponseWriter, _ *http.Request) { respondJSON(w, 200, s.Runners()) })
 	mux.HandleFunc("PUT /api/runners/{id}/config", s.putConfig)
-	mux.HandleFunc("POST /api/runners/{id}/enable", func(w http.ResponseWriter, r *http.Request) { answer(w, s.enable(r.PathValue("id"), true)) })
-	mux.HandleFunc("POST /api/runners/{id}/disable", func(w http.ResponseWriter, r *http.Request) { answer(w, s.enable(r.PathValue("id"), false)) })
-	mux.HandleFunc("POST /api/runners/{id}/ping", func(w http.ResponseWriter, r *http.Request) { answer(w, s.pingNow(r.PathValue("id"))) })
-	mux.HandleFunc("DELETE /api/runners/{id}", func(w http.ResponseWriter, r *http.Request) { answer(w, s.Delete(r.PathValue("id"))) })
+	mux.HandleFunc("POST /api/runners/{id}/enable", func(w http.ResponseWriter, r *http.Request) { respond(w, s.enable(r.PathValue("id"), true)) })
+	mux.HandleFunc("POST /api/runners/{id}/disable", func(w http.ResponseWriter, r *http.Request) { respond(w, s.enable(r.PathValue("id"), false)) })
+	mux.HandleFunc("POST /api/runners/{id}/ping", func(w http.ResponseWriter, r *http.Request) { respond(w, s.sendPing(r.PathValue("id"))) })
+	mux.HandleFunc("DELETE /api/runners/{id}", func(w http.ResponseWriter, r *http.Request) { respond(w, s.Delete(r.PathValue("id"))) })
 	mux.HandleFunc("GET /api/ledger", func(w http.ResponseWriter, r *http.Request) {
 		entries := s.ledger.Entries()
 		if job := r.FormValue("job"); job != "" {
 			entries = s.ledger.Job(job)
 		}
-		answerJSON(w, 200, map[string]any{"breaches": s.ledger.Breaches(), "entries": entries})
+		respondJSON(w, 200, map[string]any{"breaches": s.ledger.Breaches(), "entries": entries})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, refuse(404, "there is no %s %s: see /api/tasks, /api/runners, /api/ledger?job=… and /api/v1/openapi.yaml", r.Method, r.URL.Path))
+		respond(w, errorf(404, "there is no %s %s: see /api/tasks, /api/runners, /api/ledger?job=… and /api/v1/openapi.yaml", r.Method, r.URL.Path))
 	})
 	return mux
 }
 
 func (s *Server) postTask(w http.ResponseWriter, r *http.Request) {
 	var request TaskRequest
-	id, err := "", readStrictly(w, r, s.options.LargestBody, &request)
+	id, err := "", decodeStrictJSON(w, r, s.options.MaxBody, &request)
 	if err == nil {
 		id, err = s.Submit(request)
 	}
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	w.Header().Set("Location", "/api/tasks/"+id)
-	s.showTask(w, http.StatusCreated, id)
+	s.respondTask(w, http.StatusCreated, id)
 }
 
 func (s *Server) getTask(w http.ResponseWriter, r *http.Request) {
-	s.showTask(w, http.StatusOK, r.PathValue("id"))
+	s.respondTask(w, http.StatusOK, r.PathValue("id"))
 }
 
-func (s *Server) showTask(w http.ResponseWriter, status int, id string) {
+func (s *Server) respondTask(w http.ResponseWriter, status int, id string) {
 	view, err := s.Task(id)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
-	answerJSON(w, status, view)
+	respondJSON(w, status, view)
 }
 
 func (s *Server) postAbort(w http.ResponseWriter, r *http.Request) {
@@ -67,21 +67,21 @@ func (s *Server) postAbort(w http.ResponseWriter, r *http.Request) {
 	}
 	var err error
 	if r.ContentLength != 0 {
-		err = readStrictly(w, r, smallBody, &body)
+		err = decodeStrictJSON(w, r, maxSmallBody, &body)
 	}
 	if err == nil {
 		err = s.Abort(r.PathValue("id"), body.Reason)
 	}
-	answer(w, err)
+	respond(w, err)
 }
 
 func (s *Server) putConfig(w http.ResponseWriter, r *http.Request) {
 	var config api.Config
-	err := readStrictly(w, r, smallBody, &config, "enabled", "capacity", "evictionSeconds")
+	err := decodeStrictJSON(w, r, maxSmallBody, &config, "enabled", "capacity", "evictionSeconds")
 	if err == nil {
 		err = s.Configure(r.PathValue("id"), func(c *api.Config) { *c = config })
 	}
-	answer(w, err)
+	respond(w, err)
 }
 
 func (s *Server) getLog(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +89,7 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) {
 	text, _, _, err := s.logFrom(id, 0)
 	switch {
 	case err != nil:
-		answer(w, err)
+		respond(w, err)
 	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
 		s.followLog(w, r, id)
 	default:

@@ -19,9 +19,9 @@ import (
 )
 
 func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
-	s := serve(t, devserver.Options{PublicURL: "http://release.test"})
+	s := newServer(t, devserver.Options{PublicURL: "http://release.test"})
 	r := newRunner(t, s)
-	status, text := ask(t, s, "POST", "/api/tasks", `{
+	status, text := request(t, s, "POST", "/api/tasks", `{
 		"taskType": "test.Hello",
 		"runAs": {"username": "joe", "password": "joe's"},
 		"properties": {"count": "7", "loud": "true", "headers": {"a": "b"},
@@ -67,9 +67,9 @@ func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
 }
 
 func TestAPropertyThatNoDefinitionKnowsIsOfTheKindThatItsValueSuggests(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
-	status, text := ask(t, s, "POST", "/api/tasks", `{"image": "other/plugin", "taskType": "other.Type", "properties":
+	status, text := request(t, s, "POST", "/api/tasks", `{"image": "other/plugin", "taskType": "other.Type", "properties":
 		{"text": "7", "count": 1000000, "ratio": 0.5, "loud": true, "tags": ["a"], "headers": {"a": "b"}, "apiToken": "hidden"}}`)
 	if status != http.StatusCreated {
 		t.Fatal(status, text)
@@ -90,9 +90,9 @@ func TestAPropertyThatNoDefinitionKnowsIsOfTheKindThatItsValueSuggests(t *testin
 }
 
 func TestANumberIsReadToItsLastDigit(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
-	if status, text := ask(t, s, "POST", "/api/tasks", `{"taskType": "test.Hello", "properties": {"count": 1000000, "yourName": 2000000}}`); status != http.StatusCreated {
+	if status, text := request(t, s, "POST", "/api/tasks", `{"taskType": "test.Hello", "properties": {"count": 1000000, "yourName": 2000000}}`); status != http.StatusCreated {
 		t.Fatal(status, text)
 	}
 	input := r.input(r.reserve(1, "0s")[0])
@@ -102,14 +102,14 @@ func TestANumberIsReadToItsLastDigit(t *testing.T) {
 }
 
 func TestAScriptsItemsHaveNoMoreThanTheirPersonHasGiven(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
-	stream := r.listen(s, r.LastEventID)
+	stream := r.openEventStream(s, r.LastEventID)
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Check", Properties: map[string]any{
 		"parameters": map[string]any{}, "server": map[string]any{"id": "Configuration/7", "password": "hidden"},
 	}})
 	var script api.ExecuteScriptEvent
-	hear(t, stream, "ExecuteScript", &script)
+	expectEvent(t, stream, "ExecuteScript", &script)
 	input := r.input(script.Job)
 	if diff := cmp.Diff(map[string]any{"type": "test.Parameters"}, property(input, "parameters").Value); diff != "" {
 		t.Error(diff)
@@ -149,10 +149,10 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		"more time than there is":   {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give at most 9223372036"},
 		"a slip of the pen":         {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
 	}
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status, text := ask(t, s, "POST", "/api/tasks", test.body)
+			status, text := request(t, s, "POST", "/api/tasks", test.body)
 			var problem api.Problem
 			if err := json.Unmarshal([]byte(text), &problem); err != nil || status != 400 || !strings.Contains(problem.Detail, test.detail) {
 				t.Errorf("answered %d %s, want %s", status, problem.Detail, test.detail)
@@ -162,7 +162,7 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 }
 
 func TestAnUnknownTypeIsTakenAndItsSecretsGuessed(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{TaskType: "other.Type", Image: "i", Properties: map[string]any{"apiToken": "hidden"}})
 	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "no definition of other.Type: each property is of the kind that its value suggests") {
@@ -212,7 +212,7 @@ func TestDefinitionsThatContradictThemselvesAreRefused(t *testing.T) {
 }
 
 func TestCommentsAndStatusAreReadFromTheLog(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	at := 0
@@ -221,7 +221,7 @@ func TestCommentsAndStatusAreReadFromTheLog(t *testing.T) {
 		"##[start: other]##[start: comment]sec", "ond\nline##[end: com", "ment] ##[start: status]done##[end: status]",
 		"##[start: comment]never ends",
 	} {
-		r.log(job, span(at, text), text)
+		r.log(job, contentRange(at, text), text)
 		at += len(text)
 	}
 	v := view(t, s, job.JobID)
@@ -230,32 +230,32 @@ func TestCommentsAndStatusAreReadFromTheLog(t *testing.T) {
 	}
 }
 
-func span(at int, text string) string {
+func contentRange(at int, text string) string {
 	return "bytes " + strconv.Itoa(at) + "-" + strconv.Itoa(at+len(text)-1) + "/*"
 }
 
 func TestALogIsFollowedToItsEnd(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
-	r.log(job, span(0, "one\ntw"), "one\ntw")
+	r.log(job, contentRange(0, "one\ntw"), "one\ntw")
 	web := httptest.NewServer(s.Handler())
 	defer web.Close()
-	stream := get(t, web.URL+"/api/tasks/"+job.JobID+"/log", "")
-	next(t, stream, "log", "one")
-	r.log(job, span(6, "o\nthree"), "o\nthree")
-	next(t, stream, "log", "two")
+	stream := followLog(t, web.URL+"/api/tasks/"+job.JobID+"/log", "")
+	expectLogEvent(t, stream, "log", "one")
+	r.log(job, contentRange(6, "o\nthree"), "o\nthree")
+	expectLogEvent(t, stream, "log", "two")
 	r.finish(job, r.result(job, contract.Result{}))
 	r.log(job, "bytes */13", "")
-	next(t, stream, "log", "three")
-	next(t, stream, "end", "completed")
+	expectLogEvent(t, stream, "log", "three")
+	expectLogEvent(t, stream, "end", "completed")
 	if _, err := stream.Decode(); err == nil {
 		t.Error("the stream goes on after its end")
 	}
-	next(t, get(t, web.URL+"/api/tasks/"+job.JobID+"/log", "4"), "log", "two\nthree")
+	expectLogEvent(t, followLog(t, web.URL+"/api/tasks/"+job.JobID+"/log", "4"), "log", "two\nthree")
 }
 
-func get(t *testing.T, url, after string) *eventsource.Decoder {
+func followLog(t *testing.T, url, after string) *eventsource.Decoder {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -282,7 +282,7 @@ func decoder(t *testing.T, body io.ReadCloser) *eventsource.Decoder {
 	return d
 }
 
-func next(t *testing.T, stream *eventsource.Decoder, name, data string) {
+func expectLogEvent(t *testing.T, stream *eventsource.Decoder, name, data string) {
 	t.Helper()
 	e, err := stream.Decode()
 	if err != nil || e.Event() != name || strings.TrimSuffix(e.Data(), "\n") != data {
@@ -291,23 +291,23 @@ func next(t *testing.T, stream *eventsource.Decoder, name, data string) {
 }
 
 func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
-	s := serve(t, devserver.Options{KeepFinished: 1})
+	s := newServer(t, devserver.Options{MaxFinishedTasks: 1})
 	first, second := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"}), submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	for _, id := range []string{first, second} {
-		if status, text := ask(t, s, "POST", "/api/tasks/"+id+"/abort", ""); status != 204 {
+		if status, text := request(t, s, "POST", "/api/tasks/"+id+"/abort", ""); status != 204 {
 			t.Error(text)
 		}
 	}
-	if status, _ := ask(t, s, "GET", "/api/tasks/"+first, ""); status != 404 {
+	if status, _ := request(t, s, "GET", "/api/tasks/"+first, ""); status != 404 {
 		t.Errorf("the older one: %d", status)
 	}
-	if status, _ := ask(t, s, "GET", "/api/tasks/"+second, ""); status != 200 {
+	if status, _ := request(t, s, "GET", "/api/tasks/"+second, ""); status != 200 {
 		t.Errorf("the newer one: %d", status)
 	}
 }
 
 func TestOnlySoManyBytesOfFinishedTasksAreKept(t *testing.T) {
-	s := serve(t, devserver.Options{KeepBytes: 1000})
+	s := newServer(t, devserver.Options{MaxFinishedBytes: 1000})
 	r := newRunner(t, s)
 	var ids []string
 	for range 2 {
@@ -323,15 +323,15 @@ func TestOnlySoManyBytesOfFinishedTasksAreKept(t *testing.T) {
 }
 
 func TestOnlySoManyTasksMayWait(t *testing.T) {
-	s := serve(t, devserver.Options{MostOpen: 1})
+	s := newServer(t, devserver.Options{MaxOpenTasks: 1})
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
-	if status, text := ask(t, s, "POST", "/api/tasks", `{"taskType":"test.Hello"}`); status != http.StatusTooManyRequests {
+	if status, text := request(t, s, "POST", "/api/tasks", `{"taskType":"test.Hello"}`); status != http.StatusTooManyRequests {
 		t.Errorf("one too many: %d %s", status, text)
 	}
 }
 
 func TestAWebPageOfSomebodyElseMayNotStartTasks(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	for site, want := range map[string]int{"cross-site": 403, "same-origin": 201} {
 		q := httptest.NewRequest("POST", "/api/tasks", strings.NewReader(`{"taskType":"test.Hello"}`))
 		q.Header.Set("Content-Type", "application/json")

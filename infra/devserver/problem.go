@@ -12,30 +12,30 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// smallBody bounds the bodies that carry no payload.
-const smallBody = 1 << 20
+// maxSmallBody bounds the bodies that carry no payload.
+const maxSmallBody = 1 << 20
 
-// refusal is an error that the caller of a request is to read.
-type refusal struct {
+// requestError is an error that the caller of a request is to read.
+type requestError struct {
 	status int
 	detail string
 }
 
-func (r *refusal) Error() string { return r.detail }
+func (r *requestError) Error() string { return r.detail }
 
-func refuse(status int, format string, args ...any) error {
-	return &refusal{status, fmt.Sprintf(format, args...)}
+func errorf(status int, format string, args ...any) error {
+	return &requestError{status, fmt.Sprintf(format, args...)}
 }
 
-// answer ends a request that has no body to give: 204, or the error as a problem document.
-func answer(w http.ResponseWriter, err error) {
+// respond ends a request that has no body to give: 204, or the error as a problem document.
+func respond(w http.ResponseWriter, err error) {
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	status := http.StatusInternalServerError
 	var large *http.MaxBytesError
-	if r, ok := errors.AsType[*refusal](err); ok {
+	if r, ok := errors.AsType[*requestError](err); ok {
 		status = r.status
 	} else if errors.As(err, &large) {
 		status = http.StatusRequestEntityTooLarge
@@ -45,16 +45,16 @@ func answer(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(api.Problem{Title: http.StatusText(status), Status: status, Detail: err.Error()})
 }
 
-func answerJSON(w http.ResponseWriter, status int, body any) {
+func respondJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// read decodes a JSON body of at most limit bytes. A field of required that is missing or null is named.
-func read(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
+// decodeJSON decodes a JSON body of at most limit bytes. A field of required that is missing or null is named.
+func decodeJSON(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, "the body must be application/json")
+		return errorf(http.StatusUnsupportedMediaType, "the body must be application/json")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
@@ -62,35 +62,35 @@ func read(w http.ResponseWriter, r *http.Request, limit int64, into any, require
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
-		return refuse(400, "the body is no JSON object: %v", plainly(err))
+		return errorf(400, "the body is no JSON object: %v", describeJSONError(err))
 	}
 	for _, name := range required {
 		if value := string(fields[name]); value == "" || value == "null" || value == `""` {
-			return refuse(400, "the field %q is missing", name)
+			return errorf(400, "the field %q is missing", name)
 		}
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return refuse(400, "the body is not as it must be: %v", plainly(err))
+		return errorf(400, "the body is not as it must be: %v", describeJSONError(err))
 	}
 	return nil
 }
 
-// readStrictly decodes what a person wrote: a field that we do not know is a slip of the pen.
-func readStrictly(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
+// decodeStrictJSON decodes what a person wrote: a field that we do not know is a slip of the pen.
+func decodeStrictJSON(w http.ResponseWriter, r *http.Request, limit int64, into any, required ...string) error {
 	var body json.RawMessage
-	if err := read(w, r, limit, &body, required...); err != nil {
+	if err := decodeJSON(w, r, limit, &body, required...); err != nil {
 		return err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return refuse(400, "the body is not as it must be: %v", plainly(err))
+		return errorf(400, "the body is not as it must be: %v", describeJSONError(err))
 	}
 	return nil
 }
 
-// plainly says of a value of the wrong kind where it is, and leaves out of which type of ours it should be.
-func plainly(err error) error {
+// describeJSONError says of a value of the wrong kind where it is, and leaves out of which type of ours it should be.
+func describeJSONError(err error) error {
 	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
 	case !ok:

@@ -13,7 +13,7 @@ import (
 )
 
 func TestTheSameUUIDIsTheSameRunnerUnderANewToken(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	first := r.Registration
 	r.register()
@@ -56,7 +56,7 @@ func TestWhatARunnerMayNotDoIsAProblemThatSaysSo(t *testing.T) {
 		"send more than is read":           {"POST", "/api/v1/jobs/j/confirm", "own", strings.Repeat(" ", 1<<20+1), 413, "too large"},
 		"ask for what there is not":        {"GET", "/api/v1/nothing", "own", ``, 404, "/api/v1/openapi.yaml"},
 	}
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestWhatARunnerMayNotDoIsAProblemThatSaysSo(t *testing.T) {
 			}
 			q.Header.Set("Authorization", "Bearer "+strings.ReplaceAll(test.token, "own", r.AccessToken))
 			q.Header.Set("Content-Type", "application/json")
-			answer, err := inProcess{s.Handler()}.Do(q)
+			answer, err := handlerClient{s.Handler()}.Do(q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,16 +81,16 @@ func TestWhatARunnerMayNotDoIsAProblemThatSaysSo(t *testing.T) {
 }
 
 func TestAJobIsOfferedByPriorityAndNeverMoreThanAskedFor(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	low := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	lower := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello", Priority: -1})
 	high := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello", Priority: 1})
 	var order []string
-	for _, most := range []int{2, 2, 1} {
-		jobs := r.reserve(most, "0s")
-		if len(jobs) > most {
-			t.Errorf("%d jobs for a maximum of %d", len(jobs), most)
+	for _, limit := range []int{2, 2, 1} {
+		jobs := r.reserve(limit, "0s")
+		if len(jobs) > limit {
+			t.Errorf("%d jobs for a maximum of %d", len(jobs), limit)
 		}
 		for _, job := range jobs {
 			order = append(order, job.JobID)
@@ -102,7 +102,7 @@ func TestAJobIsOfferedByPriorityAndNeverMoreThanAskedFor(t *testing.T) {
 }
 
 func TestAConfirmIsGoodForEverAndAnAbortOvertakesIt(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r, other := newRunner(t, s), newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	if status := other.confirm(job); status != 409 {
@@ -126,7 +126,7 @@ func TestAConfirmIsGoodForEverAndAnAbortOvertakesIt(t *testing.T) {
 }
 
 func TestAHeartbeatHearsWhatIsNotWantedOrNotKnown(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	wanted, unwanted := r.running(s, devserver.TaskRequest{}), r.running(s, devserver.TaskRequest{})
 	if err := s.Abort(unwanted.JobID, "no more"); err != nil {
@@ -152,7 +152,7 @@ func TestAHeartbeatHearsWhatIsNotWantedOrNotKnown(t *testing.T) {
 }
 
 func TestALargeInputIsFetched(t *testing.T) {
-	s := serve(t, devserver.Options{InlineInput: 1000})
+	s := newServer(t, devserver.Options{MaxInlineInput: 1000})
 	r := newRunner(t, s)
 	name := strings.Repeat("n", 1000)
 	job := r.running(s, devserver.TaskRequest{Properties: map[string]any{"yourName": name}})
@@ -192,7 +192,7 @@ func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
 		"aborted":                {bare(api.Ending{Outcome: api.OutcomeAborted, Message: "asked for"}), devserver.Aborted, "Aborted: asked for"},
 		"timed out":              {bare(api.Ending{Outcome: api.OutcomeTimedOut}), devserver.Failed, "Execution failed.\nCause: it ran longer than it may"},
 	}
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
 }
 
 func TestPasswordsInOutputsAreNotShown(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	r.finish(job, r.result(job, contract.Result{OutputProperties: map[string]any{"greeting": "Hello", "key": "hidden"}}))
@@ -226,7 +226,7 @@ func TestPasswordsInOutputsAreNotShown(t *testing.T) {
 }
 
 func TestARunnerThatLeavesForGoodFailsWhatItHad(t *testing.T) {
-	s := serve(t, devserver.Options{})
+	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	waiting := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
@@ -244,7 +244,7 @@ func TestARunnerThatLeavesForGoodFailsWhatItHad(t *testing.T) {
 
 func TestAServerFailsAsTheTestSays(t *testing.T) {
 	lost := true
-	s := serve(t, devserver.Options{Intercept: func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	s := newServer(t, devserver.Options{Intercept: func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "confirm" && lost {
 			lost = false
 			next(discard{http.Header{}}, r)

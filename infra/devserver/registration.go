@@ -15,70 +15,70 @@ import (
 func (a runnerAPI) Register(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if subtle.ConstantTimeCompare([]byte(token), []byte(a.options.Token)) == 0 || token == "" {
-		answer(w, refuse(401, "the registration token is wrong: give the runner the one that the server was started with"))
+		respond(w, errorf(401, "the registration token is wrong: give the runner the one that the server was started with"))
 		return
 	}
-	var about api.Runner
-	if err := read(w, r, smallBody, &about, "uuid", "name", "version", "publicKey"); err != nil {
-		answer(w, err)
+	var info api.Runner
+	if err := decodeJSON(w, r, maxSmallBody, &info, "uuid", "name", "version", "publicKey"); err != nil {
+		respond(w, err)
 		return
 	}
-	if _, err := seal.SealKey(about.PublicKey, seal.NewKey()); err != nil {
-		answer(w, refuse(400, "nothing can be sealed to the publicKey: %v", err))
+	if _, err := seal.SealKey(info.PublicKey, seal.NewKey()); err != nil {
+		respond(w, errorf(400, "nothing can be sealed to the publicKey: %v", err))
 		return
 	}
-	answerJSON(w, http.StatusOK, a.register(about))
+	respondJSON(w, http.StatusOK, a.register(info))
 }
 
-func (s *Server) register(about api.Runner) api.Registration {
+func (s *Server) register(info api.Runner) api.Registration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var r *runner
-	if i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.about.UUID == about.UUID }); i >= 0 {
+	if i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.info.UUID == info.UUID }); i >= 0 {
 		r = s.runners[i]
 	} else {
-		r = &runner{id: newID("runner"), config: s.options.Config, largest: s.options.Config.Capacity}
+		r = &runner{id: newID("runner"), config: s.options.Config, maxCapacity: s.options.Config.Capacity}
 		s.runners = append(s.runners, r)
 		s.events.open(r.id)
 	}
-	r.about, r.token, r.seen = about, rand.Text(), time.Now()
-	s.ledger.record(Entry{Op: "register", Runner: r.id, Detail: about.Name + " " + about.Version})
-	s.options.Log.Info().Str("runner", r.id).Str("name", about.Name).Msg("runner registered")
+	r.info, r.token, r.lastSeen = info, rand.Text(), time.Now()
+	s.ledger.record(Entry{Op: "register", Runner: r.id, Detail: info.Name + " " + info.Version})
+	s.options.Log.Info().Str("runner", r.id).Str("name", info.Name).Msg("runner registered")
 	registration := api.Registration{
-		RunnerID: r.id, AccessToken: r.token, LastEventID: s.events.register(r.id), Config: r.config,
+		RunnerID: r.id, AccessToken: r.token, LastEventID: s.events.startSession(r.id), Config: r.config,
 	}
-	s.work.ring()
+	s.work.notify()
 	s.pushScripts()
 	return registration
 }
 
 func (a runnerAPI) Unregister(w http.ResponseWriter, r *http.Request, runnerID string) {
-	caller, err := a.self(r, runnerID)
+	caller, err := a.authenticateAs(r, runnerID)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.runners = slices.DeleteFunc(a.runners, func(r *runner) bool { return r == caller })
-	a.events.shut(runnerID)
-	a.abandon(runnerID)
+	a.events.remove(runnerID)
+	a.releaseTasks(runnerID)
 	a.ledger.record(Entry{Op: "unregister", Runner: runnerID})
-	answer(w, nil)
+	respond(w, nil)
 }
 
-// abandon deals with the jobs of a runner that left: what it had confirmed has failed, the rest is free.
-func (s *Server) abandon(runnerID string) {
+// releaseTasks deals with the jobs of a runner that left: what it had confirmed has failed, the rest is free.
+func (s *Server) releaseTasks(runnerID string) {
 	for _, t := range slices.Clone(s.open) {
 		switch {
 		case t.view.Runner != runnerID:
 		case t.view.State == Running:
-			s.done(t, Failed, failure("the runner left for good before the job was finished"))
+			s.endTask(t, Failed, failureMessage("the runner left for good before the job was finished"))
 		case t.view.State == Offered:
 			t.view.State, t.view.Runner, t.view.Execution = Queued, "", ""
 		}
 	}
-	s.work.ring()
+	s.work.notify()
 	s.pushScripts()
 }
 

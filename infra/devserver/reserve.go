@@ -11,82 +11,82 @@ import (
 )
 
 func (a runnerAPI) Reserve(w http.ResponseWriter, r *http.Request, runnerID string, params api.ReserveParams) {
-	caller, err := a.self(r, runnerID)
+	caller, err := a.authenticateAs(r, runnerID)
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
 	wait, err := a.pollTime(params.Wait)
 	if err == nil && params.Max < 1 {
-		err = refuse(400, "max must be 1 or more")
+		err = errorf(400, "max must be 1 or more")
 	}
 	if err != nil {
-		answer(w, err)
+		respond(w, err)
 		return
 	}
-	if !a.hold() {
-		answer(w, errClosing)
+	if !a.beginLongRequest() {
+		respond(w, errClosing)
 		return
 	}
-	defer a.held.Done()
-	a.checkRoom(caller, params.Max)
+	defer a.longRequests.Done()
+	a.checkCapacity(caller, params.Max)
 	if jobs := a.poll(r, caller, params.Max, wait); len(jobs) > 0 {
-		answerJSON(w, http.StatusOK, api.Offers{Jobs: jobs})
+		respondJSON(w, http.StatusOK, api.Offers{Jobs: jobs})
 		return
 	}
-	answer(w, nil)
+	respond(w, nil)
 }
 
 func (s *Server) pollTime(wait string) (time.Duration, error) {
 	if wait == "" {
-		return s.options.LongestPoll, nil
+		return s.options.MaxPoll, nil
 	}
 	digits, ok := strings.CutSuffix(wait, "s")
 	seconds, err := strconv.ParseUint(digits, 10, 16)
 	if !ok || err != nil {
-		return 0, refuse(400, "wait must be seconds, such as 50s")
+		return 0, errorf(400, "wait must be seconds, such as 50s")
 	}
-	return min(time.Duration(seconds)*time.Second, s.options.LongestPoll), nil
+	return min(time.Duration(seconds)*time.Second, s.options.MaxPoll), nil
 }
 
-func (s *Server) checkRoom(r *runner, asked int) {
+func (s *Server) checkCapacity(r *runner, requested int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if asked > r.largest {
+	if requested > r.maxCapacity {
 		s.ledger.breach("I4", Entry{Op: "reserve", Runner: r.id,
-			Detail: fmt.Sprintf("it asks for %d jobs; its capacity was never above %d", asked, r.largest)})
+			Detail: fmt.Sprintf("it asks for %d jobs; its capacity was never above %d", requested, r.maxCapacity)})
 	}
 }
 
 // poll offers up to max jobs, as soon as there is one; none after wait.
-func (s *Server) poll(r *http.Request, to *runner, most int, wait time.Duration) []api.Job {
-	over := time.NewTimer(wait)
-	defer over.Stop()
+func (s *Server) poll(r *http.Request, to *runner, limit int, wait time.Duration) []api.Job {
+	done := time.NewTimer(wait)
+	defer done.Stop()
 	for {
 		s.mu.Lock()
 		var jobs []api.Job
 		if "Bearer "+to.token != r.Header.Get("Authorization") {
 			wait = -1 // registered again meanwhile: the caller is gone
 		} else {
-			jobs = s.offer(to, most)
+			jobs = s.offerTasks(to, limit)
 		}
-		work, lapse := s.work.wait(), time.NewTimer(s.nextLapse())
+		work, expiry := s.work.wait(), time.NewTimer(s.untilNextExpiry())
 		s.mu.Unlock()
 		if len(jobs) > 0 || wait < 0 {
-			lapse.Stop()
+			expiry.Stop()
 			return jobs
 		}
 		select {
 		case <-work:
-		case <-lapse.C:
-		case <-over.C:
+		case <-expiry.C:
+		case <-done.C:
 			wait = -1
 		case <-r.Context().Done():
 			wait = -1
 		case <-s.closing.Done():
 			wait = -1
 		}
-		lapse.Stop()
+		expiry.Stop()
 		if wait < 0 {
 			return nil
 		}

@@ -16,17 +16,17 @@ type runnerAPI struct{ *Server }
 var (
 	_ api.ServerInterface = runnerAPI{}
 
-	errClosing = refuse(http.StatusServiceUnavailable, "the server is closing")
-	errToken   = refuse(http.StatusUnauthorized, "the access token is missing, wrong or has ended: register again")
+	errClosing      = errorf(http.StatusServiceUnavailable, "the server is closing")
+	errUnauthorized = errorf(http.StatusUnauthorized, "the access token is missing, wrong or has ended: register again")
 )
 
 // runner is one that has registered. Guarded by Server.mu.
 type runner struct {
-	id, token string
-	about     api.Runner
-	config    api.Config
-	largest   int // capacity that it ever had
-	seen      time.Time
+	id, token   string
+	info        api.Runner
+	config      api.Config
+	maxCapacity int // capacity that it ever had
+	lastSeen    time.Time
 }
 
 // RunnerView is a runner as people see it.
@@ -38,7 +38,7 @@ type RunnerView struct {
 	Capabilities []string          `json:"capabilities,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Config       api.Config        `json:"config"`
-	Seen         time.Time         `json:"seen"` // its last request
+	LastSeen     time.Time         `json:"seen"` // its last request
 }
 
 // Runners lists those that are registered, in the order of their first registration.
@@ -47,8 +47,8 @@ func (s *Server) Runners() []RunnerView {
 	defer s.mu.Unlock()
 	views := make([]RunnerView, 0, len(s.runners))
 	for _, r := range s.runners {
-		views = append(views, RunnerView{r.id, r.about.UUID, r.about.Name, r.about.Version, r.about.Capabilities,
-			r.about.Metadata, r.config, r.seen})
+		views = append(views, RunnerView{r.id, r.info.UUID, r.info.Name, r.info.Version, r.info.Capabilities,
+			r.info.Metadata, r.config, r.lastSeen})
 	}
 	return views
 }
@@ -69,7 +69,7 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	}
 	after.Revision = before.Revision + 1
 	r.config = after
-	r.largest = max(r.largest, r.config.Capacity)
+	r.maxCapacity = max(r.maxCapacity, r.config.Capacity)
 	s.events.send(r.id, "Configure", "", api.ConfigureEvent{Config: r.config})
 	switch {
 	case r.config.Enabled && !before.Enabled:
@@ -77,14 +77,14 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	case before.Enabled && !r.config.Enabled:
 		s.events.send(r.id, "Disable", "", struct{}{})
 	}
-	s.work.ring()
+	s.work.notify()
 	s.pushScripts()
 	return nil
 }
 
 func checkConfig(c api.Config) error {
 	if c.Capacity < 0 {
-		return refuse(400, "capacity: no runner takes %d: give the number of executors, or 0 for none", c.Capacity)
+		return errorf(400, "capacity: no runner takes %d: give the number of executors, or 0 for none", c.Capacity)
 	}
 	return checkSeconds("evictionSeconds", c.EvictionSeconds, "for one executor per task")
 }
@@ -93,7 +93,7 @@ func (s *Server) enable(runnerID string, enabled bool) error {
 	return s.Configure(runnerID, func(c *api.Config) { c.Enabled = enabled })
 }
 
-func (s *Server) pingNow(runnerID string) error {
+func (s *Server) sendPing(runnerID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.runner(runnerID)
@@ -119,29 +119,29 @@ func (s *Server) Delete(runnerID string) error {
 func (s *Server) runner(id string) (*runner, error) {
 	i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.id == id })
 	if i < 0 {
-		return nil, refuse(404, "there is no runner %q", id)
+		return nil, errorf(404, "there is no runner %q", id)
 	}
 	return s.runners[i], nil
 }
 
-// caller finds the runner whose access token a request carries.
-func (s *Server) caller(r *http.Request) (*runner, error) {
+// authenticate finds the runner whose access token a request carries.
+func (s *Server) authenticate(r *http.Request) (*runner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.token == token })
 	if !ok || i < 0 {
-		return nil, errToken
+		return nil, errUnauthorized
 	}
-	s.runners[i].seen = time.Now()
+	s.runners[i].lastSeen = time.Now()
 	return s.runners[i], nil
 }
 
-// self is caller where the path names the runner as well.
-func (s *Server) self(r *http.Request, runnerID string) (*runner, error) {
-	caller, err := s.caller(r)
+// authenticateAs is caller where the path names the runner as well.
+func (s *Server) authenticateAs(r *http.Request, runnerID string) (*runner, error) {
+	caller, err := s.authenticate(r)
 	if err == nil && caller.id != runnerID {
-		err = refuse(404, "this access token is not of runner %q: register again", runnerID)
+		err = errorf(404, "this access token is not of runner %q: register again", runnerID)
 	}
 	return caller, err
 }

@@ -22,16 +22,16 @@ type Options struct {
 	TypeDefinitions [][]byte   // contents of plugins' type-definitions.yaml
 	Config          api.Config // of a runner that is new, all of it; without revision and capacity: enabled, capacity 4, eviction 60 s
 
-	Lease        time.Duration // of an offer; 60 s
-	LongestPoll  time.Duration // 50 s
-	PingEvery    time.Duration // 10 s
-	InlineInput  int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
-	MostOpen     int           // tasks that are not done; more are refused; 100,000
-	KeepFinished int           // tasks; 10,000
-	KeepBytes    int64         // of logs and results of finished tasks, as they were at the finish; 1 GiB
-	KeepLog      int64         // bytes of each task's log; 64 MiB
-	KeepEntries  int           // of the ledger; 100,000
-	LargestBody  int64         // of a finish or a new task; 256 MiB
+	Lease            time.Duration // of an offer; 60 s
+	MaxPoll          time.Duration // 50 s
+	PingInterval     time.Duration // 10 s
+	MaxInlineInput   int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
+	MaxOpenTasks     int           // tasks that are not done; more are refused; 100,000
+	MaxFinishedTasks int           // tasks; 10,000
+	MaxFinishedBytes int64         // of logs and results of finished tasks, as they were at the finish; 1 GiB
+	MaxLogBytes      int64         // bytes of each task's log; 64 MiB
+	MaxLedgerEntries int           // of the ledger; 100,000
+	MaxBody          int64         // of a finish or a new task; 256 MiB
 
 	// Intercept, when set, stands between the network and every operation of the Runner API: register, unregister, events,
 	// heartbeat, reserve, confirm, input, log, finish. It may answer itself, or call next and hold or spoil its answer.
@@ -45,35 +45,35 @@ func (o Options) withDefaults() Options {
 	}
 	o.Config.Revision = cmp.Or(o.Config.Revision, 1)
 	o.Lease = cmp.Or(o.Lease, time.Minute)
-	o.LongestPoll = cmp.Or(o.LongestPoll, 50*time.Second)
-	o.PingEvery = cmp.Or(o.PingEvery, 10*time.Second)
-	o.InlineInput = cmp.Or(o.InlineInput, 1<<20)
-	o.MostOpen = cmp.Or(o.MostOpen, 100_000)
-	o.KeepFinished = cmp.Or(o.KeepFinished, 10_000)
-	o.KeepBytes = cmp.Or(o.KeepBytes, 1<<30)
-	o.KeepLog = cmp.Or(o.KeepLog, 64<<20)
-	o.KeepEntries = cmp.Or(o.KeepEntries, 100_000)
-	o.LargestBody = cmp.Or(o.LargestBody, 256<<20)
+	o.MaxPoll = cmp.Or(o.MaxPoll, 50*time.Second)
+	o.PingInterval = cmp.Or(o.PingInterval, 10*time.Second)
+	o.MaxInlineInput = cmp.Or(o.MaxInlineInput, 1<<20)
+	o.MaxOpenTasks = cmp.Or(o.MaxOpenTasks, 100_000)
+	o.MaxFinishedTasks = cmp.Or(o.MaxFinishedTasks, 10_000)
+	o.MaxFinishedBytes = cmp.Or(o.MaxFinishedBytes, 1<<30)
+	o.MaxLogBytes = cmp.Or(o.MaxLogBytes, 64<<20)
+	o.MaxLedgerEntries = cmp.Or(o.MaxLedgerEntries, 100_000)
+	o.MaxBody = cmp.Or(o.MaxBody, 256<<20)
 	return o
 }
 
 // Server is a development Release server. Make it with New, end it with Close.
 type Server struct {
-	options Options
-	types   typeDefinitions
-	events  *channels
-	ledger  *Ledger
-	closing context.Context // ends with Close: held requests are answered
-	close   context.CancelFunc
-	held    sync.WaitGroup // requests that may be held for long
+	options      Options
+	types        typeDefinitions
+	events       *eventStreams
+	ledger       *Ledger
+	closing      context.Context // ends with Close: held requests are answered
+	close        context.CancelFunc
+	longRequests sync.WaitGroup // requests that may be held for long
 
-	mu       sync.Mutex // guards what follows, and the tasks and runners in it
-	runners  []*runner  // in the order of their first registration
-	tasks    map[string]*task
-	open     []*task // not finished, oldest first
-	finished []*task // oldest first
-	weight   int64   // of those in finished
-	work     bell    // rings when there is something new to offer
+	mu            sync.Mutex // guards what follows, and the tasks and runners in it
+	runners       []*runner  // in the order of their first registration
+	tasks         map[string]*task
+	open          []*task  // not finished, oldest first
+	finished      []*task  // oldest first
+	finishedBytes int64    // of those in finished
+	work          notifier // rings when there is something new to offer
 }
 
 // New starts a server; it serves once its Handler is put behind a listener. The error is one in the type definitions.
@@ -87,13 +87,13 @@ func New(options Options) (*Server, error) {
 	s := &Server{
 		options: options,
 		types:   types,
-		events:  newChannels(),
-		ledger:  newLedger(options.KeepEntries, options.Log),
+		events:  newEventStreams(),
+		ledger:  newLedger(options.MaxLedgerEntries, options.Log),
 		closing: ctx,
 		close:   cancel,
 		tasks:   map[string]*task{},
 	}
-	s.held.Go(s.ping)
+	s.longRequests.Go(s.pingLoop)
 	return s, nil
 }
 
@@ -103,13 +103,13 @@ func (s *Server) Handler() http.Handler {
 	api.HandlerWithOptions(runnerAPI{s}, api.StdHTTPServerOptions{
 		BaseRouter:       mux,
 		Middlewares:      []api.MiddlewareFunc{s.intercept},
-		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) { answer(w, refuse(400, "%v", err)) },
+		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) { respond(w, errorf(400, "%v", err)) },
 	})
 	mux.HandleFunc("GET /api/v1/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write(api.Document)
 	})
-	mux.Handle("/api/", http.NewCrossOriginProtection().Handler(s.forPeople()))
+	mux.Handle("/api/", http.NewCrossOriginProtection().Handler(s.restHandler()))
 	return mux
 }
 
@@ -135,34 +135,34 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.close()
 	s.mu.Unlock()
-	s.held.Wait()
+	s.longRequests.Wait()
 	s.events.close()
 }
 
-// hold counts a request among those that Close waits for; false: the server is closing.
-func (s *Server) hold() bool {
+// beginLongRequest counts a request among those that Close waits for; false: the server is closing.
+func (s *Server) beginLongRequest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing.Err() != nil {
 		return false
 	}
-	s.held.Add(1)
+	s.longRequests.Add(1)
 	return true
 }
 
 // A bell wakes all who wait for something to change. It is guarded by the lock of what it speaks of.
-type bell struct{ rung chan struct{} }
+type notifier struct{ changed chan struct{} }
 
-func (b *bell) wait() <-chan struct{} {
-	if b.rung == nil {
-		b.rung = make(chan struct{})
+func (b *notifier) wait() <-chan struct{} {
+	if b.changed == nil {
+		b.changed = make(chan struct{})
 	}
-	return b.rung
+	return b.changed
 }
 
-func (b *bell) ring() {
-	if b.rung != nil {
-		close(b.rung)
-		b.rung = nil
+func (b *notifier) notify() {
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
 	}
 }

@@ -78,18 +78,18 @@ type TaskView struct {
 
 // task is what the server knows of one. Guarded by Server.mu.
 type task struct {
-	view     TaskView // but for what the log knows
-	request  TaskRequest
-	secrets  []msg.Secret
-	input    []byte // the input context; nil once the task is done
-	log      jobLog
-	changed  bell
-	lease    time.Time // end of the offer; zero for scripts
-	key      seal.Key
-	sealed   string      // the encrypted input of this offer, where it is fetched
-	ending   *api.Ending // with a digest of the result instead of the result
-	weight   int64       // bytes that it keeps in memory once it is done
-	rejected error       // the answer to ending, which a repeated one gets again
+	view        TaskView // but for what the log knows
+	request     TaskRequest
+	secrets     []msg.Secret
+	input       []byte // the input context; nil once the task is done
+	log         jobLog
+	changed     notifier
+	lease       time.Time // end of the offer; zero for scripts
+	key         seal.Key
+	sealed      string      // the encrypted input of this offer, where it is fetched
+	ending      *api.Ending // with a digest of the result instead of the result
+	storedBytes int64       // bytes that it keeps in memory once it is done
+	finishErr   error       // the answer to ending, which a repeated one gets again
 }
 
 // Task returns a task; the error is that there is none of that id (any more).
@@ -100,7 +100,7 @@ func (s *Server) Task(id string) (TaskView, error) {
 	if err != nil {
 		return TaskView{}, err
 	}
-	return s.show(t), nil
+	return s.viewOf(t), nil
 }
 
 // Tasks lists all that are kept, newest first.
@@ -109,7 +109,7 @@ func (s *Server) Tasks() []TaskView {
 	defer s.mu.Unlock()
 	views := make([]TaskView, 0, len(s.tasks))
 	for _, t := range s.tasks {
-		views = append(views, s.show(t))
+		views = append(views, s.viewOf(t))
 	}
 	slices.SortFunc(views, func(a, b TaskView) int { return b.Created.Compare(a.Created) })
 	return views
@@ -122,17 +122,17 @@ func (s *Server) Wait(ctx context.Context, id string) (TaskView, error) {
 
 // WaitLog returns the task once it is done and its log is complete.
 func (s *Server) WaitLog(ctx context.Context, id string) (TaskView, error) {
-	return s.waitFor(ctx, id, (*task).quiet)
+	return s.waitFor(ctx, id, (*task).logComplete)
 }
 
-func (s *Server) waitFor(ctx context.Context, id string, so func(*task) bool) (TaskView, error) {
+func (s *Server) waitFor(ctx context.Context, id string, condition func(*task) bool) (TaskView, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, err := s.task(id)
 	if err != nil {
 		return TaskView{}, err
 	}
-	for !so(t) {
+	for !condition(t) {
 		changed := t.changed.wait()
 		s.mu.Unlock()
 		select {
@@ -143,7 +143,7 @@ func (s *Server) waitFor(ctx context.Context, id string, so func(*task) bool) (T
 			return TaskView{}, context.Cause(ctx)
 		}
 	}
-	return s.show(t), nil
+	return s.viewOf(t), nil
 }
 
 // Abort asks for the end of a task. One that no runner has confirmed ends at once; one that is done stays as it is.
@@ -157,13 +157,13 @@ func (s *Server) Abort(id, reason string) error {
 	t.view.AbortReason = cmp.Or(reason, "aborted by a person")
 	s.ledger.record(t.entry("abort", t.view.AbortReason))
 	if t.view.Runner != "" {
-		s.events.send(t.view.Runner, "AbortJob", t.view.ID, t.stop())
+		s.events.send(t.view.Runner, "AbortJob", t.view.ID, t.abortEvent())
 	}
 	if t.view.State != Running {
 		t.view.Outcome = api.OutcomeAborted
-		s.done(t, Aborted, "Aborted: "+t.view.AbortReason)
+		s.endTask(t, Aborted, "Aborted: "+t.view.AbortReason)
 	}
-	t.changed.ring()
+	t.changed.notify()
 	return nil
 }
 
@@ -171,45 +171,45 @@ func (s *Server) task(id string) (*task, error) {
 	if t := s.tasks[id]; t != nil {
 		return t, nil
 	}
-	return nil, refuse(http.StatusNotFound, "there is no task %q, or no more", id)
+	return nil, errorf(http.StatusNotFound, "there is no task %q, or no more", id)
 }
 
-// done moves a task to a final state, and forgets the oldest ones beyond the bound.
-func (s *Server) done(t *task, state State, message string) {
+// endTask moves a task to a final state, and forgets the oldest ones beyond the bound.
+func (s *Server) endTask(t *task, state State, message string) {
 	t.view.State, t.view.Message, t.view.Finished = state, message, time.Now()
 	t.input, t.sealed = nil, ""
-	s.events.forget(t.view.Runner, func(e event) bool { return e.job == t.view.ID })
+	s.events.dropEvents(t.view.Runner, func(e event) bool { return e.job == t.view.ID })
 	s.options.Log.Info().Str("job", t.view.ID).Str("to", string(state)).Msg("task done")
 	s.open = slices.DeleteFunc(s.open, func(o *task) bool { return o == t })
-	t.weight += int64(len(t.log.text))
+	t.storedBytes += int64(len(t.log.text))
 	s.finished = append(s.finished, t)
-	s.weight += t.weight
-	for len(s.finished) > s.options.KeepFinished || s.weight > s.options.KeepBytes && len(s.finished) > 1 {
+	s.finishedBytes += t.storedBytes
+	for len(s.finished) > s.options.MaxFinishedTasks || s.finishedBytes > s.options.MaxFinishedBytes && len(s.finished) > 1 {
 		delete(s.tasks, s.finished[0].view.ID)
-		s.weight -= s.finished[0].weight
+		s.finishedBytes -= s.finished[0].storedBytes
 		s.finished = s.finished[1:]
 	}
-	t.changed.ring()
+	t.changed.notify()
 }
 
-// quiet: nothing more will be heard of it. Scripts have no log here, nor has what no runner confirmed.
-func (t *task) quiet() bool {
+// logComplete: nothing more will be heard of it. Scripts have no log here, nor has what no runner confirmed.
+func (t *task) logComplete() bool {
 	return t.view.State.Done() && (t.log.total >= 0 || t.view.Kind == api.KindScript || t.view.Started.IsZero())
 }
 
-func (s *Server) show(t *task) TaskView {
+func (s *Server) viewOf(t *task) TaskView {
 	v := t.view
-	if v.State == Queued && s.freshest(t) == nil {
+	if v.State == Queued && s.mostRecentRunner(t) == nil {
 		v.Waits = "for a runner"
-		if needs := t.needs(); len(needs) > 0 {
+		if needs := t.requiredCapabilities(); len(needs) > 0 {
 			v.Waits += " with the capabilities " + strings.Join(needs, ", ")
 		}
-		if slices.ContainsFunc(s.runners, func(r *runner) bool { return r.can(t) }) {
+		if slices.ContainsFunc(s.runners, func(r *runner) bool { return r.canRun(t) }) {
 			v.Waits += " that is enabled"
 		}
 	}
-	v.LogSize, v.LogComplete = t.log.size, t.quiet()
-	v.StatusLine, v.Comments = t.log.marks.status, slices.Clone(t.log.marks.comments)
+	v.LogSize, v.LogComplete = t.log.size, t.logComplete()
+	v.StatusLine, v.Comments = t.log.markers.status, slices.Clone(t.log.markers.comments)
 	v.OutputProperties = maps.Clone(v.OutputProperties)
 	return v
 }
@@ -218,6 +218,6 @@ func (t *task) entry(op, detail string) Entry {
 	return Entry{Op: op, Runner: t.view.Runner, Job: t.view.ID, Execution: t.view.Execution, Detail: detail}
 }
 
-func (t *task) stop() api.AbortJobEvent {
+func (t *task) abortEvent() api.AbortJobEvent {
 	return api.AbortJobEvent{JobID: t.view.ID, ExecutionID: t.view.Execution, Reason: t.view.AbortReason}
 }

@@ -11,7 +11,7 @@ import (
 
 func TestAnOfferThatIsNotConfirmedIsMadeAgainUnderAFreshExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
 		submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 		first := r.reserve(1, "50s")[0]
@@ -41,7 +41,7 @@ func TestAnOfferThatIsNotConfirmedIsMadeAgainUnderAFreshExecution(t *testing.T) 
 
 func TestALapsedOfferCannotBeConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
 		submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 		job := r.reserve(1, "0s")[0]
@@ -54,7 +54,7 @@ func TestALapsedOfferCannotBeConfirmed(t *testing.T) {
 
 func TestAReserveIsHeldUntilThereIsAJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
 		start := time.Now()
 		if jobs := r.reserve(1, "300s"); jobs != nil || time.Since(start) != 50*time.Second {
@@ -73,7 +73,7 @@ func TestAReserveIsHeldUntilThereIsAJob(t *testing.T) {
 
 func TestADisabledRunnerWaitsAndCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
 		submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 		r.reserve(1, "0s")
@@ -95,12 +95,12 @@ func TestADisabledRunnerWaitsAndCostsNothing(t *testing.T) {
 
 func TestAPollOfTheSessionBeforeGetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		before := newRunner(t, s)
 		got := make(chan []api.Job)
 		go func() { got <- before.reserve(1, "50s") }()
 		synctest.Wait()
-		again := enlist(t, s, before.identity)
+		again := registerRunner(t, s, before.identity)
 		if jobs := <-got; jobs != nil {
 			t.Errorf("it is offered %v", jobs)
 		}
@@ -113,7 +113,7 @@ func TestAPollOfTheSessionBeforeGetsNothing(t *testing.T) {
 
 func TestCloseAnswersWhatIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, devserver.Options{})
+		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
 		got := make(chan []api.Job)
 		start := time.Now()

@@ -59,10 +59,10 @@ types:
       parameters: {kind: ci, referenced-type: test.Parameters}
 `
 
-// inProcess answers requests without a network, so that a test may run in virtual time.
-type inProcess struct{ http.Handler }
+// handlerClient answers requests without a network, so that a test may run in virtual time.
+type handlerClient struct{ http.Handler }
 
-func (p inProcess) Do(r *http.Request) (*http.Response, error) {
+func (p handlerClient) Do(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, r)
 	answer := w.Result()
@@ -70,7 +70,7 @@ func (p inProcess) Do(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-func serve(t *testing.T, options devserver.Options) *devserver.Server {
+func newServer(t *testing.T, options devserver.Options) *devserver.Server {
 	t.Helper()
 	options.Token = token
 	options.TypeDefinitions = [][]byte{[]byte(definitions)}
@@ -84,11 +84,11 @@ func serve(t *testing.T, options devserver.Options) *devserver.Server {
 
 // testRunner is a runner that does what the test says, with the generated client.
 type testRunner struct {
-	t        *testing.T
-	api      *api.ClientWithResponses
-	identity *seal.Identity
-	uuid     string
-	can      []string
+	t            *testing.T
+	api          *api.ClientWithResponses
+	identity     *seal.Identity
+	uuid         string
+	capabilities []string
 	api.Registration
 }
 
@@ -98,18 +98,18 @@ func newRunner(t *testing.T, s *devserver.Server) *testRunner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return enlist(t, s, identity)
+	return registerRunner(t, s, identity)
 }
 
-// enlist registers a runner; without capabilities one that can do all.
-func enlist(t *testing.T, s *devserver.Server, identity *seal.Identity, can ...string) *testRunner {
+// registerRunner registers a runner; without capabilities one that can do all.
+func registerRunner(t *testing.T, s *devserver.Server, identity *seal.Identity, can ...string) *testRunner {
 	t.Helper()
 	if len(can) == 0 {
 		can = []string{"remote", "remote-script", "container"}
 	}
-	r := &testRunner{t: t, identity: identity, uuid: identity.UUID(), can: can}
+	r := &testRunner{t: t, identity: identity, uuid: identity.UUID(), capabilities: can}
 	var err error
-	r.api, err = api.NewClientWithResponses("http://server.test", api.WithHTTPClient(inProcess{s.Handler()}), api.WithRequestEditorFn(r.authorize))
+	r.api, err = api.NewClientWithResponses("http://server.test", api.WithHTTPClient(handlerClient{s.Handler()}), api.WithRequestEditorFn(r.authorize))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (r *testRunner) register() {
 	r.t.Helper()
 	r.AccessToken = token
 	answer, err := r.api.RegisterWithResponse(r.t.Context(), api.Runner{
-		UUID: r.uuid, Name: "test", Version: "1", PublicKey: r.identity.PublicKey(), Capabilities: r.can,
+		UUID: r.uuid, Name: "test", Version: "1", PublicKey: r.identity.PublicKey(), Capabilities: r.capabilities,
 	})
 	if err != nil || answer.JSON200 == nil {
 		r.t.Fatalf("register: %v, %v", answer, err)
@@ -136,9 +136,9 @@ func (r *testRunner) register() {
 	r.Registration = *answer.JSON200
 }
 
-func (r *testRunner) reserve(most int, wait string) []api.Job {
+func (r *testRunner) reserve(limit int, wait string) []api.Job {
 	r.t.Helper()
-	answer, err := r.api.ReserveWithResponse(r.t.Context(), r.RunnerID, &api.ReserveParams{Max: most, Wait: wait})
+	answer, err := r.api.ReserveWithResponse(r.t.Context(), r.RunnerID, &api.ReserveParams{Max: limit, Wait: wait})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -267,8 +267,8 @@ func property(input contract.InputContext, name string) contract.Property {
 	return contract.Property{}
 }
 
-// ask makes a request of a person.
-func ask(t *testing.T, s *devserver.Server, method, path, body string) (int, string) {
+// request makes a request of a person.
+func request(t *testing.T, s *devserver.Server, method, path, body string) (int, string) {
 	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")

@@ -21,13 +21,13 @@ import (
 	msg "runnerd/messages"
 )
 
-// env is what the tests share: a runner of their own in the machine's engine, and images of the test program.
+// env is shared by the tests: a runner of their own in the machine's engine, and images of the test program.
 type env struct {
 	runner  string
 	driver  *docker.Driver
-	engine  *client.Client // to look and meddle from outside
+	engine  *client.Client // for changes from outside
 	user    string         // reference of an image that runs as 65532
-	root    string         // … as root
+	root    string         // reference of an image that runs as root
 	gateway string         // address at which executors reach this machine
 }
 
@@ -112,7 +112,7 @@ func (e *env) cleanUp() error {
 			return err
 		}
 	}
-	for range 2 { // the second has no effect
+	for range 2 { // the second call has no effect
 		if err := e.driver.RemoveNetwork(ctx); err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (e *env) cleanUp() error {
 	return errors.Join(e.driver.Close(), e.engine.Close())
 }
 
-func TestTheDriverKeepsTheContract(t *testing.T) {
+func TestDockerDriverConforms(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	drivertest.Run(t, drivertest.Harness{
@@ -140,7 +140,7 @@ func TestTheDriverKeepsTheContract(t *testing.T) {
 		Reopen: func(_ *testing.T, _ driver.Driver) driver.Driver {
 			next, err := docker.New(docker.Options{RunnerID: e.runner})
 			check(t, err)
-			t.Cleanup(func() { check(t, next.Close()) }) // after the suite's own
+			t.Cleanup(func() { check(t, next.Close()) }) // after the suite's cleanup
 			return next
 		},
 		Image: e.user, Missing: "runnerd-test/nowhere:1",
@@ -155,7 +155,7 @@ func engine(t *testing.T) *env {
 	return shared
 }
 
-// spec is one of an executor that does something to arg; little memory, so that one that eats it is soon done.
+// spec returns the spec of an executor that does something to arg. It has little memory, so that the OOM test is fast.
 func (e *env) spec(t *testing.T, do, arg string) msg.ExecutorSpec {
 	t.Helper()
 	image, err := e.driver.Pull(t.Context(), e.user, msg.PullNever, "")
@@ -175,7 +175,7 @@ func (e *env) run(t *testing.T, spec msg.ExecutorSpec) msg.ExecutorID {
 	return spec.ID
 }
 
-// outcome waits for its end, and returns its exit code and all that it printed.
+// outcome waits for the executor's exit and returns its exit code and output.
 func (e *env) outcome(t *testing.T, id msg.ExecutorID) (int, string) {
 	t.Helper()
 	exit, err := e.driver.Wait(t.Context(), id)

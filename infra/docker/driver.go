@@ -17,32 +17,32 @@ import (
 	msg "runnerd/messages"
 )
 
-// Options are the runner's settings of the driver.
+// Options configures a Driver.
 type Options struct {
-	RunnerID    string                // uuid; what is made is marked with it
-	Credentials map[string]Credential // by the name of the pull secret
-	Limits      msg.Limits            // where a spec leaves them open; zero: see defaultLimits
-	Progress    Terminal              // where pulls show how far they are; nil: nowhere
+	RunnerID    string                // UUID, set as a label on all containers, networks and images
+	Credentials map[string]Credential // by name of the pull secret
+	Limits      msg.Limits            // for limits that a spec does not set; zero values: defaultLimits
+	Progress    Terminal              // receives the progress of pulls; nil: none
 }
 
-// Terminal is where somebody looks on: a terminal, or anything that takes lines.
+// Terminal receives progress output: a terminal or any line-based writer.
 type Terminal interface {
 	io.Writer
 	FD() uintptr
 	IsTerminal() bool
 }
 
-// Credential opens a registry.
+// Credential is a login for a registry.
 type Credential struct {
 	Username string
 	Password msg.Secret
-	Registry string // host, as images of it begin; empty: whichever the image is pulled from
+	Registry string // host, as in image references; empty: the registry of the image
 }
 
-// What a plugin gets that nobody has set limits for: room for an interpreter with its libraries, and one core.
+// defaultLimits is enough for an interpreter with its libraries, and one core.
 var defaultLimits = msg.Limits{Memory: 512 << 20, CPUs: 1, Pids: 200}
 
-// The labels that the driver itself goes by.
+// Labels by which the driver finds its objects.
 const (
 	runnerLabel   = "runnerd.runner"
 	executorLabel = "runnerd.executor"
@@ -55,18 +55,18 @@ type Driver struct {
 	credentials map[string]Credential
 	limits      msg.Limits
 	progress    Terminal
-	pulling     driver.Flight[msg.ImageID]
+	pulling     driver.SingleFlight[msg.ImageID]
 
 	mu  sync.Mutex
-	ids map[msg.ExecutorID]string // the engine's ids of their containers, as far as they are known; guarded by mu
+	ids map[msg.ExecutorID]string // cached container ids; guarded by mu
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
-// New is a driver for the engine that DOCKER_HOST and its sisters name, or the machine's; one on another machine is refused. It
-// asks the engine nothing yet.
+// New returns a driver for the engine that DOCKER_HOST and the related variables name, or this machine's default. It rejects an
+// engine on another machine. It does not contact the engine.
 func New(o Options) (*Driver, error) {
-	if len(o.RunnerID) < shortRunner {
+	if len(o.RunnerID) < shortIDLength {
 		return nil, fmt.Errorf("use runner id %q: it must be a uuid", o.RunnerID)
 	}
 	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
@@ -75,7 +75,7 @@ func New(o Options) (*Driver, error) {
 	}
 	d := &Driver{
 		engine: engine, runner: o.RunnerID, credentials: o.Credentials,
-		limits: orElse(o.Limits, defaultLimits), progress: o.Progress, ids: map[msg.ExecutorID]string{},
+		limits: withDefaults(o.Limits, defaultLimits), progress: o.Progress, ids: map[msg.ExecutorID]string{},
 	}
 	if err := d.checkLocal(); err != nil {
 		return nil, errors.Join(err, engine.Close())
@@ -83,35 +83,34 @@ func New(o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Close gives up the connections to the engine. The executors live on.
+// Close closes the connections to the engine. Executors keep running.
 func (d *Driver) Close() error { return d.engine.Close() }
 
-// Ready is nil once the engine answers; the error says what a person can do.
+// Ready returns nil if the engine answers, otherwise an error that says how to fix it.
 func (d *Driver) Ready(ctx context.Context) error {
 	_, err := d.engine.Ping(ctx)
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return failed(ctx, "ask the Docker Engine at "+d.engine.DaemonHost(), err)
+		return wrapError(ctx, "connect to the Docker Engine at "+d.engine.DaemonHost(), err)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("ask the Docker Engine: this user may not use %s: add it to the socket's group (usually docker), "+
-			"or set DOCKER_HOST to an engine it may use: %w", d.engine.DaemonHost(), err)
+		return fmt.Errorf("connect to the Docker Engine: permission denied for %s: add this user to the socket's group (usually docker), "+
+			"or set DOCKER_HOST to another engine: %w", d.engine.DaemonHost(), err)
 	default:
-		return fmt.Errorf("ask the Docker Engine: nothing answers at %s: start the engine, or set DOCKER_HOST to where it "+
-			"listens: %w", d.engine.DaemonHost(), err)
+		return fmt.Errorf("connect to the Docker Engine: no answer from %s: start the engine, or set DOCKER_HOST to its "+
+			"address: %w", d.engine.DaemonHost(), err)
 	}
 }
 
-// Check refuses an engine that cannot work with this runner, and says what to do. It needs the engine's answer: a failure to
-// ask is returned as by Ready.
+// Check returns an error, with a fix, if the engine cannot be used. If the engine does not answer it returns the error of Ready.
 func (d *Driver) Check(ctx context.Context) error {
 	if err := d.Ready(ctx); err != nil {
 		return err
 	}
 	v, err := d.engine.ServerVersion(ctx)
 	if err != nil {
-		return failed(ctx, "ask the engine's version", err)
+		return wrapError(ctx, "get the engine's version", err)
 	}
 	if v.Os != "linux" {
 		return fmt.Errorf("the Docker Engine at %s runs %s containers: plugins are linux images; switch it to linux containers",
@@ -134,8 +133,8 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// failed says which step did not work, if err is not nil. A context that ended is its cause.
-func failed(ctx context.Context, step string, err error) error {
+// wrapError adds the step that failed to err. If ctx has ended, it wraps the context's cause instead. A nil err stays nil.
+func wrapError(ctx context.Context, step string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -145,13 +144,13 @@ func failed(ctx context.Context, step string, err error) error {
 	return fmt.Errorf("%s: %w", step, err)
 }
 
-// failedFor is failed for a step about one executor. If it was not found, inspect decides whether the executor exists: verbs
-// word absence in their own ways, and a proxy that says 404 knows nothing about it.
-func (d *Driver) failedFor(ctx context.Context, step string, id msg.ExecutorID, err error) error {
+// wrapErrorFor is wrapError for a step about one executor. If err is "not found", inspect decides whether the executor exists,
+// because each API call words it differently and a 404 may come from a proxy.
+func (d *Driver) wrapErrorFor(ctx context.Context, step string, id msg.ExecutorID, err error) error {
 	if ctx.Err() == nil && cerrdefs.IsNotFound(err) && !errors.Is(err, msg.ErrNoExecutor) {
-		if _, gone := d.inspect(ctx, id); errors.Is(gone, msg.ErrNoExecutor) {
-			err = gone
+		if _, absent := d.inspect(ctx, id); errors.Is(absent, msg.ErrNoExecutor) {
+			err = absent
 		}
 	}
-	return failed(ctx, step, err)
+	return wrapError(ctx, step, err)
 }

@@ -18,58 +18,58 @@ import (
 )
 
 const (
-	batchSize = 64 << 10 // bytes of text at which a batch is handed on, though more could be read
-	entryMax  = 1 << 20  // the engine splits lines at 16 KiB; what is longer is no log
-	// gather is how long a batch may grow: plugins write some lines at a time, and to keep a batch takes two fsyncs.
-	gather     = 5 * time.Millisecond
-	stampSlack = 10 * time.Second // how far stamps may go back
+	batchSize = 64 << 10 // bytes of text after which a batch is complete
+	entryMax  = 1 << 20  // bytes; the engine splits lines at 16 KiB, so a longer entry is invalid
+	// batchDelay is how long a batch may grow: plugins write several lines at a time, and storing a batch takes two fsyncs.
+	batchDelay = 5 * time.Millisecond
+	stampSlack = 10 * time.Second // how far timestamps may go back
 )
 
-// Logs hands on the executor's output, stdout and stderr in the order in which the engine has them. Where the engine has
-// discarded output before it was read, a line in it says so.
+// Logs passes the executor's output to emit, stdout and stderr in the engine's order. If the engine discarded output before it
+// was read, a line in the output says so.
 //
-// The engine's stream ends early when it shuts down in good order, and engines before 23 do not follow reliably (doubt). So
-// the end is believed only when a reading that began after the executor's end finds nothing more.
+// A stream ends early when the engine shuts down, and engines before 23 do not follow reliably (streamCheck). Logs therefore
+// returns nil only if a stream that was opened after the executor's exit has nothing new.
 func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
 	step := "read the log of executor " + string(id)
 	s := stream{engine: d.engine, from: from, emit: emit}
 	for {
 		before, err := d.inspect(ctx, id)
 		if err != nil {
-			return failed(ctx, step, err)
+			return wrapError(ctx, step, err)
 		}
 		began := s.from
 		err = s.read(ctx, before.ID)
 		switch {
-		case errors.Is(err, errDoubted):
+		case errors.Is(err, errStreamSuspect):
 			continue
 		case err != nil:
-			return d.failedFor(ctx, step, id, err)
+			return d.wrapErrorFor(ctx, step, id, err)
 		case s.from != began:
 			continue
 		case stateOf(before.State.Status) == msg.ContainerExited:
 			return nil
 		}
-		if err := d.stillRuns(ctx, id, before.State); err != nil {
-			return failed(ctx, step, err)
+		if err := d.checkStreamEnd(ctx, id, before.State); err != nil {
+			return wrapError(ctx, step, err)
 		}
 	}
 }
 
-// stream reads one stream of the engine's after another.
+// stream reads the engine's streams of one log one after another.
 type stream struct {
 	engine   *client.Client
-	from     msg.Position // behind what was handed on
-	pardoned int64        // see doubt
+	from     msg.Position // after the last entry passed to emit
+	accepted int64        // see streamCheck
 	emit     func([]msg.LogEntry) error
 }
 
-// read hands on one stream, until its end or until it is doubted.
+// read passes one stream to emit. It returns nil at the end of the stream and errStreamSuspect if the stream is abandoned.
 func (s *stream) read(ctx context.Context, containerID string) error {
-	reading, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	streamCtx, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
 	opened := time.Now()
-	body, err := s.engine.ContainerLogs(reading, containerID, container.LogsOptions{
+	body, err := s.engine.ContainerLogs(streamCtx, containerID, container.LogsOptions{
 		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(s.from),
 	})
 	if err != nil {
@@ -79,22 +79,22 @@ func (s *stream) read(ctx context.Context, containerID string) error {
 	if err := s.emit(nil); err != nil {
 		return err
 	}
-	quiet := time.AfterFunc(time.Hour, func() { stop(errDoubted) })
-	defer quiet.Stop()
+	silence := time.AfterFunc(time.Hour, func() { abandon(errStreamSuspect) })
+	defer silence.Stop()
 	r := logReader{
-		ctx: reading, stream: body, in: bufio.NewReaderSize(body, batchSize), from: driver.From(s.from), behind: s.from.Time,
-		doubt: doubt{opened: opened, pardoned: s.pardoned},
+		ctx: streamCtx, stream: body, in: bufio.NewReaderSize(body, batchSize), cursor: driver.NewCursor(s.from), lastEmitted: s.from.Time,
+		check: streamCheck{opened: opened, accepted: s.accepted},
 	}
 	for total := 0; ; {
-		quiet.Stop()
+		silence.Stop()
 		if total >= muchOutput {
-			quiet.Reset(quietFor)
+			silence.Reset(quietTimeout)
 		}
 		batch, err := r.batch()
-		quiet.Stop()
-		s.pardoned = r.doubt.pardoned
+		silence.Stop()
+		s.accepted = r.check.accepted
 		if len(batch) > 0 {
-			s.from = behind(s.from, batch)
+			s.from = advance(s.from, batch)
 			total += sizeOf(batch)
 			if err := s.emit(batch); err != nil {
 				return err
@@ -103,8 +103,8 @@ func (s *stream) read(ctx context.Context, containerID string) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case err != nil && errors.Is(context.Cause(reading), errDoubted):
-			return errDoubted
+		case err != nil && errors.Is(context.Cause(streamCtx), errStreamSuspect):
+			return errStreamSuspect
 		case err != nil:
 			return err
 		}
@@ -118,7 +118,8 @@ func sizeOf(batch []msg.LogEntry) (size int) {
 	return size
 }
 
-func behind(p msg.Position, batch []msg.LogEntry) msg.Position {
+// advance returns the position after batch.
+func advance(p msg.Position, batch []msg.LogEntry) msg.Position {
 	for _, e := range batch {
 		if !e.Time.Equal(p.Time) {
 			p = msg.Position{Time: e.Time}
@@ -128,8 +129,8 @@ func behind(p msg.Position, batch []msg.LogEntry) msg.Position {
 	return p
 }
 
-// since begins before the position, so that stamps are made monotone as they were when it was taken: what lies between has
-// the stamp that it had then, and the cursor leaves it out.
+// since returns a time before the position, so that timestamps are made monotone in the same way as when the position was taken.
+// The cursor skips the entries in between.
 func since(from msg.Position) string {
 	if from.Time.IsZero() {
 		return ""
@@ -138,46 +139,45 @@ func since(from msg.Position) string {
 	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
-// stillRuns is an error if the engine ended a log, with nothing in it, of a process that has not ended: to read it again at
-// once would not help.
-func (d *Driver) stillRuns(ctx context.Context, id msg.ExecutorID, before *container.State) error {
+// checkStreamEnd returns an error if the process of an empty, ended stream still runs: reading it again at once would not help.
+func (d *Driver) checkStreamEnd(ctx context.Context, id msg.ExecutorID, before *container.State) error {
 	now, err := d.inspect(ctx, id)
 	if err == nil && stateOf(now.State.Status) != msg.ContainerExited && !restarted(before, now.State) {
-		err = fmt.Errorf("the engine ended it, though the executor is %s", now.State.Status)
+		err = fmt.Errorf("the engine ended the stream, but the executor is %s", now.State.Status)
 	}
 	return err
 }
 
-// logReader reads the engine's stream: frames of a header (kind, three zeros, length) and a stamp, a space and text.
+// logReader reads the engine's stream. A frame is a header (kind, three zeros, length), a timestamp, a space and the text.
 type logReader struct {
-	ctx    context.Context
-	stream io.Reader
-	in     *bufio.Reader // of stream
-	from   *driver.Cursor
-	behind time.Time // stamp of the last entry that was handed on
-	last   time.Time // newest stamp so far
-	doubt  doubt
+	ctx         context.Context
+	stream      io.Reader
+	in          *bufio.Reader // of stream
+	cursor      *driver.Cursor
+	lastEmitted time.Time // timestamp of the last emitted entry
+	newest      time.Time // newest timestamp
+	check       streamCheck
 }
 
 const (
 	headerSize  = 8
-	engineError = 3 // kind of a frame in which the engine says why it cannot go on
+	engineError = 3 // kind of a frame with the engine's error
 )
 
-// batch returns at least one frame's entry, unless it lies before the position, and what else can be read without waiting. The
-// error comes with the entries before it.
+// batch waits for one entry and returns it with all others that can be read without waiting, except those before the position.
+// Entries that were read before an error are returned with it.
 func (r *logReader) batch() (batch []msg.LogEntry, err error) {
 	for size := 0; size < batchSize; {
 		entry, err := r.entry()
 		if err != nil {
 			return batch, err
 		}
-		if entry, ok := r.from.Next(entry); ok {
-			if r.from.Missed() {
-				batch = append(batch, missing(r.behind, entry.Time)...)
+		if entry, ok := r.cursor.Next(entry); ok {
+			if r.cursor.Missed() {
+				batch = append(batch, gapEntries(r.lastEmitted, entry.Time)...)
 			}
 			batch = append(batch, entry)
-			r.behind = entry.Time
+			r.lastEmitted = entry.Time
 			size += len(entry.Text)
 		}
 		if !r.ready() {
@@ -187,6 +187,7 @@ func (r *logReader) batch() (batch []msg.LogEntry, err error) {
 	return batch, nil
 }
 
+// ready reports whether a whole frame is buffered.
 func (r *logReader) ready() bool {
 	if r.in.Buffered() < headerSize {
 		return false
@@ -202,32 +203,32 @@ func (r *logReader) entry() (msg.LogEntry, error) {
 	}
 	size := binary.BigEndian.Uint32(header[4:])
 	if size > entryMax {
-		return msg.LogEntry{}, fmt.Errorf("the engine sends an entry of %d bytes", size)
+		return msg.LogEntry{}, fmt.Errorf("invalid log entry of %d bytes, more than %d", size, entryMax)
 	}
 	frame := make([]byte, size)
 	if _, err := io.ReadFull(r.in, frame); err != nil {
-		return msg.LogEntry{}, fmt.Errorf("read an entry of %d bytes: %w", size, noEOF(err))
+		return msg.LogEntry{}, fmt.Errorf("read an entry of %d bytes: %w", size, unexpectedEOF(err))
 	}
 	if header[0] == engineError {
-		return msg.LogEntry{}, fmt.Errorf("the engine cannot read it: %s", frame)
+		return msg.LogEntry{}, fmt.Errorf("the engine failed to read the log: %s", frame)
 	}
 	return r.stamped(frame)
 }
 
-// header waits, where nothing has been read ahead, for a frame, and then a moment for those that follow it. A plugin that
-// writes without a pause is not waited for.
+// header reads a frame's header. If nothing is buffered, it waits for the frame and then batchDelay for those that follow, except
+// for a plugin that writes without a pause.
 func (r *logReader) header() (header [headerSize]byte, err error) {
 	if r.in.Buffered() > 0 {
 		_, err = io.ReadFull(r.in, header[:])
 		return header, err
 	}
 	began := time.Now()
-	if _, err = io.ReadFull(r.stream, header[:]); err != nil || time.Since(began) < gather {
+	if _, err = io.ReadFull(r.stream, header[:]); err != nil || time.Since(began) < batchDelay {
 		return header, err
 	}
 	select {
-	case <-time.After(gather):
-	case <-r.ctx.Done(): // the next read says so
+	case <-time.After(batchDelay):
+	case <-r.ctx.Done(): // the next read returns the error
 	}
 	return header, nil
 }
@@ -236,28 +237,29 @@ func (r *logReader) stamped(frame []byte) (msg.LogEntry, error) {
 	stamp, text, ok := bytes.Cut(frame, []byte(" "))
 	at, err := time.Parse(time.RFC3339Nano, string(stamp))
 	if !ok || err != nil {
-		return msg.LogEntry{}, fmt.Errorf("the engine sends an entry without a stamp: %.40q", frame)
+		return msg.LogEntry{}, fmt.Errorf("log entry without a timestamp: %.40q", frame)
 	}
-	if r.doubt.about(at, text) {
-		return msg.LogEntry{}, errDoubted
+	if r.check.suspect(at, text) {
+		return msg.LogEntry{}, errStreamSuspect
 	}
-	if at.After(r.last) {
-		r.last = at
+	if at.After(r.newest) {
+		r.newest = at
 	}
-	return msg.LogEntry{Time: r.last, Text: text}, nil
+	return msg.LogEntry{Time: r.newest, Text: text}, nil
 }
 
-// missing tells of output that the engine discarded, once where it begins and once where it ends: these may be in the logs of
-// two jobs. The stamps are none that an entry has, because a position counts the entries of a stamp.
-func missing(from, to time.Time) []msg.LogEntry {
-	told := []msg.LogEntry{{Time: from.Add(1), Text: []byte("runnerd: output is missing from here: the Docker Engine discarded it before it was read\n")}}
+// gapEntries returns the entries that report discarded output, one at the start of the gap and one at its end, because these may
+// be in the logs of two jobs. Their timestamps differ from those of all other entries, because a position counts the entries of
+// a timestamp.
+func gapEntries(from, to time.Time) []msg.LogEntry {
+	entries := []msg.LogEntry{{Time: from.Add(1), Text: []byte("runnerd: output is missing from here: the Docker Engine discarded it before it was read\n")}}
 	if to.Sub(from) > 2 {
-		told = append(told, msg.LogEntry{Time: to.Add(-1), Text: []byte("runnerd: output is missing up to here: the Docker Engine discarded it before it was read\n")})
+		entries = append(entries, msg.LogEntry{Time: to.Add(-1), Text: []byte("runnerd: output is missing up to here: the Docker Engine discarded it before it was read\n")})
 	}
-	return told
+	return entries
 }
 
-func noEOF(err error) error {
+func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}

@@ -10,7 +10,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
+func TestReadingResumesWithRacingStreams(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "mixes", ""))
@@ -28,7 +28,7 @@ func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
 		}
 		at.Count++
 		if i%7 > 0 && i < len(whole)-1 {
-			continue // one call each: some are enough
+			continue // a call for each entry would take too long
 		}
 		got, want := textOf(e.log(t, id, at)), textOf(whole[i+1:])
 		if got != want {
@@ -37,10 +37,10 @@ func TestReadingResumesWhereBothOutputsRace(t *testing.T) {
 	}
 }
 
-func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
+func TestLogIsCompleteDespiteRotationWhileReading(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.rotates(t, "80000", "32m", "8")
+	id := e.runWithLogFiles(t, "80000", "32m", "8")
 	lines, rest := 0, ""
 	check(t, e.driver.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		rest += textOf(batch)
@@ -60,11 +60,11 @@ func TestALogIsWholeThoughTheEngineTurnsItsFileOverWhileItIsRead(t *testing.T) {
 	}
 }
 
-func TestALogSaysWhereTheEngineDiscardedOutput(t *testing.T) {
+func TestLogReportsDiscardedOutput(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	// The reader sleeps until all of it is written. A file takes the engine longer than fillsFile, as those of a real executor do.
-	id := e.rotates(t, "50000", "16m", "2")
+	// The reader waits until everything is written. Filling a file takes longer than minFileFillTime, as for a real executor.
+	id := e.runWithLogFiles(t, "50000", "16m", "2")
 	var text strings.Builder
 	check(t, e.driver.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		if len(batch) > 0 && text.Len() == 0 {
@@ -76,7 +76,7 @@ func TestALogSaysWhereTheEngineDiscardedOutput(t *testing.T) {
 		return nil
 	}))
 	read, lost := 0, 0
-	next := -1 // what was discarded before the first read nobody can know
+	next := -1 // output discarded before the first read cannot be detected
 	for line := range strings.Lines(text.String()) {
 		if strings.HasPrefix(line, "runnerd: output is missing ") {
 			lost, next = lost+1, -1
@@ -86,22 +86,22 @@ func TestALogSaysWhereTheEngineDiscardedOutput(t *testing.T) {
 		_, err := fmt.Sscanf(line, "%d", &number)
 		check(t, err)
 		if next >= 0 && number != next {
-			t.Fatalf("line %d is followed by %d, and nothing says so", next-1, number)
+			t.Fatalf("line %d is followed by %d without a report", next-1, number)
 		}
 		read, next = read+1, number+1
 	}
 	if read == 50_000 || lost == 0 || next != 50_000 {
-		t.Errorf("%d lines, %d times it is said that some are missing, the last is line %d", read, lost, next-1)
+		t.Errorf("%d lines, %d reports of missing output, last line %d", read, lost, next-1)
 	}
 }
 
-// An engine that was rotating the file when the stream was opened may wait at the end of the old one.
-func TestAStreamThatFallsSilentAfterMuchOutputIsReadAgain(t *testing.T) {
+// An engine that rotates the file while the stream is opened may wait at the end of the old file.
+func TestStreamSilentAfterMuchOutputIsReopened(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "pours", "3000"))
-	f := newFront(t, e.engine.DaemonHost(), nil)
-	f.stalls.Store(3 << 19)
+	f := newProxy(t, e.engine.DaemonHost(), nil)
+	f.stallAfter.Store(3 << 19)
 	lines := 0
 	check(t, driverAt(t, f.host, e.runner).Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		lines += strings.Count(textOf(batch), "\n")
@@ -112,8 +112,8 @@ func TestAStreamThatFallsSilentAfterMuchOutputIsReadAgain(t *testing.T) {
 	}
 }
 
-// rotates runs a program that pours lines, with a log of so many files of such a size: the driver finds it by its labels.
-func (e *env) rotates(t *testing.T, lines, size, files string) msg.ExecutorID {
+// runWithLogFiles runs a program that writes lines, with the given number and size of log files. The driver finds it by its labels.
+func (e *env) runWithLogFiles(t *testing.T, lines, size, files string) msg.ExecutorID {
 	t.Helper()
 	spec := e.spec(t, "pours", lines)
 	_, err := e.engine.ContainerCreate(t.Context(), &container.Config{

@@ -14,53 +14,53 @@ import (
 	"github.com/docker/docker/api/types/network"
 )
 
-const apartOption = "com.docker.network.bridge.enable_icc"
+const iccOption = "com.docker.network.bridge.enable_icc"
 
-// network is the name of the runner's network.
-func (d *Driver) network() string { return "runnerd-" + d.runner[:shortRunner] }
+// network returns the name of the runner's network.
+func (d *Driver) network() string { return "runnerd-" + d.runner[:shortIDLength] }
 
-// EnsureNetwork makes the runner's network if it is not there, and returns the address at which executors reach this machine.
-// It may be repeated; as long as the network is there the address is the same.
+// EnsureNetwork creates the runner's network if it is missing and returns the address at which executors reach this machine.
+// It is idempotent: the address stays the same as long as the network exists.
 func (d *Driver) EnsureNetwork(ctx context.Context) (gateway string, err error) {
 	step := "prepare the network " + d.network()
 	all, err := d.networks(ctx)
 	if err == nil && len(all) == 0 {
-		if err = d.makeNetwork(ctx); err == nil {
+		if err = d.createNetwork(ctx); err == nil {
 			all, err = d.networks(ctx)
 		}
 	}
 	switch {
 	case err != nil:
-		return "", networkFailed(ctx, step, err)
+		return "", wrapNetworkError(ctx, step, err)
 	case len(all) == 0:
-		return "", fmt.Errorf("%s: %w", step, errNotEngine)
+		return "", fmt.Errorf("%s: %w", step, errNotFromEngine)
 	}
 	for _, n := range all {
-		if !d.owns(n.Labels) || n.Options[apartOption] != "false" {
-			return "", fmt.Errorf("%s: there is one of that name which this runner did not make; remove it (docker network rm %s)", step, n.ID)
+		if !d.owns(n.Labels) || n.Options[iccOption] != "false" {
+			return "", fmt.Errorf("%s: this runner did not create the existing network of that name; remove it (docker network rm %s)", step, n.ID)
 		}
 	}
 	if err := d.removeNetworks(ctx, all[1:]); err != nil {
-		return "", networkFailed(ctx, step+": remove another one of that name that this runner made", err)
+		return "", wrapNetworkError(ctx, step+": remove a duplicate of it", err)
 	}
-	if gateway, err = ours(all[0]); err != nil {
+	if gateway, err = localGateway(all[0]); err != nil {
 		return "", fmt.Errorf("%s: %w", step, err)
 	}
 	return gateway, nil
 }
 
-// networks are those of the runner's network's name: first those with containers, and of these the oldest. There are several when
-// a create was repeated whose answer was late; then the engine refuses the name as ambiguous.
+// networks returns all networks with the name of the runner's network: those with containers first, then the oldest first. There
+// are several if a create was repeated because its response was late; the engine then rejects the name as ambiguous.
 func (d *Driver) networks(ctx context.Context) (all []network.Inspect, err error) {
 	found, err := d.engine.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("name", d.network()))})
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range found {
-		if f.Name != d.network() { // the filter takes a part of the name
+		if f.Name != d.network() { // the filter matches substrings
 			continue
 		}
-		n, err := d.engine.NetworkInspect(ctx, f.ID, network.InspectOptions{}) // a list does not say which containers it has
+		n, err := d.engine.NetworkInspect(ctx, f.ID, network.InspectOptions{}) // the list lacks a network's containers
 		switch {
 		case cerrdefs.IsNotFound(err):
 		case err != nil:
@@ -84,16 +84,16 @@ func (d *Driver) removeNetworks(ctx context.Context, all []network.Inspect) erro
 	return nil
 }
 
-// networkIsMade is how long the engine may take for that.
-const networkIsMade = 10 * time.Second
+// networkCreateTimeout limits the creation of a network.
+const networkCreateTimeout = 10 * time.Second
 
-// makeNetwork is content if somebody else was faster. It is not broken off: the engine would go on with it after its caller has
-// cleared away.
-func (d *Driver) makeNetwork(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkIsMade)
+// createNetwork creates the network, or returns nil if it exists. It ignores the end of ctx, because the engine would finish a
+// cancelled create after the caller has cleaned up.
+func (d *Driver) createNetwork(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkCreateTimeout)
 	defer cancel()
 	_, err := d.engine.NetworkCreate(ctx, d.network(), network.CreateOptions{
-		Driver: "bridge", Labels: map[string]string{runnerLabel: d.runner}, Options: map[string]string{apartOption: "false"},
+		Driver: "bridge", Labels: map[string]string{runnerLabel: d.runner}, Options: map[string]string{iccOption: "false"},
 	})
 	if cerrdefs.IsConflict(err) {
 		return nil
@@ -101,8 +101,9 @@ func (d *Driver) makeNetwork(ctx context.Context) error {
 	return err
 }
 
-// ours returns the bridge's address if it is one of this machine: else nothing that listens here is reached through it.
-func ours(n network.Inspect) (string, error) {
+// localGateway returns the bridge's address. It returns an error if that is not an address of this machine, because executors
+// could not reach runnerd through it.
+func localGateway(n network.Inspect) (string, error) {
 	local, err := net.InterfaceAddrs()
 	if err != nil {
 		return "", fmt.Errorf("list the addresses of this machine: %w", err)
@@ -117,19 +118,19 @@ func ours(n network.Inspect) (string, error) {
 		"container, run it with --network host; if the engine is in a virtual machine, run runnerd in there")
 }
 
-func networkFailed(ctx context.Context, step string, err error) error {
+func wrapNetworkError(ctx context.Context, step string, err error) error {
 	if ctx.Err() == nil && strings.Contains(err.Error(), "non-overlapping") {
-		step += ": the engine has no address range left; remove networks that nobody uses (docker network prune), or " +
-			"give it more (default-address-pools in its daemon.json)"
+		step += ": the engine has no free address range; remove unused networks (docker network prune), or " +
+			"add ranges (default-address-pools in its daemon.json)"
 	}
-	return failed(ctx, step, err)
+	return wrapError(ctx, step, err)
 }
 
-// RemoveNetwork takes the network away once no executor is left in it. Repeated: no effect.
+// RemoveNetwork removes the network. It is idempotent, and fails while a container uses the network.
 func (d *Driver) RemoveNetwork(ctx context.Context) error {
 	all, err := d.networks(ctx)
 	if err == nil {
 		err = d.removeNetworks(ctx, slices.DeleteFunc(all, func(n network.Inspect) bool { return !d.owns(n.Labels) }))
 	}
-	return failed(ctx, "remove the network "+d.network(), err)
+	return wrapError(ctx, "remove the network "+d.network(), err)
 }

@@ -16,8 +16,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// newcomer is a runner that has no network yet.
-func (e *env) newcomer(t *testing.T) (d *docker.Driver, id, name string) {
+// newRunner returns a driver of a runner that has no network yet.
+func (e *env) newRunner(t *testing.T) (d *docker.Driver, id, name string) {
 	t.Helper()
 	id = uuid.NewString()
 	d, err := docker.New(docker.Options{RunnerID: id})
@@ -26,7 +26,7 @@ func (e *env) newcomer(t *testing.T) (d *docker.Driver, id, name string) {
 	return d, id, "runnerd-" + id[:8]
 }
 
-// makeNetwork makes one even if there is one of that name, as the engine itself does when two creates meet.
+// makeNetwork creates a network even if one of that name exists, as the engine does when two creates race.
 func (e *env) makeNetwork(t *testing.T, name, runner string) (id string) {
 	t.Helper()
 	request, err := json.Marshal(map[string]any{"Name": name, "CheckDuplicate": false, "Driver": "bridge",
@@ -48,42 +48,42 @@ func (e *env) makeNetwork(t *testing.T, name, runner string) (id string) {
 	if made.ID == "" {
 		t.Fatalf("the engine answers %s: %s", answer.Status, made.Message)
 	}
-	t.Cleanup(func() { _ = e.engine.NetworkRemove(context.WithoutCancel(t.Context()), made.ID) }) // the test may have
+	t.Cleanup(func() { _ = e.engine.NetworkRemove(context.WithoutCancel(t.Context()), made.ID) }) // the test may have removed it
 	return made.ID
 }
 
-// left is which of the networks are there.
-func (e *env) left(t *testing.T, ids ...string) (left []int) {
+// existing returns the indexes of the networks that exist.
+func (e *env) existing(t *testing.T, ids ...string) (found []int) {
 	t.Helper()
 	for n, id := range ids {
 		if _, err := e.engine.NetworkInspect(t.Context(), id, network.InspectOptions{}); err == nil {
-			left = append(left, n)
+			found = append(found, n)
 		}
 	}
-	return left
+	return found
 }
 
-func TestOfSeveralNetworksOfARunnerOneIsKept(t *testing.T) {
+func TestDuplicateNetworksAreReducedToOne(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		when  string
-		inUse int // which has a container
-		keeps int
+		inUse int // index of the network with a container; -1: none
+		kept  int
 	}{{"none is used: the oldest", -1, 0}, {"the oldest is used", 0, 0}, {"the newest is used", 2, 2}} {
 		t.Run(row.when, func(t *testing.T) {
 			t.Parallel()
 			e := engine(t)
-			d, id, name := e.newcomer(t)
+			d, id, name := e.newRunner(t)
 			made := []string{e.makeNetwork(t, name, id), e.makeNetwork(t, name, id), e.makeNetwork(t, name, id)}
 			if row.inUse >= 0 {
-				e.guest(t, made[row.inUse])
+				e.runInNetwork(t, made[row.inUse])
 			}
 			gateway, err := d.EnsureNetwork(t.Context())
 			check(t, err)
-			if left := e.left(t, made...); len(left) != 1 || left[0] != row.keeps {
-				t.Fatalf("left are %v, want %d", left, row.keeps)
+			if found := e.existing(t, made...); len(found) != 1 || found[0] != row.kept {
+				t.Fatalf("remaining: %v, want %d", found, row.kept)
 			}
-			kept, err := e.engine.NetworkInspect(t.Context(), name, network.InspectOptions{}) // the name means one again
+			kept, err := e.engine.NetworkInspect(t.Context(), name, network.InspectOptions{}) // the name is unambiguous again
 			check(t, err)
 			if kept.IPAM.Config[0].Gateway != gateway {
 				t.Errorf("the address is %s, and its bridge has %v", gateway, kept.IPAM.Config)
@@ -92,8 +92,8 @@ func TestOfSeveralNetworksOfARunnerOneIsKept(t *testing.T) {
 	}
 }
 
-// guest is a container that runs in a network until the test ends.
-func (e *env) guest(t *testing.T, in string) {
+// runInNetwork runs a container in a network until the test ends.
+func (e *env) runInNetwork(t *testing.T, in string) {
 	t.Helper()
 	made, err := e.engine.ContainerCreate(t.Context(), &container.Config{Image: e.user, Env: []string{"DO=lives"}}, nil, nil, nil, "")
 	check(t, err)
@@ -101,47 +101,47 @@ func (e *env) guest(t *testing.T, in string) {
 		check(t, e.engine.ContainerRemove(context.WithoutCancel(t.Context()), made.ID, container.RemoveOptions{Force: true}))
 	})
 	check(t, e.engine.ContainerStart(t.Context(), made.ID, container.StartOptions{}))
-	check(t, e.engine.NetworkConnect(t.Context(), in, made.ID, nil)) // a start fails where the name is ambiguous
+	check(t, e.engine.NetworkConnect(t.Context(), in, made.ID, nil)) // a start fails if the name is ambiguous
 }
 
-func TestAStrangersNetworkOfTheSameNameIsRefused(t *testing.T) {
+func TestForeignNetworkOfSameNameIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, alone := range []bool{true, false} {
 		e := engine(t)
-		d, id, name := e.newcomer(t)
-		strangers := e.makeNetwork(t, name, "somebody-else")
-		all := []string{strangers}
+		d, id, name := e.newRunner(t)
+		foreign := e.makeNetwork(t, name, "somebody-else")
+		all := []string{foreign}
 		if !alone {
 			all = append(all, e.makeNetwork(t, name, id))
 		}
-		if _, err := d.EnsureNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), "did not make") || !strings.Contains(err.Error(), strangers) {
+		if _, err := d.EnsureNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), "did not create") || !strings.Contains(err.Error(), foreign) {
 			t.Errorf("alone: %v: %v", alone, err)
 		}
-		if left := e.left(t, all...); len(left) != len(all) {
-			t.Errorf("alone: %v: left are %v", alone, left)
+		if found := e.existing(t, all...); len(found) != len(all) {
+			t.Errorf("alone: %v: remaining: %v", alone, found)
 		}
 		check(t, d.RemoveNetwork(t.Context()))
-		if left := e.left(t, all...); len(left) != 1 || left[0] != 0 {
-			t.Errorf("alone: %v: left are %v", alone, left)
+		if found := e.existing(t, all...); len(found) != 1 || found[0] != 0 {
+			t.Errorf("alone: %v: remaining: %v", alone, found)
 		}
 	}
 }
 
-func TestAllNetworksOfARunnerAreRemoved(t *testing.T) {
+func TestRemoveNetworkRemovesDuplicates(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	d, id, name := e.newcomer(t)
+	d, id, name := e.newRunner(t)
 	made := []string{e.makeNetwork(t, name, id), e.makeNetwork(t, name, id)}
 	check(t, d.RemoveNetwork(t.Context()))
-	if left := e.left(t, made...); len(left) > 0 {
-		t.Errorf("left are %v", left)
+	if found := e.existing(t, made...); len(found) > 0 {
+		t.Errorf("remaining: %v", found)
 	}
 }
 
-func TestAnExecutorStartsThoughItsNetworkWasMadeAgain(t *testing.T) {
+func TestStartSucceedsDespiteDuplicateNetwork(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	d, id, name := e.newcomer(t)
+	d, id, name := e.newRunner(t)
 	_, err := d.EnsureNetwork(t.Context())
 	check(t, err)
 	t.Cleanup(func() { check(t, d.RemoveNetwork(context.WithoutCancel(t.Context()))) })

@@ -18,36 +18,36 @@ import (
 	msg "runnerd/messages"
 )
 
-// Pull makes the image available as policy says. An image is pulled once for however many wait; it goes on while one does.
+// Pull makes the image available as policy says. Concurrent calls share one pull, which is cancelled when the last caller gives up.
 func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, secret string) (msg.ImageID, error) {
 	step := fmt.Sprintf("pull %q", ref)
 	if policy != msg.PullAlways {
-		id, err := d.local(ctx, ref)
+		id, err := d.localImage(ctx, ref)
 		if err == nil || !cerrdefs.IsNotFound(err) && !cerrdefs.IsInvalidArgument(err) {
-			return id, failed(ctx, step, err)
+			return id, wrapError(ctx, step, err)
 		}
 		if policy == msg.PullNever {
-			return "", fmt.Errorf("%s: %w: it is not on this machine and its pull policy is never; "+
-				"load it there, or use the policy %s", step, msg.ErrNoImage, msg.PullIfNotPresent)
+			return "", fmt.Errorf("%s: %w: the image is not on this machine and its pull policy is never; "+
+				"load the image, or use the policy %s", step, msg.ErrNoImage, msg.PullIfNotPresent)
 		}
 	}
 	id, err := d.pulling.Do(ctx, ref+" "+secret, func(ctx context.Context) (msg.ImageID, error) {
 		if err := d.fetch(ctx, ref, secret); err != nil {
 			return "", err
 		}
-		return d.local(ctx, ref)
+		return d.localImage(ctx, ref)
 	})
-	return id, failed(ctx, step, err)
+	return id, wrapError(ctx, step, err)
 }
 
-func (d *Driver) local(ctx context.Context, ref string) (msg.ImageID, error) {
+func (d *Driver) localImage(ctx context.Context, ref string) (msg.ImageID, error) {
 	i, err := d.engine.ImageInspect(ctx, ref)
 	return msg.ImageID(i.ID), err
 }
 
 func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 	if _, err := reference.ParseNormalizedNamed(ref); err != nil {
-		return fmt.Errorf("%w: this is no name of an image; check the task type's image and the image mappings: %w", msg.ErrNoImage, err)
+		return fmt.Errorf("%w: invalid image name; check the task type's image and the image mappings: %w", msg.ErrNoImage, err)
 	}
 	auth, err := d.auth(secret)
 	if err != nil {
@@ -55,7 +55,7 @@ func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 	}
 	progress, err := d.engine.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
 	if err != nil {
-		return refused(err, secret)
+		return pullError(err, secret)
 	}
 	defer progress.Close()
 	if d.progress != nil {
@@ -64,21 +64,21 @@ func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 	return readProgress(progress)
 }
 
-// refused tells an image that cannot be had from a registry that cannot be reached.
-func refused(err error, secret string) error {
-	if !cerrdefs.IsNotFound(err) && !cerrdefs.IsUnauthorized(err) && !cerrdefs.IsPermissionDenied(err) && !saysDenied(err) {
+// pullError returns msg.ErrNoImage if the registry refuses the image, and err if the registry cannot be reached.
+func pullError(err error, secret string) error {
+	if !cerrdefs.IsNotFound(err) && !cerrdefs.IsUnauthorized(err) && !cerrdefs.IsPermissionDenied(err) && !isDenied(err) {
 		return err
 	}
 	credential := "no pull secret is mapped to it"
 	if secret != "" {
 		credential = fmt.Sprintf("the pull secret %q was used", secret)
 	}
-	return fmt.Errorf("%w: its registry does not have it, or does not show it to us (%s); check the name and tag, the image "+
+	return fmt.Errorf("%w: not found in its registry, or access denied (%s); check the name and tag, the image "+
 		"mappings and the pull secret: %w", msg.ErrNoImage, credential, err)
 }
 
-// saysDenied reads the engine's text, as engines before 23 hand a registry's refusal on as an internal error.
-func saysDenied(err error) bool {
+// isDenied checks the error's text, because engines before 23 report a registry's refusal as an internal error.
+func isDenied(err error) bool {
 	return slices.ContainsFunc([]string{"unauthorized", "no basic auth credentials", "access denied", "manifest unknown"},
 		func(words string) bool { return strings.Contains(err.Error(), words) })
 }
@@ -89,7 +89,7 @@ func (d *Driver) auth(secret string) (string, error) {
 	}
 	c, ok := d.credentials[secret]
 	if !ok {
-		return "", fmt.Errorf("%w: it wants the pull secret %q, which this runner does not have; add it to the runner's "+
+		return "", fmt.Errorf("%w: pull secret %q is not configured on this runner; add it to the runner's "+
 			"settings, or change the server's pull secret mappings", msg.ErrNoImage, secret)
 	}
 	return registry.EncodeAuthConfig(registry.AuthConfig{
@@ -97,7 +97,7 @@ func (d *Driver) auth(secret string) (string, error) {
 	})
 }
 
-// readProgress reads what the engine tells while it works: errors after the first byte are in there.
+// readProgress reads the engine's progress messages and returns the error that one of them reports.
 func readProgress(r io.Reader) error {
 	for messages := json.NewDecoder(r); ; {
 		var m struct {

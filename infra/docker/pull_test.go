@@ -21,20 +21,20 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestAnImageThatCannotBeHadIsExplained(t *testing.T) {
+func TestUnavailableImageErrorSaysWhy(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	for _, c := range []struct {
 		name, ref, secret string
 		policy            msg.PullPolicy
-		says              []string
+		wants             []string
 	}{
 		{"no such tag", r.host + "/plugin:missing", "right", msg.PullIfNotPresent, []string{"plugin:missing", "check the name"}},
 		{"private", r.host + "/private:1", "", msg.PullIfNotPresent, []string{"private:1", "no pull secret"}},
 		{"private, wrong secret", r.host + "/private:1", "wrong", msg.PullIfNotPresent, []string{`pull secret "wrong" was used`}},
-		{"a secret that nobody has", r.host + "/private:1", "other", msg.PullIfNotPresent, []string{`"other"`, "settings"}},
-		{"no name", "Not A Name", "", msg.PullIfNotPresent, []string{"Not A Name", "image mappings"}},
+		{"unknown secret", r.host + "/private:1", "other", msg.PullIfNotPresent, []string{`"other"`, "settings"}},
+		{"invalid name", "Not A Name", "", msg.PullIfNotPresent, []string{"Not A Name", "image mappings"}},
 		{"never pulled", r.host + "/plugin:1", "", msg.PullNever, []string{"not on this machine", "if-not-present"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -42,16 +42,16 @@ func TestAnImageThatCannotBeHadIsExplained(t *testing.T) {
 			if !errors.Is(err, msg.ErrNoImage) {
 				t.Fatalf("pull returns %v", err)
 			}
-			for _, words := range c.says {
+			for _, words := range c.wants {
 				if !strings.Contains(err.Error(), words) {
-					t.Errorf("it does not say %q: %v", words, err)
+					t.Errorf("the error lacks %q: %v", words, err)
 				}
 			}
 		})
 	}
 }
 
-func TestARegistryThatIsNotThereSaysNothingAboutItsImages(t *testing.T) {
+func TestUnreachableRegistryIsNotErrNoImage(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
@@ -61,7 +61,7 @@ func TestARegistryThatIsNotThereSaysNothingAboutItsImages(t *testing.T) {
 	}
 }
 
-func TestAPrivateImageIsPulledWithItsSecretAndThenIsHere(t *testing.T) {
+func TestPrivateImageIsPulledWithSecretAndCached(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
@@ -69,20 +69,20 @@ func TestAPrivateImageIsPulledWithItsSecretAndThenIsHere(t *testing.T) {
 	ref := r.host + "/private:1"
 	id, err := d.Pull(t.Context(), ref, msg.PullIfNotPresent, "right")
 	check(t, err)
-	r.forget(t, e, ref)
+	r.removeAtEnd(t, e, ref)
 	if again, err := d.Pull(t.Context(), ref, msg.PullNever, ""); err != nil || again != id {
 		t.Errorf("first %q, then %q, %v", id, again, err)
 	}
 }
 
-func TestAnImageIsPulledOnceForAllWhoWaitAndGivingUpEndsOnlyOnesOwnWait(t *testing.T) {
+func TestConcurrentPullsShareOnePullUntilLastCaller(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	r := newRegistry(t)
 	d := r.driver(t, e)
 	ref := r.host + "/slow:1"
 	first, giveUp := context.WithCancelCause(t.Context())
-	impatient := errors.New("too slow")
+	errGaveUp := errors.New("too slow")
 	errs := make(chan error)
 	pull := func(ctx context.Context) {
 		_, err := d.Pull(ctx, ref, msg.PullAlways, "right")
@@ -95,17 +95,16 @@ func TestAnImageIsPulledOnceForAllWhoWaitAndGivingUpEndsOnlyOnesOwnWait(t *testi
 		t.Fatal(err)
 	}
 	go pull(t.Context())
-	giveUp(impatient)
-	if err := <-errs; !errors.Is(err, impatient) {
-		t.Errorf("who gave up gets %v", err)
+	giveUp(errGaveUp)
+	if err := <-errs; !errors.Is(err, errGaveUp) {
+		t.Errorf("the cancelled pull returns %v", err)
 	}
 	close(r.release)
 	check(t, <-errs)
-	r.forget(t, e, ref)
+	r.removeAtEnd(t, e, ref)
 }
 
-// registry serves one image under several names to who gives a name and a password: private:1 wants the right one, and slow:1 comes
-// once it is released.
+// registry serves one image under several names. private:1 needs the right password; slow:1 is served once it is released.
 type registry struct {
 	server         *httptest.Server
 	host           string
@@ -164,7 +163,7 @@ func (r *registry) routes() http.Handler {
 	return challenge(routes)
 }
 
-// challenge asks for a name and a password, as the engine sends none unasked; any will do here.
+// challenge asks for credentials, because the engine sends none unasked. It accepts any.
 func challenge(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
@@ -193,8 +192,8 @@ func (r *registry) driver(t *testing.T, e *env) *docker.Driver {
 	return d
 }
 
-// forget removes what was pulled when the test ends.
-func (r *registry) forget(t *testing.T, e *env, ref string) {
+// removeAtEnd removes the pulled image when the test ends.
+func (r *registry) removeAtEnd(t *testing.T, e *env, ref string) {
 	t.Cleanup(func() {
 		_, err := e.engine.ImageRemove(context.WithoutCancel(t.Context()), ref, image.RemoveOptions{PruneChildren: true})
 		check(t, err)

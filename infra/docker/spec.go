@@ -13,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// shortRunner is how much of the runner's id stands in names: enough to tell the runners of a machine apart.
-const shortRunner = 8
+// shortIDLength is the length of the runner id's prefix in names, enough to distinguish the runners of a machine.
+const shortIDLength = 8
 
 func (d *Driver) name(id msg.ExecutorID) string {
 	return fmt.Sprintf("%s-%s", d.network(), id)
@@ -34,39 +34,39 @@ func (d *Driver) config(spec msg.ExecutorSpec) *container.Config {
 
 const cpuPeriod = 100_000 // µs, the kernel's own default
 
-// cpuQuota is never 0 or below, which would be no limit at all: what is too little, the engine refuses. Nor is it more than the
-// kernel takes.
+// cpuQuota returns the quota in µs. It is at least 1, because 0 means no limit, and at most what the kernel accepts. The engine
+// rejects a quota that is too low.
 func cpuQuota(cpus float64) int64 {
-	const most = 1e6
-	return int64(max(min(cpus, most)*cpuPeriod, 1))
+	const maxCPUs = 1e6
+	return int64(max(min(cpus, maxCPUs)*cpuPeriod, 1))
 }
 
 func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
-	limits := orElse(spec.Limits, d.limits)
+	limits := withDefaults(spec.Limits, d.limits)
 	return &container.HostConfig{
 		NetworkMode: container.NetworkMode(d.network()),
 		Mounts:      mounts(spec.Mounts),
 		SecurityOpt: []string{"no-new-privileges"},
 		CapDrop:     []string{"ALL"},
 		IpcMode:     container.IPCModePrivate,
-		// Process 1 must be the program, whatever the engine's default is: it is who gets the signals of the stop sequence.
+		// Process 1 must be the program, whatever the engine's default is, because it gets the signals of the stop sequence.
 		Init: new(bool),
-		// When the machine runs out of memory an executor goes first, not the runner and not the engine.
+		// When the machine runs out of memory, the kernel kills executors before the runner and the engine.
 		OomScoreAdj: 500,
-		// It is memory, and counts as the executor's: half of it, so that a full /tmp alone does not kill. Plugins may unpack and
-		// run programs in it; the root file system lets them do so anyway.
+		// A tmpfs counts towards the executor's memory limit. It gets half, so that a full /tmp alone does not kill the executor.
+		// It is exec because plugins may unpack and run programs, which the root file system allows anyway.
 		Tmpfs: map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,exec,mode=1777,size=%d", limits.Memory/2)},
-		// The engine never waits for who reads the log, so this bounds how far a reader may be behind: three files, which at
-		// 100 MB/s are four seconds, and for a plugin that writes 1 MB/s the six minutes of a runner's restart. json-file, as
-		// it keeps entries as they were written, and can be read since a stamp.
+		// The engine never waits for the reader of a log, so this bounds how far the reader may fall behind: three files, which are
+		// four seconds at 100 MB/s, and six minutes (a restart of the runner) at 1 MB/s. The json-file driver keeps entries as
+		// they were written and can be read from a timestamp.
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{
 			"max-size": strconv.Itoa(logFileSize), "max-file": strconv.Itoa(logFiles),
 		}},
 		Resources: container.Resources{
 			Memory:     limits.Memory,
-			MemorySwap: limits.Memory, // of both together: no swap
+			MemorySwap: limits.Memory, // memory and swap together: no swap
 			CPUPeriod:  cpuPeriod,
-			// Not NanoCPUs: those are refused above the machine's number of cores.
+			// Not NanoCPUs: the engine rejects more of them than the machine has cores.
 			CPUQuota:  cpuQuota(limits.CPUs),
 			PidsLimit: &limits.Pids,
 			Ulimits:   []*container.Ulimit{{Name: "nofile", Soft: 8192, Hard: 8192}, {Name: "core"}},
@@ -74,7 +74,7 @@ func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 	}
 }
 
-// mounts are bind mounts of what exists: the engine refuses others, where a volume flag would make an empty directory.
+// mounts returns bind mounts. The engine rejects a mount whose source is missing, where a volume would create an empty directory.
 func mounts(from []msg.Mount) []mount.Mount {
 	var to []mount.Mount
 	for _, m := range from {
@@ -83,7 +83,7 @@ func mounts(from []msg.Mount) []mount.Mount {
 	return to
 }
 
-func orElse(l, other msg.Limits) msg.Limits {
+func withDefaults(l, other msg.Limits) msg.Limits {
 	return msg.Limits{
 		Memory: cmp.Or(l.Memory, other.Memory),
 		CPUs:   cmp.Or(l.CPUs, other.CPUs),

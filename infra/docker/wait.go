@@ -10,54 +10,54 @@ import (
 	msg "runnerd/messages"
 )
 
-// Wait returns how the executor ended.
+// Wait returns the executor's exit.
 //
-// The engine's condition "not-running" holds for a container that was never started; "next-exit" misses one that has ended.
-// So the next exit is asked for first, and only then the state is looked at: an end is in the one or in the other. The engine
-// answers too when it removes the container.
+// The engine's condition "not-running" holds for a container that was never started, and "next-exit" misses an exit that has
+// happened. Wait therefore starts to wait for the next exit first and then reads the state, so that one of them has the exit.
+// The wait also ends when the container is removed.
 func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) {
 	step := "wait for executor " + string(id)
 	containerID, err := d.containerID(ctx, id)
 	if err != nil {
-		return msg.Exit{}, failed(ctx, step, err)
+		return msg.Exit{}, wrapError(ctx, step, err)
 	}
-	asking, stop := context.WithCancel(ctx)
-	next := d.ask(asking, containerID, container.WaitConditionNextExit)
+	waitCtx, stop := context.WithCancel(ctx)
+	next := d.startWait(waitCtx, containerID, container.WaitConditionNextExit)
 	defer func() {
 		stop()
-		<-next // closed, whoever took the answer
+		<-next // closed in any case
 	}()
 
 	before, err := d.inspect(ctx, id)
 	if err != nil {
-		return msg.Exit{}, failed(ctx, step, err)
+		return msg.Exit{}, wrapError(ctx, step, err)
 	}
 	if stateOf(before.State.Status) == msg.ContainerExited {
-		return told(step, before.State)
+		return exitOf(step, before.State)
 	}
 	if err := <-next; err != nil {
-		return msg.Exit{}, d.failedFor(ctx, step, id, err)
+		return msg.Exit{}, d.wrapErrorFor(ctx, step, id, err)
 	}
 	after, err := d.inspect(ctx, id)
 	switch {
 	case err != nil:
-		return msg.Exit{}, failed(ctx, step, err)
+		return msg.Exit{}, wrapError(ctx, step, err)
 	case restarted(before.State, after.State):
-		return endBefore(step, after.State)
+		return exitBeforeRestart(step, after.State)
 	case stateOf(after.State.Status) != msg.ContainerExited:
-		return msg.Exit{}, fmt.Errorf("%s: it is said to have ended, and it is %s: %w", step, after.State.Status, errNotEngine)
+		return msg.Exit{}, fmt.Errorf("%s: its end was reported, but its state is %s: %w", step, after.State.Status, errNotFromEngine)
 	}
-	return told(step, after.State)
+	return exitOf(step, after.State)
 }
 
-// restarted is whether somebody has started it again: a start is its first one, or another.
+// restarted reports whether the container was started again between two inspections.
 func restarted(before, after *container.State) bool {
 	return stateOf(before.Status) == msg.ContainerRunning && before.StartedAt != after.StartedAt
 }
 
-// endBefore is the end of the process before a restart. Its exit code is not known: the one with which the engine answers
-// who waits is read after the restart, and is then the new process's or 0. Its time is known until the new process ends.
-func endBefore(step string, now *container.State) (msg.Exit, error) {
+// exitBeforeRestart returns the exit of the process before a restart. Its exit code is unknown (-1), because the engine reads the
+// code that it reports after the restart: it is the new process's or 0. Its time is known until the new process ends.
+func exitBeforeRestart(step string, now *container.State) (msg.Exit, error) {
 	started, err := timeOf(now.StartedAt)
 	if err != nil {
 		return msg.Exit{}, fmt.Errorf("%s: read when it was started again: %w", step, err)
@@ -72,9 +72,9 @@ func endBefore(step string, now *container.State) (msg.Exit, error) {
 	return msg.Exit{Code: -1, At: finished}, nil
 }
 
-// told is how it ended. msg.ErrNoExecutor for a container that is being removed and never ran: the engine says that it
-// finished in the year 1.
-func told(step string, s *container.State) (msg.Exit, error) {
+// exitOf returns the exit in a container's state. It returns msg.ErrNoExecutor for a container that is being removed and never
+// ran, for which the engine says that it finished in the year 1.
+func exitOf(step string, s *container.State) (msg.Exit, error) {
 	at, err := timeOf(s.FinishedAt)
 	if err != nil {
 		return msg.Exit{}, fmt.Errorf("%s: read the time of its end: %w", step, err)
@@ -85,14 +85,14 @@ func told(step string, s *container.State) (msg.Exit, error) {
 	return msg.Exit{Code: s.ExitCode, OOM: s.OOMKilled, At: at}, nil
 }
 
-// ask waits until the container is so. It returns once the engine has noted that we wait; the channel gives one answer, and
-// then is closed.
-func (d *Driver) ask(ctx context.Context, containerID string, until container.WaitCondition) <-chan error {
+// startWait starts to wait for a condition of the container and returns once the engine has registered the wait. The channel gets
+// the error of the wait and is then closed.
+func (d *Driver) startWait(ctx context.Context, containerID string, until container.WaitCondition) <-chan error {
 	results, errs := d.engine.ContainerWait(ctx, containerID, until)
 	answer := make(chan error, 1)
 	go func() {
 		defer close(answer)
-		select { // the client sends on one of the two, also when the context ends
+		select { // the client always sends on one of the two, even when the context ends
 		case r := <-results:
 			if r.Error != nil && r.Error.Message != "" {
 				answer <- errors.New(r.Error.Message)

@@ -2,35 +2,35 @@ package driver
 
 import msg "runnerd/messages"
 
-// Cursor leaves out of a log what lies before a position. It wants the entries in order, with stamps that never go back, and
-// may be given any amount of log from before the position, or none: the engine may have thrown away the entry that it is in.
+// Cursor skips the part of a log before a position. It needs the entries in order, with timestamps that never go back. They may
+// start anywhere before the position, or after it if the engine has discarded the entry at the position.
 type Cursor struct {
-	left   msg.Position
-	missed bool
+	remaining msg.Position
+	missed    bool
 }
 
-// From is a cursor at pos; the zero position is the beginning of the log.
-func From(pos msg.Position) *Cursor { return &Cursor{left: pos} }
+// NewCursor returns a cursor at pos. The zero position is the beginning of the log.
+func NewCursor(pos msg.Position) *Cursor { return &Cursor{remaining: pos} }
 
-// Next returns what of e lies behind the position; false: nothing.
+// Next returns the part of e after the position, or false if there is none.
 func (c *Cursor) Next(e msg.LogEntry) (msg.LogEntry, bool) {
-	if e.Time.Before(c.left.Time) {
+	if e.Time.Before(c.remaining.Time) {
 		return msg.LogEntry{}, false
 	}
-	c.missed = e.Time.After(c.left.Time) && c.left.Count+c.left.Skip > 0
-	if c.left.Count > 0 && e.Time.Equal(c.left.Time) {
-		c.left.Count--
+	c.missed = e.Time.After(c.remaining.Time) && c.remaining.Count+c.remaining.Skip > 0
+	if c.remaining.Count > 0 && e.Time.Equal(c.remaining.Time) {
+		c.remaining.Count--
 		return msg.LogEntry{}, false
 	}
 	skip := 0
-	if e.Time.Equal(c.left.Time) {
-		skip = min(c.left.Skip, len(e.Text))
+	if e.Time.Equal(c.remaining.Time) {
+		skip = min(c.remaining.Skip, len(e.Text))
 	}
-	c.left.Count, c.left.Skip = 0, 0
+	c.remaining.Count, c.remaining.Skip = 0, 0
 	e.Text = e.Text[skip:]
 	return e, skip == 0 || len(e.Text) > 0
 }
 
-// Missed says whether the position's own entry was not there before the one that Next has just returned: then that entry is
-// lost, and perhaps more between the two.
+// Missed reports whether the log lacked the entry at the position before the one that Next has just returned. That entry is then
+// lost, and perhaps others after it.
 func (c *Cursor) Missed() bool { return c.missed }

@@ -9,28 +9,28 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestACursorLeavesOutWhatLiesBeforeThePosition(t *testing.T) {
+func TestCursorSkipsEntriesBeforePosition(t *testing.T) {
 	log := []msg.LogEntry{entry(1, "a1 "), entry(2, "b1 "), entry(2, "b2 "), entry(2, "b3 "), entry(3, "c1 ")}
 	for name, c := range map[string]struct {
 		from msg.Position
 		want string
 	}{
-		"the zero position is the beginning":              {msg.Position{}, "a1 b1 b2 b3 c1 "},
-		"a stamp alone is before all that bear it":        {msg.Position{Time: at(2)}, "b1 b2 b3 c1 "},
-		"entries that bear the stamp are counted":         {msg.Position{Time: at(2), Count: 2}, "b3 c1 "},
-		"bytes are skipped of the entry after those":      {msg.Position{Time: at(2), Count: 1, Skip: 2}, " b3 c1 "},
-		"but not of a later one, if that is gone":         {msg.Position{Time: at(2), Count: 3, Skip: 1}, "c1 "},
-		"all that bear the newest stamp: nothing is left": {msg.Position{Time: at(3), Count: 1}, ""},
-		"an entry that is skipped whole does not come":    {msg.Position{Time: at(2), Count: 2, Skip: 3}, "c1 "},
-		"a stamp between two entries":                     {msg.Position{Time: at(2).Add(1)}, "c1 "},
+		"zero position":                             {msg.Position{}, "a1 b1 b2 b3 c1 "},
+		"timestamp without count":                   {msg.Position{Time: at(2)}, "b1 b2 b3 c1 "},
+		"count of entries with the timestamp":       {msg.Position{Time: at(2), Count: 2}, "b3 c1 "},
+		"bytes of the next entry are skipped":       {msg.Position{Time: at(2), Count: 1, Skip: 2}, " b3 c1 "},
+		"no bytes skipped if that entry is missing": {msg.Position{Time: at(2), Count: 3, Skip: 1}, "c1 "},
+		"after the last entry":                      {msg.Position{Time: at(3), Count: 1}, ""},
+		"fully skipped entry is omitted":            {msg.Position{Time: at(2), Count: 2, Skip: 3}, "c1 "},
+		"timestamp between two entries":             {msg.Position{Time: at(2).Add(1)}, "c1 "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
-			cursor := driver.From(c.from)
+			cursor := driver.NewCursor(c.from)
 			for _, e := range log {
 				if e, ok := cursor.Next(e); ok {
 					if len(e.Text) == 0 {
-						t.Error("an entry came without text")
+						t.Error("entry without text")
 					}
 					got.Write(e.Text)
 				}

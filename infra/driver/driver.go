@@ -1,5 +1,5 @@
-// Package driver is the contract of what runs executors: Driver, in the order of an executor's life. Ids are chosen before
-// anything exists, everything created is marked, and verbs may be repeated: recovery is then a replay.
+// Package driver defines Driver, the interface of what runs executors. Its methods are in the order of an executor's life.
+// The runner chooses ids in advance, everything created carries labels, and calls are idempotent, so that recovery is a replay.
 package driver
 
 import (
@@ -8,44 +8,44 @@ import (
 	msg "runnerd/messages"
 )
 
-// Driver runs executors, which outlive the runner unless the driver says otherwise (infra/process does). Every verb may be called from
-// several goroutines; a context that ends makes it return the cause. An error says nothing about the executor unless it is
-// msg.ErrNoExecutor, which a driver returns only if the engine itself says that it does not have this executor.
+// Driver runs executors. They outlive the runner, except those of infra/process. All methods are safe for concurrent use and
+// return the context's cause when it ends. An error says nothing about the executor's state unless it is msg.ErrNoExecutor,
+// which a driver returns only if the engine itself says that the executor does not exist.
 //
-// A driver never starts an executor twice, but somebody else can (docker restart). That is the same executor with another
-// process: Container.StartedAt differs. Each verb below says what it does then.
+// A driver never starts an executor twice, but others can (docker restart). The result is the same executor with a new process
+// and another Container.StartedAt. The methods document what they do then.
 type Driver interface {
-	// Ready is nil once the engine answers.
+	// Ready returns nil if the engine answers.
 	Ready(context.Context) error
-	// Pull makes the image available as policy says, once for however many wait. secret names a credential; empty: none.
+	// Pull makes the image available as policy says. Concurrent calls share one pull. secret names a credential; it may be empty.
 	Pull(ctx context.Context, image string, policy msg.PullPolicy, secret string) (msg.ImageID, error)
-	// Create makes the executor, stopped. Repeated for the same id it is the same executor.
+	// Create creates the executor without starting it. It has no effect if an executor with this id exists.
 	Create(context.Context, msg.ExecutorSpec) error
-	// Start starts it. Repeated: no effect.
+	// Start starts the executor. It has no effect on one that was started before.
 	Start(context.Context, msg.ExecutorID) error
-	// Wait returns how it ended, also when that was before the call. msg.ErrNoExecutor: there is none. If the executor is
-	// restarted, a Wait under way returns the end of the process that it waited for, with code -1 if the engine does not know
-	// it any more; a Wait that begins after the restart waits for the new process, and the earlier end is not reported.
+	// Wait waits for the executor's exit and returns it, even if it was before the call. It returns msg.ErrNoExecutor if the
+	// executor does not exist. If the executor is restarted, a pending Wait returns the exit of the process that it waited for,
+	// with code -1 if the engine no longer knows the code. A later Wait waits for the new process.
 	Wait(context.Context, msg.ExecutorID) (msg.Exit, error)
-	// Logs hands on its output from a position on, in order, entries in batches as they come, and returns nil when the
-	// executor has ended and all of it was handed on. A batch without entries comes first, and says that it is being read.
-	// The output of a restarted executor is one log: that of the new process follows, unless Logs had returned before.
+	// Logs passes the executor's output after a position to emit, in order and in batches as it is written. It returns nil when
+	// the executor has exited and all output was emitted. The first batch is empty and says that reading has begun.
+	// A restarted executor has one log: the new process's output follows, unless Logs has returned before.
 	Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error
-	// Signal sends a signal to process 1, after a restart to the new one. One that has ended: no effect.
+	// Signal sends a signal to the current process 1. It has no effect on an executor that has exited.
 	Signal(context.Context, msg.ExecutorID, msg.Signal) error
-	// Remove takes it away, running or not. Repeated: no effect.
+	// Remove removes the executor, running or not. It has no effect if the executor does not exist.
 	Remove(context.Context, msg.ExecutorID) error
-	// Inspect returns one executor. msg.ErrNoExecutor: there is none.
+	// Inspect returns one executor. It returns msg.ErrNoExecutor if the executor does not exist.
 	Inspect(context.Context, msg.ExecutorID) (msg.Container, error)
-	// List returns all executors of this runner, in any state, and nobody else's; a restarted one once. That an executor is
-	// not in it does not prove that there is none, because the list may be the empty answer of a proxy: ask Inspect.
+	// List returns this runner's executors in any state, each once. An executor that is missing may still exist, because an
+	// empty list may come from a proxy: only Inspect can tell.
 	List(context.Context) ([]msg.Container, error)
 }
 
-// Census is a Driver that sees into its executors.
-type Census interface {
-	// Processes counts those that run in the executor; none in one that has ended. It may be slow.
+// UsageReader is implemented by drivers that can measure their executors.
+type UsageReader interface {
+	// Processes returns the number of processes in the executor: 0 if it has exited. It may be slow.
 	Processes(context.Context, msg.ExecutorID) (int, error)
-	// Disk is how many bytes it takes of the machine's disks, its image left out. It may be slow.
+	// Disk returns the executor's disk usage in bytes, without its image. It may be slow.
 	Disk(context.Context, msg.ExecutorID) (int64, error)
 }

@@ -16,29 +16,29 @@ import (
 const (
 	namespace = "runnerd"
 
-	// resultDir is where a container sees the directory for its result.
-	resultDir = "/runnerd/out"
+	// containerResultDir is the path of the result directory in the container.
+	containerResultDir = "/runnerd/out"
 
-	// Below the executor's directory.
-	outDir     = "out"
-	saDir      = "sa"
-	resultFile = "result"
-	inputFile  = "input"
+	// Paths in the executor's directory.
+	outDir            = "out"
+	serviceAccountDir = "sa"
+	resultFile        = "result"
+	inputFile         = "input"
 )
 
 func secretName(id msg.ExecutorID) string { return "input-" + string(id) }
 
-// token opens one endpoint. It begins with the executor's id, so that the rest can be compared in constant time; it is derived,
-// so that none is stored.
+// token returns the token for one endpoint. It begins with the executor's id, which finds the endpoint before the token is compared in
+// constant time. It is derived, so that it need not be stored.
 func (g *Gateway) token(id msg.ExecutorID) string {
 	return string(id) + "." + hex.EncodeToString(g.Keys.Derive("token", string(id)))
 }
 
-// authenticate returns the endpoint that the request's token opens, or nil. Python writes "bearer" in lower case.
+// authenticate returns the endpoint of the request's token, or nil. The scheme has any case, because Python sends "bearer".
 func (g *Gateway) authenticate(r *http.Request) *endpoint {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	id, _, _ := strings.Cut(token, ".")
-	e := g.find(msg.ExecutorID(id))
+	e := g.findEndpoint(msg.ExecutorID(id))
 	if e == nil || !strings.EqualFold(scheme, "Bearer") {
 		return nil
 	}
@@ -48,8 +48,8 @@ func (g *Gateway) authenticate(r *http.Request) *endpoint {
 	return e
 }
 
-// access is what an executor must be given to reach its endpoint.
-func (g *Gateway) access(rec msg.ExecutorRecord) msg.Access {
+// accessFor returns the environment, files and mounts that an executor needs to reach its endpoint.
+func (g *Gateway) accessFor(rec msg.ExecutorRecord) msg.Access {
 	env := map[string]string{"PYTHONUNBUFFERED": "1"}
 	if g.ReleaseURL != "" {
 		env[contract.ReleaseURL] = g.ReleaseURL
@@ -64,20 +64,20 @@ func (g *Gateway) access(rec msg.ExecutorRecord) msg.Access {
 	env[contract.KubernetesPort] = strconv.Itoa(port(g.Listeners.Secrets))
 	env[contract.InputContextSecret] = secretName(rec.ID)
 	env[contract.RunnerNamespace] = namespace
-	env[contract.OutputLocation] = resultDir + "/" + resultFile
+	env[contract.OutputLocation] = containerResultDir + "/" + resultFile
 	if rec.Mode == msg.Daemon {
 		env[contract.ExecutionMode] = contract.ModeDaemon
 	}
 	return msg.Access{
 		Env: env,
 		Files: map[string][]byte{
-			filepath.Join(saDir, contract.TokenFile):     []byte(g.token(rec.ID)),
-			filepath.Join(saDir, contract.CAFile):        g.Keys.CA(),
-			filepath.Join(saDir, contract.NamespaceFile): []byte(namespace),
+			filepath.Join(serviceAccountDir, contract.TokenFile):     []byte(g.token(rec.ID)),
+			filepath.Join(serviceAccountDir, contract.CAFile):        g.Keys.CA(),
+			filepath.Join(serviceAccountDir, contract.NamespaceFile): []byte(namespace),
 		},
 		Mounts: []msg.Mount{
-			{Source: outDir, Target: resultDir},
-			{Source: saDir, Target: contract.ServiceAccountDir, ReadOnly: true},
+			{Source: outDir, Target: containerResultDir},
+			{Source: serviceAccountDir, Target: contract.ServiceAccountDir, ReadOnly: true},
 		},
 	}
 }

@@ -11,51 +11,52 @@ import (
 	msg "runnerd/messages"
 )
 
-// response is what a request gets.
+// response is the HTTP response to a request.
 type response struct {
-	status   int
-	body     []byte
-	after    int       // seconds; Retry-After
-	delivery *delivery // of the job whose input it carries
+	status     int
+	body       []byte
+	retryAfter int       // seconds; 0: no Retry-After header
+	delivery   *delivery // set if the body has a job's input
 }
 
-// writeTime is how long a client may take to read an answer.
-const writeTime = time.Minute
+// writeTimeout limits how long a client may take to read a response.
+const writeTimeout = time.Minute
 
 func (r response) write(w http.ResponseWriter) error {
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
-	if r.after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(r.after))
+	if r.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(r.retryAfter))
 	}
 	w.WriteHeader(r.status)
 	if _, err := w.Write(r.body); err != nil {
 		return err
 	}
 	err := control.Flush()
-	_ = control.SetWriteDeadline(time.Time{}) // of the connection, on which the next GET will wait
+	_ = control.SetWriteDeadline(time.Time{}) // the next GET waits on the same connection
 	return err
 }
 
-// respond puts an answer into the words of the Kubernetes API.
+// respond translates an answer into a response of the Kubernetes API.
 func (e *endpoint) respond(a msg.Answer) response {
 	switch a := a.(type) {
 	case msg.GiveJob:
-		return response{status: http.StatusOK, body: e.secret(e.filled(a.Execution, a.Input))}
+		return response{status: http.StatusOK, body: e.secretJSON(e.jobContent(a.Execution, a.Input))}
 	case msg.GiveURL:
-		return response{status: http.StatusOK, body: e.secret(e.emptied(a.Execution))}
+		return response{status: http.StatusOK, body: e.secretJSON(e.contentWithoutInput(a.Execution))}
 	case msg.GiveList:
-		return response{status: http.StatusOK, body: e.list(a.Version)}
+		return response{status: http.StatusOK, body: e.listJSON(a.Version)}
 	case msg.Superseded:
-		return tooMany("a newer request waits")
+		return tooManyRequests("superseded by a newer request")
 	case msg.Accept:
 	}
 	return response{status: http.StatusNoContent}
 }
 
-func refusal(status int, message string) response {
+// statusError returns an error response of the Kubernetes API.
+func statusError(status int, message string) response {
 	reasons := map[int]metav1.StatusReason{
 		http.StatusForbidden:          metav1.StatusReasonForbidden,
 		http.StatusNotFound:           metav1.StatusReasonNotFound,
@@ -68,15 +69,15 @@ func refusal(status int, message string) response {
 	})}
 }
 
-// comeAgain is for a planned stop (rule 6). Clients repeat the request by themselves.
-func (g *Gateway) comeAgain(why string) response {
-	r := refusal(http.StatusServiceUnavailable, why)
-	r.after = int(math.Ceil(g.Absence.Seconds()))
+// unavailable returns the response of a planned stop (rule 6), after which clients repeat the request.
+func (g *Gateway) unavailable() response {
+	r := statusError(http.StatusServiceUnavailable, "the runner is restarting")
+	r.retryAfter = int(math.Ceil(g.RetryAfter.Seconds()))
 	return r
 }
 
-func tooMany(why string) response {
-	r := refusal(http.StatusTooManyRequests, why)
-	r.after = 1
+func tooManyRequests(message string) response {
+	r := statusError(http.StatusTooManyRequests, message)
+	r.retryAfter = 1
 	return r
 }

@@ -11,25 +11,25 @@ import (
 
 const collection = "/api/v1/namespaces/" + namespace + "/secrets"
 
-// serveSecrets answers as the Kubernetes API, for the one Secret that the caller's token opens.
+// serveSecrets serves the Kubernetes API for the one Secret to which the client's token gives access.
 func (g *Gateway) serveSecrets(w http.ResponseWriter, r *http.Request) {
 	e := g.authenticate(r)
 	if e == nil {
-		_ = refusal(http.StatusForbidden, "the token opens nothing here").write(w)
+		_ = statusError(http.StatusForbidden, "invalid token").write(w)
 		return
 	}
 	select {
 	case e.requests <- struct{}{}:
 		defer func() { <-e.requests }()
 	default:
-		_ = tooMany("too many requests at once").write(w)
+		_ = tooManyRequests("too many concurrent requests").write(w)
 		return
 	}
 	e.detectSDK(sdkOf(r.UserAgent()))
 	e.serve(w, r)
 }
 
-// sdkOf tells by its client's name which SDK a plugin is built with.
+// sdkOf returns the SDK of a plugin from its User-Agent header.
 func sdkOf(agent string) msg.SDK {
 	switch {
 	case strings.HasPrefix(agent, "OpenAPI-Generator/") && strings.HasSuffix(agent, "/python"):
@@ -45,53 +45,53 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	switch {
 	case r.Method != http.MethodGet:
-		_ = refusal(http.StatusForbidden, "only GET, LIST and WATCH are served").write(w)
+		_ = statusError(http.StatusForbidden, "only GET, LIST and WATCH are served").write(w)
 	case r.URL.Path == collection+"/"+own:
-		e.get(w, r)
+		e.serveGet(w, r)
 	case r.URL.Path != collection:
-		_ = refusal(http.StatusForbidden, "only the Secret "+own+" is served to this token").write(w)
+		_ = statusError(http.StatusForbidden, "this token gives access to the Secret "+own+" only").write(w)
 	case query.Get("fieldSelector") != "metadata.name="+own:
-		_ = refusal(http.StatusForbidden, "only metadata.name="+own+" may be selected").write(w)
+		_ = statusError(http.StatusForbidden, "the field selector must be metadata.name="+own).write(w)
 	default:
 		if on, _ := strconv.ParseBool(query.Get("watch")); on {
 			e.serveWatch(w, r)
 			return
 		}
 		seen, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
-		a, there := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretListed{Request: id, Version: seen} })
-		if there {
-			_ = a.write(w)
+		list, answered := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretListed{Request: id, Version: seen} })
+		if answered {
+			_ = list.write(w)
 		}
 	}
 }
 
-// get answers a GET of the Secret. It may take for ever.
-func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
-	e.settleDeliveries()
-	a, there := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} })
-	if !there {
+// serveGet answers a GET of the Secret, which may wait without limit.
+func (e *endpoint) serveGet(w http.ResponseWriter, r *http.Request) {
+	e.resolveDeliveries()
+	secret, answered := e.await(r.Context(), func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} })
+	if !answered {
 		return
 	}
 	before := connectionOf(r.Context()).written()
-	err := a.write(w)
+	err := secret.write(w)
 	if err != nil {
-		e.log.Info().Err(err).Msg("answer was cut: the plugin repeats its request, or proves that it did not start")
+		e.log.Info().Err(err).Msg("connection broke during an answer; the plugin repeats its request or proves that it did not start")
 	}
-	if a.delivery != nil {
-		e.wroteJob(a.delivery, err == nil, before+int64(len(a.body)))
+	if secret.delivery != nil {
+		e.trackDelivery(secret.delivery, err == nil, before+int64(len(secret.body)))
 	}
 }
 
-// serveWatch sends events until the client goes, the time that it asked for is over, or the endpoint closes.
+// serveWatch sends events until the client disconnects, the requested timeout passes or the endpoint closes.
 func (e *endpoint) serveWatch(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	// An informer asks for bookmarks, and watches for its life. Python does neither.
+	// An informer requests bookmarks and keeps its watch open. Python does neither.
 	bookmarks, _ := strconv.ParseBool(query.Get("allowWatchBookmarks"))
 	initial, _ := strconv.ParseBool(query.Get("sendInitialEvents"))
 	version, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)
 	watch := e.openWatch(msg.WatchOpened{Nested: !bookmarks && !initial, Fresh: initial || version == 0, Bookmark: initial, Version: version})
 	if watch == nil {
-		_ = e.g.comeAgain("the runner is being restarted").write(w)
+		_ = e.g.unavailable().write(w)
 		return
 	}
 	defer e.closeWatch(watch)
@@ -101,19 +101,19 @@ func (e *endpoint) serveWatch(w http.ResponseWriter, r *http.Request) {
 	if control.Flush() != nil {
 		return
 	}
-	over, stop := timeout(query.Get("timeoutSeconds"))
+	timedOut, stop := watchTimeout(query.Get("timeoutSeconds"))
 	defer stop()
 	for {
 		select {
 		case event := <-watch.events:
-			_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+			_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if _, err := w.Write(event); err != nil || control.Flush() != nil {
 				return
 			}
 			_ = control.SetWriteDeadline(time.Time{})
 		case <-watch.ended:
 			return
-		case <-over:
+		case <-timedOut:
 			return
 		case <-r.Context().Done():
 			return
@@ -121,8 +121,8 @@ func (e *endpoint) serveWatch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// timeout is for ever where the client names none.
-func timeout(seconds string) (<-chan time.Time, func() bool) {
+// watchTimeout returns a channel that fires after the client's timeout, at most an hour. Without a timeout it never fires.
+func watchTimeout(seconds string) (<-chan time.Time, func() bool) {
 	n, err := strconv.Atoi(seconds)
 	if err != nil || n <= 0 {
 		return nil, func() bool { return true }

@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	readTime  = 40 * time.Second // for a body to arrive
-	storeTime = 45 * time.Second // from the request's beginning; Python gives up at 60 (rule 9)
+	readTimeout  = 40 * time.Second // to receive a body
+	storeTimeout = 45 * time.Second // from the start of the request; Python gives up after 60 s (rule 9)
 )
 
-// serveCallbacks takes results and gives out large inputs, to whoever knows the path.
+// serveCallbacks receives results and serves large inputs. The secret in the path is the authentication.
 func (g *Gateway) serveCallbacks(w http.ResponseWriter, r *http.Request) {
 	k, secret, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	to, ok := g.routeOf(kind(k), secret)
+	to, ok := g.findRoute(routeKind(k), secret)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -34,62 +34,64 @@ func (g *Gateway) serveCallbacks(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-to.endpoint.callbacks }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests at once", http.StatusTooManyRequests)
+		http.Error(w, "too many concurrent requests", http.StatusTooManyRequests)
 		return
 	}
 	switch {
-	case to.kind == callbackPath && r.Method == http.MethodPost:
-		to.endpoint.callback(w, r, to)
-	case to.kind == inputPath && r.Method == http.MethodGet:
-		to.endpoint.giveInput(w, to)
+	case to.kind == callbackRoute && r.Method == http.MethodPost:
+		to.endpoint.serveCallback(w, r, to)
+	case to.kind == inputRoute && r.Method == http.MethodGet:
+		to.endpoint.serveInput(w, to)
 	default:
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	}
 }
 
-// giveInput answers with an input that is too large for the Secret.
-func (e *endpoint) giveInput(w http.ResponseWriter, to route) {
+// serveInput serves an input that is too large for the Secret.
+func (e *endpoint) serveInput(w http.ResponseWriter, to route) {
 	if e.currentJob() != to.execution {
-		http.Error(w, "the job is over", http.StatusNotFound)
+		http.Error(w, "not the current job", http.StatusNotFound)
 		return
 	}
 	input, err := e.g.Store.Input(to.execution)
 	if err != nil {
-		e.log.Error().Err(err).Str("job", string(to.execution)).Msg("could not read the input that a plugin fetches")
-		http.Error(w, "the input cannot be read", http.StatusInternalServerError)
+		e.log.Error().Err(err).Str("execution", string(to.execution)).Msg("could not read the input that a plugin fetches")
+		http.Error(w, "could not read the input", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = io.WriteString(w, input) // a plugin that reads no more has only itself to tell
+	_, _ = io.WriteString(w, input) // fails only if the plugin is gone
 }
 
-// callback takes what was posted to the URL of a job. The answer is 204 unless a result that counts could not be stored in time.
-func (e *endpoint) callback(w http.ResponseWriter, r *http.Request, to route) {
-	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
+// serveCallback receives a POST to the callback URL of a job. It answers 204 when the session has accepted the callback, and 503 if it
+// could not read the body or the session did not answer in time.
+func (e *endpoint) serveCallback(w http.ResponseWriter, r *http.Request, to route) {
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	current := e.currentJob()
-	got, release, err := e.receive(ctx, r.Body, to)
+	received, release, err := e.readBody(ctx, r.Body, to)
 	defer release()
 	if err == nil {
-		answer, there := e.await(ctx, func(id msg.RequestID) msg.SessionEvent {
-			return msg.CallbackReceived{Request: id, Execution: to.execution, Current: current, Delivery: got}
+		answer, answered := e.await(ctx, func(id msg.RequestID) msg.SessionEvent {
+			return msg.CallbackReceived{Request: id, Execution: to.execution, Current: current, Delivery: received}
 		})
-		if there {
+		if answered {
 			w.WriteHeader(answer.status)
 			return
 		}
-		err = errors.New("it was not stored in time")
+		err = errors.New("not stored in time, or the plugin closed the connection")
 	}
-	e.log.Warn().Err(err).Str("job", string(to.execution)).Msg("could not take the result that a callback brought; the result file remains")
-	http.Error(w, "the result could not be taken", http.StatusServiceUnavailable)
+	e.log.Warn().Err(err).Str("execution", string(to.execution)).Msg("could not accept a callback; its result may still come by file")
+	http.Error(w, "could not store the result", http.StatusServiceUnavailable)
 }
 
-// receive reads a body, of which one per executor is in memory until release. That of a job which is over is not kept.
-func (e *endpoint) receive(ctx context.Context, from io.Reader, to route) (got msg.Delivery, release func(), err error) {
+// readBody reads and decrypts a callback's body. An executor has one body in memory at a time, until release is called. The body for an
+// older job is discarded.
+func (e *endpoint) readBody(ctx context.Context, r io.Reader, to route) (got msg.Delivery, release func(), err error) {
 	release = func() {}
 	if !to.newest {
-		got.Size, _ = io.Copy(io.Discard, io.LimitReader(from, e.g.MaxResult))
+		got.Size, _ = io.Copy(io.Discard, io.LimitReader(r, e.g.MaxResult))
 		return got, release, nil
 	}
 	select {
@@ -98,32 +100,32 @@ func (e *endpoint) receive(ctx context.Context, from io.Reader, to route) (got m
 	case <-ctx.Done():
 		return got, release, errors.New("another body is still being received")
 	}
-	body, err := io.ReadAll(io.LimitReader(from, e.g.MaxResult+1))
+	body, err := io.ReadAll(io.LimitReader(r, e.g.MaxResult+1))
 	if err != nil {
 		return got, release, fmt.Errorf("read body: %w", err)
 	}
 	got.Size = int64(len(body))
 	if got.Size > e.g.MaxResult {
-		rest, _ := io.Copy(io.Discard, from) // bounded by the read deadline
+		rest, _ := io.Copy(io.Discard, r) // bounded by the read deadline
 		return msg.Delivery{Verdict: msg.TooLarge, Size: got.Size + rest, Limit: e.g.MaxResult}, release, nil
 	}
-	if result, ok := decode(to.key, body); ok {
+	if result, ok := decryptResult(to.key, body); ok {
 		result.Via = msg.ViaCallback
 		got.Verdict, got.Result = msg.IsResult, result
 	}
 	return got, release, nil
 }
 
-// unreadable is the exit code of a result that was encrypted with the job's key, and so is the job's, but is no JSON.
-const unreadable = -1
+// unparsableExitCode is the exit code of a result that is encrypted with the job's key but is not JSON.
+const unparsableExitCode = -1
 
-// decode checks that the body belongs to the key, base64 text or raw. Its text does not matter (rule 11): what decrypts is
-// the result. Nothing belongs to a key that is not known, which is the zero one.
-func decode(key seal.Key, body []byte) (msg.Result, bool) {
+// decryptResult decrypts a body, which is base64 text or raw bytes. A body that decrypts with the job's key is its result, whatever its
+// content (rule 11). The zero key means that the key is unknown; then no body is a result.
+func decryptResult(key seal.Key, body []byte) (msg.Result, bool) {
 	if key == (seal.Key{}) {
 		return msg.Result{}, false
 	}
-	if !isText(body) {
+	if !isBase64(body) {
 		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
 	plain, err := seal.Decrypt(key, body)
@@ -134,12 +136,12 @@ func decode(key seal.Key, body []byte) (msg.Result, bool) {
 		ExitCode int `json:"exitCode"`
 	}{}
 	if json.Unmarshal(plain, &inside) != nil {
-		inside.ExitCode = unreadable
+		inside.ExitCode = unparsableExitCode
 	}
 	return msg.Result{Body: body, ExitCode: inside.ExitCode}, true
 }
 
-// isText tells base64 text from the raw bytes that some clients send.
-func isText(body []byte) bool {
+// isBase64 distinguishes base64 text from the raw bytes that some clients send.
+func isBase64(body []byte) bool {
 	return len(bytes.Trim(body, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\t ")) == 0
 }

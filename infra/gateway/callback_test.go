@@ -12,7 +12,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestACallbackIsToldAsWhatItBrought(t *testing.T) {
+func TestCallbackVerdicts(t *testing.T) {
 	x := newEnv(t, func(o *Options) { o.MaxResult = 4096 }).executor("callback", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j, other := x.job(), x.job()
@@ -22,21 +22,21 @@ func TestACallbackIsToldAsWhatItBrought(t *testing.T) {
 		body string
 		want msg.Delivery
 	}{
-		"base64 text":             {seven, result(seven, 7)},
-		"base64 text in lines":    {seven[:20] + "\r\n" + seven[20:], msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 7, Via: msg.ViaCallback}}},
-		"raw bytes (rule 11)":     {raw, msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 5, Via: msg.ViaCallback}}},
-		"something but JSON":      {seal.Encrypt(j.key, []byte("not JSON")), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unreadable, Via: msg.ViaCallback}}},
-		"nested without end":      {seal.Encrypt(j.key, []byte(`{"exitCode":0,"o":`+strings.Repeat("[", 1000))), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unreadable, Via: msg.ViaCallback}}},
-		"plain text":              {`{"exitCode":0}`, msg.Delivery{}},
-		"a result of another key": {other.result(0), msg.Delivery{}},
-		"half of a result":        {j.result(0)[:20], msg.Delivery{}},
-		"nothing":                 {"", msg.Delivery{}},
-		"as much as is taken":     {strings.Repeat("A", 4096), msg.Delivery{}},
-		"too much":                {strings.Repeat("A", 10000), msg.Delivery{Verdict: msg.TooLarge, Limit: 4096}},
+		"base64 text":          {seven, result(seven, 7)},
+		"base64 text in lines": {seven[:20] + "\r\n" + seven[20:], msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 7, Via: msg.ViaCallback}}},
+		"raw bytes (rule 11)":  {raw, msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 5, Via: msg.ViaCallback}}},
+		"not JSON":             {seal.Encrypt(j.key, []byte("not JSON")), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
+		"deeply nested JSON":   {seal.Encrypt(j.key, []byte(`{"exitCode":0,"o":`+strings.Repeat("[", 1000))), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
+		"plain text":           {`{"exitCode":0}`, msg.Delivery{}},
+		"another key's result": {other.result(0), msg.Delivery{}},
+		"truncated result":     {j.result(0)[:20], msg.Delivery{}},
+		"empty":                {"", msg.Delivery{}},
+		"the maximum size":     {strings.Repeat("A", 4096), msg.Delivery{}},
+		"too large":            {strings.Repeat("A", 10000), msg.Delivery{Verdict: msg.TooLarge, Limit: 4096}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			row.want.Size = int64(len(row.body))
-			status := c.PostLater(url, row.body)
+			status := c.PostAsync(url, row.body)
 			got := expect[msg.CallbackReceived](x)
 			if row.want.Result.Body == nil {
 				got.Result.Body = nil
@@ -46,7 +46,7 @@ func TestACallbackIsToldAsWhatItBrought(t *testing.T) {
 			}
 			x.Answer(x.id, got.Request, msg.Accept{})
 			if got := await(t, status); got != http.StatusNoContent {
-				t.Errorf("answered %d", got)
+				t.Errorf("status %d", got)
 			}
 		})
 	}
@@ -56,40 +56,40 @@ func result(body string, exitCode int) msg.Delivery {
 	return msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{Body: []byte(body), ExitCode: exitCode, Via: msg.ViaCallback}}
 }
 
-func TestAPathThatIsNoCallbackLeadsNowhere(t *testing.T) {
+func TestUnknownCallbackPathIsNotFound(t *testing.T) {
 	x := newEnv(t, nil).executor("paths", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
 	url := x.give(c, j).CallbackURL(t)
 	for what, path := range map[string]string{
-		"a wrong secret":        url[:len(url)-1] + "x",
-		"the secret cut":        url[:len(url)-1],
-		"the input's path":      strings.Replace(url, "callback", "input", 1),
-		"no secret":             url[:strings.LastIndex(url, "/")],
-		"the secret and more":   url + "/more",
-		"another kind":          strings.Replace(url, "callback", "other", 1),
-		"the job's id as it is": url[:strings.LastIndex(url, "/")+1] + string(j.id),
+		"a wrong secret":       url[:len(url)-1] + "x",
+		"the secret truncated": url[:len(url)-1],
+		"the input's path":     strings.Replace(url, "callback", "input", 1),
+		"no secret":            url[:strings.LastIndex(url, "/")],
+		"a longer path":        url + "/more",
+		"another kind":         strings.Replace(url, "callback", "other", 1),
+		"the job's id":         url[:strings.LastIndex(url, "/")+1] + string(j.id),
 	} {
 		if got := c.Post(path, j.result(0)); got != http.StatusNotFound {
-			t.Errorf("%s is answered %d", what, got)
+			t.Errorf("%s: status %d", what, got)
 		}
 	}
 	if got, _ := c.Fetch(url); got != http.StatusMethodNotAllowed {
-		t.Errorf("a GET of it is answered %d", got)
+		t.Errorf("GET: status %d", got)
 	}
 }
 
-func TestTheCallbackOfAnOlderJobIsToldWithoutItsBody(t *testing.T) {
+func TestOlderJobsCallbackIsReportedWithoutBody(t *testing.T) {
 	x := newEnv(t, nil).executor("older", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	old, current := x.job(), x.job()
 	url := x.give(c, old).CallbackURL(t)
-	asked, request := x.ask(c)
+	answers, request := x.sendGet(c)
 	must(t, x.OpenURLs(x.id, msg.JobURL{Execution: old.id}, current.url()))
 	x.Answer(x.id, request, msg.GiveJob{Execution: current.id, Input: current.input})
-	await(t, asked)
+	await(t, answers)
 	expect[msg.Delivered](x)
-	status := c.PostLater(url, old.result(1))
+	status := c.PostAsync(url, old.result(1))
 	got := expect[msg.CallbackReceived](x)
 	want := msg.CallbackReceived{Request: got.Request, Execution: old.id, Current: current.id, Delivery: msg.Delivery{Size: int64(len(old.result(1)))}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -99,16 +99,16 @@ func TestTheCallbackOfAnOlderJobIsToldWithoutItsBody(t *testing.T) {
 	await(t, status)
 }
 
-func TestOneBodyOfAnExecutorIsInMemoryAtATime(t *testing.T) {
+func TestOneCallbackBodyInMemoryPerExecutor(t *testing.T) {
 	x := newEnv(t, nil).executor("bodies", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
 	url := x.give(c, j).CallbackURL(t)
-	first := c.PostLater(url, j.result(0))
+	first := c.PostAsync(url, j.result(0))
 	one := expect[msg.CallbackReceived](x)
-	second := c.PostLater(url, j.result(0))
-	for range 10 { // round trips, and nothing is told but them: the second body is not read yet
-		_, request := x.ask(c)
+	second := c.PostAsync(url, j.result(0))
+	for range 10 { // nothing else is reported during these round trips: the second body is not read yet
+		_, request := x.sendGet(c)
 		x.Answer(x.id, request, msg.Superseded{})
 	}
 	x.Answer(x.id, one.Request, msg.Accept{})
@@ -116,11 +116,11 @@ func TestOneBodyOfAnExecutorIsInMemoryAtATime(t *testing.T) {
 	two := expect[msg.CallbackReceived](x)
 	x.Answer(x.id, two.Request, msg.Accept{})
 	if got := await(t, second); got != http.StatusNoContent {
-		t.Errorf("the second is answered %d", got)
+		t.Errorf("second callback: status %d", got)
 	}
 }
 
-func TestRule12ALargeInputIsFetchedWhileItsJobIsTheCurrentOne(t *testing.T) {
+func TestRule12LargeInputIsFetchedForCurrentJob(t *testing.T) {
 	x := newEnv(t, func(o *Options) { o.InlineInput = 10 }).executor("fetch", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
@@ -133,14 +133,14 @@ func TestRule12ALargeInputIsFetchedWhileItsJobIsTheCurrentOne(t *testing.T) {
 		t.Errorf("%d: %d bytes, want %d", status, len(body), len(j.input))
 	}
 	if got := c.Post(url, "x"); got != http.StatusMethodNotAllowed {
-		t.Errorf("a POST of it is answered %d", got)
+		t.Errorf("POST: status %d", got)
 	}
 	next := x.job()
 	must(t, x.OpenURLs(x.id, msg.JobURL{Execution: j.id}, next.url()))
-	asked, request := x.ask(c)
+	answers, request := x.sendGet(c)
 	x.Answer(x.id, request, msg.GiveJob{Execution: next.id, Input: next.input})
-	await(t, asked)
+	await(t, answers)
 	if status, _ := c.Fetch(url); status != http.StatusNotFound {
-		t.Errorf("the input of the job before is answered %d", status)
+		t.Errorf("input of the previous job: status %d", status)
 	}
 }

@@ -16,9 +16,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// The limits in time, on virtual time: the servers are those of Serve, on connections in memory.
+// These tests check time limits with virtual time. They use the servers of Serve on connections in memory.
 
-// pipes is a listener of connections in memory.
+// pipes is a listener for connections in memory.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -42,14 +42,14 @@ func (p pipes) dial() net.Conn {
 	return client
 }
 
-// close is for a gateway that did not serve.
+// close closes a gateway that did not serve.
 func (e *env) close() {
-	must(e.t, errors.Join(e.files.Close(), e.Listeners.Secrets.Close(), e.Listeners.Callbacks.Close()))
+	must(e.t, errors.Join(e.watcher.Close(), e.Listeners.Secrets.Close(), e.Listeners.Callbacks.Close()))
 }
 
-// bubble runs a test on virtual time with one of the two servers.
-func bubble(t *testing.T, handler func(*Gateway) http.HandlerFunc, test func(t *testing.T, e *env, dial func() net.Conn)) {
-	e := newSilentEnv(t, nil)
+// withVirtualTime runs a test of one of the two servers with virtual time.
+func withVirtualTime(t *testing.T, handler func(*Gateway) http.HandlerFunc, test func(t *testing.T, e *env, dial func() net.Conn)) {
+	e := newIdleEnv(t, nil)
 	defer e.close()
 	synctest.Test(t, func(t *testing.T) {
 		server := e.server(handler(e.Gateway))
@@ -61,34 +61,34 @@ func bubble(t *testing.T, handler func(*Gateway) http.HandlerFunc, test func(t *
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
-		time.Sleep(time.Second) // a connection with more to read lingers
+		time.Sleep(time.Second) // a connection with unread data stays open for a moment
 	})
 }
 
 func callbackServer(g *Gateway) http.HandlerFunc { return g.serveCallbacks }
 
-func TestAHeaderThatDoesNotEndIsCut(t *testing.T) {
+func TestIncompleteHeaderTimesOut(t *testing.T) {
 	for name, handler := range map[string]func(*Gateway) http.HandlerFunc{
 		"Secrets API": func(g *Gateway) http.HandlerFunc { return g.serveSecrets }, "callbacks": callbackServer,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, handler, func(t *testing.T, _ *env, dial func() net.Conn) {
+			withVirtualTime(t, handler, func(t *testing.T, _ *env, dial func() net.Conn) {
 				c := dial()
 				_, err := io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\n")
 				must(t, err)
-				begun := time.Now()
-				_, err = io.ReadAll(c) // for ever, without a limit
+				start := time.Now()
+				_, err = io.ReadAll(c) // would never return without a limit
 				must(t, err)
-				if took := time.Since(begun); took != 10*time.Second {
-					t.Errorf("it is cut after %v", took)
+				if d := time.Since(start); d != 10*time.Second {
+					t.Errorf("closed after %v", d)
 				}
 			})
 		})
 	}
 }
 
-func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
-	bubble(t, callbackServer, func(t *testing.T, _ *env, dial func() net.Conn) {
+func TestTooLargeHeaderIsRefused(t *testing.T) {
+	withVirtualTime(t, callbackServer, func(t *testing.T, _ *env, dial func() net.Conn) {
 		c := dial()
 		go func() {
 			_, _ = io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
@@ -96,35 +96,35 @@ func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
 		must(t, err)
 		if r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("answered %d", r.StatusCode)
+			t.Errorf("status %d", r.StatusCode)
 		}
 		must(t, c.Close())
 	})
 }
 
-// posts begins a callback of so many bytes, of which it writes the body.
-func posts(t *testing.T, e *env, c net.Conn, length int, body string) {
+// startCallback starts a callback with this content length and writes body, which may be shorter.
+func startCallback(t *testing.T, e *env, c net.Conn, length int, body string) {
 	t.Helper()
 	_, err := e.Admit(msg.ExecutorRecord{ID: "slow", Job: "job"})
 	must(t, err)
 	must(t, e.OpenURLs("slow", msg.JobURL{Execution: "job"}))
-	_, err = fmt.Fprintf(c, "POST /%s/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", callbackPath, e.secretPath(callbackPath, "job"), length, body)
+	_, err = fmt.Fprintf(c, "POST /%s/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", callbackRoute, e.pathSecret(callbackRoute, "job"), length, body)
 	must(t, err)
 }
 
-func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
-	for what, body := range map[string]string{"half of a body": "half", "none of it": ""} {
+func TestIncompleteCallbackBodyTimesOut(t *testing.T) {
+	for what, body := range map[string]string{"half of the body": "half", "no body": ""} {
 		t.Run(what, func(t *testing.T) {
-			bubble(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
-				c, begun := dial(), time.Now()
-				posts(t, e, c, 100, body)
-				r, err := http.ReadResponse(bufio.NewReader(c), nil) // never, without a deadline
+			withVirtualTime(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
+				c, start := dial(), time.Now()
+				startCallback(t, e, c, 100, body)
+				r, err := http.ReadResponse(bufio.NewReader(c), nil) // would never return without a deadline
 				must(t, err)
-				if took := time.Since(begun); r.StatusCode != http.StatusServiceUnavailable || took != readTime {
-					t.Errorf("answered %d after %v", r.StatusCode, took)
+				if d := time.Since(start); r.StatusCode != http.StatusServiceUnavailable || d != readTimeout {
+					t.Errorf("status %d after %v", r.StatusCode, d)
 				}
-				if permits := len(e.find("slow").bodies); permits != 0 {
-					t.Error("its body still has the permit")
+				if permits := len(e.findEndpoint("slow").bodies); permits != 0 {
+					t.Error("the permit was not released")
 				}
 				must(t, c.Close())
 			})
@@ -132,86 +132,85 @@ func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 }
 
-// Python gives up after 60 s, and would then say that its job failed.
-func TestRule9ACallbackThatNobodyAnswersIsAskedToComeAgainWithin45Seconds(t *testing.T) {
-	bubble(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
-		c, begun := dial(), time.Now()
-		posts(t, e, c, 4, "body")
+// Python gives up after 60 s and then reports that its job failed.
+func TestRule9UnansweredCallbackGets503After45Seconds(t *testing.T) {
+	withVirtualTime(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
+		c, start := dial(), time.Now()
+		startCallback(t, e, c, 4, "body")
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
 		must(t, err)
-		if took := time.Since(begun); r.StatusCode != http.StatusServiceUnavailable || took != 45*time.Second {
-			t.Errorf("answered %d after %v", r.StatusCode, took)
+		if d := time.Since(start); r.StatusCode != http.StatusServiceUnavailable || d != 45*time.Second {
+			t.Errorf("status %d after %v", r.StatusCode, d)
 		}
-		if at := e.find("slow"); len(at.waiting)+len(at.queue.events)+len(at.bodies) > 0 {
-			t.Errorf("left: %v, %v, %d bodies", at.waiting, at.queue.events, len(at.bodies))
+		if slow := e.findEndpoint("slow"); len(slow.waiting)+len(slow.queue.events)+len(slow.bodies) > 0 {
+			t.Errorf("remaining: %v, %v, %d bodies", slow.waiting, slow.queue.events, len(slow.bodies))
 		}
 		must(t, c.Close())
 	})
 }
 
-func TestABodyWaitsForAnotherNoLongerThanItsOwnTime(t *testing.T) {
-	bubble(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
+func TestCallbackWaitsForBodyPermitUntilTimeout(t *testing.T) {
+	withVirtualTime(t, callbackServer, func(t *testing.T, e *env, dial func() net.Conn) {
 		_, err := e.Admit(msg.ExecutorRecord{ID: "slow", Job: "job"})
 		must(t, err)
-		e.find("slow").bodies <- struct{}{}
-		c, begun := dial(), time.Now()
-		posts(t, e, c, 4, "body")
+		e.findEndpoint("slow").bodies <- struct{}{}
+		c, start := dial(), time.Now()
+		startCallback(t, e, c, 4, "body")
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
 		must(t, err)
-		if took := time.Since(begun); r.StatusCode != http.StatusServiceUnavailable || took != storeTime {
-			t.Errorf("answered %d after %v", r.StatusCode, took)
+		if d := time.Since(start); r.StatusCode != http.StatusServiceUnavailable || d != storeTimeout {
+			t.Errorf("status %d after %v", r.StatusCode, d)
 		}
 		must(t, c.Close())
 	})
 }
 
-// A plugin that writes without end must not have its file read without end.
-func TestChangesOfTheResultFileAreToldNoMoreOftenThanItsReadingRests(t *testing.T) {
-	e := newSilentEnv(t, nil)
+// A plugin that writes constantly must not cause constant reads.
+func TestResultFileEventsAreRateLimited(t *testing.T) {
+	e := newIdleEnv(t, nil)
 	defer e.close()
 	synctest.Test(t, func(t *testing.T) {
 		_, err := e.Admit(msg.ExecutorRecord{ID: "writes"})
 		must(t, err)
-		at := e.find("writes")
-		told := make(chan time.Duration, 100)
-		begun := time.Now()
+		writer := e.findEndpoint("writes")
+		reported := make(chan struct{}, 100)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			_ = e.Requests(ctx, "writes", func(msg.SessionEvent) error {
-				told <- time.Since(begun)
-				defer at.readsFile()()
+				reported <- struct{}{}
+				defer writer.beginFileRead()()
 				time.Sleep(200 * time.Millisecond)
 				return nil
 			})
 		}()
 		for range 4000 { // 4 s
-			at.fileChanged()
+			writer.reportFileChange()
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
 		synctest.Wait()
-		if n := len(told); n != 4 { // once a second
-			t.Errorf("told %d times", n)
+		if n := len(reported); n != 4 { // once per second
+			t.Errorf("reported %d times", n)
 		}
 		e.Dismiss("writes")
 	})
 }
 
-func TestADismissedExecutorLeavesNoTimer(t *testing.T) {
-	e := newSilentEnv(t, nil)
+func TestDismissStopsFileTimer(t *testing.T) {
+	e := newIdleEnv(t, nil)
 	defer e.close()
 	_, err := e.Admit(msg.ExecutorRecord{ID: "timer"})
 	must(t, err)
-	at := e.find("timer")
-	at.fileRests = time.Now().Add(time.Hour)
-	at.fileChanged()
+	endpoint := e.findEndpoint("timer")
+	endpoint.nextFileRead = time.Now().Add(time.Hour)
+	endpoint.reportFileChange()
 	e.Dismiss("timer")
-	if at.fileTimer.Stop() {
+	if endpoint.fileTimer.Stop() {
 		t.Error("its timer still runs")
 	}
-	at.fileTimer = nil
-	at.fileChanged()
-	if at.fileTimer != nil {
-		t.Error("it starts another one")
+	endpoint.fileTimer = nil
+	endpoint.reportFileChange()
+	if endpoint.fileTimer != nil {
+		t.Error("it started another timer")
 	}
 }

@@ -17,23 +17,24 @@ import (
 	msg "runnerd/messages"
 )
 
-// connection counts what was written to it, so that the gateway can tell when the other side has an answer.
+// connection counts the bytes written to it, so that the gateway knows when the client has received an answer.
 type connection struct {
 	net.Conn
-	bytes atomic.Int64
-	final atomic.Int64 // of bytes, those that were acknowledged when it was closed
+	sent         atomic.Int64 // bytes
+	ackedAtClose atomic.Int64 // bytes acknowledged when the connection was closed
 }
 
 func (c *connection) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.bytes.Add(int64(n))
+	c.sent.Add(int64(n))
 	return n, err
 }
 
-// Close remembers what the other side has: a plugin that ends as soon as it has its job closes the connection before anybody asks.
+// Close records how many bytes are acknowledged: a plugin that exits as soon as it has its job closes the connection before checkDelivery
+// runs.
 func (c *connection) Close() error {
 	if n, err := c.acknowledged(); err == nil {
-		c.final.Store(n)
+		c.ackedAtClose.Store(n)
 	}
 	return c.Conn.Close()
 }
@@ -42,34 +43,35 @@ func (c *connection) written() int64 {
 	if c == nil {
 		return 0
 	}
-	return c.bytes.Load()
+	return c.sent.Load()
 }
 
-// acknowledged is how many bytes the other side has acknowledged, or had when the connection was closed: then with an error.
+// acknowledged returns how many bytes the client's machine has acknowledged. If the connection is closed, it returns the number at the
+// time of closing, and an error.
 func (c *connection) acknowledged() (n int64, err error) {
 	if c == nil {
-		return math.MaxInt64, nil // of a test, without a connection
+		return math.MaxInt64, nil // a test without a connection
 	}
 	raw, ok := c.Conn.(syscall.Conn)
 	if !ok {
-		return c.written(), nil // of a test: what is written is there
+		return c.written(), nil // a test with connections in memory
 	}
 	control, err := raw.SyscallConn()
 	if err != nil {
-		return c.final.Load(), err
+		return c.ackedAtClose.Load(), err
 	}
-	written, left := c.written(), 0 // in this order: what is written meanwhile counts as not acknowledged
-	outer := control.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	written, unacked := c.written(), 0 // in this order: bytes written in between count as unacknowledged
+	outer := control.Control(func(fd uintptr) { unacked, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
 	if err = cmp.Or(outer, err); err != nil {
-		return c.final.Load(), err
+		return c.ackedAtClose.Load(), err
 	}
-	return written - int64(left), nil
+	return written - int64(unacked), nil
 }
 
-// counted is a listener whose connections count.
-type counted struct{ net.Listener }
+// countingListener is a listener whose connections count the bytes written.
+type countingListener struct{ net.Listener }
 
-func (l counted) Accept() (net.Conn, error) {
+func (l countingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func (l counted) Accept() (net.Conn, error) {
 
 type connectionKey struct{}
 
-// withConnection lets handlers find the connection of their request.
+// withConnection adds the TCP connection to the context of its requests.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -92,7 +94,7 @@ func connectionOf(ctx context.Context) *connection {
 	return c
 }
 
-// reset closes the connection, and drops what the other side has not acknowledged: it can never arrive.
+// reset closes the connection and discards unacknowledged bytes, so that they never arrive.
 func (c *connection) reset() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -100,34 +102,35 @@ func (c *connection) reset() {
 	_ = c.Close()
 }
 
-// delivery is an answer with a job that is on its way.
+// delivery is an answer with a job that may not have arrived yet.
 type delivery struct {
 	conn *connection
-	upTo int64 // the last byte of it on the connection; more than there will be, while it is being written
+	end  int64 // offset of the answer's end on the connection; MaxInt64 while it is being written
 	job  msg.ExecutionID
 }
 
-// ackPolls is how often the kernel is asked at most: it has no event for an acknowledgement. On one machine the first answer is yes.
-const ackPolls = 250 * time.Millisecond
+// maxAckPoll is the longest pause between two polls. The kernel has no event for an acknowledgement. On one machine the first poll
+// finds it.
+const maxAckPoll = 250 * time.Millisecond
 
-// ackDelay is how long a kernel may keep an acknowledgement back.
-const ackDelay = 200 * time.Millisecond
+// maxAckDelay is how long a kernel may delay an acknowledgement.
+const maxAckDelay = 200 * time.Millisecond
 
-// wroteJob follows an answer until the other side has acknowledged all of it: then its plugin has the job, and whoever asks for it again is
-// another process. A connection that breaks before says nothing.
-func (e *endpoint) wroteJob(d *delivery, whole bool, upTo int64) {
+// trackDelivery polls until the client's machine has acknowledged the complete answer. From then on the plugin has the job, and another
+// GET for it comes from another process. A connection that breaks before that proves nothing.
+func (e *endpoint) trackDelivery(d *delivery, written bool, end int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !whole {
+	if !written {
 		delete(e.deliveries, d)
 		return
 	}
-	d.upTo = max(upTo, d.conn.written())
-	if e.closed { // Serve is about to end, and waits for no more work than it knows of
+	d.end = max(end, d.conn.written())
+	if e.closed { // Serve is ending and may already wait for tasks
 		return
 	}
-	e.g.work.Go(func() {
-		for wait := 100 * time.Microsecond; !e.look(d); wait = min(2*wait, ackPolls) {
+	e.g.tasks.Go(func() {
+		for wait := 100 * time.Microsecond; !e.checkDelivery(d); wait = min(2*wait, maxAckPoll) {
 			select {
 			case <-time.After(wait):
 			case <-e.ended:
@@ -137,37 +140,39 @@ func (e *endpoint) wroteJob(d *delivery, whole bool, upTo int64) {
 	})
 }
 
-// look asks the kernel whether the answer is there. True: it is known, and told.
-func (e *endpoint) look(d *delivery) (known bool) {
+// checkDelivery asks the kernel whether the answer has arrived, and reports it to the session if so. It returns false if that is not known
+// yet.
+func (e *endpoint) checkDelivery(d *delivery) (known bool) {
 	n, err := d.conn.acknowledged()
 	e.mu.Lock()
 	_, open := e.deliveries[d]
-	arrived := n >= d.upTo
+	arrived := n >= d.end
 	known = !open || arrived || err != nil
 	if known {
 		delete(e.deliveries, d)
 	}
 	e.mu.Unlock()
 	if open && arrived {
-		e.isDelivered(d.job)
+		e.markDelivered(d.job)
 	}
 	return known
 }
 
-// settleDeliveries finds out, before a GET is told, whether its plugin has its job already. It may be another process, whose forerunner
-// got the job a moment ago, and must not get it too. What is not acknowledged in time must not arrive any more.
-func (e *endpoint) settleDeliveries() {
+// resolveDeliveries waits, before a GET is reported, until it is known whether earlier answers arrived. The GET may come from another
+// process of the plugin, which must not get a job that an earlier process has. It resets connections whose answers are not acknowledged in
+// time, so that they never arrive.
+func (e *endpoint) resolveDeliveries() {
 	var open []*delivery
-	for begun := time.Now(); time.Since(begun) < ackDelay; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < maxAckDelay; time.Sleep(time.Millisecond) {
 		e.mu.Lock()
 		open = slices.Collect(maps.Keys(e.deliveries))
 		e.mu.Unlock()
-		if open = slices.DeleteFunc(open, e.look); len(open) == 0 {
+		if open = slices.DeleteFunc(open, e.checkDelivery); len(open) == 0 {
 			return
 		}
 	}
 	for _, d := range open {
 		d.conn.reset()
-		e.look(d)
+		e.checkDelivery(d)
 	}
 }

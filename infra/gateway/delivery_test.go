@@ -11,8 +11,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// stalls is a GET that is answered with a job of so many bytes, which the client has not begun to read.
-func (x *executor) stalls(c *gatewaytest.Client, size int) (job, *gatewaytest.Stalled) {
+// stallJob sends a GET and answers it with a job whose input has this size. The client does not read the answer yet.
+func (x *executor) stallJob(c *gatewaytest.Client, size int) (job, *gatewaytest.Stalled) {
 	x.t.Helper()
 	get := c.Stall()
 	request := expect[msg.SecretRequested](x).Request
@@ -22,26 +22,26 @@ func (x *executor) stalls(c *gatewaytest.Client, size int) (job, *gatewaytest.St
 	return j, get
 }
 
-// noDelivery ends the gateway, which waits for whoever waits for an acknowledgement, and looks at what was told.
-func (x *executor) noDelivery() {
+// expectNoDelivery stops the gateway, which ends all tracking of deliveries, and checks that none was reported.
+func (x *executor) expectNoDelivery() {
 	x.t.Helper()
 	x.stop()
 	for len(x.events) > 0 {
-		if got, told := (<-x.events).(msg.Delivered); told {
-			x.t.Errorf("it is told: %+v", got)
+		if got, ok := (<-x.events).(msg.Delivered); ok {
+			x.t.Errorf("reported %+v", got)
 		}
 	}
 }
 
-func TestAJobIsDeliveredOnceItsLastByteIsAcknowledged(t *testing.T) {
-	for _, size := range []int{200 << 10, 8 << 20} { // it fits into the sender's buffer, and it does not
+func TestJobIsDeliveredWhenLastByteIsAcknowledged(t *testing.T) {
+	for _, size := range []int{200 << 10, 8 << 20} { // fits into the sender's buffer, and does not
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			x := newEnv(t, func(o *Options) { o.InlineInput = 16 << 20 }).executor("stalled", msg.Daemon)
 			c := gatewaytest.Python(t, x.access)
-			j, get := x.stalls(c, size)
-			body := get.Begin()
-			for range 10 { // round trips on other connections, and nothing is told
-				c.Status(http.MethodPost, c.Own())
+			j, get := x.stallJob(c, size)
+			body := get.ReadHeader()
+			for range 10 { // nothing is reported during these round trips on other connections
+				c.Status(http.MethodPost, c.SecretPath())
 			}
 			_, err := io.Copy(io.Discard, body)
 			must(t, err)
@@ -52,37 +52,36 @@ func TestAJobIsDeliveredOnceItsLastByteIsAcknowledged(t *testing.T) {
 	}
 }
 
-// Whoever asks may be another process: what the first one has not received by then must never arrive.
-func TestAnAnswerThatIsNotAcknowledgedEndsWhenTheJobIsAskedForAgain(t *testing.T) {
+// The new GET may come from another process: what the first process has not received by then must never arrive.
+func TestNewGETResetsUnacknowledgedAnswer(t *testing.T) {
 	x := newEnv(t, func(o *Options) { o.InlineInput = 16 << 20 }).executor("stalled", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
-	_, get := x.stalls(c, 8<<20)
-	body := get.Begin()
-	x.ask(c) // nothing is told before
+	_, get := x.stallJob(c, 8<<20)
+	body := get.ReadHeader()
+	x.sendGet(c) // no event comes before
 	if n, err := io.Copy(io.Discard, body); err == nil {
-		t.Errorf("the first one received all of its %d bytes after the second one had asked", n)
+		t.Errorf("the first client received all %d bytes after the second GET", n)
 	}
-	x.noDelivery()
+	x.expectNoDelivery()
 }
 
-func TestAJobWhoseConnectionBreaksIsNotDelivered(t *testing.T) {
+func TestBrokenConnectionMeansNotDelivered(t *testing.T) {
 	x := newEnv(t, nil).executor("broken", msg.Daemon)
-	_, get := x.stalls(gatewaytest.Python(t, x.access), 200<<10)
-	get.Begin()
-	get.Break()
-	x.noDelivery()
+	_, get := x.stallJob(gatewaytest.Python(t, x.access), 200<<10)
+	get.ReadHeader()
+	get.Reset()
+	x.expectNoDelivery()
 }
 
-// The job that the plugin was given last counts: an older one is over.
-func TestAnOlderJobIsNotDelivered(t *testing.T) {
-	e := newSilentEnv(t, nil)
+func TestOnlyCurrentJobIsMarkedDelivered(t *testing.T) {
+	e := newIdleEnv(t, nil)
 	_, err := e.Admit(msg.ExecutorRecord{ID: "older", Job: "current"})
 	must(t, err)
-	at := e.find("older")
-	at.isDelivered("before")
-	at.isDelivered("current")
-	if len(at.queue.events) != 1 || at.queue.events[0] != msg.SessionEvent(msg.Delivered{Execution: "current"}) {
-		t.Errorf("told %v", at.queue.events)
+	endpoint := e.findEndpoint("older")
+	endpoint.markDelivered("previous")
+	endpoint.markDelivered("current")
+	if len(endpoint.queue.events) != 1 || endpoint.queue.events[0] != msg.SessionEvent(msg.Delivered{Execution: "current"}) {
+		t.Errorf("reported %v", endpoint.queue.events)
 	}
 	e.close()
 }

@@ -14,45 +14,45 @@ import (
 	msg "runnerd/messages"
 )
 
-// endpoint is where one executor's plugin arrives: its requests that wait, and what has happened and was told to nobody.
+// endpoint is the HTTP endpoint of one executor. It holds the pending requests and the queue of events for the session.
 type endpoint struct {
-	// fixed
+	// immutable
 	g     *Gateway
 	id    msg.ExecutorID
 	mode  msg.Mode
 	token string
 	log   zerolog.Logger
 
-	requests  chan struct{} // permits for requests that are being answered
-	callbacks chan struct{} // permits for callbacks and fetches that are being answered
-	bodies    chan struct{} // the permit for a callback's body in memory
+	requests  chan struct{} // permits for requests to the Secrets API
+	callbacks chan struct{} // permits for callbacks and fetches of inputs
+	bodies    chan struct{} // permit for a callback's body in memory
 	ended     chan struct{} // closed with the endpoint
 
-	mu         sync.Mutex // guards what follows
-	last       msg.RequestID
-	waiting    map[msg.RequestID]*waiting
-	watches    map[msg.RequestID]*watch
-	current    msg.ExecutionID        // the job that the plugin was given last
-	delivered  msg.ExecutionID        // the newest whose input was acknowledged
-	deliveries map[*delivery]struct{} // of which it is not known whether they arrived
-	sdk        msg.SDK
-	closed     bool // no request is taken any more, but callbacks
-	dismissed  bool // nor those
-	queue      queue
-	fileRests  time.Time // the result file is not worth a look before
-	fileRead   bool      // it is being read
-	fileDirty  bool      // and has changed since
-	fileTimer  *time.Timer
+	mu           sync.Mutex // guards what follows
+	lastRequest  msg.RequestID
+	waiting      map[msg.RequestID]*waiting
+	watches      map[msg.RequestID]*watch
+	current      msg.ExecutionID        // the job that the plugin got last
+	delivered    msg.ExecutionID        // the newest job whose input was acknowledged
+	deliveries   map[*delivery]struct{} // answers that may not have arrived yet
+	sdk          msg.SDK
+	closed       bool // only callbacks are accepted
+	dismissed    bool // nothing is accepted
+	queue        queue
+	nextFileRead time.Time // no change of the result file is reported before
+	readingFile  bool
+	fileDirty    bool // the result file changed during the read
+	fileTimer    *time.Timer
 }
 
-// waiting is a request that waits for its answer.
+// waiting is a request that waits for the session's answer.
 type waiting struct {
 	event  msg.SessionEvent
 	conn   *connection
 	answer chan response
 }
 
-// Bounds of one executor. Python nests a watch per job, and is retired after 200.
+// Limits of one executor. Python opens another watch for every job, and is replaced after 200 jobs.
 const (
 	maxWatches   = 256
 	maxRequests  = maxWatches + 16
@@ -70,7 +70,7 @@ func newEndpoint(g *Gateway, rec msg.ExecutorRecord) *endpoint {
 	}
 }
 
-// await parks a request until it is answered, or until nobody waits for the answer. false: the client has gone.
+// await parks a request until the session answers it. It returns false if the client disconnects first.
 func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.SessionEvent) (response, bool) {
 	id, w, busy := e.park(connectionOf(ctx), event)
 	if w == nil {
@@ -85,26 +85,26 @@ func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.Sess
 	defer e.mu.Unlock()
 	if e.waiting[id] == w {
 		delete(e.waiting, id)
-		e.queue.end(id)
+		e.queue.endRequest(id)
 		return response{}, false
 	}
-	return <-w.answer, true // the answer crossed the loss
+	return <-w.answer, true // the answer came at the same time
 }
 
 func (e *endpoint) park(conn *connection, event func(msg.RequestID) msg.SessionEvent) (msg.RequestID, *waiting, response) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w := &waiting{event: event(e.last + 1), conn: conn, answer: make(chan response, 1)}
+	w := &waiting{event: event(e.lastRequest + 1), conn: conn, answer: make(chan response, 1)}
 	if e.dismissed {
-		return 0, nil, refusal(404, "the executor was dismissed")
+		return 0, nil, statusError(404, "the executor was dismissed")
 	}
 	if _, callback := w.event.(msg.CallbackReceived); e.closed && !callback {
-		return 0, nil, e.g.comeAgain("the runner is being restarted")
+		return 0, nil, e.g.unavailable()
 	}
-	e.last++
-	e.waiting[e.last] = w
+	e.lastRequest++
+	e.waiting[e.lastRequest] = w
 	e.queue.add(w.event)
-	return e.last, w, response{}
+	return e.lastRequest, w, response{}
 }
 
 func (e *endpoint) isWaiting(request msg.RequestID) bool {
@@ -131,20 +131,20 @@ func (e *endpoint) answer(request msg.RequestID, a msg.Answer) {
 	w.answer <- r
 }
 
-// supersedeGETs lets GETs that wait while another one gets a job come again: they may be another process's, and when they do it is known
-// whether the first has the job. mu is held.
+// supersedeGETs makes the clients of all pending GETs retry, because another GET gets a job. They may be another process of the plugin;
+// when they retry, it is known whether the first process has the job. The caller holds mu.
 func (e *endpoint) supersedeGETs() {
 	for id, w := range e.waiting {
 		if _, get := w.event.(msg.SecretRequested); get {
 			w.answer <- e.respond(msg.Superseded{})
 			delete(e.waiting, id)
-			e.queue.end(id)
+			e.queue.endRequest(id)
 		}
 	}
 }
 
-// close ends everything that goes on here; requests that wait get r. Not dismissed, it goes on with callbacks: a planned stop takes the
-// results that are on their way.
+// close answers pending requests with r and ends all watches. Unless the executor is dismissed, callbacks continue, so that a planned stop
+// does not lose results in flight.
 func (e *endpoint) close(r response, dismissed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,12 +158,12 @@ func (e *endpoint) close(r response, dismissed bool) {
 		}
 		w.answer <- r
 		delete(e.waiting, id)
-		e.queue.end(id)
+		e.queue.endRequest(id)
 	}
 	for id, w := range e.watches {
 		w.end()
 		delete(e.watches, id)
-		e.queue.end(id)
+		e.queue.endRequest(id)
 	}
 	if e.fileTimer != nil {
 		e.fileTimer.Stop()
@@ -185,8 +185,8 @@ func (e *endpoint) detectSDK(sdk msg.SDK) {
 	}
 }
 
-// isDelivered notes that the executor's machine has acknowledged a job.
-func (e *endpoint) isDelivered(job msg.ExecutionID) {
+// markDelivered queues Delivered if the job is the current one.
+func (e *endpoint) markDelivered(job msg.ExecutionID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.current == job {
@@ -195,24 +195,24 @@ func (e *endpoint) isDelivered(job msg.ExecutionID) {
 	}
 }
 
-func (e *endpoint) out() string { return filepath.Join(e.g.Store.ExecutorDir(e.id), outDir) }
+func (e *endpoint) resultDir() string { return filepath.Join(e.g.Store.ExecutorDir(e.id), outDir) }
 
-// queue is what has happened and was told to nobody. It does not grow with time: a request that comes and goes leaves nothing.
+// queue holds the events that no session has received. It does not grow without limit: a request that ends in the queue leaves nothing.
 type queue struct {
-	events  []msg.SessionEvent
-	changed chan struct{}
-	stop    context.CancelCauseFunc // of whoever is being told
+	events       []msg.SessionEvent
+	changed      chan struct{}
+	cancelReader context.CancelCauseFunc // ends the present call of deliverEvents
 }
 
 func newQueue() queue { return queue{changed: make(chan struct{}, 1)} }
 
 func (q *queue) add(event msg.SessionEvent) {
 	q.events = append(q.events, event)
-	q.wake()
+	q.signal()
 }
 
-// end says that a request is over, unless nobody has heard of it yet.
-func (q *queue) end(request msg.RequestID) {
+// endRequest queues RequestEnded, or removes the request's event if no session has received it.
+func (q *queue) endRequest(request msg.RequestID) {
 	if i := slices.IndexFunc(q.events, func(e msg.SessionEvent) bool { return e.OpenedRequest() == request }); i >= 0 {
 		q.events = slices.Delete(q.events, i, i+1)
 		return
@@ -220,22 +220,22 @@ func (q *queue) end(request msg.RequestID) {
 	q.add(msg.RequestEnded{Request: request})
 }
 
-func (q *queue) wake() {
+func (q *queue) signal() {
 	select {
 	case q.changed <- struct{}{}:
 	default:
 	}
 }
 
-var errNewerListener = errors.New("a newer listener took over")
+var errNewerCall = errors.New("replaced by a newer call of Requests")
 
-// tell hands on events until ctx ends.
-func (e *endpoint) tell(ctx context.Context, emit func(msg.SessionEvent) error) error {
+// deliverEvents calls emit for every event until ctx ends.
+func (e *endpoint) deliverEvents(ctx context.Context, emit func(msg.SessionEvent) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	e.tellAfresh(stop)
+	e.resetQueue(stop)
 	for {
-		for event, ok := e.take(ctx); ok; event, ok = e.take(ctx) {
+		for event, ok := e.nextEvent(ctx); ok; event, ok = e.nextEvent(ctx) {
 			if err := emit(event); err != nil {
 				return err
 			}
@@ -248,7 +248,7 @@ func (e *endpoint) tell(ctx context.Context, emit func(msg.SessionEvent) error) 
 	}
 }
 
-func (e *endpoint) take(ctx context.Context) (msg.SessionEvent, bool) {
+func (e *endpoint) nextEvent(ctx context.Context) (msg.SessionEvent, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if ctx.Err() != nil || len(e.queue.events) == 0 {
@@ -259,14 +259,15 @@ func (e *endpoint) take(ctx context.Context) (msg.SessionEvent, bool) {
 	return event, true
 }
 
-// tellAfresh begins with what is so now: the listener before may have been told, and have crashed on it.
-func (e *endpoint) tellAfresh(stop context.CancelCauseFunc) {
+// resetQueue replaces the queue by the present state and ends the earlier call of deliverEvents: its session may have crashed after it
+// received some events.
+func (e *endpoint) resetQueue(stop context.CancelCauseFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.queue.stop != nil {
-		e.queue.stop(errNewerListener)
+	if e.queue.cancelReader != nil {
+		e.queue.cancelReader(errNewerCall)
 	}
-	e.queue.stop = stop
+	e.queue.cancelReader = stop
 	e.queue.events = nil
 	if e.sdk != "" {
 		e.queue.events = append(e.queue.events, msg.SDKDetected{SDK: e.sdk})
@@ -283,5 +284,5 @@ func (e *endpoint) tellAfresh(stop context.CancelCauseFunc) {
 	}
 	slices.SortFunc(open, func(a, b msg.SessionEvent) int { return int(a.OpenedRequest()) - int(b.OpenedRequest()) })
 	e.queue.events = append(e.queue.events, open...)
-	e.queue.wake()
+	e.queue.signal()
 }

@@ -19,29 +19,29 @@ import (
 	"runnerd/spool"
 )
 
-// What the gateway is as transport. That sessions and plugins get along over it is what tests/contract proves.
+// These tests cover the gateway as transport. tests/contract covers sessions and plugins together.
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// must and await are short for what every line here needs.
+// must and await shorten the helpers of gatewaytest.
 func must(t testing.TB, err error) { t.Helper(); gatewaytest.Must(t, err) }
 
 func await[T any](t testing.TB, c <-chan T) T { t.Helper(); return gatewaytest.Await(t, c) }
 
-// env is a gateway that serves, with a real spool and a real identity.
+// env is a gateway with a real spool and a real identity.
 type env struct {
 	*Gateway
 	t        testing.TB
 	spool    *spool.Spool
 	identity *seal.Identity
 	jobs     int
-	log      *gatewaytest.Log
+	log      *gatewaytest.LogBuffer
 	stop     func()
 }
 
 func newEnv(t testing.TB, options func(*Options)) *env {
 	t.Helper()
-	e := newSilentEnv(t, options)
+	e := newIdleEnv(t, options)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- e.Serve(ctx) }()
@@ -53,8 +53,8 @@ func newEnv(t testing.TB, options func(*Options)) *env {
 	return e
 }
 
-// newSilentEnv does not serve.
-func newSilentEnv(t testing.TB, options func(*Options)) *env {
+// newIdleEnv returns a gateway that does not serve.
+func newIdleEnv(t testing.TB, options func(*Options)) *env {
 	t.Helper()
 	files, err := spool.Dir(t.TempDir())
 	must(t, err)
@@ -63,10 +63,10 @@ func newSilentEnv(t testing.TB, options func(*Options)) *env {
 	t.Cleanup(func() { must(t, s.Close()) })
 	identity, err := seal.NewIdentity()
 	must(t, err)
-	host := net.IPv4(127, 0, 0, 2) // where nobody else takes the ports
+	host := net.IPv4(127, 0, 0, 2) // no other program uses ports there
 	listeners, err := Listen(host, 0, 0)
 	must(t, err)
-	e := &env{t: t, spool: s, identity: identity, log: &gatewaytest.Log{}}
+	e := &env{t: t, spool: s, identity: identity, log: &gatewaytest.LogBuffer{}}
 	o := Options{Store: s, Keys: identity, Host: host, Listeners: listeners, Log: zerolog.New(e.log)}
 	if options != nil {
 		options(&o)
@@ -76,13 +76,13 @@ func newSilentEnv(t testing.TB, options func(*Options)) *env {
 	return e
 }
 
-// executor is one that was admitted, with a session that does what its test says.
+// executor is an admitted executor. The test plays its session.
 type executor struct {
 	*env
 	id     msg.ExecutorID
 	access msg.Access
 	events chan msg.SessionEvent
-	ended  chan error // by it the session ends
+	ended  chan error // the result of Requests
 }
 
 func (e *env) executor(id msg.ExecutorID, mode msg.Mode) *executor {
@@ -92,12 +92,12 @@ func (e *env) executor(id msg.ExecutorID, mode msg.Mode) *executor {
 	must(e.t, err)
 	must(e.t, e.spool.CreateExecutor(rec, access.Files))
 	x := &executor{env: e, id: id, access: access}
-	x.listen()
+	x.subscribe()
 	return x
 }
 
-// listen hears of everything, and ends whoever listened before.
-func (x *executor) listen() {
+// subscribe calls Requests again, which ends the call before.
+func (x *executor) subscribe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	events, ended := make(chan msg.SessionEvent, 1000), make(chan error, 1)
 	go func() {
@@ -110,13 +110,13 @@ func (x *executor) listen() {
 	x.events, x.ended = events, ended
 	x.t.Cleanup(func() {
 		cancel()
-		for range ended { // until it is closed
+		for range ended {
 			continue
 		}
 	})
 }
 
-// expect returns the next event, which must be a V. LISTs are answered meanwhile.
+// expect returns the next event, which must be a V. It answers LISTs and ignores SDKDetected.
 func expect[V msg.SessionEvent](x *executor) V {
 	x.t.Helper()
 	for {
@@ -129,28 +129,28 @@ func expect[V msg.SessionEvent](x *executor) V {
 		case msg.SecretListed:
 			x.Answer(x.id, got.Request, msg.GiveList{})
 		default:
-			x.t.Fatalf("the gateway tells %T%+v, want %T", got, got, *new(V))
+			x.t.Fatalf("got event %T%+v, want %T", got, got, *new(V))
 		}
 	}
 }
 
-// ask is a GET that waits.
-func (x *executor) ask(c *gatewaytest.Client) (<-chan gatewaytest.Answer, msg.RequestID) {
+// sendGet sends a GET that waits for its answer.
+func (x *executor) sendGet(c *gatewaytest.Client) (<-chan gatewaytest.Answer, msg.RequestID) {
 	x.t.Helper()
-	asked := c.Get(context.Background())
-	return asked, expect[msg.SecretRequested](x).Request
+	answers := c.Get(context.Background())
+	return answers, expect[msg.SecretRequested](x).Request
 }
 
-// list is a LIST that the session answers.
+// list sends a LIST and answers it.
 func (x *executor) list(c *gatewaytest.Client) (status int) {
 	x.t.Helper()
 	done := make(chan int, 1)
-	go func() { done <- c.Status("GET", c.Selected("")) }()
+	go func() { done <- c.Status("GET", c.SelectedPath("")) }()
 	x.Answer(x.id, expect[msg.SecretListed](x).Request, msg.GiveList{})
 	return await(x.t, done)
 }
 
-// job is one whose input is in the spool.
+// job is a job whose input is in the spool.
 type job struct {
 	id     msg.ExecutionID
 	key    seal.Key
@@ -176,13 +176,13 @@ func (j job) result(exitCode int) string {
 	return seal.Encrypt(j.key, fmt.Appendf(nil, `{"exitCode":%d}`, exitCode))
 }
 
-// give answers a GET with a job, and returns once that is delivered.
+// give sends a GET, answers it with a job and waits for its delivery.
 func (x *executor) give(c *gatewaytest.Client, j job) gatewaytest.Answer {
 	x.t.Helper()
-	asked, request := x.ask(c)
+	answers, request := x.sendGet(c)
 	must(x.t, x.OpenURLs(x.id, j.url()))
 	x.Answer(x.id, request, msg.GiveJob{Execution: j.id, Input: j.input})
-	a := await(x.t, asked)
+	a := await(x.t, answers)
 	must(x.t, a.Err)
 	if got := expect[msg.Delivered](x); got.Execution != j.id {
 		x.t.Errorf("delivered: %+v", got)
@@ -199,7 +199,7 @@ func (x *executor) writeResult(text string) {
 	must(x.t, os.WriteFile(x.path(resultFile), []byte(text), 0o644))
 }
 
-// readResult is what the result file says of an open job, after the one before.
+// readResult reads the result file.
 func (x *executor) readResult(f msg.ResultFile) msg.Delivery {
 	x.t.Helper()
 	got, err := x.ReadResult(x.id, f)

@@ -18,7 +18,7 @@ import (
 // Store is what the gateway needs of the spool.
 type Store interface {
 	Input(msg.ExecutionID) (string, error)
-	// ExecutorDir is a directory of the executor; out/ in it is the one that the plugin writes to.
+	// ExecutorDir returns the executor's directory. The plugin writes to out/ in it.
 	ExecutorDir(msg.ExecutorID) string
 }
 
@@ -31,7 +31,7 @@ type Keys interface {
 	Certificate(ips []net.IP, names ...string) (tls.Certificate, error)
 }
 
-// Options are what a Gateway is made of. Store, Keys, Host and Listeners are mandatory.
+// Options configure a Gateway. Store, Keys, Host and Listeners are mandatory.
 type Options struct {
 	Store     Store
 	Keys      Keys
@@ -39,26 +39,26 @@ type Options struct {
 	Host      net.IP // the address at which executors reach the listeners
 	Listeners Listeners
 
-	ReleaseURL  string        // given to plugins; may be empty
+	ReleaseURL  string        // the server's URL for plugins; may be empty
 	MaxResult   int64         // bytes of base64 text; default 64 MiB
-	InlineInput int           // bytes of base64 text; a larger input is fetched by the plugin; default 4 MiB
-	Absence     time.Duration // after a planned stop executors come again after as long; default 10 s, above what a restart takes
+	InlineInput int           // bytes of base64 text; plugins fetch a larger input; default 4 MiB
+	RetryAfter  time.Duration // delay after which plugins retry at a planned stop; default 10 s, which is longer than a restart
 }
 
-// Gateway serves all executors. Make it with New; its methods may be called from several goroutines.
+// Gateway serves all executors. Its methods may be called from several goroutines.
 type Gateway struct {
 	Options
 	certificate tls.Certificate
-	files       *fsnotify.Watcher
-	work        sync.WaitGroup // what Serve waits for
+	watcher     *fsnotify.Watcher
+	tasks       sync.WaitGroup // what Serve waits for
 
-	mu        sync.Mutex // guards what follows; never taken before an endpoint's
-	endpoints map[msg.ExecutorID]*endpoint
-	urls      map[string]route     // by the secret in the path
-	dirs      map[string]*endpoint // by the result directory
+	mu         sync.Mutex // guards what follows; never taken before an endpoint's
+	endpoints  map[msg.ExecutorID]*endpoint
+	routes     map[string]route     // by the secret in the path
+	resultDirs map[string]*endpoint // by the result directory
 }
 
-// New makes a gateway. It serves nothing before Serve, and holds its listeners until Serve has returned.
+// New returns a gateway. Serve starts it and closes its listeners.
 func New(o Options) (*Gateway, error) {
 	if o.MaxResult == 0 {
 		o.MaxResult = 64 << 20
@@ -66,31 +66,31 @@ func New(o Options) (*Gateway, error) {
 	if o.InlineInput == 0 {
 		o.InlineInput = 4 << 20
 	}
-	if o.Absence == 0 {
-		o.Absence = 10 * time.Second
+	if o.RetryAfter == 0 {
+		o.RetryAfter = 10 * time.Second
 	}
 	certificate, err := o.Keys.Certificate([]net.IP{o.Host})
 	if err != nil {
-		return nil, fmt.Errorf("make the gateway's certificate: %w", err)
+		return nil, fmt.Errorf("create the gateway's certificate: %w", err)
 	}
-	files, err := fsnotify.NewWatcher()
+	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("watch result files: %w (the limit fs.inotify.max_user_instances may be reached: raise it)", err)
+		return nil, fmt.Errorf("watch result files: %w (if the limit is reached, raise fs.inotify.max_user_instances)", err)
 	}
 	return &Gateway{
-		Options: o, certificate: certificate, files: files,
-		endpoints: map[msg.ExecutorID]*endpoint{}, urls: map[string]route{}, dirs: map[string]*endpoint{},
+		Options: o, certificate: certificate, watcher: watcher,
+		endpoints: map[msg.ExecutorID]*endpoint{}, routes: map[string]route{}, resultDirs: map[string]*endpoint{},
 	}, nil
 }
 
-// find returns the endpoint of an executor that was admitted, or nil.
-func (g *Gateway) find(id msg.ExecutorID) *endpoint {
+// findEndpoint returns the endpoint of an admitted executor, or nil.
+func (g *Gateway) findEndpoint(id msg.ExecutorID) *endpoint {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.endpoints[id]
 }
 
-func (g *Gateway) all() []*endpoint {
+func (g *Gateway) allEndpoints() []*endpoint {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := make([]*endpoint, 0, len(g.endpoints))
@@ -100,58 +100,58 @@ func (g *Gateway) all() []*endpoint {
 	return all
 }
 
-// Admit lets the executor's plugin in from now on, and returns what the executor must be given. Repeated: the same.
+// Admit creates an executor's endpoint and returns what the executor needs to reach it. It is idempotent.
 func (g *Gateway) Admit(rec msg.ExecutorRecord) (msg.Access, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.endpoints[rec.ID] == nil {
 		g.endpoints[rec.ID] = newEndpoint(g, rec)
 	}
-	return g.access(rec), nil
+	return g.accessFor(rec), nil
 }
 
-// Dismiss ends the executor's access. Its directory may be removed then.
+// Dismiss removes an executor's endpoint. After that its directory may be removed.
 func (g *Gateway) Dismiss(id msg.ExecutorID) {
 	g.mu.Lock()
 	e := g.endpoints[id]
 	delete(g.endpoints, id)
 	if e != nil {
-		g.forget(e)
+		g.removeEndpoint(e)
 	}
 	g.mu.Unlock()
 	if e != nil {
-		e.close(refusal(404, "the executor was dismissed"), true)
+		e.close(statusError(404, "the executor was dismissed"), true)
 	}
 }
 
-// Requests hands on what the executor's plugin does until ctx ends: first everything that waits, then each thing as it happens. A
-// newer call ends an older one.
+// Requests calls emit for the executor's events until ctx ends: first for the pending requests, then for each new event. A newer call
+// ends an older one.
 func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg.SessionEvent) error) error {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	if e == nil {
 		return errNotAdmitted(id)
 	}
-	return e.tell(ctx, emit)
+	return e.deliverEvents(ctx, emit)
 }
 
 func errNotAdmitted(id msg.ExecutorID) error { return fmt.Errorf("executor %s is not admitted", id) }
 
-// IsWaiting reports whether a request waits for its answer.
+// IsWaiting reports whether a request still waits for its answer.
 func (g *Gateway) IsWaiting(id msg.ExecutorID, request msg.RequestID) bool {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	return e != nil && e.isWaiting(request)
 }
 
-// Answer answers a request. One that waits no longer: no effect.
+// Answer answers a request. It has no effect if the request does not wait any more.
 func (g *Gateway) Answer(id msg.ExecutorID, request msg.RequestID, a msg.Answer) {
-	if e := g.find(id); e != nil {
+	if e := g.findEndpoint(id); e != nil {
 		e.answer(request, a)
 	}
 }
 
-// Notify sends an event to a watch. One that is closed: no effect.
+// Notify sends an event to a watch. It has no effect if the watch is closed.
 func (g *Gateway) Notify(id msg.ExecutorID, watch msg.RequestID, event msg.WatchEvent) {
-	if e := g.find(id); e != nil {
+	if e := g.findEndpoint(id); e != nil {
 		e.notify(watch, event)
 	}
 }

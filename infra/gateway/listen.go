@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listeners are where executors come in.
+// Listeners are the two listeners to which executors connect.
 type Listeners struct {
-	Secrets   net.Listener // TLS is put on it by Serve
-	Callbacks net.Listener // plain http
+	Secrets   net.Listener // Serve adds TLS
+	Callbacks net.Listener // plain HTTP
 }
 
-// Listen binds both. The address need not be there yet: the bridge of a network comes with its first container. Port 0:
-// any.
+// Listen opens both listeners. A port of 0 means any free port. The address need not exist yet, because a network's bridge appears with
+// its first container.
 func Listen(ip net.IP, secretsPort, callbacksPort int) (Listeners, error) {
 	secrets, err := bind(ip, secretsPort)
 	if err != nil {
@@ -37,15 +37,15 @@ func bind(ip net.IP, port int) (net.Listener, error) {
 	l, err := config.Listen(context.Background(), "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port)))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w: another program has port %d of %s; executors that live were told this port, so end that"+
-			" program (ss -ltnp shows it), or end the executors and choose another port", err, port, ip)
+		return nil, fmt.Errorf("%w: another program uses port %d of %s, which running executors know: stop that program (ss -ltnp"+
+			" shows it), or stop the executors and choose another port", err, port, ip)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("%w: %s is no address of this machine: choose one that executors can reach", err, ip)
+		return nil, fmt.Errorf("%w: %s is not an address of this machine: choose one that executors can reach", err, ip)
 	}
 	return l, err
 }
 
-// freebind allows to bind an address that no interface has.
+// freebind allows binding an address that no interface has.
 func freebind(_, _ string, c syscall.RawConn) error {
 	var err error
 	if outer := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1) }); outer != nil {

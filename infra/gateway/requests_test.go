@@ -13,7 +13,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestEachAnswerIsWhatTheKubernetesAPIWouldSay(t *testing.T) {
+func TestAnswersFollowTheKubernetesProtocol(t *testing.T) {
 	x := newEnv(t, nil).executor("answers", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
@@ -22,31 +22,31 @@ func TestEachAnswerIsWhatTheKubernetesAPIWouldSay(t *testing.T) {
 		"name": a.Secret.Name, "input": string(a.Secret.Data[contract.KeyInput]), "execution": string(a.Secret.Data[contract.KeyExecutionID]),
 		"fetch": string(a.Secret.Data[contract.KeyFetchURL]),
 	}); diff != "" || len(a.Secret.Data) != 5 || a.Status != http.StatusOK {
-		t.Errorf("a job is answered %d with %d keys:\n%s", a.Status, len(a.Secret.Data), diff)
+		t.Errorf("GiveJob: status %d with %d keys:\n%s", a.Status, len(a.Secret.Data), diff)
 	}
 
-	asked, request := x.ask(c)
+	answers, request := x.sendGet(c)
 	x.Answer(x.id, request, msg.GiveURL{Execution: j.id})
-	again := await(t, asked)
+	again := await(t, answers)
 	if again.Key() != a.Key() || again.CallbackURL(t) != a.CallbackURL(t) || len(again.Secret.Data[contract.KeyInput]) > 0 {
-		t.Errorf("a job's URL is answered %+v", again.Secret.Data)
+		t.Errorf("GiveURL: %+v", again.Secret.Data)
 	}
 
-	asked, request = x.ask(c)
+	answers, request = x.sendGet(c)
 	x.Answer(x.id, request, msg.Superseded{})
-	if got := await(t, asked); got.Status != http.StatusTooManyRequests || got.RetryAfter != "1" {
-		t.Errorf("superseded is answered %d, Retry-After %q", got.Status, got.RetryAfter)
+	if got := await(t, answers); got.Status != http.StatusTooManyRequests || got.RetryAfter != "1" {
+		t.Errorf("Superseded: status %d, Retry-After %q", got.Status, got.RetryAfter)
 	}
 }
 
-func TestRule1ListAndWatchShowADummyAndNeverAJob(t *testing.T) {
+func TestRule1ListAndWatchShowOnlyDummy(t *testing.T) {
 	x := newEnv(t, nil).executor("dummy", msg.Daemon)
 	c := gatewaytest.Informer(t, x.access)
 	key := x.give(c, x.job()).Key()
 	events := c.Watch("&allowWatchBookmarks=true&sendInitialEvents=true")
 	watch := expect[msg.WatchOpened](x)
 	if want := (msg.WatchOpened{Request: watch.Request, Fresh: true, Bookmark: true}); watch != want {
-		t.Errorf("told %+v", watch)
+		t.Errorf("got event %+v", watch)
 	}
 	x.Notify(x.id, watch.Request, msg.WatchEvent{Kind: msg.WatchAdded, Version: 1})
 	x.Notify(x.id, watch.Request, msg.WatchEvent{Kind: msg.WatchBookmark, Version: 1})
@@ -60,11 +60,11 @@ func TestRule1ListAndWatchShowADummyAndNeverAJob(t *testing.T) {
 	}
 	shown := [][]byte{added.Object.Data[contract.KeySessionKey], modified.Object.Data[contract.KeySessionKey], []byte(key)}
 	if cmp.Equal(shown[0], shown[1]) || cmp.Equal(shown[0], shown[2]) || cmp.Equal(shown[1], shown[2]) {
-		t.Error("two of the keys are the same")
+		t.Error("two keys are equal")
 	}
 	for _, k := range []string{contract.KeyInput, contract.KeyURL, contract.KeyFetchURL, contract.KeyExecutionID} {
 		if v, ok := added.Object.Data[k]; !ok || len(v) > 0 {
-			t.Errorf("it shows %s = %q, present %v; want it empty", k, v, ok)
+			t.Errorf("%s = %q, present %v; want it empty", k, v, ok)
 		}
 	}
 	listed := make(chan string, 1)
@@ -74,7 +74,7 @@ func TestRule1ListAndWatchShowADummyAndNeverAJob(t *testing.T) {
 	}()
 	list := expectRaw[msg.SecretListed](x)
 	if list.Version != 7 {
-		t.Errorf("told %+v", list)
+		t.Errorf("got event %+v", list)
 	}
 	x.Answer(x.id, list.Request, msg.GiveList{Version: 2})
 	if got := await(t, listed); got != "3 "+string(shown[1]) {
@@ -82,17 +82,17 @@ func TestRule1ListAndWatchShowADummyAndNeverAJob(t *testing.T) {
 	}
 }
 
-// expectRaw is the next event, whatever it is.
+// expectRaw returns the next event, which must be a V, and skips nothing.
 func expectRaw[V msg.SessionEvent](x *executor) V {
 	x.t.Helper()
 	got, ok := await(x.t, x.events).(V)
 	if !ok {
-		x.t.Fatalf("the gateway tells %+v", got)
+		x.t.Fatalf("got event %+v", got)
 	}
 	return got
 }
 
-func TestWatchesAreToldAsTheirClientsOpenThem(t *testing.T) {
+func TestWatchOpenedReflectsQuery(t *testing.T) {
 	x := newEnv(t, nil).executor("watches", msg.Daemon)
 	for query, want := range map[string]msg.WatchOpened{
 		"": {Nested: true, Fresh: true},
@@ -104,12 +104,12 @@ func TestWatchesAreToldAsTheirClientsOpenThem(t *testing.T) {
 		got := expect[msg.WatchOpened](x)
 		got.Request = 0
 		if got != want {
-			t.Errorf("%s is told as %+v, want %+v", query, got, want)
+			t.Errorf("%s: event %+v, want %+v", query, got, want)
 		}
 	}
 }
 
-func TestAWatchEndsWhenItsClientSaidSo(t *testing.T) {
+func TestWatchEndsAfterRequestedTimeout(t *testing.T) {
 	t.Parallel()
 	x := newEnv(t, nil).executor("short", msg.Daemon)
 	events := gatewaytest.Informer(t, x.access).Watch("&timeoutSeconds=1")
@@ -118,21 +118,21 @@ func TestAWatchEndsWhenItsClientSaidSo(t *testing.T) {
 		t.Errorf("ended %+v", ended)
 	}
 	if _, more := <-events; more {
-		t.Error("it goes on")
+		t.Error("the watch is still open")
 	}
 }
 
-func TestARequestThatIsGivenUpIsToldOnce(t *testing.T) {
+func TestCanceledRequestIsReportedOnce(t *testing.T) {
 	x := newEnv(t, nil).executor("lost", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
-	ctx, lose := context.WithCancel(context.Background())
-	asked := c.Get(ctx)
+	ctx, cancel := context.WithCancel(context.Background())
+	answers := c.Get(ctx)
 	request := expect[msg.SecretRequested](x).Request
 	if !x.IsWaiting(x.id, request) {
-		t.Error("it does not wait")
+		t.Error("request does not wait")
 	}
-	lose()
-	await(t, asked)
+	cancel()
+	await(t, answers)
 	if got := expect[msg.RequestEnded](x); got.Request != request || x.IsWaiting(x.id, request) {
 		t.Errorf("ended %+v", got)
 	}
@@ -144,48 +144,48 @@ func TestARequestThatIsGivenUpIsToldOnce(t *testing.T) {
 		t.Errorf("ended %+v", got)
 	}
 	x.Notify(x.id, watch, msg.WatchEvent{Kind: msg.WatchAdded}) // no effect
-	asked, request = x.ask(c)                                   // nothing else was told
+	answers, request = x.sendGet(c)                             // no other event came before
 	x.Answer(x.id, request, msg.Superseded{})
-	await(t, asked)
-	if e := x.find(x.id); len(e.waiting)+len(e.watches)+len(e.queue.events) > 0 {
-		t.Errorf("left: %v, %v, %v", e.waiting, e.watches, e.queue.events)
+	await(t, answers)
+	if e := x.findEndpoint(x.id); len(e.waiting)+len(e.watches)+len(e.queue.events) > 0 {
+		t.Errorf("remaining: %v, %v, %v", e.waiting, e.watches, e.queue.events)
 	}
 }
 
-// A plugin that asks and gives up while nobody listens must not fill the queue.
-func TestARequestThatEndedBeforeItWasToldIsNotTold(t *testing.T) {
-	e := newSilentEnv(t, nil)
+// A plugin that repeatedly sends and cancels requests while no session listens must not fill the queue.
+func TestRequestCanceledBeforeReportLeavesNoEvent(t *testing.T) {
+	e := newIdleEnv(t, nil)
 	_, err := e.Admit(msg.ExecutorRecord{ID: "unheard"})
 	must(t, err)
-	at := e.find("unheard")
+	endpoint := e.findEndpoint("unheard")
 	for range 3 {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, there := at.await(ctx, func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} }); there {
-			t.Error("it is answered")
+		if _, answered := endpoint.await(ctx, func(id msg.RequestID) msg.SessionEvent { return msg.SecretRequested{Request: id} }); answered {
+			t.Error("the request was answered")
 		}
-		at.closeWatch(at.openWatch(msg.WatchOpened{}))
+		endpoint.closeWatch(endpoint.openWatch(msg.WatchOpened{}))
 	}
-	if len(at.queue.events) > 0 {
-		t.Errorf("the queue has %v", at.queue.events)
+	if len(endpoint.queue.events) > 0 {
+		t.Errorf("the queue has %v", endpoint.queue.events)
 	}
 	e.close()
 }
 
-func TestANewListenerIsToldOfEverythingThatWaits(t *testing.T) {
+func TestNewRequestsCallReceivesAllOpenRequests(t *testing.T) {
 	x := newEnv(t, nil).executor("twice", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
 	url := x.give(c, j).CallbackURL(t)
-	asked, request := x.ask(c)
+	answers, request := x.sendGet(c)
 	c.Watch("")
 	watch := expect[msg.WatchOpened](x)
-	posted := c.PostLater(url, j.result(6))
+	posted := c.PostAsync(url, j.result(6))
 	callback := expect[msg.CallbackReceived](x)
 	old := x.ended
-	x.listen()
-	if err := await(t, old); !errors.Is(err, errNewerListener) {
-		t.Errorf("the older ended with %v", err)
+	x.subscribe()
+	if err := await(t, old); !errors.Is(err, errNewerCall) {
+		t.Errorf("the older call returned %v", err)
 	}
 	want := []msg.SessionEvent{msg.SDKDetected{SDK: msg.PythonSDK}, msg.Delivered{Execution: j.id}, msg.SecretRequested{Request: request}, watch, callback}
 	for _, w := range want {
@@ -195,22 +195,22 @@ func TestANewListenerIsToldOfEverythingThatWaits(t *testing.T) {
 	}
 	x.Answer(x.id, request, msg.Superseded{})
 	x.Answer(x.id, callback.Request, msg.Accept{})
-	if a, status := await(t, asked), await(t, posted); a.Status != http.StatusTooManyRequests || status != http.StatusNoContent {
-		t.Errorf("answered %d and %d", a.Status, status)
+	if a, status := await(t, answers), await(t, posted); a.Status != http.StatusTooManyRequests || status != http.StatusNoContent {
+		t.Errorf("status %d and %d", a.Status, status)
 	}
 }
 
-func TestAListenerEndsWithTheCauseOfItsContext(t *testing.T) {
+func TestRequestsReturnsContextCause(t *testing.T) {
 	x := newEnv(t, nil).executor("cause", msg.Daemon)
-	cause := errors.New("enough")
+	cause := errors.New("cause")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(cause)
 	if err := x.Requests(ctx, x.id, func(msg.SessionEvent) error { return nil }); !errors.Is(err, cause) {
-		t.Errorf("ended with %v", err)
+		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheClientsNameTellsItsSDK(t *testing.T) {
+func TestUserAgentIdentifiesSDK(t *testing.T) {
 	e := newEnv(t, nil)
 	for agent, want := range map[string]msg.SDK{
 		"OpenAPI-Generator/35.0.0/python":               msg.PythonSDK,
@@ -220,67 +220,67 @@ func TestTheClientsNameTellsItsSDK(t *testing.T) {
 		x := e.executor(msg.ExecutorID(want), msg.Daemon)
 		gatewaytest.New(t, x.access, agent, false).Watch("")
 		if got := expectRaw[msg.SDKDetected](x); got.SDK != want {
-			t.Errorf("%s is told as %s", agent, got.SDK)
+			t.Errorf("%s: SDK %s", agent, got.SDK)
 		}
 	}
 }
 
-func TestAFloodOfWatchesIsBoundedAndHarmsNobodyElse(t *testing.T) {
+func TestWatchFloodIsBounded(t *testing.T) {
 	e := newEnv(t, nil)
 	x, other := e.executor("flood", msg.Daemon), e.executor("other", msg.Daemon)
 	c := gatewaytest.Informer(t, x.access)
 	ended := 0
 	for range 2 * maxWatches {
-		c.Watch(gatewaytest.Standing("1"))
+		c.Watch(gatewaytest.InformerParams("1"))
 	}
-	at := e.find(x.id)
-	at.mu.Lock()
-	open := len(at.watches)
-	at.mu.Unlock()
+	endpoint := e.findEndpoint(x.id)
+	endpoint.mu.Lock()
+	open := len(endpoint.watches)
+	endpoint.mu.Unlock()
 	if open > maxWatches {
 		t.Errorf("%d watches are open", open)
 	}
-	for range 2 * maxWatches { // those that were closed are told as well
+	for range 2 * maxWatches { // ended watches are reported too
 		if _, opened := await(t, x.events).(msg.WatchOpened); !opened {
 			ended++
 		}
 	}
 	if ended == 0 {
-		t.Error("nobody is told that watches were closed")
+		t.Error("no ended watch was reported")
 	}
 	if got := other.list(gatewaytest.Python(t, other.access)); got != http.StatusOK {
-		t.Errorf("another is answered %d", got)
+		t.Errorf("another executor: status %d", got)
 	}
 }
 
-func TestMoreRequestsThanAnExecutorHasPermitsForAreAskedToComeLater(t *testing.T) {
+func TestTooManyRequestsGet429(t *testing.T) {
 	x := newEnv(t, nil).executor("many", msg.Daemon)
 	c := gatewaytest.Python(t, x.access)
 	j := x.job()
 	x.give(c, j)
-	input := gatewaytest.PlainURL(t, []byte(x.url(inputPath, j.id)))
-	at := x.find(x.id)
+	input := gatewaytest.PlainURL(t, []byte(x.jobURL(inputRoute, j.id)))
+	endpoint := x.findEndpoint(x.id)
 	for _, row := range []struct {
-		what    string
+		name    string
 		permits chan struct{}
-		try     func() int
-		free    int
+		send    func() int
+		want    int
 	}{
-		{"requests", at.requests, func() int { return c.Status("GET", collection+"/another") }, http.StatusForbidden},
-		{"callbacks and fetches", at.callbacks, func() int { status, _ := c.Fetch(input); return status }, http.StatusOK},
+		{"requests", endpoint.requests, func() int { return c.Status("GET", collection+"/another") }, http.StatusForbidden},
+		{"callbacks and fetches", endpoint.callbacks, func() int { status, _ := c.Fetch(input); return status }, http.StatusOK},
 	} {
-		t.Run(row.what, func(t *testing.T) {
-			for range cap(row.permits) { // a request that was answered may leave its permit only now
+		t.Run(row.name, func(t *testing.T) {
+			for range cap(row.permits) { // an answered request may release its permit only now
 				row.permits <- struct{}{}
 			}
-			if got := row.try(); got != http.StatusTooManyRequests {
-				t.Errorf("answered %d with no permit left", got)
+			if got := row.send(); got != http.StatusTooManyRequests {
+				t.Errorf("status %d without a free permit", got)
 			}
 			for len(row.permits) > 0 {
 				<-row.permits
 			}
-			if got := row.try(); got != row.free { // the control
-				t.Errorf("answered %d with permits left", got)
+			if got := row.send(); got != row.want { // the control
+				t.Errorf("status %d with free permits", got)
 			}
 		})
 	}

@@ -16,27 +16,27 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"runnerd/infra/contract"
-	"runnerd/infra/litter"
+	"runnerd/infra/rmtree"
 	msg "runnerd/messages"
 )
 
-// errNoResult: what stands in the place of the result file is none, whatever the plugin means by it.
-var errNoResult = errors.New("not a result")
+// errNotRegular means that the result file is a link, a pipe or a directory.
+var errNotRegular = errors.New("not a regular file")
 
-// tooLarge: what stands there is more than this runner takes.
-type tooLarge struct {
+// tooLargeError means that the result file is larger than Options.MaxResult.
+type tooLargeError struct {
 	size     int64
 	modified time.Time
 }
 
-func (t *tooLarge) Error() string { return fmt.Sprintf("the result file has %d bytes", t.size) }
+func (t *tooLargeError) Error() string { return fmt.Sprintf("the result file has %d bytes", t.size) }
 
-// settleTime is how long a result file that is too large must have been left alone: one that is still being written has no size
-// to name yet, and one that is overwritten may fit.
-const settleTime = 200 * time.Millisecond
+// fileSettleTime is how long a result file that is too large must be unchanged before it is reported: its size is not final while the
+// plugin writes it, and the plugin may overwrite it with a smaller result.
+const fileSettleTime = 200 * time.Millisecond
 
-// readResult reads the result file in a directory that belongs to a plugin: no links, no pipes, nothing that blocks, and
-// not more than max. Nil: there is none.
+// readResult reads the result file, up to max bytes, from a directory that a plugin controls. It follows no links out of the directory
+// and never blocks. It returns nil if there is no file.
 func readResult(out string, max int64) ([]byte, error) {
 	root, err := os.OpenRoot(out)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -54,9 +54,9 @@ func readResult(out string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: the result file is %s", errNoResult, info.Mode().Type())
+		return nil, fmt.Errorf("%w: mode %s", errNotRegular, info.Mode().Type())
 	}
-	// It may be another one by now: the root keeps a link from leading out, and O_NONBLOCK a pipe from holding us.
+	// The plugin may have replaced the file by now: the root blocks links out of the directory, and O_NONBLOCK prevents waiting for a pipe.
 	file, err := root.OpenFile(resultFile, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -66,109 +66,109 @@ func readResult(out string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: the result file is %s", errNoResult, info.Mode().Type())
+		return nil, fmt.Errorf("%w: mode %s", errNotRegular, info.Mode().Type())
 	}
 	if info.Size() > max {
-		return nil, &tooLarge{size: info.Size(), modified: info.ModTime()}
+		return nil, &tooLargeError{size: info.Size(), modified: info.ModTime()}
 	}
 	return io.ReadAll(io.LimitReader(file, max))
 }
 
-// empty removes all that is in a directory that belongs to a plugin, however much it is. What cannot be removed is left.
-func empty(out string) error {
+// emptyDir removes everything that it can from a directory that a plugin controls.
+func emptyDir(out string) error {
 	root, err := os.OpenRoot(out)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	return litter.Empty(root)
+	return rmtree.Empty(root)
 }
 
-// HasResultFile reports whether the plugin left anything in its place.
+// HasResultFile reports whether anything exists at the path of the result file.
 func (g *Gateway) HasResultFile(id msg.ExecutorID) bool {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	if e == nil {
 		return false
 	}
-	_, err := os.Lstat(filepath.Join(e.out(), resultFile))
+	_, err := os.Lstat(filepath.Join(e.resultDir(), resultFile))
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// ReadResult reads the result file. One that is too large and still being written is not a result yet: it is looked at again.
+// ReadResult reads the result file. If the file is too large but still being written, ReadResult returns no verdict and schedules another
+// ResultFileChanged.
 func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery, error) {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	if e == nil {
 		return msg.Delivery{}, errNotAdmitted(id)
 	}
-	defer e.readsFile()()
-	body, err := readResult(e.out(), g.MaxResult)
-	large, isLarge := errors.AsType[*tooLarge](err)
+	defer e.beginFileRead()()
+	body, err := readResult(e.resultDir(), g.MaxResult)
+	large, isLarge := errors.AsType[*tooLargeError](err)
 	switch {
-	case isLarge && !f.Written && time.Since(large.modified) < settleTime:
+	case isLarge && !f.Written && time.Since(large.modified) < fileSettleTime:
 		e.mu.Lock()
-		e.lookIn(settleTime)
+		e.scheduleFileEvent(fileSettleTime)
 		e.mu.Unlock()
 		return msg.Delivery{}, nil
 	case isLarge:
 		return msg.Delivery{Verdict: msg.TooLarge, Size: large.size, Limit: g.MaxResult}, nil
-	case errors.Is(err, errNoResult):
-		e.log.Debug().Err(err).Str("job", string(f.Execution)).Msg("result file ignored")
+	case errors.Is(err, errNotRegular):
+		e.log.Debug().Err(err).Str("execution", string(f.Execution)).Msg("result file ignored")
 		return msg.Delivery{}, nil
 	case err != nil:
-		return msg.Delivery{}, fmt.Errorf("look for the result of job %s: %w", f.Execution, err)
+		return msg.Delivery{}, fmt.Errorf("read result file of execution %s: %w", f.Execution, err)
 	}
 	got := msg.Delivery{Size: int64(len(body))}
-	if result, ok := decode(g.known(f.Execution), body); ok {
+	if result, ok := decryptResult(g.jobKey(f.Execution), body); ok {
 		result.Via = msg.ViaFile
 		got.Verdict, got.Result = msg.IsResult, result
-	} else if e.provesNoStart(f, body) {
+	} else if e.provesNotStarted(f, body) {
 		got.Verdict = msg.NotStarted
 	}
 	return got, nil
 }
 
-// provesNoStart tells what the result file says by not being the result of the open job. Since that was handed out, the plugin has
-// reported something with the key of the job before, or without any, as the Go SDK does that has had no job yet: so it did not
-// get this one. It comes to that where the answer was lost together with the runner; else the callback says so (rule 4), or the
-// GET is repeated.
-func (e *endpoint) provesNoStart(f msg.ResultFile, body []byte) bool {
-	if e.mode == msg.Files || len(body) == 0 || e.isOlder(f.Since) {
+// provesNotStarted reports whether the result file proves that the plugin did not receive the open job: since the hand-out, the plugin
+// has reported an error with the key of the previous job or, as the Go SDK does before its first job, in plain text. This happens if the
+// answer was lost in a crash of the runner. Otherwise a callback brings the proof (rule 4), or the plugin repeats its GET.
+func (e *endpoint) provesNotStarted(f msg.ResultFile, body []byte) bool {
+	if e.mode == msg.Files || len(body) == 0 || e.isOlderThan(f.Since) {
 		return false
 	}
-	if f.Before == "" {
+	if f.Previous == "" {
 		r, err := contract.ParseResult(body)
 		return err == nil && r.ExitCode != 0
 	}
-	_, ok := decode(e.g.known(f.Before), body)
+	_, ok := decryptResult(e.g.jobKey(f.Previous), body)
 	return ok
 }
 
-// isOlder reports whether the result file was there before that time: it could not be removed.
-func (e *endpoint) isOlder(since time.Time) bool {
-	const tick = 10 * time.Millisecond // of the clock that files are stamped with
-	info, err := os.Lstat(filepath.Join(e.out(), resultFile))
+// isOlderThan reports whether the result file was written before a time, or does not exist. A file that could not be removed is older.
+func (e *endpoint) isOlderThan(since time.Time) bool {
+	const tick = 10 * time.Millisecond // granularity of file times
+	info, err := os.Lstat(filepath.Join(e.resultDir(), resultFile))
 	return err != nil || info.ModTime().Before(since.Add(-tick))
 }
 
-// ClearResults leaves nothing of the job before to the next. What cannot be removed cannot be taken for a result either: it is
-// encrypted with another key.
+// ClearResults empties the result directory before the next job. A file that it cannot remove is never mistaken for the next job's
+// result, because it is encrypted with another key.
 func (g *Gateway) ClearResults(id msg.ExecutorID) {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	if e == nil {
 		return
 	}
-	if err := empty(e.out()); err != nil && !os.IsNotExist(err) {
+	if err := emptyDir(e.resultDir()); err != nil && !os.IsNotExist(err) {
 		e.log.Warn().Err(err).Msg("could not empty the result directory")
 	}
 }
 
-// WriteInput leaves a job where a child process looks for it, and returns the variables that it needs.
+// WriteInput writes a job's input to the file that a child process reads, and returns the environment variables that it needs.
 func (g *Gateway) WriteInput(id msg.ExecutorID, execution msg.ExecutionID, input string) (map[string]string, error) {
-	e := g.find(id)
+	e := g.findEndpoint(id)
 	if e == nil {
 		return nil, errNotAdmitted(id)
 	}
-	out, err := os.OpenRoot(e.out())
+	out, err := os.OpenRoot(e.resultDir())
 	if err != nil {
 		return nil, fmt.Errorf("open result directory: %w", err)
 	}
@@ -176,106 +176,106 @@ func (g *Gateway) WriteInput(id msg.ExecutorID, execution msg.ExecutionID, input
 	if err := out.WriteFile(inputFile, []byte(input), 0o644); err != nil {
 		return nil, fmt.Errorf("write input: %w", err)
 	}
-	key := g.known(execution)
+	key := g.jobKey(execution)
 	return map[string]string{
 		contract.SessionKey:  base64.StdEncoding.EncodeToString(key[:]),
-		contract.CallbackURL: g.url(callbackPath, execution),
+		contract.CallbackURL: g.jobURL(callbackRoute, execution),
 	}, nil
 }
 
-// watchFile hears of changes of the endpoint's result file from now on. mu is held.
-func (g *Gateway) watchFile(e *endpoint) {
-	out := e.out()
-	if g.dirs[out] == e {
+// watchResultFile starts watching the endpoint's result directory. The caller holds mu.
+func (g *Gateway) watchResultFile(e *endpoint) {
+	out := e.resultDir()
+	if g.resultDirs[out] == e {
 		return
 	}
-	if err := g.files.Add(out); err != nil {
-		e.log.Warn().Err(err).Msg("could not watch the result directory: its file is read when the plugin asks or ends")
+	if err := g.watcher.Add(out); err != nil {
+		e.log.Warn().Err(err).Msg("could not watch the result directory; its file is read at the plugin's next request or its end")
 		return
 	}
-	g.dirs[out] = e
+	g.resultDirs[out] = e
 }
 
-// watchFiles hears which result file has changed.
-func (g *Gateway) watchFiles(ctx context.Context) error {
+// watchResultFiles reports changes of result files until ctx ends.
+func (g *Gateway) watchResultFiles(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case event, ok := <-g.files.Events:
+		case event, ok := <-g.watcher.Events:
 			if !ok {
 				return nil
 			}
 			if filepath.Base(event.Name) == resultFile && event.Has(fsnotify.Create|fsnotify.Write) {
-				g.changed(filepath.Dir(event.Name))
+				g.resultFileChanged(filepath.Dir(event.Name))
 			}
-		case err := <-g.files.Errors:
+		case err := <-g.watcher.Errors:
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				for _, e := range g.all() {
-					e.fileChanged()
+				for _, e := range g.allEndpoints() {
+					e.reportFileChange()
 				}
 			}
 		}
 	}
 }
 
-func (g *Gateway) changed(dir string) {
+func (g *Gateway) resultFileChanged(dir string) {
 	g.mu.Lock()
-	e := g.dirs[dir]
+	e := g.resultDirs[dir]
 	g.mu.Unlock()
 	if e != nil {
-		e.fileChanged()
+		e.reportFileChange()
 	}
 }
 
-// restMin is how long the file is left alone at least: a plugin makes it and writes to it, and that is one change.
-const restMin = 5 * time.Millisecond
+// minFileInterval is the minimum time between two reports of a file's changes. Creating and writing the file then count as one change.
+const minFileInterval = 5 * time.Millisecond
 
-// readsFile lets nobody look at the file until the read ends, and then for four times as long as it took: a plugin that writes without
-// end has a fifth of a core, and a result that is overwritten within 100 ms is still seen.
-func (e *endpoint) readsFile() (end func()) {
-	begun := time.Now()
+// beginFileRead delays reports of changes until the read ends, and then for four times the duration of the read, between 5 ms and 1 s. So a
+// plugin that writes constantly costs at most a fifth of a core, and a result that is overwritten within 100 ms is still read.
+func (e *endpoint) beginFileRead() (end func()) {
+	start := time.Now()
 	e.mu.Lock()
-	e.fileRead = true
+	e.readingFile = true
 	e.mu.Unlock()
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		rest := min(max(4*time.Since(begun), restMin), time.Second)
-		e.fileRests = time.Now().Add(rest)
+		pause := min(max(4*time.Since(start), minFileInterval), time.Second)
+		e.nextFileRead = time.Now().Add(pause)
 		if e.fileDirty {
-			e.lookIn(rest)
+			e.scheduleFileEvent(pause)
 		}
-		e.fileRead, e.fileDirty = false, false
+		e.readingFile, e.fileDirty = false, false
 	}
 }
 
-// fileChanged tells that the result file is worth a look, now or when that is due.
-func (e *endpoint) fileChanged() {
+// reportFileChange queues ResultFileChanged, now or when the next read is allowed.
+func (e *endpoint) reportFileChange() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.fileRead {
+	if e.readingFile {
 		e.fileDirty = true
 		return
 	}
-	e.lookIn(time.Until(e.fileRests))
+	e.scheduleFileEvent(time.Until(e.nextFileRead))
 }
 
-// lookIn tells after a while that the result file is worth a look. mu is held.
-func (e *endpoint) lookIn(wait time.Duration) {
+// scheduleFileEvent queues ResultFileChanged after a delay. The caller holds mu.
+func (e *endpoint) scheduleFileEvent(wait time.Duration) {
 	switch {
 	case e.closed:
 	case wait <= 0:
 		if !slices.Contains(e.queue.events, msg.SessionEvent(msg.ResultFileChanged{})) {
 			e.queue.add(msg.ResultFileChanged{})
-			e.fileRests = time.Now().Add(restMin)
+			e.nextFileRead = time.Now().Add(minFileInterval)
 		}
 	case e.fileTimer == nil:
 		e.fileTimer = time.AfterFunc(wait, func() {
 			e.mu.Lock()
 			e.fileTimer = nil
 			e.mu.Unlock()
-			e.fileChanged()
+			e.reportFileChange()
 		})
 	}
 }

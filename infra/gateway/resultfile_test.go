@@ -11,21 +11,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"runnerd/infra/litter/littertest"
+	"runnerd/infra/rmtree/rmtreetest"
 	"runnerd/infra/seal"
 	msg "runnerd/messages"
 )
 
-// writer is an executor with an open job, after another one.
-func writer(t *testing.T, mode msg.Mode, options func(*Options)) (x *executor, before, open job) {
+// newWriter returns an executor with an open job and the job before it.
+func newWriter(t *testing.T, mode msg.Mode, options func(*Options)) (x *executor, before, open job) {
 	x = newEnv(t, options).executor("writes", mode)
 	before, open = x.job(), x.job()
 	must(t, x.OpenURLs(x.id, before.url(), open.url()))
 	return x, before, open
 }
 
-func TestAResultFileIsReadAsWhatItProves(t *testing.T) {
-	x, before, open := writer(t, msg.Daemon, func(o *Options) { o.MaxResult = 4096 })
+func TestResultFileVerdicts(t *testing.T) {
+	x, before, open := newWriter(t, msg.Daemon, func(o *Options) { o.MaxResult = 4096 })
 	hourAgo := time.Now().Add(-time.Hour)
 	other := seal.Encrypt(seal.NewKey(), []byte(`{"exitCode":1}`))
 	raw, err := seal.Decrypt(open.key, []byte(open.result(5)))
@@ -36,24 +36,24 @@ func TestAResultFileIsReadAsWhatItProves(t *testing.T) {
 		since  time.Time
 		want   msg.Verdict
 	}{
-		"the result":                                 {open.result(5), before.id, hourAgo, msg.IsResult},
-		"the result of a job without one before":     {open.result(5), "", hourAgo, msg.IsResult},
-		"half of it":                                 {open.result(5)[:20], before.id, hourAgo, msg.NoDelivery},
-		"what is inside of it":                       {string(raw), before.id, hourAgo, msg.NoDelivery},
-		"nothing":                                    {"", before.id, hourAgo, msg.NoDelivery},
-		"an error with the key before":               {before.result(1), before.id, hourAgo, msg.NotStarted},
-		"the same, older than the hand-out":          {before.result(1), before.id, time.Now().Add(time.Hour), msg.NoDelivery},
-		"the same, of a job that is not known":       {before.result(1), "unknown", hourAgo, msg.NoDelivery},
-		"an error with another key":                  {other, before.id, hourAgo, msg.NoDelivery},
-		"plain text after a job before":              {`{"exitCode":1}`, before.id, hourAgo, msg.NoDelivery},
-		"an error in plain text, without one before": {`{"exitCode":1}`, "", hourAgo, msg.NotStarted},
-		"success in plain text, without one before":  {`{"exitCode":0}`, "", hourAgo, msg.NoDelivery},
-		"any other text, without one before":         {`error`, "", hourAgo, msg.NoDelivery},
-		"too much":                                   {strings.Repeat("A", 10000), before.id, hourAgo, msg.TooLarge},
+		"the result":                              {open.result(5), before.id, hourAgo, msg.IsResult},
+		"the result, no previous job":             {open.result(5), "", hourAgo, msg.IsResult},
+		"a truncated result":                      {open.result(5)[:20], before.id, hourAgo, msg.NoDelivery},
+		"the decrypted result":                    {string(raw), before.id, hourAgo, msg.NoDelivery},
+		"an empty file":                           {"", before.id, hourAgo, msg.NoDelivery},
+		"an error with the previous job's key":    {before.result(1), before.id, hourAgo, msg.NotStarted},
+		"the same, older than the hand-out":       {before.result(1), before.id, time.Now().Add(time.Hour), msg.NoDelivery},
+		"the same, of an unknown job":             {before.result(1), "unknown", hourAgo, msg.NoDelivery},
+		"an error with another key":               {other, before.id, hourAgo, msg.NoDelivery},
+		"plain text after a previous job":         {`{"exitCode":1}`, before.id, hourAgo, msg.NoDelivery},
+		"an error in plain text, no previous job": {`{"exitCode":1}`, "", hourAgo, msg.NotStarted},
+		"success in plain text, no previous job":  {`{"exitCode":0}`, "", hourAgo, msg.NoDelivery},
+		"any other text, no previous job":         {`error`, "", hourAgo, msg.NoDelivery},
+		"too large":                               {strings.Repeat("A", 10000), before.id, hourAgo, msg.TooLarge},
 	} {
 		t.Run(what, func(t *testing.T) {
 			x.writeResult(row.text)
-			got := x.readResult(msg.ResultFile{Execution: open.id, Before: row.before, Since: row.since, Written: true})
+			got := x.readResult(msg.ResultFile{Execution: open.id, Previous: row.before, Since: row.since, Written: true})
 			want := msg.Delivery{Verdict: row.want, Size: int64(len(row.text))}
 			switch row.want {
 			case msg.IsResult:
@@ -68,19 +68,19 @@ func TestAResultFileIsReadAsWhatItProves(t *testing.T) {
 	}
 }
 
-func TestAChildProcessProvesNothingByItsFile(t *testing.T) {
-	x, before, open := writer(t, msg.Files, nil)
+func TestChildProcessFileNeverProvesNotStarted(t *testing.T) {
+	x, before, open := newWriter(t, msg.Files, nil)
 	x.writeResult(before.result(1))
-	if got := x.readResult(msg.ResultFile{Execution: open.id, Before: before.id}); got.Verdict != msg.NoDelivery {
+	if got := x.readResult(msg.ResultFile{Execution: open.id, Previous: before.id}); got.Verdict != msg.NoDelivery {
 		t.Errorf("read %+v", got)
 	}
 }
 
-// One that is still being written has no size yet, and one that is overwritten may fit.
-func TestAResultFileThatIsTooLargeIsLeftAloneWhileItIsWritten(t *testing.T) {
-	x, before, open := writer(t, msg.Daemon, func(o *Options) { o.MaxResult = 4096 })
-	file := msg.ResultFile{Execution: open.id, Before: before.id}
-	aside, ahead := x.path("aside"), time.Now().Add(time.Hour) // it is being written, however slow this machine is
+// The size of a file that is being written is not final, and an overwritten file may fit.
+func TestTooLargeFileIsIgnoredWhileBeingWritten(t *testing.T) {
+	x, before, open := newWriter(t, msg.Daemon, func(o *Options) { o.MaxResult = 4096 })
+	file := msg.ResultFile{Execution: open.id, Previous: before.id}
+	aside, ahead := x.path("aside"), time.Now().Add(time.Hour) // a time in the future counts as being written, however slow this machine is
 	must(t, os.WriteFile(aside, []byte(strings.Repeat("A", 10000)), 0o644))
 	must(t, os.Chtimes(aside, ahead, ahead))
 	must(t, os.Rename(aside, x.path(resultFile)))
@@ -88,7 +88,7 @@ func TestAResultFileThatIsTooLargeIsLeftAloneWhileItIsWritten(t *testing.T) {
 	if got := x.readResult(file); !cmp.Equal(got, msg.Delivery{}) {
 		t.Errorf("read %+v", got)
 	}
-	expect[msg.ResultFileChanged](x) // it is looked at again, though it does not change
+	expect[msg.ResultFileChanged](x) // another read is scheduled, though the file does not change
 	x.writeResult(open.result(0))
 	expect[msg.ResultFileChanged](x)
 	if got := x.readResult(file); got.Verdict != msg.IsResult {
@@ -97,29 +97,29 @@ func TestAResultFileThatIsTooLargeIsLeftAloneWhileItIsWritten(t *testing.T) {
 	must(t, os.WriteFile(aside, []byte(strings.Repeat("A", 10000)), 0o644))
 	must(t, os.Chtimes(aside, ahead, ahead))
 	must(t, os.Rename(aside, x.path(resultFile)))
-	file.Written = true // its plugin has ended
+	file.Written = true // the plugin has ended
 	if got := x.readResult(file); got.Verdict != msg.TooLarge || got.Size != 10000 {
 		t.Errorf("read %+v", got)
 	}
 }
 
-func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
-	x, _, open := writer(t, msg.Daemon, func(o *Options) { o.MaxResult = 1 << 20 })
+func TestIrregularResultFileIsIgnored(t *testing.T) {
+	x, _, open := newWriter(t, msg.Daemon, func(o *Options) { o.MaxResult = 1 << 20 })
 	outside := filepath.Join(t.TempDir(), "result")
-	must(t, os.WriteFile(outside, []byte(open.result(0)), 0o644)) // it would be valid
+	must(t, os.WriteFile(outside, []byte(open.result(0)), 0o644)) // a valid result
 	must(t, os.WriteFile(x.path("inside"), []byte(open.result(0)), 0o644))
 	file := msg.ResultFile{Execution: open.id, Written: true}
-	for trick, put := range map[string]func(string) error{
+	for kind, create := range map[string]func(string) error{
 		"a link out":    func(n string) error { return os.Symlink(outside, n) },
 		"a link within": func(n string) error { return os.Symlink("inside", n) },
 		"a pipe":        func(n string) error { return syscall.Mkfifo(n, 0o666) },
 		"a directory":   func(n string) error { return os.Mkdir(n, 0o777) },
 		"none":          func(string) error { return nil },
 	} {
-		t.Run(trick, func(t *testing.T) {
-			must(t, put(x.path(resultFile)))
-			if got := x.HasResultFile(x.id); got != (trick != "none") {
-				t.Errorf("something is there: %v", got)
+		t.Run(kind, func(t *testing.T) {
+			must(t, create(x.path(resultFile)))
+			if got := x.HasResultFile(x.id); got != (kind != "none") {
+				t.Errorf("HasResultFile: %v", got)
 			}
 			if got := x.readResult(file); !cmp.Equal(got, msg.Delivery{}) {
 				t.Errorf("read %+v", got)
@@ -133,39 +133,39 @@ func TestAResultFileThatIsNoFileIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestRule10AChangeOfTheResultFileIsToldAndTheDirectoryCanBeEmptied(t *testing.T) {
-	x, _, open := writer(t, msg.Daemon, nil)
-	must(t, os.WriteFile(x.path("another"), nil, 0o644)) // is not told
+func TestRule10ResultFileIsWatchedAndEmptied(t *testing.T) {
+	x, _, open := newWriter(t, msg.Daemon, nil)
+	must(t, os.WriteFile(x.path("another"), nil, 0o644)) // is not reported
 	x.writeResult("something")
 	expect[msg.ResultFileChanged](x)
-	must(t, os.WriteFile(x.path("whole"), []byte(open.result(0)), 0o644))
-	must(t, os.Rename(x.path("whole"), x.path(resultFile)))
+	must(t, os.WriteFile(x.path("renamed"), []byte(open.result(0)), 0o644))
+	must(t, os.Rename(x.path("renamed"), x.path(resultFile)))
 	expect[msg.ResultFileChanged](x)
 	x.ClearResults(x.id)
-	if left, err := os.ReadDir(x.path("")); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
+	if remaining, err := os.ReadDir(x.path("")); err != nil || len(remaining) > 0 {
+		t.Errorf("remaining: %v, %v", remaining, err)
 	}
 }
 
-func TestAJobForAChildProcessIsWrittenWhereItLooks(t *testing.T) {
-	x, _, open := writer(t, msg.Files, nil)
+func TestWriteInputWritesWhereChildLooks(t *testing.T) {
+	x, _, open := newWriter(t, msg.Files, nil)
 	env, err := x.WriteInput(x.id, open.id, open.input)
 	must(t, err)
 	text, err := os.ReadFile(x.access.Env["INPUT_LOCATION"])
 	must(t, err)
-	if string(text) != open.input || env["SESSION_KEY"] == "" || env["CALLBACK_URL"] != x.url(callbackPath, open.id) {
-		t.Errorf("it finds %d bytes and %v", len(text), env)
+	if string(text) != open.input || env["SESSION_KEY"] == "" || env["CALLBACK_URL"] != x.jobURL(callbackRoute, open.id) {
+		t.Errorf("input of %d bytes, environment %v", len(text), env)
 	}
 	x.Dismiss(x.id)
 	if _, err := x.WriteInput(x.id, open.id, open.input); err == nil {
-		t.Error("a dismissed one gets a job")
+		t.Error("a dismissed executor gets a job")
 	}
 	if _, err := x.ReadResult(x.id, msg.ResultFile{}); err == nil || x.HasResultFile(x.id) {
-		t.Error("the file of a dismissed one is read")
+		t.Error("the file of a dismissed executor is read")
 	}
 }
 
-func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
+func TestLargeDirectoryIsEmptied(t *testing.T) {
 	dir := t.TempDir()
 	for n := range 2010 {
 		name := filepath.Join(dir, strconv.Itoa(n))
@@ -178,24 +178,24 @@ func TestALargeDirectoryIsEmptiedInPieces(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(outside, nil, 0o600))
 	must(t, os.Symlink(filepath.Dir(outside), filepath.Join(dir, "link")))
-	must(t, empty(dir))
-	left, err := os.ReadDir(dir)
+	must(t, emptyDir(dir))
+	remaining, err := os.ReadDir(dir)
 	must(t, err)
-	if len(left) > 0 {
-		t.Errorf("%d are left", len(left))
+	if len(remaining) > 0 {
+		t.Errorf("%d entries remain", len(remaining))
 	}
 	_, err = os.Stat(outside)
 	must(t, err)
 }
 
-func TestDirectoriesInOneAnotherTakeFewDescriptors(t *testing.T) {
+func TestNestedDirectoriesTakeFewDescriptors(t *testing.T) {
 	dir := t.TempDir()
-	littertest.Nest(t, dir)
-	littertest.FewDescriptors(t)
-	must(t, empty(dir))
-	left, err := os.ReadDir(dir)
+	rmtreetest.Nest(t, dir)
+	rmtreetest.LimitDescriptors(t)
+	must(t, emptyDir(dir))
+	remaining, err := os.ReadDir(dir)
 	must(t, err)
-	if len(left) > 0 {
-		t.Errorf("%d are left", len(left))
+	if len(remaining) > 0 {
+		t.Errorf("%d entries remain", len(remaining))
 	}
 }

@@ -14,11 +14,11 @@ import (
 	msg "runnerd/messages"
 )
 
-// content is the data of the input Secret, before Kubernetes' own encoding. All five keys are always there, and none is
-// nil: null is not base64 to every client.
+// content is the data of the input Secret, before Kubernetes' own encoding. All five keys are always present and not nil, because not
+// every client accepts null as base64.
 type content map[string][]byte
 
-func (e *endpoint) content(key []byte) content {
+func (e *endpoint) emptyContent(key []byte) content {
 	return content{
 		contract.KeyInput:       {},
 		contract.KeySessionKey:  []byte(base64.StdEncoding.EncodeToString(key)),
@@ -28,33 +28,33 @@ func (e *endpoint) content(key []byte) content {
 	}
 }
 
-// dummy is what LIST and WATCH show: a key and no job. After a restart it is the same, so that nobody acts on it again.
-func (e *endpoint) dummy(version uint64) content {
-	return e.content(e.g.Keys.Derive("dummy", string(e.id), strconv.FormatUint(version, 10)))
+// dummyContent is what LIST and WATCH show: a key and no job. It is the same after a restart, so that no plugin reacts to it again.
+func (e *endpoint) dummyContent(version uint64) content {
+	return e.emptyContent(e.g.Keys.Derive("dummy", string(e.id), strconv.FormatUint(version, 10)))
 }
 
-// emptied is the job without its input: a plugin that still delivers the result finds its way, and runs nothing.
-func (e *endpoint) emptied(job msg.ExecutionID) content {
-	key := e.g.known(job)
-	c := e.content(key[:])
-	c[contract.KeyURL] = []byte(e.g.url(callbackPath, job))
+// contentWithoutInput is the job without its input: a plugin can still deliver the result, but cannot run the job.
+func (e *endpoint) contentWithoutInput(job msg.ExecutionID) content {
+	key := e.g.jobKey(job)
+	c := e.emptyContent(key[:])
+	c[contract.KeyURL] = []byte(e.g.jobURL(callbackRoute, job))
 	c[contract.KeyExecutionID] = []byte(job)
 	return c
 }
 
-// filled is the job.
-func (e *endpoint) filled(job msg.ExecutionID, input string) content {
-	c := e.emptied(job)
+// jobContent is the job with its input, or with a URL for a large input.
+func (e *endpoint) jobContent(job msg.ExecutionID, input string) content {
+	c := e.contentWithoutInput(job)
 	if len(input) > e.g.InlineInput {
-		c[contract.KeyFetchURL] = []byte(e.g.url(inputPath, job))
+		c[contract.KeyFetchURL] = []byte(e.g.jobURL(inputRoute, job))
 	} else {
 		c[contract.KeyInput] = []byte(input)
 	}
 	return c
 }
 
-// object is the Secret. Its version is of no interest to who gets a job.
-func (e *endpoint) object(c content, version uint64) *corev1.Secret {
+// secretObject returns the Secret with this content and version.
+func (e *endpoint) secretObject(c content, version uint64) *corev1.Secret {
 	return &corev1.Secret{
 		TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -65,22 +65,23 @@ func (e *endpoint) object(c content, version uint64) *corev1.Secret {
 	}
 }
 
-// resourceVersion is what clients see of a version. 0 would mean "any" to them.
+// resourceVersion returns a version as clients see it. It is never 0, which means "any" to them.
 func resourceVersion(version uint64) string { return strconv.FormatUint(version+1, 10) }
 
-func (e *endpoint) secret(c content) []byte { return mustJSON(e.object(c, 0)) }
+// secretJSON returns the answer to a GET. Plugins ignore its version.
+func (e *endpoint) secretJSON(c content) []byte { return mustJSON(e.secretObject(c, 0)) }
 
-func (e *endpoint) list(version uint64) []byte {
+func (e *endpoint) listJSON(version uint64) []byte {
 	return mustJSON(&corev1.SecretList{
 		TypeMeta: metav1.TypeMeta{Kind: "SecretList", APIVersion: "v1"},
 		ListMeta: metav1.ListMeta{ResourceVersion: resourceVersion(version)},
-		Items:    []corev1.Secret{*e.object(e.dummy(version), version)},
+		Items:    []corev1.Secret{*e.secretObject(e.dummyContent(version), version)},
 	})
 }
 
-// event is a line of a watch, which shows the dummy, or says that all that there is has been shown.
-func (e *endpoint) event(event msg.WatchEvent) []byte {
-	object := mustJSON(e.object(e.dummy(event.Version), event.Version))
+// eventJSON returns a line of a watch: an event with the dummy, or the bookmark that ends the initial events.
+func (e *endpoint) eventJSON(event msg.WatchEvent) []byte {
+	object := mustJSON(e.secretObject(e.dummyContent(event.Version), event.Version))
 	if event.Kind == msg.WatchBookmark {
 		object = mustJSON(&corev1.Secret{
 			TypeMeta: metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
@@ -93,7 +94,7 @@ func (e *endpoint) event(event msg.WatchEvent) []byte {
 	return mustJSON(metav1.WatchEvent{Type: string(event.Kind), Object: runtime.RawExtension{Raw: object}})
 }
 
-// mustJSON marshals the API's own types, which always succeeds.
+// mustJSON marshals types of the Kubernetes API, which never fails.
 func mustJSON(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -7,19 +7,19 @@ import (
 	msg "runnerd/messages"
 )
 
-// watch is a WATCH of the Secret.
+// watch is an open WATCH of the Secret.
 type watch struct {
 	event  msg.WatchOpened
 	events chan []byte
 	ended  chan struct{}
 }
 
-// watchBuffer is how many events a watch may fall behind; there is one per job at most.
+// watchBuffer is how many events a watch may fall behind. There is at most one per job.
 const watchBuffer = 8
 
 func (w *watch) end() { close(w.ended) }
 
-// openWatch returns nil when the endpoint is closed. The oldest of too many ends.
+// openWatch registers a watch, or returns nil if the endpoint is closed. If there are too many, it ends the oldest.
 func (e *endpoint) openWatch(event msg.WatchOpened) *watch {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -30,12 +30,12 @@ func (e *endpoint) openWatch(event msg.WatchOpened) *watch {
 		oldest := slices.Min(slices.Collect(maps.Keys(e.watches)))
 		e.watches[oldest].end()
 		delete(e.watches, oldest)
-		e.queue.end(oldest)
+		e.queue.endRequest(oldest)
 	}
-	e.last++
-	event.Request = e.last
+	e.lastRequest++
+	event.Request = e.lastRequest
 	w := &watch{event: event, events: make(chan []byte, watchBuffer), ended: make(chan struct{})}
-	e.watches[e.last] = w
+	e.watches[e.lastRequest] = w
 	e.queue.add(event)
 	return w
 }
@@ -45,17 +45,18 @@ func (e *endpoint) closeWatch(w *watch) {
 	defer e.mu.Unlock()
 	if e.watches[w.event.Request] == w {
 		delete(e.watches, w.event.Request)
-		e.queue.end(w.event.Request)
+		e.queue.endRequest(w.event.Request)
 	}
 }
 
-// notify never blocks: a watch that does not read is none. The event that is lost with it is missed by a resourceVersion.
+// notify sends an event to a watch and never blocks: it drops the event if the client does not read. The client's next LIST shows by its
+// resourceVersion that it missed the event.
 func (e *endpoint) notify(request msg.RequestID, event msg.WatchEvent) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if w := e.watches[request]; w != nil {
 		select {
-		case w.events <- e.event(event):
+		case w.events <- e.eventJSON(event):
 		default:
 		}
 	}

@@ -1,8 +1,8 @@
-// Package health answers whoever supervises the runner: /live, which is 200 while the process is up, and /ready, which is 200
-// when nothing stands against it and else 503 with the reasons, a line each.
+// Package health serves the health endpoints: /live answers 200 while the process runs; /ready answers 200 if the runner is ready, and
+// otherwise 503 with one reason per line.
 //
-// A runner that is not ready is not broken: it waits for a server or an engine, with jobs that may be running. So only /ready
-// ever says no, and nothing should be restarted because of it.
+// A runner that is not ready is not broken: it waits for the server or the engine, and jobs may be running. So /live never fails, and a
+// supervisor must not restart the runner because of /ready.
 package health
 
 import (
@@ -15,37 +15,37 @@ import (
 	"time"
 )
 
-// Handler answers /live and /ready. reasons is called for every request, from several goroutines, and must not block; it
-// returns what stands against being ready, nothing when ready.
+// Handler serves /live and /ready. It calls reasons for every request, from several goroutines. reasons must not block; it returns why the
+// runner is not ready, or nothing if it is ready.
 func Handler(reasons func() []string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "live") })
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "live") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if against := reasons(); len(against) > 0 {
-			answer(w, http.StatusServiceUnavailable, strings.Join(against, "\n"))
+		if notReady := reasons(); len(notReady) > 0 {
+			respond(w, http.StatusServiceUnavailable, strings.Join(notReady, "\n"))
 			return
 		}
-		answer(w, http.StatusOK, "ready")
+		respond(w, http.StatusOK, "ready")
 	})
 	return mux
 }
 
-func answer(w http.ResponseWriter, status int, text string) {
+func respond(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	fmt.Fprintln(w, text) // whoever asked may be gone: nobody is left to tell
+	fmt.Fprintln(w, text) // fails only if the client is gone
 }
 
-// Serve answers on the listener until ctx ends; requests under way are then answered first. The listener is closed on return.
+// Serve serves h on the listener until ctx ends, and then completes the open requests. It closes the listener.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	const patience = 5 * time.Second
-	server := &http.Server{Handler: h, ReadHeaderTimeout: patience, IdleTimeout: time.Minute}
+	const timeout = 5 * time.Second
+	server := &http.Server{Handler: h, ReadHeaderTimeout: timeout, IdleTimeout: time.Minute}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
-		stopped <- server.Shutdown(closing)
+		stopped <- server.Shutdown(ctx)
 	})
 	err := server.Serve(l)
 	if stop() || !errors.Is(err, http.ErrServerClosed) {

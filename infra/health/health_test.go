@@ -14,25 +14,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTheRunnerIsLiveWhateverStandsAgainstItsBeingReady(t *testing.T) {
+func TestLiveIsIndependentOfReadiness(t *testing.T) {
 	for _, row := range []struct {
 		state   string
 		reasons []string
 		path    string
 		status  int
-		says    string
+		want    string
 	}{
-		{state: "registered", path: "/live", status: 200, says: "live\n"},
-		{state: "registered", path: "/ready", status: 200, says: "ready\n"},
-		{state: "away from its server", reasons: []string{"no server"}, path: "/live", status: 200, says: "live\n"},
-		{state: "away from its server and engine", reasons: []string{"no server", "no engine"}, path: "/ready", status: 503, says: "no server\nno engine\n"},
-		{state: "registered", path: "/", status: 404, says: "404 page not found\n"},
+		{state: "registered", path: "/live", status: 200, want: "live\n"},
+		{state: "registered", path: "/ready", status: 200, want: "ready\n"},
+		{state: "away from its server", reasons: []string{"no server"}, path: "/live", status: 200, want: "live\n"},
+		{state: "away from its server and engine", reasons: []string{"no server", "no engine"}, path: "/ready", status: 503, want: "no server\nno engine\n"},
+		{state: "registered", path: "/", status: 404, want: "404 page not found\n"},
 	} {
 		t.Run(row.state+row.path, func(t *testing.T) {
 			base, stop := serve(t, func() []string { return row.reasons })
 			status, body := get(t, base+row.path)
-			if status != row.status || body != row.says {
-				t.Errorf("%d %q; want %d %q", status, body, row.status, row.says)
+			if status != row.status || body != row.want {
+				t.Errorf("%d %q; want %d %q", status, body, row.status, row.want)
 			}
 			if err := stop(); err != nil {
 				t.Errorf("stop: %v", err)
@@ -41,15 +41,15 @@ func TestTheRunnerIsLiveWhateverStandsAgainstItsBeingReady(t *testing.T) {
 	}
 }
 
-func TestARequestUnderWayIsAnsweredBeforeItStops(t *testing.T) {
-	asked, release := make(chan struct{}), make(chan struct{})
-	base, stop := serve(t, func() []string { close(asked); <-release; return nil })
+func TestServeAnswersOpenRequestsBeforeStopping(t *testing.T) {
+	called, release := make(chan struct{}), make(chan struct{})
+	base, stop := serve(t, func() []string { close(called); <-release; return nil })
 	answered := make(chan int)
 	go func() {
 		status, _ := get(t, base+"/ready")
 		answered <- status
 	}()
-	<-asked
+	<-called
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	close(release)

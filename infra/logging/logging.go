@@ -1,17 +1,17 @@
-// Package logging makes the runner's own log.
+// Package logging creates the runner's own log.
 //
-// The schema, the same in both formats: time, level, message (lower-case clauses), error, and where they apply
+// The fields are the same in both formats: time, level, message, error, and where they apply
 //
-//	job        the execution id of a job, as the spool names it
-//	id         the server's id of that job, where it comes in
-//	script     the server's id of a script, in the lines that it prints
+//	execution  the id of an execution, as the spool names it
+//	job        the server's id of a job
+//	script     the server's id of a script, in the lines that the script prints
 //	executor   the id of an executor
-//	actor      who says it, by its place in the tree
-//	from, to   the states of a move
-//	attempt    the number of a try, from 1
+//	actor      the path of the actor that logs the line
+//	from, to   the states of a transition
+//	attempt    the number of an attempt, from 1
+//	retry      the delay until the next attempt
 //
-// Secrets do not come here: msg.Secret prints and marshals as stars. What plugins print passes the filter of package masking
-// before it is logged.
+// The log contains no secrets: msg.Secret prints and marshals as stars, and plugins' output passes the filter of package masking.
 package logging
 
 import (
@@ -25,64 +25,65 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// New makes a logger that writes to w. format is console (for people), json (for machines), or auto: console on a terminal.
-// level is one of zerolog's names: trace, debug, info, warn, error, disabled.
+// New returns a logger that writes to w. The format is console, json, or auto, which is console on a terminal and otherwise json. The
+// level is trace, debug, info, warn, error or disabled.
 func New(w io.Writer, format, level string) (zerolog.Logger, error) {
 	return NewWithScripts(w, format, level, nil)
 }
 
-// NewWithScripts is New, but what scripts print goes to scripts and not into the log, whatever the level; nil: it does not.
+// NewWithScripts is like New, but writes the output of scripts to the writer scripts, at any level, instead of the log. If scripts is nil,
+// it goes to the log.
 func NewWithScripts(w io.Writer, format, level string, scripts io.Writer) (zerolog.Logger, error) {
 	threshold, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {
-		return zerolog.Nop(), fmt.Errorf("the log level %q is unknown; use trace, debug, info, warn, error or disabled", level)
+		return zerolog.Nop(), fmt.Errorf("unknown log level %q: use trace, debug, info, warn, error or disabled", level)
 	}
 	switch format {
 	case "console":
-		w = console(w)
+		w = consoleWriter(w)
 	case "auto":
-		if terminal(w) {
-			w = console(w)
+		if isTerminal(w) {
+			w = consoleWriter(w)
 		}
 	case "json":
 	default:
-		return zerolog.Nop(), fmt.Errorf("the log format %q is unknown; use auto, console or json", format)
+		return zerolog.Nop(), fmt.Errorf("unknown log format %q: use auto, console or json", format)
 	}
 	if scripts != nil {
-		w, threshold = apart{w, threshold, scripts}, min(threshold, zerolog.InfoLevel)
+		w, threshold = scriptSplitter{w, threshold, scripts}, min(threshold, zerolog.InfoLevel)
 	}
-	return zerolog.New(w).Level(threshold).Hook(zerolog.HookFunc(stamp)), nil
+	return zerolog.New(w).Level(threshold).Hook(zerolog.HookFunc(addTimestamp)), nil
 }
 
-// apart keeps the lines of scripts apart.
-type apart struct {
+// scriptSplitter writes the lines that scripts print to another writer.
+type scriptSplitter struct {
 	io.Writer
 	threshold zerolog.Level
 	scripts   io.Writer
 }
 
-func (a apart) WriteLevel(level zerolog.Level, line []byte) (int, error) {
-	var said struct{ Script, Message string }
-	if err := json.Unmarshal(line, &said); err == nil && said.Script != "" {
-		_, err := fmt.Fprintln(a.scripts, said.Message)
+func (s scriptSplitter) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	var entry struct{ Script, Message string }
+	if err := json.Unmarshal(line, &entry); err == nil && entry.Script != "" {
+		_, err := fmt.Fprintln(s.scripts, entry.Message)
 		return len(line), err
 	}
-	if level < a.threshold {
+	if level < s.threshold {
 		return len(line), nil
 	}
-	return a.Write(line)
+	return s.Write(line)
 }
 
-// stamp is here because zerolog's own has seconds, unless one changes it for the whole process.
-func stamp(e *zerolog.Event, _ zerolog.Level, _ string) {
+// addTimestamp adds the time in milliseconds. zerolog's own timestamp has seconds, unless one changes it for the whole process.
+func addTimestamp(e *zerolog.Event, _ zerolog.Level, _ string) {
 	e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
-func console(w io.Writer) io.Writer {
-	return zerolog.ConsoleWriter{Out: w, NoColor: !terminal(w), TimeFormat: time.TimeOnly + ".000"}
+func consoleWriter(w io.Writer) io.Writer {
+	return zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), TimeFormat: time.TimeOnly + ".000"}
 }
 
-func terminal(w io.Writer) bool {
+func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

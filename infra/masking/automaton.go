@@ -1,19 +1,19 @@
 package masking
 
-// automaton finds all patterns in one pass (Aho and Corasick). A state stands for the longest suffix of the input that
-// begins a pattern. Few states have several children; only those have a row, which is complete, so that memory goes with
-// the patterns' length and most steps cost one look.
+// automaton finds all patterns in one pass (Aho-Corasick). A state represents the longest suffix of the input that is a prefix of a
+// pattern. Only states with several children, which are few, have a complete transition row. So memory is proportional to the length
+// of the patterns, and most steps cost one lookup.
 type automaton struct {
 	states []state
 	rows   [][256]int32
 }
 
 type state struct {
-	depth int32 // length of what it stands for
+	depth int32 // length of the suffix that the state represents
 	match int32 // length of the longest pattern that ends here; 0: none
 	fail  int32 // the state of the longest proper suffix
-	next  int32 // its only child, by edge; 0: none
-	row   int32 // index+1 of its row; 0: it has none
+	next  int32 // the only child, by edge; 0: none
+	row   int32 // index+1 of its row; 0: none
 	edge  byte
 }
 
@@ -64,7 +64,7 @@ func (a *automaton) adopt(at int32, c byte, child int32) {
 	a.rows[s.row-1][c] = child
 }
 
-// link gives every state its suffix, level by level: a suffix is always shorter, and so complete already.
+// link sets the fail state of every state in breadth-first order, because the fail state is always at a smaller depth.
 func (a *automaton) link() {
 	queue := make([]int32, 1, len(a.states))
 	for ; len(queue) > 0; queue = queue[1:] {
@@ -100,8 +100,8 @@ func (a *automaton) linkRow(at int32, queue []int32) []int32 {
 	return queue
 }
 
-// step follows one byte. Every look at a suffix takes back a byte that was followed before: two looks a byte at most, in
-// the long run.
+// step returns the state after one more byte. It takes at most two lookups per byte on average, because each step to a fail state undoes
+// an earlier step.
 func (a *automaton) step(at int32, c byte) int32 {
 	for {
 		s := &a.states[at]

@@ -1,28 +1,25 @@
-// Package masking is what a plugin's output passes before it is kept or sent: no secret is in it afterwards, and the
-// markers of comments and status lines stand where the server looks for them, and every line bears a time.
+// Package masking filters a plugin's output before it is stored or sent. It masks secrets, moves comment and status markers to the
+// beginning of a line, where the server looks for them, and adds the time of receipt (UTC) to every line without a time.
 //
 //	raw bytes ──▶ mask ──▶ markers ──▶ times ──▶ text
 //	              holds back what may become a secret
 //	                       holds back what may become a marker
 //
-// A line in which its plugin says no time begins with that of its receipt, in UTC.
+// Every value is masked in these forms, even if it is split over several reads or lines:
+//   - unchanged, without surrounding white space. Each line of a multi-line value is also masked by itself, because a logger may put a
+//     prefix before every line;
+//   - as JSON (Go with and without HTML escapes, Python in ASCII), URL-escaped (path and query, %XX in upper case) and in base64 (both
+//     alphabets);
+//   - inside a longer base64 text, such as that of user:password, if at least eight characters depend on the value alone.
 //
-// Masked is every value, also when reads or lines split it:
-//   - as it is, without the white space around it, and each line of a value that has several. So a value whose lines
-//     a logger puts behind prefixes of its own is masked line by line, at any distance;
-//   - as JSON writes it (in Go, with and without its HTML escapes, and in Python, in ASCII), as a URL writes it (path and
-//     query, %XX in upper case), in base64 (both alphabets), and inside a longer base64 text, such as that of user:password,
-//     from eight characters that are its alone.
+// Values of fewer than three characters are not masked, because that would mask half of the log. The same holds for such lines of a
+// value, except where the whole value appears. The filter cannot recognize a value that the plugin encodes in another way, converts to
+// upper case or truncates.
 //
-// Not masked is what has fewer than three characters: it would take half of the log with it. This goes for the lines of a
-// value too, where they do not stand in the whole of it. Nor is a value seen that is encoded in another way, upper-cased or
-// cut short by the plugin itself: no filter can.
+// One mask covers values that overlap or contain each other. The result does not depend on how the input is split.
 //
-// Where values overlap or one contains the other, all of it goes behind one mask. The result does not depend on how the
-// input was split.
-//
-// Cost is flat per byte, whatever the number of secrets. Memory is bounded: 4 KiB are held for what may become a secret
-// (64 KiB and 4 while matches overlap), 64 KiB of masked text for what may become a marker. The patterns take about 1 KiB
-// for each byte of a secret, and 10 ms to make for each KiB. Nothing waits longer than 1 MiB of raw bytes: a marker that has
-// more in it, because most of it is masked, is left as text.
+// The cost per byte does not depend on the number of secrets. Memory is bounded: the filter holds up to 4 KiB of what may become a secret
+// (68 KiB while matches overlap) and 64 KiB of masked text of what may become a marker. Patterns take about 1 KiB of memory per byte of
+// a secret, and 10 ms to build per KiB. At most 1 MiB of raw bytes is held: a marker that holds more, because most of it is masked,
+// is emitted as text.
 package masking

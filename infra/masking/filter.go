@@ -6,50 +6,48 @@ import (
 	msg "runnerd/messages"
 )
 
-// Filter masks and normalises one stream. It belongs to one goroutine.
+// Filter masks and normalizes one stream. It must be used from one goroutine.
 //
-// A stream may be given up anywhere and read again by a new Filter, from the first of the Held bytes: nothing is lost, and
-// no part of a secret shows, because a boundary never lies inside a match. One thing is then not as it would have been: a
-// mask that covers more than 64 KiB may be repeated.
+// A new Filter can continue a stream at any time from the first of the Held bytes. Nothing is lost, and no part of a secret shows,
+// because the held bytes never begin inside a match. The only difference is that a mask of more than 64 KiB may be repeated.
 type Filter struct {
 	patterns *automaton
 	mask     masker
-	markers  marker
+	markers  markerFilter
 	times    stamper
-	oldest   time.Time // when the first of the held bytes came
-	taken    int64     // raw bytes
-	left     int64     // masked bytes that have left the markers
-	lag      int64     // raw bytes behind them, minus left
+	oldest   time.Time // receipt of the first held byte
+	received int64     // raw bytes
+	emitted  int64     // masked bytes that markers has emitted
+	lag      int64     // raw bytes represented in emitted, minus emitted
 	shifts   []shift
 }
 
-// longWait is how many raw bytes the markers may hold back: a mask of eight may stand for thousands.
-const longWait = 1 << 20
+// maxHeld is how many raw bytes markers may hold. A mask of 8 bytes may represent thousands.
+const maxHeld = 1 << 20
 
-// shift says that what was taken and what was made of it differ in length: past the masked offset at, raw offsets are
-// further by that much.
+// shift is a change of length by a mask: from masked offset at on, raw offsets are larger by this number of bytes.
 type shift struct{ at, by int64 }
 
-// NewFilter makes a filter for one stream, or for the rest of one. Midline: what left before does not end a line.
+// NewFilter returns a filter for one stream or the rest of one. Set midline if the text emitted before does not end with a newline.
 func NewFilter(secrets []msg.Secret, midline bool) *Filter {
 	a := newAutomaton(patternsOf(secrets))
-	return &Filter{patterns: a, mask: masker{automaton: a}, markers: marker{midline: midline}, times: stamper{midline: midline}}
+	return &Filter{patterns: a, mask: masker{automaton: a}, markers: markerFilter{midline: midline}, times: stamper{midline: midline}}
 }
 
-// Write takes the next bytes, and when they came, and returns what is ready to leave. The slice is the caller's. Without a time
-// no line gets one.
+// Write filters the next bytes, received at a time, and returns the text that is ready, in a slice that the caller owns. If the time is
+// zero, lines get no time.
 func (f *Filter) Write(raw []byte, at time.Time) []byte {
 	first := at
 	if f.Held() > 0 {
 		first = f.oldest
 	}
-	f.taken += int64(len(raw))
+	f.received += int64(len(raw))
 	masked := f.mask.push(raw)
 	out := f.markers.push(masked)
-	f.account()
-	if f.Held() > longWait {
-		out = append(out, f.markers.giveUp()...)
-		f.account()
+	f.updateOffsets()
+	if f.Held() > maxHeld {
+		out = append(out, f.markers.flush()...)
+		f.updateOffsets()
 	}
 	f.oldest = first
 	if f.Held() <= len(raw) {
@@ -58,34 +56,33 @@ func (f *Filter) Write(raw []byte, at time.Time) []byte {
 	return f.times.stamp(out, first, at)
 }
 
-// Held is how many of the bytes taken, the newest, have not left yet: all those before them are represented in what was
-// returned so far.
-func (f *Filter) Held() int { return int(f.taken - f.left - f.lag) }
+// Held returns how many of the newest raw bytes are held back. All bytes before them are represented in the text returned so far.
+func (f *Filter) Held() int { return int(f.received - f.emitted - f.lag) }
 
-// Learn masks these secrets, which are all of them, from the bytes that are held on. It returns what is ready to leave.
-func (f *Filter) Learn(secrets []msg.Secret) []byte {
+// SetSecrets replaces the secrets, from the held bytes on, and returns the text that is ready.
+func (f *Filter) SetSecrets(secrets []msg.Secret) []byte {
 	f.patterns = newAutomaton(patternsOf(secrets))
 	old := f.mask
-	f.mask = masker{automaton: f.patterns, base: old.base, made: old.made, shifts: old.shifts}
+	f.mask = masker{automaton: f.patterns, base: old.base, emitted: old.emitted, shifts: old.shifts}
 	out := f.markers.push(f.mask.push(old.held))
-	f.account()
+	f.updateOffsets()
 	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
-// Flush returns the rest, after which nothing is held. It is for the end of a stream: what still comes is filtered by itself.
+// Flush returns the held text at the end of a stream. Bytes written later are filtered separately.
 func (f *Filter) Flush() []byte {
 	masked := f.mask.flush()
-	out := append(f.markers.push(masked), f.markers.giveUp()...)
-	f.account()
+	out := append(f.markers.push(masked), f.markers.flush()...)
+	f.updateOffsets()
 	return f.times.stamp(out, f.oldest, f.oldest)
 }
 
-// account follows the masked bytes through the markers. The markers hold back from a line's beginning or from a #,
-// never from inside a mask.
-func (f *Filter) account() {
+// updateOffsets computes which raw bytes the emitted text represents. The bytes held in markers begin at the start of a line or at a #,
+// never inside a mask.
+func (f *Filter) updateOffsets() {
 	f.shifts = append(f.shifts, f.mask.takeShifts()...)
-	f.left = f.mask.made - int64(f.markers.held())
-	for len(f.shifts) > 0 && f.shifts[0].at <= f.left {
+	f.emitted = f.mask.emitted - int64(f.markers.held())
+	for len(f.shifts) > 0 && f.shifts[0].at <= f.emitted {
 		f.lag += f.shifts[0].by
 		f.shifts = f.shifts[1:]
 	}

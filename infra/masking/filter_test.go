@@ -15,17 +15,17 @@ import (
 	msg "runnerd/messages"
 )
 
-func filtered(f *Filter, pieces ...string) string { return filteredAt(time.Time{}, f, pieces...) }
+func filtered(f *Filter, parts ...string) string { return filteredAt(time.Time{}, f, parts...) }
 
-func filteredAt(at time.Time, f *Filter, pieces ...string) string {
+func filteredAt(at time.Time, f *Filter, parts ...string) string {
 	var out []byte
-	for _, p := range pieces {
+	for _, p := range parts {
 		out = append(out, f.Write([]byte(p), at)...)
 	}
 	return string(append(out, f.Flush()...))
 }
 
-func TestNoSecretIsInWhatLeaves(t *testing.T) {
+func TestSecretsAreMasked(t *testing.T) {
 	const pem = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n-----END KEY-----\n"
 	long := numbers(3000)
 	quoted, _ := json.Marshal(`p"a<s>s\w`)
@@ -36,10 +36,10 @@ func TestNoSecretIsInWhatLeaves(t *testing.T) {
 	}{
 		"a value":                                 {[]msg.Secret{"hunter2"}, []string{"pw=hunter2;"}, "pw=********;"},
 		"a value over three reads":                {[]msg.Secret{"hunter2"}, []string{"pw=hu", "nte", "r2;"}, "pw=********;"},
-		"a beginning that comes to nothing":       {[]msg.Secret{"hunter2"}, []string{"hunt", "hunter3"}, "hunthunter3"},
+		"a prefix of a value only":                {[]msg.Secret{"hunter2"}, []string{"hunt", "hunter3"}, "hunthunter3"},
 		"a value inside another":                  {[]msg.Secret{"hunter", "hunter2"}, []string{"hunter2 hunter1"}, "******** ********1"},
-		"a value that begins another that is not": {[]msg.Secret{"abc", "abcdefgh"}, []string{"abcdefgX"}, "********defgX"},
-		"values inside a value that is not":       {[]msg.Secret{"bcd", "fgh", "abcdefghi"}, []string{"abcdefghX"}, "a********e********X"},
+		"a prefix of another that does not match": {[]msg.Secret{"abc", "abcdefgh"}, []string{"abcdefgX"}, "********defgX"},
+		"values inside one that does not match":   {[]msg.Secret{"bcd", "fgh", "abcdefghi"}, []string{"abcdefghX"}, "a********e********X"},
 		"values that overlap":                     {[]msg.Secret{"abcdef", "defghi"}, []string{"xabcdefghix"}, "x********x"},
 		"a value that overlaps itself":            {[]msg.Secret{"aba"}, []string{"xababababx"}, "x********bx"},
 		"a value twice in a row":                  {[]msg.Secret{"abc"}, []string{"abcabc"}, "****************"},
@@ -55,7 +55,7 @@ func TestNoSecretIsInWhatLeaves(t *testing.T) {
 		"in a path":                               {[]msg.Secret{"a b&c/d"}, []string{"/" + url.PathEscape("a b&c/d") + "/"}, "/********/"},
 		"in base64":                               {[]msg.Secret{"hunter2"}, []string{base64.StdEncoding.EncodeToString([]byte("hunter2"))}, "********"},
 		"in the base64 of user and password":      {[]msg.Secret{"correct-horse"}, []string{base64.StdEncoding.EncodeToString([]byte("me:correct-horse!"))}, "bWU6********SE="},
-		"bytes that are no text":                  {[]msg.Secret{"s\xff\x00e"}, []string{"\x00\xfes\xff", "\x00e\xff"}, "\x00\xfe********\xff"},
+		"bytes that are not text":                 {[]msg.Secret{"s\xff\x00e"}, []string{"\x00\xfes\xff", "\x00e\xff"}, "\x00\xfe********\xff"},
 		"a value longer than a pattern is":        {[]msg.Secret{msg.Secret(long)}, []string{"<" + long + ">"}, "<********>"},
 		"no secrets at all":                       {nil, []string{"as it ", "is"}, "as it is"},
 	} {
@@ -75,35 +75,35 @@ func numbers(n int) string {
 	return b.String()
 }
 
-// A stream of few letters, with secrets of the same: everything overlaps.
-func TestAnySplitGivesTheSameTextWithoutASecret(t *testing.T) {
+// The input and the secrets have few letters, so that matches overlap.
+func TestOutputIsIndependentOfSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		secrets, input, at := anySecrets(t), anyInput(t), anyTime(t)
-		whole := filteredAt(at, NewFilter(secrets, false), input)
+		secrets, input, at := drawSecrets(t), drawInput(t), drawTime(t)
+		unsplit := filteredAt(at, NewFilter(secrets, false), input)
 		f, got := NewFilter(secrets, false), []byte(nil)
 		for rest := input; rest != ""; {
-			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			n := rapid.IntRange(1, len(rest)).Draw(t, "part")
 			got = append(got, f.Write([]byte(rest[:n]), at)...)
 			rest = rest[n:]
 		}
-		if got = append(got, f.Flush()...); string(got) != whole {
-			t.Fatalf("in pieces %q, at once %q", got, whole)
+		if got = append(got, f.Flush()...); string(got) != unsplit {
+			t.Fatalf("in parts %q, at once %q", got, unsplit)
 		}
 		if f.Held() != 0 {
 			t.Fatalf("%d bytes held after the flush", f.Held())
 		}
 		for _, s := range secrets {
-			if len(s) >= shortest && strings.Contains(whole, string(s)) {
-				t.Fatalf("%q is in %q", string(s), whole)
+			if len(s) >= minSecret && strings.Contains(unsplit, string(s)) {
+				t.Fatalf("%q is in %q", string(s), unsplit)
 			}
 		}
 	})
 }
 
-// What a crash does: the text so far is kept, and a new filter reads on from the held bytes.
-func TestReadingOnFromTheHeldBytesLosesAndShowsNothing(t *testing.T) {
+// After a crash the emitted text is stored, and a new filter continues from the held bytes.
+func TestRestartFromHeldBytesLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		secrets, input, at := anySecrets(t), anyInput(t), anyTime(t)
+		secrets, input, at := drawSecrets(t), drawInput(t), drawTime(t)
 		cut := rapid.IntRange(0, len(input)).Draw(t, "cut")
 		f := NewFilter(secrets, false)
 		before := string(f.Write([]byte(input[:cut]), at))
@@ -111,28 +111,28 @@ func TestReadingOnFromTheHeldBytesLosesAndShowsNothing(t *testing.T) {
 		if held < 0 || held > cut {
 			t.Fatalf("%d of %d bytes held", held, cut)
 		}
-		if alone := filteredAt(at, NewFilter(secrets, false), input[:cut-held]); alone != before {
-			t.Fatalf("%q left, but the bytes that are not held give %q", before, alone)
+		if want := filteredAt(at, NewFilter(secrets, false), input[:cut-held]); want != before {
+			t.Fatalf("emitted %q, but the bytes that are not held give %q", before, want)
 		}
 		midline := before != "" && !strings.HasSuffix(before, "\n")
 		after := filteredAt(at, NewFilter(secrets, midline), input[cut-held:])
-		if whole := filteredAt(at, NewFilter(secrets, false), input); before+after != whole {
-			t.Fatalf("%q + %q, without the crash %q", before, after, whole)
+		if unsplit := filteredAt(at, NewFilter(secrets, false), input); before+after != unsplit {
+			t.Fatalf("%q + %q, without the crash %q", before, after, unsplit)
 		}
 	})
 }
 
-func anyTime(t *rapid.T) time.Time {
+func drawTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, time.Unix(100, 0)}).Draw(t, "at")
 }
 
-func anySecrets(t *rapid.T) []msg.Secret {
+func drawSecrets(t *rapid.T) []msg.Secret {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) msg.Secret {
 		return msg.Secret(rapid.StringMatching(`[abc]{1,7}`).Draw(t, "value"))
 	}), 0, 5).Draw(t, "secrets")
 }
 
-func anyInput(t *rapid.T) string {
+func drawInput(t *rapid.T) string {
 	return strings.Join(rapid.SliceOfN(rapid.OneOf(
 		rapid.StringMatching(`[abcX]{0,12}`),
 		rapid.SampledFrom([]string{"\n", "#", "##[st", "##[start: comment]", "##[end: comment]", "##[start: status]",
@@ -140,26 +140,26 @@ func anyInput(t *rapid.T) string {
 	), 0, 25).Draw(t, "input"), "")
 }
 
-func TestMemoryIsFlatWhateverComes(t *testing.T) {
+func TestMemoryIsBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		block string
 		held  int
 	}{
 		"no newline, NUL and invalid UTF-8":   {"\x00\xff\xfe", 0},
-		"a secret that overlaps itself":       {"aaaaaaaa", longWait + longRun + longest},
-		"a beginning of a secret, again":      {"beginning-of-a-secre", longest},
-		"markers without an end":              {"##[start: comment]", longMarker},
-		"beginnings of markers":               {"##[start: ", longHead},
-		"the blanks of a line that goes on":   {" ", longHead},
-		"secrets behind a marker without end": {"##[start: status]beginning-of-a-secret", 4 * longMarker},
+		"a secret that overlaps itself":       {"aaaaaaaa", maxHeld + maxMask + maxPattern},
+		"prefixes of a secret":                {"beginning-of-a-secre", maxPattern},
+		"markers without an end":              {"##[start: comment]", maxMarker},
+		"prefixes of markers":                 {"##[start: ", maxLinePrefix},
+		"spaces without a newline":            {" ", maxLinePrefix},
+		"secrets behind a marker without end": {"##[start: status]beginning-of-a-secret", 4 * maxMarker},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := NewFilter([]msg.Secret{"aaaa", "beginning-of-a-secret"}, false)
 			block := []byte(strings.Repeat(c.block, 8<<10/len(c.block)))
 			for range 512 {
 				f.Write(block, time.Time{})
-				if over := cap(f.mask.held) + cap(f.markers.buf); f.Held() > c.held || over > 1<<20 {
-					t.Fatalf("%d bytes held, at most %d expected; %d of memory", f.Held(), c.held, over)
+				if memory := cap(f.mask.held) + cap(f.markers.buf); f.Held() > c.held || memory > 1<<20 {
+					t.Fatalf("%d bytes held, at most %d expected; %d bytes of memory", f.Held(), c.held, memory)
 				}
 			}
 		})
@@ -171,9 +171,9 @@ func FuzzSplitsDoNotMatter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, secret string, at int) {
 		at = max(0, min(at, len(in)))
 		secrets := []msg.Secret{msg.Secret(secret)}
-		whole := filtered(NewFilter(secrets, false), string(in))
-		if got := filtered(NewFilter(secrets, false), string(in[:at]), string(in[at:])); got != whole {
-			t.Fatalf("split at %d: %q, whole %q", at, got, whole)
+		unsplit := filtered(NewFilter(secrets, false), string(in))
+		if got := filtered(NewFilter(secrets, false), string(in[:at]), string(in[at:])); got != unsplit {
+			t.Fatalf("split at %d: %q, unsplit %q", at, got, unsplit)
 		}
 	})
 }
@@ -184,8 +184,8 @@ func BenchmarkTwentySecrets(b *testing.B) {
 		secrets = append(secrets, msg.Secret(strings.Repeat(string(rune('a'+i)), 3)+"-secret-value-of-some-length"))
 	}
 	for name, line := range map[string]string{
-		"lines that bear a time": "I1123 12:00:00.000000       1 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
-		"lines that bear none":   "INFO                                 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
+		"lines with a time":    "I1123 12:00:00.000000       1 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
+		"lines without a time": "INFO                                 deploy.go:12] copied artefact number 17 to the host, aaa-secret follows: ok\n",
 	} {
 		b.Run(name, func(b *testing.B) {
 			block := bytes.Repeat([]byte(line), 300)
@@ -198,19 +198,19 @@ func BenchmarkTwentySecrets(b *testing.B) {
 	}
 }
 
-func TestAFilterThatLearnsMasksFromTheBytesThatItHolds(t *testing.T) {
+func TestSetSecretsMasksHeldBytes(t *testing.T) {
 	const text, want = "a hunter2 b hunt\ner2 c swordfish\n", "a ******** b hunt\ner2 c ********\n"
 	old, all := []msg.Secret{"hunter2"}, []msg.Secret{"hunter2", "swordfish"}
 	for cut := range strings.Index(text, "swordfish") + 1 {
 		f := NewFilter(old, false)
 		got := string(f.Write([]byte(text[:cut]), time.Time{}))
-		got += string(f.Learn(all))
+		got += string(f.SetSecrets(all))
 		if held := f.Held(); held > cut || held < 0 {
-			t.Errorf("learned after %d bytes it holds %d", cut, held)
+			t.Errorf("after %d bytes: %d held", cut, held)
 		}
 		got += string(f.Write([]byte(text[cut:]), time.Time{}))
 		if got += string(f.Flush()); got != want || f.Held() != 0 {
-			t.Errorf("learned after %d bytes: %q, want %q; %d held", cut, got, want, f.Held())
+			t.Errorf("after %d bytes: %q, want %q; %d held", cut, got, want, f.Held())
 		}
 	}
 }

@@ -6,118 +6,118 @@ import (
 )
 
 const (
-	// longHead is within how many bytes of a line a marker must stand to have a logger's prefix before it.
-	longHead = 256
-	// longMarker is how much may lie between a marker's first byte and its last. What is longer has no end, and is text.
-	longMarker = 64 << 10
+	// maxLinePrefix is how many bytes a logger's prefix and the start of a marker may have together.
+	maxLinePrefix = 256
+	// maxMarker is how many bytes a marker may have. A longer one is ordinary text.
+	maxMarker = 64 << 10
 )
 
-// loggerPrefix is what loggers put before a text: klog's header, or a time or level first and a separator last.
+// loggerPrefix matches what loggers write before a text: klog's header, or a time or level followed by anything up to a separator.
 var loggerPrefix = regexp.MustCompile(`^\s*(?:` +
 	`[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+:\d+\] ` +
 	`|\[?(?:\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d|(?i:trace|debug|info|warn|warning|error|critical|fatal)\b).*[\]):|>-]\s*` +
 	`)?$`)
 
 var (
-	starts = [...][]byte{[]byte("##[start: comment]"), []byte("##[start: status]")}
-	ends   = [...][]byte{[]byte("##[end: comment]"), []byte("##[end: status]")}
-	anyOf  = []byte("##[start: ")
+	starts      = [...][]byte{[]byte("##[start: comment]"), []byte("##[start: status]")}
+	ends        = [...][]byte{[]byte("##[end: comment]"), []byte("##[end: status]")}
+	startPrefix = []byte("##[start: ")
 )
 
-// marker makes every marker begin a line: a logger's prefix before it is taken away, any other text gets a line of its own.
-// What has no end stays as it was written.
-type marker struct {
+// markerFilter makes every marker begin a line. It removes a logger's prefix before the marker and puts other text on a separate line.
+// A marker without an end stays unchanged.
+type markerFilter struct {
 	buf     []byte
-	scanned int  // of buf: no need to look there again
-	midline bool // part of the line has left already
-	lead    int  // of buf: what stands before the open marker
+	scanned int  // bytes of buf that need no second scan
+	midline bool // part of the line has been emitted
+	prefix  int  // bytes of buf before the open marker
 	open    int  // index+1 in starts; 0: no marker is open
 }
 
-func (m *marker) held() int { return len(m.buf) }
+func (m *markerFilter) held() int { return len(m.buf) }
 
-func (m *marker) push(text []byte) []byte {
+func (m *markerFilter) push(text []byte) []byte {
 	m.buf = append(m.buf, text...)
 	out := make([]byte, 0, len(text)+1)
 	for more := len(m.buf) > 0; more; {
 		if m.open > 0 {
-			out, more = m.inMarker(out)
+			out, more = m.scanMarker(out)
 		} else {
-			out, more = m.inText(out)
+			out, more = m.scanText(out)
 		}
 	}
 	return out
 }
 
-// giveUp hands on all that is held, as it is.
-func (m *marker) giveUp() []byte { return m.leave(len(m.buf), nil) }
+// flush emits the held text unchanged.
+func (m *markerFilter) flush() []byte { return m.emit(len(m.buf), nil) }
 
-// inText deals with one line, or with what is there of it. false: it needs more.
-func (m *marker) inText(out []byte) ([]byte, bool) {
+// scanText processes one line or the part of it that has been received. It returns false if it needs more text.
+func (m *markerFilter) scanText(out []byte) ([]byte, bool) {
 	line := m.buf
 	nl := bytes.IndexByte(m.buf[m.scanned:], '\n') + m.scanned + 1
 	if nl > m.scanned {
 		line = m.buf[:nl]
 	}
 	if at, kind := findStart(line, m.scanned); kind > 0 {
-		return m.begin(at, kind, out), true
+		return m.beginMarker(at, kind, out), true
 	}
 	if nl > m.scanned {
-		return m.leave(nl, out), len(m.buf) > 0
+		return m.emit(nl, out), len(m.buf) > 0
 	}
-	part := startsWithin(line)
-	if !m.midline && len(line) < longHead {
+	part := partialStart(line)
+	if !m.midline && len(line) < maxLinePrefix {
 		m.scanned = part
 		return out, false
 	}
-	return m.leave(part, out), false
+	return m.emit(part, out), false
 }
 
-// begin opens a marker at an offset of buf. What stands before it leaves, unless it is a logger's.
-func (m *marker) begin(at, kind int, out []byte) []byte {
-	m.lead = at
-	fromLogger := !m.midline && at+len(starts[kind-1]) <= longHead && loggerPrefix.Match(m.buf[:at])
+// beginMarker opens a marker at an offset of buf, and emits the text before it unless a logger wrote it.
+func (m *markerFilter) beginMarker(at, kind int, out []byte) []byte {
+	m.prefix = at
+	fromLogger := !m.midline && at+len(starts[kind-1]) <= maxLinePrefix && loggerPrefix.Match(m.buf[:at])
 	if !fromLogger {
-		out = m.leave(at, out)
-		m.lead = 0
+		out = m.emit(at, out)
+		m.prefix = 0
 	}
-	m.open, m.scanned = kind, m.lead+len(starts[kind-1])
+	m.open, m.scanned = kind, m.prefix+len(starts[kind-1])
 	return out
 }
 
-// inMarker looks for the end of the open marker. false: it needs more.
-func (m *marker) inMarker(out []byte) ([]byte, bool) {
-	end, limit := ends[m.open-1], m.lead+longMarker
+// scanMarker looks for the end of the open marker. It returns false if it needs more text.
+func (m *markerFilter) scanMarker(out []byte) ([]byte, bool) {
+	end, limit := ends[m.open-1], m.prefix+maxMarker
 	within := m.buf[:min(len(m.buf), limit)]
 	if i := bytes.Index(within[m.scanned:], end); i >= 0 {
-		stop := m.scanned + i + len(end) - m.lead
+		stop := m.scanned + i + len(end) - m.prefix
 		if m.midline {
 			out = append(out, '\n')
 		}
-		m.buf = m.buf[m.lead:]
-		return m.leave(stop, out), len(m.buf) > 0
+		m.buf = m.buf[m.prefix:]
+		return m.emit(stop, out), len(m.buf) > 0
 	}
 	if len(m.buf) >= limit {
-		return m.leave(limit, out), len(m.buf) > 0
+		return m.emit(limit, out), len(m.buf) > 0
 	}
 	m.scanned = max(m.scanned, len(m.buf)-len(end)+1)
 	return out, false
 }
 
-// leave hands on the first n bytes of buf, and goes on as text.
-func (m *marker) leave(n int, out []byte) []byte {
+// emit appends the first n bytes of buf to out and continues with text.
+func (m *markerFilter) emit(n int, out []byte) []byte {
 	if n > 0 {
 		m.midline = m.buf[n-1] != '\n'
 	}
 	out = append(out, m.buf[:n]...)
-	m.buf, m.scanned, m.lead, m.open = m.buf[n:], 0, 0, 0
+	m.buf, m.scanned, m.prefix, m.open = m.buf[n:], 0, 0, 0
 	return out
 }
 
-// findStart finds the first marker at or behind from; kind 0: none.
+// findStart finds the first marker at or after from. Kind 0 means that there is none.
 func findStart(line []byte, from int) (at, kind int) {
 	for {
-		i := bytes.Index(line[from:], anyOf)
+		i := bytes.Index(line[from:], startPrefix)
 		if i < 0 {
 			return 0, 0
 		}
@@ -131,8 +131,8 @@ func findStart(line []byte, from int) (at, kind int) {
 	}
 }
 
-// startsWithin is where the longest tail of text begins that may become a marker.
-func startsWithin(text []byte) int {
+// partialStart returns the offset of the longest suffix of text that may become a marker.
+func partialStart(text []byte) int {
 	for i := max(0, len(text)-len(starts[0])); i < len(text); i++ {
 		for _, start := range starts {
 			if bytes.HasPrefix(start, text[i:]) {

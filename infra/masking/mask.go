@@ -1,32 +1,32 @@
 package masking
 
-// stars stand for a secret of any length: the length is not told.
+// stars replace a secret of any length, so that the output does not show the length.
 const stars = "********"
 
-// longRun is how much one mask may cover before it leaves: matches may overlap for ever ("aaa" in a line of a's).
-const longRun = 64 << 10
+// maxMask is how many raw bytes one mask may cover before it is emitted: matches may overlap without end ("aaa" in a line of a's).
+const maxMask = 64 << 10
 
 // masker masks a stream. Offsets count raw bytes.
 type masker struct {
 	*automaton
-	at   int32  // state of the automaton
-	base int64  // offset of held[0]
-	held []byte // taken, undecided
-	runs []run  // in held, ascending, apart
+	state   int32   // state of the automaton
+	base    int64   // offset of held[0]
+	held    []byte  // bytes not emitted yet
+	matches []match // in held, ascending, disjoint
 
-	made   int64 // masked bytes returned so far
-	shifts []shift
+	emitted int64 // masked bytes returned so far
+	shifts  []shift
 }
 
-// run is an unbroken run of matches that overlap: one mask.
-type run struct {
-	from, to int64
-	newest   int64 // where its newest match begins
-	shown    bool  // its stars have left already
+// match is the union of matches that overlap. One mask covers it.
+type match struct {
+	from, to  int64
+	lastStart int64 // start of its newest match
+	masked    bool  // its stars have been emitted
 }
 
 func (m *masker) push(raw []byte) []byte {
-	pos, at, root := m.base+int64(len(m.held)), m.at, &m.rows[0]
+	pos, at, root := m.base+int64(len(m.held)), m.state, &m.rows[0]
 	m.held = append(m.held, raw...)
 	for i, c := range raw {
 		if at == 0 {
@@ -36,64 +36,64 @@ func (m *masker) push(raw []byte) []byte {
 		}
 		if n := m.states[at].match; n > 0 {
 			end := pos + int64(i) + 1
-			m.found(end-int64(n), end)
+			m.addMatch(end-int64(n), end)
 		}
 	}
-	m.at = at
+	m.state = at
 	return m.release(pos + int64(len(raw)) - int64(m.states[at].depth))
 }
 
-// found adds a match; no older one ends later.
-func (m *masker) found(from, to int64) {
-	r := run{from: from, to: to, newest: from}
-	for n := len(m.runs); n > 0 && m.runs[n-1].to > from; n-- {
-		r.from, r.shown = min(r.from, m.runs[n-1].from), m.runs[n-1].shown
-		m.runs = m.runs[:n-1]
+// addMatch adds a match that ends at or after all older ones, and merges it with those that it overlaps.
+func (m *masker) addMatch(from, to int64) {
+	r := match{from: from, to: to, lastStart: from}
+	for n := len(m.matches); n > 0 && m.matches[n-1].to > from; n-- {
+		r.from, r.masked = min(r.from, m.matches[n-1].from), m.matches[n-1].masked
+		m.matches = m.matches[:n-1]
 	}
-	m.runs = append(m.runs, r)
+	m.matches = append(m.matches, r)
 }
 
-// release lets go of what lies before limit: no later match begins there. A run that goes on behind it stays whole, so that
-// the newest bytes held are a place to begin anew.
+// release emits the bytes before limit, where no later match can begin. It holds a match that continues beyond limit in full, so that a
+// new filter can start at the held bytes.
 func (m *masker) release(limit int64) []byte {
 	out := make([]byte, 0, max(limit-m.base, 0)+int64(len(stars)))
 	done := 0
-	for ; done < len(m.runs) && m.runs[done].to <= limit; done++ {
-		out = m.hide(&m.runs[done], m.runs[done].to, out)
+	for ; done < len(m.matches) && m.matches[done].to <= limit; done++ {
+		out = m.emitMask(&m.matches[done], m.matches[done].to, out)
 	}
-	m.runs = append(m.runs[:0], m.runs[done:]...)
-	if len(m.runs) == 0 || m.runs[0].from >= limit {
-		return m.show(limit, out)
+	m.matches = append(m.matches[:0], m.matches[done:]...)
+	if len(m.matches) == 0 || m.matches[0].from >= limit {
+		return m.emit(limit, out)
 	}
-	if r := &m.runs[0]; limit-r.from > longRun {
-		out = m.hide(r, min(limit, r.newest), out)
+	if r := &m.matches[0]; limit-r.from > maxMask {
+		out = m.emitMask(r, min(limit, r.lastStart), out)
 		r.from = m.base
 		return out
 	}
-	return m.show(m.runs[0].from, out)
+	return m.emit(m.matches[0].from, out)
 }
 
-// show hands on what lies before to as it is.
-func (m *masker) show(to int64, out []byte) []byte {
+// emit appends the bytes before offset to unchanged.
+func (m *masker) emit(to int64, out []byte) []byte {
 	n := to - m.base
 	out = append(out, m.held[:n]...)
-	m.made += n
+	m.emitted += n
 	m.drop(n)
 	return out
 }
 
-// hide hands on stars for the run as far as to.
-func (m *masker) hide(r *run, to int64, out []byte) []byte {
-	out = m.show(r.from, out)
+// emitMask appends stars for the part of the match before offset to.
+func (m *masker) emitMask(r *match, to int64, out []byte) []byte {
+	out = m.emit(r.from, out)
 	covered := to - r.from
 	m.drop(covered)
-	if !r.shown {
-		r.shown = true
+	if !r.masked {
+		r.masked = true
 		out = append(out, stars...)
-		m.made += int64(len(stars))
+		m.emitted += int64(len(stars))
 		covered -= int64(len(stars))
 	}
-	m.shifts = append(m.shifts, shift{at: m.made, by: covered})
+	m.shifts = append(m.shifts, shift{at: m.emitted, by: covered})
 	return out
 }
 
@@ -103,7 +103,7 @@ func (m *masker) drop(n int64) {
 }
 
 func (m *masker) flush() []byte {
-	m.at = 0
+	m.state = 0
 	return m.release(m.base + int64(len(m.held)))
 }
 

@@ -13,31 +13,31 @@ import (
 )
 
 const (
-	shortest = 3    // characters: what has fewer is not masked
-	longest  = 4096 // bytes of a pattern: what has more is masked in pieces that cover it
-	// alone is how many base64 characters must be a value's own before they are masked inside a longer text: fewer occur
-	// by chance.
-	alone = 8
+	minSecret  = 3    // characters; shorter values are not masked
+	maxPattern = 4096 // bytes; longer values are split into overlapping patterns
+	// minFragment is how many base64 characters must depend on the value alone to be masked inside a longer base64 text: shorter
+	// fragments occur by chance.
+	minFragment = 8
 )
 
-// patternsOf lists everything that must not be seen.
+// patternsOf returns all byte sequences that must be masked.
 func patternsOf(secrets []msg.Secret) []string {
 	var all []string
 	for _, secret := range secrets {
-		for _, text := range textsOf(string(secret)) {
-			if utf8.RuneCountInString(text) < shortest {
+		for _, text := range variants(string(secret)) {
+			if utf8.RuneCountInString(text) < minSecret {
 				continue
 			}
-			for _, form := range formsOf(text) {
-				all = append(all, pieces(form)...)
+			for _, form := range encodings(text) {
+				all = append(all, split(form)...)
 			}
 		}
 	}
 	return all
 }
 
-// textsOf is the value and, if it has several, its lines. The value with the other line ending is one more.
-func textsOf(value string) []string {
+// variants returns the value and, if it has several lines, each line and the value with either line ending.
+func variants(value string) []string {
 	value = strings.TrimSpace(value)
 	if !strings.ContainsAny(value, "\r\n") {
 		return []string{value}
@@ -50,22 +50,22 @@ func textsOf(value string) []string {
 	return texts
 }
 
-func formsOf(text string) []string {
+func encodings(text string) []string {
 	forms := []string{
 		text,
 		jsonHTML(text), jsonPlain(text), jsonASCII(text),
 		url.PathEscape(text), url.QueryEscape(text),
-		strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), // everything escaped: what Python and JavaScript write
+		strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), // as Python and JavaScript write it
 		base64.StdEncoding.EncodeToString([]byte(text)),
 		base64.RawStdEncoding.EncodeToString([]byte(text)),
 		base64.URLEncoding.EncodeToString([]byte(text)),
 		base64.RawURLEncoding.EncodeToString([]byte(text)),
 	}
-	return append(forms, inBase64(text)...)
+	return append(forms, base64Fragments(text)...)
 }
 
 func jsonHTML(s string) string {
-	text, _ := json.Marshal(s) // of a string: no error
+	text, _ := json.Marshal(s) // never fails for a string
 	return unquote(string(text))
 }
 
@@ -73,7 +73,7 @@ func jsonPlain(s string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // of a string, to memory: no error
+	_ = e.Encode(s) // never fails for a string in memory
 	return unquote(strings.TrimSuffix(b.String(), "\n"))
 }
 
@@ -93,28 +93,28 @@ func jsonASCII(s string) string {
 	return b.String()
 }
 
-// inBase64 is what a longer base64 text shows of a value at each of the three ways in which it can lie in it, without
-// the characters that it shares with its neighbours.
-func inBase64(text string) []string {
+// base64Fragments returns the base64 characters by which a longer base64 text shows the value, for each of the three alignments. It leaves
+// out characters that also depend on neighboring bytes.
+func base64Fragments(text string) []string {
 	var forms []string
 	for before := range 3 {
-		whole := append(make([]byte, before), text...)
-		from, to := (8*before+5)/6, 8*len(whole)/6
-		if to-from < alone {
+		padded := append(make([]byte, before), text...)
+		from, to := (8*before+5)/6, 8*len(padded)/6
+		if to-from < minFragment {
 			continue
 		}
 		forms = append(forms,
-			base64.RawStdEncoding.EncodeToString(whole)[from:to],
-			base64.RawURLEncoding.EncodeToString(whole)[from:to])
+			base64.RawStdEncoding.EncodeToString(padded)[from:to],
+			base64.RawURLEncoding.EncodeToString(padded)[from:to])
 	}
 	return forms
 }
 
-// pieces cuts a long form into patterns that cover it wherever it occurs, and overlap, so that one mask covers them.
-func pieces(form string) []string {
+// split cuts a long form into patterns that cover it and overlap, so that one mask covers all of them.
+func split(form string) []string {
 	var cut []string
-	for rest := form; len(rest) > longest; rest = rest[longest-1:] {
-		cut = append(cut, rest[:longest])
+	for rest := form; len(rest) > maxPattern; rest = rest[maxPattern-1:] {
+		cut = append(cut, rest[:maxPattern])
 	}
-	return append(cut, form[max(0, len(form)-longest):])
+	return append(cut, form[max(0, len(form)-maxPattern):])
 }

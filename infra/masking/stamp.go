@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// stampLayout is what a line begins with that bears no time of its own.
+// stampLayout is the format of the time that stamp adds.
 const stampLayout = "2006-01-02T15:04:05.000Z "
 
-// stamper puts the time of its receipt before every line that bears none. Lines of a marker are the server's to read: they stay.
+// stamper adds the time of receipt to every line that has no time. It leaves markers unchanged, because the server parses them.
 type stamper struct {
-	midline bool // part of the line has left already
+	midline bool // part of the line has been emitted
 }
 
-// stamp takes text of which a marker is never parted, and of a line that begins at least the head, where that is longer. Its
-// first line is as old as first.
-func (s *stamper) stamp(text []byte, first, then time.Time) []byte {
-	if then.IsZero() || len(text) == 0 {
+// stamp adds times to text, of which the first line was received at first and the others at rest. Text must have markers in full and at
+// least the first maxLinePrefix bytes of a line that is longer.
+func (s *stamper) stamp(text []byte, first, rest time.Time) []byte {
+	if rest.IsZero() || len(text) == 0 {
 		return text
 	}
 	var out []byte
-	var kept int // of text, in out
-	var endless [len(starts)]bool
-	for at, n := first, 0; n < len(text); at = then {
+	var copied int // bytes of text that are in out
+	var unterminated [len(starts)]bool
+	for at, n := first, 0; n < len(text); at = rest {
 		line := text[n:]
-		marker := endOfMarker(line, &endless)
-		if !s.midline && marker == 0 && !bearsTime(line) {
-			out = append(slices.Grow(out, len(line)+len(line)/4), text[kept:n]...)
+		marker := markerEnd(line, &unterminated)
+		if !s.midline && marker == 0 && !hasTime(line) {
+			out = append(slices.Grow(out, len(line)+len(line)/4), text[copied:n]...)
 			out = at.UTC().AppendFormat(out, stampLayout)
-			kept = n
+			copied = n
 		}
 		if nl := bytes.IndexByte(line[marker:], '\n'); nl >= 0 {
 			n += marker + nl + 1
@@ -41,12 +41,12 @@ func (s *stamper) stamp(text []byte, first, then time.Time) []byte {
 	if out == nil {
 		return text
 	}
-	return append(out, text[kept:]...)
+	return append(out, text[copied:]...)
 }
 
-// endOfMarker is where the marker ends that text begins with, or its start, if there is no end; 0: it begins with none. Endless
-// are the kinds of which no end is in the text any more.
-func endOfMarker(text []byte, endless *[len(starts)]bool) int {
+// markerEnd returns the end of the marker at the beginning of text, the end of the marker's start if the marker is unterminated, or 0 if
+// there is no marker. The array unterminated caches of which kinds no end follows in the text.
+func markerEnd(text []byte, unterminated *[len(starts)]bool) int {
 	if text[0] != '#' {
 		return 0
 	}
@@ -54,21 +54,21 @@ func endOfMarker(text []byte, endless *[len(starts)]bool) int {
 		if !bytes.HasPrefix(text, start) {
 			continue
 		}
-		if !endless[k] {
+		if !unterminated[k] {
 			if i := bytes.Index(text, ends[k]); i >= 0 {
 				return i + len(ends[k])
 			}
-			endless[k] = true
+			unterminated[k] = true
 		}
 		return len(start)
 	}
 	return 0
 }
 
-// bearsTime reports whether a line has a time of day, such as 15:04:05, where loggers write it: at its beginning, or
-// anywhere near it in a line of JSON.
-func bearsTime(line []byte) bool {
-	const near, nearInJSON = 48, longHead
+// hasTime reports whether a line has a time of day, such as 15:04:05, in its first 48 bytes, or in its first 256 bytes if the line is
+// JSON.
+func hasTime(line []byte) bool {
+	const near, nearInJSON = 48, maxLinePrefix
 	head := line[:min(len(line), near)]
 	if line[0] == '{' {
 		head = line[:min(len(line), nearInJSON)]

@@ -1,13 +1,13 @@
-// Package process runs executors as child processes, where no container engine answers: for development, and for plugins
-// that a person trusts. It is for messages.Files, on Linux. An "image" is an executable of this machine, its image id a path.
+// Package process runs executors as child processes, for development without a container engine and for trusted plugins. It
+// works on Linux with messages.Files. An "image" is an executable of this machine; its image id is a path.
 //
-// A child does not outlive the runner: the kernel kills it when the runner's process ends, however that ends, and New kills
-// what the child had started and left. New lists an executor of an earlier runner as one that has exited with code -1, which
-// means that nobody knows how. Its output can still be read to its end.
+// A child does not outlive the runner: the kernel kills it when the runner's process ends in any way, and New kills the
+// processes that it left behind. New lists an executor of an earlier runner as exited with code -1, because its exit is unknown.
+// Its output can still be read.
 //
-// Each executor has a directory <id>.<time of its create in ns> below the driver's, with its output (stdout and stderr) in it.
-// Stamps of log entries are positions, not times: the time of the create plus one nanosecond for each byte before the entry.
+// Each executor has a directory <id>.<creation time in ns> in the driver's directory, which contains its output (stdout and stderr).
+// Timestamps of log entries are positions: the creation time plus one nanosecond for each byte before the entry.
 //
-// There is no isolation: limits and mounts are ignored, the child has the user and the network of runnerd, one that leaves its
-// process group outlives it until the next start, and the output file has no bound.
+// There is no isolation. Limits and mounts are ignored, a child has the user and the network of runnerd, a process that leaves
+// the child's process group survives until the next start, and the size of the output file is unlimited.
 package process

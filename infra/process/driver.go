@@ -16,18 +16,18 @@ import (
 	msg "runnerd/messages"
 )
 
-// Options are what the driver needs to know.
+// Options configures a Driver.
 type Options struct {
-	Dir    string            // its own, absolute; made if it is not there
+	Dir    string            // the driver's directory, absolute; created if it is missing
 	Images map[string]string // image reference → path of the executable
 }
 
-// Driver satisfies driver.Driver.
+// Driver implements driver.Driver.
 type Driver struct {
 	dir      string
 	images   map[string]string
-	life     context.Context // until Close; its end kills the children
-	close    context.CancelFunc
+	ctx      context.Context // ends with Close, which kills the children
+	cancel   context.CancelFunc
 	children sync.WaitGroup
 
 	mu        sync.Mutex
@@ -36,12 +36,12 @@ type Driver struct {
 
 var errClosed = errors.New("the process driver is closed")
 
-// New opens the directory and kills what runs of earlier runners; their executors have ended.
+// New opens the directory and kills the processes of earlier runners. It lists their executors as exited.
 func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of child processes: %w", err)
+		return nil, fmt.Errorf("create the directory of child processes: %w", err)
 	}
-	if err := killLeft(markName + "=" + o.Dir); err != nil {
+	if err := killOrphans(orphanMarker + "=" + o.Dir); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(o.Dir)
@@ -49,7 +49,7 @@ func New(o Options) (*Driver, error) {
 		return nil, fmt.Errorf("list the child processes of earlier runs: %w", err)
 	}
 	d := &Driver{dir: o.Dir, images: o.Images, executors: map[msg.ExecutorID]*executor{}}
-	d.life, d.close = context.WithCancel(context.Background())
+	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, entry := range entries {
 		e := newExecutor(filepath.Join(o.Dir, entry.Name()))
 		e.StartedAt = e.created
@@ -59,22 +59,22 @@ func New(o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Close kills the children. Whoever waits for one is not told that it has ended.
+// Close kills the children. Pending waits return errClosed and not the exit.
 func (d *Driver) Close() {
 	d.mu.Lock()
-	d.close()
+	d.cancel()
 	d.mu.Unlock()
 	d.children.Wait()
 }
 
-// Ready is nil: there is no engine that may be away.
+// Ready returns nil, because there is no engine that could be down.
 func (d *Driver) Ready(ctx context.Context) error { return context.Cause(ctx) }
 
-// Pull finds the executable. There is nothing to fetch: policy and secret do not matter.
+// Pull checks that the executable exists. It ignores policy and secret.
 func (d *Driver) Pull(ctx context.Context, image string, _ msg.PullPolicy, _ string) (msg.ImageID, error) {
 	path, known := d.images[image]
 	if !known {
-		return "", fmt.Errorf("%w: %s is no configured executable; known are: %s; add it, or use a container engine",
+		return "", fmt.Errorf("%w: no executable is configured for %s; configured images: %s; add it, or use a container engine",
 			msg.ErrNoImage, image, strings.Join(slices.Sorted(maps.Keys(d.images)), ", "))
 	}
 	path, err := filepath.Abs(path)

@@ -27,14 +27,14 @@ import (
 
 // The plugin of these tests is the test's own binary.
 const (
-	behave              = "TEST_BEHAVIOUR"
-	tellsItsEnvironment = drivertest.Behaviour("environment")
-	leavesAChild        = drivertest.Behaviour("leaves a child")
-	isARunner           = drivertest.Behaviour("is a runner")
+	behaviourVar      = "TEST_BEHAVIOUR"
+	printsEnvironment = drivertest.Behaviour("environment")
+	leavesChild       = drivertest.Behaviour("leaves a child")
+	actsAsRunner      = drivertest.Behaviour("is a runner")
 )
 
 func TestMain(m *testing.M) {
-	if does := drivertest.Behaviour(os.Getenv(behave)); does != "" {
+	if does := drivertest.Behaviour(os.Getenv(behaviourVar)); does != "" {
 		os.Exit(plugin(does))
 	}
 	goleak.VerifyTestMain(m)
@@ -53,25 +53,25 @@ func plugin(does drivertest.Behaviour) int {
 		}
 	case drivertest.LongLine:
 		fmt.Println(strings.Repeat("x", 40_000))
-	case tellsItsEnvironment:
+	case printsEnvironment:
 		fmt.Println(strings.Join(os.Environ(), "\n"))
-	case leavesAChild:
+	case leavesChild:
 		self, _ := os.Executable()
 		child := exec.Command(self)
-		child.Env = append(os.Environ(), behave+"="+string(drivertest.Stubborn))
+		child.Env = append(os.Environ(), behaviourVar+"="+string(drivertest.Stubborn))
 		if err := child.Start(); err != nil {
 			fmt.Println(err)
 		}
 		fmt.Println(child.Process.Pid)
 		return live(false)
-	case isARunner:
-		return runner(os.Args[1])
+	case actsAsRunner:
+		return runAsRunner(os.Args[1])
 	}
 	return 0
 }
 
-// runner starts a child that leaves another, says so, and waits to be killed.
-func runner(dir string) int {
+// runAsRunner starts a child that leaves a process behind, prints the child's pid, and waits to be killed.
+func runAsRunner(dir string) int {
 	self, _ := os.Executable()
 	d, err := New(Options{Dir: dir, Images: map[string]string{"plugin:1": self}})
 	if err != nil {
@@ -80,7 +80,7 @@ func runner(dir string) int {
 	}
 	ctx := context.Background()
 	image, err := d.Pull(ctx, "plugin:1", msg.PullNever, "")
-	err = errors.Join(err, d.Create(ctx, msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behave: string(leavesAChild)}}), d.Start(ctx, "executor1"))
+	err = errors.Join(err, d.Create(ctx, msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviourVar: string(leavesChild)}}), d.Start(ctx, "executor1"))
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -121,10 +121,10 @@ func spec(t *testing.T, d driver.Driver, does drivertest.Behaviour) msg.Executor
 	if err != nil {
 		t.Fatal(err)
 	}
-	return msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behave: string(does)}}
+	return msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviourVar: string(does)}}
 }
 
-func TestItIsADriver(t *testing.T) {
+func TestProcessDriverConforms(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
 		Driver: func(t *testing.T) driver.Driver { return open(t, t.TempDir()) },
 		Spec: func(t *testing.T, d driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
@@ -139,7 +139,7 @@ func TestItIsADriver(t *testing.T) {
 	})
 }
 
-// start runs an executor until its first line, which it returns.
+// start starts an executor and returns its first line.
 func start(t *testing.T, d *Driver, does drivertest.Behaviour) (id msg.ExecutorID, line string) {
 	t.Helper()
 	s := spec(t, d, does)
@@ -161,73 +161,73 @@ func start(t *testing.T, d *Driver, does drivertest.Behaviour) (id msg.ExecutorI
 	return s.ID, line
 }
 
-func TestKillingTheRunnerEndsItsChildren(t *testing.T) {
+func TestKillingRunnerEndsItsChildren(t *testing.T) {
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed := exec.Command(self, dir)
-	killed.Env = append(os.Environ(), behave+"="+string(isARunner))
-	out, err := killed.StdoutPipe()
-	if err := errors.Join(err, killed.Start()); err != nil {
+	runner := exec.Command(self, dir)
+	runner.Env = append(os.Environ(), behaviourVar+"="+string(actsAsRunner))
+	out, err := runner.StdoutPipe()
+	if err := errors.Join(err, runner.Start()); err != nil {
 		t.Fatal(err)
 	}
-	child := handleOf(t, firstLine(t, out))
+	child := pidfdOf(t, firstLine(t, out))
 	output, err := filepath.Glob(dir + "/executor1.*/output")
 	if err != nil || len(output) != 1 {
-		t.Fatalf("there are the outputs %v, %v", output, err)
+		t.Fatalf("outputs: %v, %v", output, err)
 	}
-	left := handleOf(t, awaitLine(t, output[0]))
-	if err := killed.Process.Kill(); err != nil {
+	orphan := pidfdOf(t, awaitLine(t, output[0]))
+	if err := runner.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = killed.Wait() // it was killed
-	ends(t, child)    // without a next runner
+	_ = runner.Wait()   // it was killed
+	awaitExit(t, child) // without a next runner
 
 	d := open(t, dir)
-	ends(t, left)
+	awaitExit(t, orphan)
 	if exit, err := d.Wait(t.Context(), "executor1"); err != nil || exit.Code != -1 {
-		t.Errorf("the next runner says %+v, %v", exit, err)
+		t.Errorf("the next runner returns %+v, %v", exit, err)
 	}
-	var said string
+	var logText string
 	err = d.Logs(t.Context(), "executor1", msg.Position{}, func(batch []msg.LogEntry) error {
 		for _, e := range batch {
-			said += string(e.Text)
+			logText += string(e.Text)
 		}
 		return nil
 	})
-	if want, _ := os.ReadFile(output[0]); err != nil || said != string(want) || !strings.HasSuffix(said, "ready\n") {
-		t.Errorf("it reads %q of the output %q, %v", said, want, err)
+	if want, _ := os.ReadFile(output[0]); err != nil || logText != string(want) || !strings.HasSuffix(logText, "ready\n") {
+		t.Errorf("it reads %q of the output %q, %v", logText, want, err)
 	}
 	if err := d.Remove(t.Context(), "executor1"); err != nil {
 		t.Error(err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		t.Errorf("it leaves %v, %v", entries, err)
+		t.Errorf("remaining: %v, %v", entries, err)
 	}
 }
 
-func TestTheEndOfTheDriverIsNotToldAsTheEndOfAnExecutor(t *testing.T) {
+func TestCloseIsNotReportedAsExecutorExit(t *testing.T) {
 	d := open(t, t.TempDir())
 	id, _ := start(t, d, drivertest.Stubborn)
-	child := handleOf(t, strconv.Itoa(d.executors[id].process.Pid))
-	told := make(chan error, 1)
+	child := pidfdOf(t, strconv.Itoa(d.executors[id].process.Pid))
+	waitErr := make(chan error, 1)
 	go func() {
 		_, err := d.Wait(context.Background(), id)
-		told <- err
+		waitErr <- err
 	}()
 	d.Close()
-	ends(t, child)
+	awaitExit(t, child)
 	_, later := d.Wait(t.Context(), id)
-	for when, err := range map[string]error{"before it": <-told, "after it": later} {
+	for when, err := range map[string]error{"before close": <-waitErr, "after close": later} {
 		if !errors.Is(err, errClosed) {
-			t.Errorf("who waits from %s is told %v", when, err)
+			t.Errorf("wait from %s returns %v", when, err)
 		}
 	}
 }
 
-func TestAChildOfAnotherRunnerIsLeftAlone(t *testing.T) {
+func TestChildrenOfOtherRunnersAreKept(t *testing.T) {
 	d := open(t, t.TempDir())
 	id, _ := start(t, d, drivertest.Lives)
 	open(t, t.TempDir())
@@ -249,7 +249,7 @@ func firstLine(t *testing.T, from io.Reader) string {
 	return strings.TrimSpace(line)
 }
 
-// awaitLine waits until the second line of a file is there, and returns the first.
+// awaitLine waits until a file has two lines and returns the first.
 func awaitLine(t *testing.T, name string) string {
 	t.Helper()
 	for {
@@ -264,8 +264,8 @@ func awaitLine(t *testing.T, name string) string {
 	}
 }
 
-// handleOf means a process for ever.
-func handleOf(t *testing.T, pid string) *os.File {
+// pidfdOf returns a pidfd, which cannot refer to another process later.
+func pidfdOf(t *testing.T, pid string) *os.File {
 	t.Helper()
 	number, err := strconv.Atoi(pid)
 	if err != nil {
@@ -280,8 +280,8 @@ func handleOf(t *testing.T, pid string) *os.File {
 	return handle
 }
 
-// ends waits for the end of a process.
-func ends(t *testing.T, handle *os.File) {
+// awaitExit waits for a process to exit.
+func awaitExit(t *testing.T, handle *os.File) {
 	t.Helper()
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}, int(time.Minute.Milliseconds()))
 	for errors.Is(err, unix.EINTR) {
@@ -292,20 +292,20 @@ func ends(t *testing.T, handle *os.File) {
 	}
 }
 
-func TestWhatAChildLeavesBehindEndsWithIt(t *testing.T) {
+func TestOrphansEndWithTheirChild(t *testing.T) {
 	d := open(t, t.TempDir())
-	id, line := start(t, d, leavesAChild)
-	left := handleOf(t, strings.TrimSpace(line))
+	id, line := start(t, d, leavesChild)
+	orphan := pidfdOf(t, strings.TrimSpace(line))
 	if err := d.Signal(t.Context(), id, msg.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	ends(t, left)
+	awaitExit(t, orphan)
 }
 
-func TestAChildSeesOnlyTheEnvironmentThatItIsGiven(t *testing.T) {
+func TestChildSeesOnlyItsOwnEnvironment(t *testing.T) {
 	t.Setenv("RUNNER_PRIVATE", "x")
 	d := open(t, t.TempDir())
-	id, _ := start(t, d, tellsItsEnvironment)
+	id, _ := start(t, d, printsEnvironment)
 	var names []string
 	err := d.Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		for _, e := range batch {
@@ -318,19 +318,19 @@ func TestAChildSeesOnlyTheEnvironmentThatItIsGiven(t *testing.T) {
 		return nil
 	})
 	slices.Sort(names)
-	want := []string{"HOME", "OUTPUT_LOCATION", "PATH", markName, behave}
+	want := []string{"HOME", "OUTPUT_LOCATION", "PATH", orphanMarker, behaviourVar}
 	if err != nil || !slices.Equal(names, want) {
 		t.Errorf("it sees %v, %v; want %v", names, err, want)
 	}
 }
 
-func TestAPullThatFindsNothingSaysWhatToDo(t *testing.T) {
+func TestPullErrorSaysHowToFix(t *testing.T) {
 	d := open(t, t.TempDir())
 	if err := os.WriteFile(d.dir+"/text", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for image, want := range map[string]string{
-		"other:1": "known are: gone:1, plugin:1, text:1",
+		"other:1": "configured images: gone:1, plugin:1, text:1",
 		"gone:1":  "no such file or directory; build the executable",
 		"text:1":  "permission denied; build the executable",
 	} {
@@ -340,7 +340,7 @@ func TestAPullThatFindsNothingSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestALongLineOfAnEarlierRunnerIsReadInParts(t *testing.T) {
+func TestLongLineOfEarlierRunnerIsSplit(t *testing.T) {
 	dir, want := t.TempDir(), "short\n"+strings.Repeat("x", 2*batchSize+9)+"\nlast"
 	if err := errors.Join(os.Mkdir(dir+"/executor1.1", 0o700), os.WriteFile(dir+"/executor1.1/output", []byte(want), 0o600)); err != nil {
 		t.Fatal(err)
@@ -358,7 +358,7 @@ func TestALongLineOfAnEarlierRunnerIsReadInParts(t *testing.T) {
 	}
 	log := read(msg.Position{})
 	if len(log) != 5 {
-		t.Errorf("it comes in %d entries", len(log))
+		t.Errorf("%d entries", len(log))
 	}
 	for _, e := range log {
 		var got strings.Builder
@@ -366,7 +366,7 @@ func TestALongLineOfAnEarlierRunnerIsReadInParts(t *testing.T) {
 			got.Write(rest.Text)
 		}
 		if want = want[1:]; got.String() != want {
-			t.Errorf("behind the first byte of the entry at %v are %d bytes, want %d", e.Time, got.Len(), len(want))
+			t.Errorf("after the first byte of the entry at %v: %d bytes, want %d", e.Time, got.Len(), len(want))
 		}
 		want = want[len(e.Text)-1:]
 	}

@@ -18,21 +18,21 @@ import (
 	msg "runnerd/messages"
 )
 
-// executor is one child, from its directory to its removal.
+// executor is a child process with its directory.
 type executor struct {
 	dir     string
-	created time.Time // stamp of the first byte of its output
+	created time.Time // timestamp of the first byte of output
 	env     map[string]string
 
 	msg.Container             // guarded by Driver.mu
-	process       *os.Process // guarded by Driver.mu; there while the executor is running
+	process       *os.Process // guarded by Driver.mu; set while the executor is running
 
-	ended chan struct{} // closed once exit and err are there
+	ended chan struct{} // closed once exit and err are set
 	exit  msg.Exit
-	err   error // in place of exit, if it was removed before its start
+	err   error // set instead of exit if the executor was removed before its start
 }
 
-// newExecutor is the executor of a directory.
+// newExecutor returns the executor of a directory.
 func newExecutor(dir string) *executor {
 	id, created, _ := strings.Cut(filepath.Base(dir), ".")
 	nanoseconds, _ := strconv.ParseInt(created, 10, 64)
@@ -42,13 +42,13 @@ func newExecutor(dir string) *executor {
 
 func (e *executor) output() string { return filepath.Join(e.dir, "output") }
 
-// end tells all who wait. Driver.mu is held.
+// end sets the exit and ends pending waits. The caller holds Driver.mu.
 func (e *executor) end(exit msg.Exit, err error) {
 	e.State, e.exit, e.err = msg.ContainerExited, exit, err
 	close(e.ended)
 }
 
-// Create makes the executor's directory. Repeated for the same id it is the same executor.
+// Create creates the executor's directory. It has no effect if an executor with this id exists.
 func (d *Driver) Create(_ context.Context, spec msg.ExecutorSpec) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,8 +64,8 @@ func (d *Driver) Create(_ context.Context, spec msg.ExecutorSpec) error {
 	return nil
 }
 
-// Start starts the child. Repeated: no effect. The kernel kills the child when the thread that started it ends, so that thread is
-// kept until the child has ended.
+// Start starts the child. It has no effect on an executor that was started before. The kernel kills a child when the thread that
+// started it ends, so Start locks that thread until the child has exited.
 func (d *Driver) Start(_ context.Context, id msg.ExecutorID) error {
 	e, err := d.find(id)
 	if err != nil {
@@ -73,7 +73,7 @@ func (d *Driver) Start(_ context.Context, id msg.ExecutorID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.life.Err() != nil {
+	if d.ctx.Err() != nil {
 		return errClosed
 	}
 	if e.State != msg.ContainerCreated {
@@ -92,18 +92,18 @@ func (d *Driver) Start(_ context.Context, id msg.ExecutorID) error {
 	return <-started
 }
 
-// launch starts the child, with the environment of its spec and the least that a program needs, and nothing of runnerd's own.
-// Driver.mu is held.
+// launch starts the child with the environment of its spec, PATH and HOME, and without runnerd's environment. The caller holds
+// Driver.mu.
 func (d *Driver) launch(e *executor) (*exec.Cmd, error) {
 	output, err := os.OpenFile(e.output(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer output.Close()
-	child := exec.CommandContext(d.life, string(e.Image))
+	child := exec.CommandContext(d.ctx, string(e.Image))
 	child.Dir, child.Stdout, child.Stderr = e.dir, output, output
-	child.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + e.dir, markName + "=" + d.dir}
-	for name, value := range e.env { // of a name that comes twice, the last counts
+	child.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + e.dir, orphanMarker + "=" + d.dir}
+	for name, value := range e.env { // the last value of a name counts
 		child.Env = append(child.Env, name+"="+value)
 	}
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
@@ -114,8 +114,8 @@ func (d *Driver) launch(e *executor) (*exec.Cmd, error) {
 	return child, nil
 }
 
-// watch waits for the child, kills what it has left in its group, and keeps how it ended. Before the dead child is reaped, its pid
-// names its group and nobody else's.
+// watch waits for the child, kills the rest of its process group and records its exit. It kills the group before it reaps the
+// child, because the pid cannot be reused until then.
 func (d *Driver) watch(e *executor, child *exec.Cmd) {
 	for unix.Waitid(unix.P_PID, child.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 		continue
@@ -131,7 +131,7 @@ func (d *Driver) watch(e *executor, child *exec.Cmd) {
 	e.end(exit, nil)
 }
 
-// Wait returns how the child ended.
+// Wait waits for the child's exit and returns it.
 func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) {
 	e, err := d.find(id)
 	if err != nil {
@@ -139,17 +139,17 @@ func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) 
 	}
 	select {
 	case <-e.ended:
-	case <-d.life.Done():
+	case <-d.ctx.Done():
 	case <-ctx.Done():
 		return msg.Exit{}, context.Cause(ctx)
 	}
-	if d.life.Err() != nil { // the end of a child that was killed with the driver is not its executor's
+	if d.ctx.Err() != nil { // Close killed the child; that is not its executor's exit
 		return msg.Exit{}, errClosed
 	}
 	return e.exit, e.err
 }
 
-// Signal signals the child. One that has ended or not begun: no effect.
+// Signal sends the child a signal. It has no effect on a child that does not run.
 func (d *Driver) Signal(_ context.Context, id msg.ExecutorID, s msg.Signal) error {
 	e, err := d.find(id)
 	if err != nil {
@@ -166,7 +166,7 @@ func (d *Driver) Signal(_ context.Context, id msg.ExecutorID, s msg.Signal) erro
 	return nil
 }
 
-// Remove kills what runs and deletes what is kept. Repeated: no effect.
+// Remove kills the child and deletes its directory. It has no effect if the executor does not exist.
 func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	e, err := d.find(id)
 	if err != nil {
@@ -175,9 +175,9 @@ func (d *Driver) Remove(ctx context.Context, id msg.ExecutorID) error {
 	d.mu.Lock()
 	switch e.State {
 	case msg.ContainerCreated:
-		e.end(msg.Exit{}, msg.ErrNoExecutor) // and so it cannot start any more
+		e.end(msg.Exit{}, msg.ErrNoExecutor) // so that it cannot start
 	case msg.ContainerRunning:
-		_ = e.process.Kill() // its error: it has ended
+		_ = e.process.Kill() // fails if it has exited
 	case msg.ContainerExited:
 	}
 	d.mu.Unlock()

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	batchSize = 256 << 10 // bytes read at once, and the most of a line that makes an entry
-	lookEvery = 100 * time.Millisecond
+	batchSize    = 256 << 10 // bytes of a read, and the maximum size of an entry
+	pollInterval = 100 * time.Millisecond
 )
 
-// Logs hands on the output from a position on, and follows it until the child has ended. Where an entry ends depends on the output
-// alone, so that reading goes on exactly where it stopped.
+// Logs passes the output after a position to emit and follows it until the child has exited. The bounds of entries depend only on
+// the output, so that reading can resume exactly.
 func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
 	e, err := d.find(id)
 	if err != nil {
 		return err
 	}
-	output, err := os.OpenFile(e.output(), os.O_CREATE|os.O_RDONLY, 0o600) // the child may not have been started
+	output, err := os.OpenFile(e.output(), os.O_CREATE|os.O_RDONLY, 0o600) // the child may not have started yet
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,9 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	if err := emit(nil); err != nil {
 		return err
 	}
-	cursor, offset, wait := driver.From(from), int64(0), time.Duration(0)
+	cursor, offset, wait := driver.NewCursor(from), int64(0), time.Duration(0)
 	for ended := false; ; {
-		select { // before reading: what is read once the child has ended is all of it
+		select { // before reading, so that the output is complete once the child has exited
 		case <-e.ended:
 			ended = true
 		case <-time.After(wait):
@@ -49,7 +49,7 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 		var batch []msg.LogEntry
 		for line := range bytes.Lines(text) {
 			if !bytes.HasSuffix(line, []byte("\n")) && len(line) < batchSize && (more || !ended) {
-				break // the rest of it comes later
+				break // the line is not complete yet
 			}
 			entry, isNew := cursor.Next(msg.LogEntry{Time: e.created.Add(time.Duration(offset)), Text: line})
 			if isNew {
@@ -68,7 +68,7 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 		case ended:
 			return nil
 		default:
-			wait = lookEvery
+			wait = pollInterval
 		}
 	}
 }

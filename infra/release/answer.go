@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	answerMax  = 64 << 20 // bytes of an answer in JSON: offers carry inputs
-	problemMax = 64 << 10
-	quoteMax   = 200              // bytes of a strange answer that a person sees
-	retryMax   = 1 * time.Hour    // a server's mistake must not silence a runner for a year
-	stallLimit = 30 * time.Second // between two pieces of an answer's body
+	maxAnswer     = 64 << 20 // bytes of a JSON answer; offers contain inputs
+	maxProblem    = 64 << 10
+	maxExcerpt    = 200              // bytes of an invalid answer that are shown
+	maxRetryAfter = 1 * time.Hour    // so that a wrong header does not silence a runner for a year
+	stallTimeout  = 30 * time.Second // between two reads of a body
 )
 
-// call sends a request and returns its answer when that has one of the statuses; closing its body ends it.
+// call sends a request and returns the answer if it has one of the statuses. The caller must close its body.
 func (c *Client) call(ctx context.Context, op string, limit time.Duration, send func(context.Context) (*http.Response, error), statuses ...int) (*http.Response, error) {
-	began := c.newest()
+	session := c.currentSession()
 	limited, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("no answer within %s", limit)) })
 	res, err := send(limited)
@@ -37,37 +37,37 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 		if limited.Err() != nil {
 			err = context.Cause(limited)
 		}
-		return nil, fmt.Errorf("%s: %s: %w", op, c.server.Host, explain(err))
+		return nil, fmt.Errorf("%s: %s: %w", op, c.server.Host, withHint(err))
 	}
-	res.Body = &body{ReadCloser: res.Body, ctx: limited, cancel: cancel, left: answerMax}
+	res.Body = &body{ReadCloser: res.Body, ctx: limited, cancel: cancel, remaining: maxAnswer}
 	if slices.Contains(statuses, res.StatusCode) {
 		return res, nil
 	}
 	defer res.Body.Close()
 	err = refusal(op, res, statuses[0])
 	if r := (*msg.Refusal)(nil); errors.As(err, &r) {
-		r.Stale = c.newest() != began
+		r.Stale = c.currentSession() != session
 	}
 	return nil, err
 }
 
-// body is the body of an answer. It may be slow, but must not stand still, and has a limit in size.
+// body is the body of an answer. It limits the size and the time without progress.
 type body struct {
 	io.ReadCloser
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	left   int64
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	remaining int64
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	timer := time.AfterFunc(stallLimit, func() { b.cancel(fmt.Errorf("the answer stands still for %s", stallLimit)) })
+	timer := time.AfterFunc(stallTimeout, func() { b.cancel(fmt.Errorf("the answer made no progress for %s", stallTimeout)) })
 	defer timer.Stop()
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)
 	}
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errors.New("the answer is larger than is taken")
+	if b.remaining -= int64(n); b.remaining < 0 {
+		return 0, errors.New("the answer exceeds the size limit")
 	}
 	return n, err
 }
@@ -77,16 +77,16 @@ func (b *body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// refusal makes an error of an answer that was not asked for.
+// refusal returns the error for an answer with another status than wanted.
 func refusal(op string, res *http.Response, wanted int) error {
-	text, _ := io.ReadAll(io.LimitReader(res.Body, problemMax)) // what came of it is still worth showing
+	text, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // a part is still worth showing
 	r := &msg.Refusal{Op: op, Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"))}
 	problem, isProblem := readProblem(res, text)
 	switch {
 	case res.StatusCode < 400:
-		return strange(op, res, text, fmt.Sprintf("%d was expected", wanted))
+		return protocolError(op, res, text, fmt.Sprintf("expected HTTP %d", wanted))
 	case !isProblem && r.Final():
-		return strange(op, res, text, "with a problem document it would be the server's word")
+		return protocolError(op, res, text, "expected a problem document")
 	case op == "log" && res.StatusCode == http.StatusConflict:
 		var err error
 		if r.Offset, err = logOffset(op, res); err != nil {
@@ -97,7 +97,7 @@ func refusal(op string, res *http.Response, wanted int) error {
 		r.Detail = problem.Title
 	}
 	if !isProblem {
-		r.Detail = quote(text)
+		r.Detail = excerpt(text)
 	}
 	return r
 }
@@ -111,45 +111,45 @@ func readProblem(res *http.Response, text []byte) (p api.Problem, ok bool) {
 	return p, err == nil && (p.Title != "" || p.Detail != "" || p.Status != 0)
 }
 
-// strange is an answer that is not part of the protocol.
-func strange(op string, res *http.Response, text []byte, why string) error {
-	s := fmt.Sprintf("%s: %s answers %d", op, res.Request.URL.Host, res.StatusCode)
+// protocolError returns the error for an answer that violates the protocol.
+func protocolError(op string, res *http.Response, text []byte, reason string) error {
 	if to := res.Header.Get("Location"); to != "" {
-		s += fmt.Sprintf(" (go to %.200q)", to)
+		reason += fmt.Sprintf("; it redirects to %.200q", to)
 	}
-	if q := quote(text); q != "" {
-		s += fmt.Sprintf(" and %q", q)
+	if q := excerpt(text); q != "" {
+		reason += fmt.Sprintf("; the body begins with %q", q)
 	}
-	return fmt.Errorf("%s; %s. Is there a proxy before the server, or is the server's URL another?", s, why)
+	return fmt.Errorf("%s: %s: HTTP %d, but not from a Release server (%s): check the path of --release-url and any proxy",
+		op, res.Request.URL.Host, res.StatusCode, reason)
 }
 
-// quote returns the beginning of a text, printable.
-func quote(text []byte) string {
+// excerpt returns the beginning of a text as printable characters.
+func excerpt(text []byte) string {
 	clean := strings.Map(func(r rune) rune {
 		if strconv.IsPrint(r) {
 			return r
 		}
 		return ' '
-	}, strings.ToValidUTF8(string(text[:min(len(text), quoteMax)]), ""))
+	}, strings.ToValidUTF8(string(text[:min(len(text), maxExcerpt)]), ""))
 	return strings.Join(strings.Fields(clean), " ")
 }
 
-// retryAfter reads seconds or a date; zero: neither.
+// retryAfter parses seconds or a date. It returns 0 if value is neither.
 func retryAfter(value string) time.Duration {
 	wait := time.Duration(0)
 	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-		wait = time.Duration(min(max(n, 0), int64(retryMax/time.Second))) * time.Second
+		wait = time.Duration(min(max(n, 0), int64(maxRetryAfter/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = time.Until(at)
 	}
-	return min(max(wait, 0), retryMax)
+	return min(max(wait, 0), maxRetryAfter)
 }
 
 func logOffset(op string, res *http.Response) (int64, error) {
 	value := res.Header.Get("Log-Offset")
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < 0 {
-		return 0, strange(op, res, nil, fmt.Sprintf("its Log-Offset %.40q is not a number of bytes", value))
+		return 0, protocolError(op, res, nil, fmt.Sprintf("Log-Offset is %.40q, expected a number of bytes", value))
 	}
 	return n, nil
 }

@@ -1,17 +1,17 @@
-// Package release is the runner's side of the Runner API: one method per request, and what is around them (a session,
-// time limits, limits on size, the checks on what a server says).
+// Package release is the client of the Runner API: one method per request, with a session, time limits, size limits, and checks of the
+// server's answers.
 //
-// It repeats nothing: when to try again is the actors' decision. It gives them what they decide by, in three classes:
+// It does not retry, because the actors decide when to try again. Errors have three classes:
 //
-//   - *msg.Refusal: the server said no. 404, 409 and 410 count as such only with a problem document, as a job is given up
-//     on them: a proxy without a backend answers 404 too, and knows nothing of what the server wants.
-//   - the cause of the context that ended.
-//   - any other error: nothing is known about what the server wants. There was no answer, or one that is not part of the
-//     protocol (an HTML page, a body without a required field).
+//   - *msg.Refusal: the server refused the request. 404, 409 and 410 need a problem document to count as a refusal, because a
+//     refused job is given up, and a proxy without a backend answers 404, too.
+//   - the cause of the context, if the context ended.
+//   - any other error: the server's decision is unknown. There was no answer, or one that violates the protocol (an HTML page, a
+//     body without a required field).
 //
-// A request has 10 s for its answer (a reserve: after the time that the server may hold it; one with a large body: as long as
-// 1 KB/s takes); an answer's body, as long as it comes at all. The session is in memory only: a runner that starts
-// registers, but for one that was about to unregister: its session was kept.
+// A request has 10 s for its answer, in addition to the time that the server may hold a reserve, and to 1 s per KB of a large body. The
+// body of an answer has no limit as long as it makes progress. The session is in memory only: a runner registers at its start, unless it
+// was about to unregister, in which case its session was stored.
 package release
 
 import (
@@ -32,10 +32,10 @@ import (
 	msg "runnerd/messages"
 )
 
-// Options are what a Client is made of.
+// Options configure a Client.
 type Options struct {
-	URL   string     // of the server, with a path where it has one
-	Token msg.Secret // registration token; white space around it does not matter
+	URL   string     // of the server, with an optional path
+	Token msg.Secret // registration token; surrounding white space is ignored
 
 	Name, UUID, Version string
 	PublicKey           []byte // session keys are sealed to it
@@ -46,13 +46,13 @@ type Options struct {
 	Log     zerolog.Logger
 }
 
-// Client talks to one Release server. All methods may be called from several goroutines.
+// Client is a client of one Release server. It is safe for concurrent use.
 type Client struct {
 	runner api.Runner
 	token  string
 	server *url.URL // ends in a slash
 	api    *api.Client
-	fetch  *http.Client // inputs may be elsewhere
+	fetch  *http.Client // for inputs, which may be on other servers
 	agent  string
 	log    zerolog.Logger
 
@@ -60,19 +60,19 @@ type Client struct {
 	session session
 }
 
-// session is what register gives.
+// session is the result of a registration.
 type session struct{ runnerID, token string }
 
-// New checks the options; it connects to nobody.
+// New checks the options. It does not connect.
 func New(o Options) (*Client, error) {
 	server, err := url.Parse(strings.TrimSpace(o.URL))
 	if err != nil || server.Host == "" || server.Scheme != "https" && server.Scheme != "http" {
-		return nil, fmt.Errorf("the server's URL %q is none: give one like https://release.example.com", o.URL)
+		return nil, fmt.Errorf("--release-url is %q: write it as https://HOST[:PORT][/PATH]", o.URL)
 	}
 	server.Path = strings.TrimRight(server.Path, "/") + "/"
-	token := strings.TrimSpace(string(o.Token)) // an official manifest writes a blank behind it
+	token := strings.TrimSpace(string(o.Token)) // an official manifest ends it with a space
 	if token == "" {
-		return nil, errors.New("there is no registration token: make one on the server and give it to the runner")
+		return nil, errors.New("no registration token is set: create one on the server and set RELEASE_RUNNER_TOKEN or --token-file")
 	}
 	transport := newTransport(o.RootCAs)
 	c := &Client{
@@ -82,8 +82,8 @@ func New(o Options) (*Client, error) {
 		agent:  "runnerd/" + o.Version,
 		log:    o.Log,
 	}
-	c.fetch = &http.Client{Transport: transport, CheckRedirect: c.followInput}
-	c.api, err = api.NewClient(server.String(), api.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: followNone}),
+	c.fetch = &http.Client{Transport: transport, CheckRedirect: c.checkInputRedirect}
+	c.api, err = api.NewClient(server.String(), api.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: noRedirect}),
 		api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 			r.Header.Set("User-Agent", c.agent)
 			return nil
@@ -91,8 +91,8 @@ func New(o Options) (*Client, error) {
 	return c, err
 }
 
-// newTransport speaks HTTP/2 where the server does. A connection that is dead without a word is found by pings: else
-// every request would go on waiting on it long after the network is back.
+// newTransport returns a transport with HTTP/2 and pings. Without pings, every request would wait on a silently dead connection long
+// after the network has recovered.
 func newTransport(roots *x509.CertPool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
@@ -101,8 +101,8 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 	return t
 }
 
-// followNone makes a redirect an answer: no request of the protocol is redirected, and a token must not follow one.
-func followNone(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// noRedirect returns a redirect as the answer, because the protocol has none and the token must not be sent elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func bearer(token string) api.RequestEditorFn {
 	return func(_ context.Context, r *http.Request) error {
@@ -111,22 +111,22 @@ func bearer(token string) api.RequestEditorFn {
 	}
 }
 
-// current is the session for a request; without one the caller is to register, as if the server had said so.
-func (c *Client) current(op string) (session, error) {
-	s := c.newest()
+// requireSession returns the session. Without one it fails as if the server had asked the runner to register.
+func (c *Client) requireSession(op string) (session, error) {
+	s := c.currentSession()
 	if s == (session{}) {
-		return s, &msg.Refusal{Op: op, Status: http.StatusUnauthorized, Detail: "the runner has not registered yet"}
+		return s, &msg.Refusal{Op: op, Status: http.StatusUnauthorized, Detail: "the runner is not registered"}
 	}
 	return s, nil
 }
 
-func (c *Client) newest() session {
+func (c *Client) currentSession() session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session
 }
 
-func (c *Client) begin(s session) {
+func (c *Client) setSession(s session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session = s

@@ -30,7 +30,7 @@ import (
 const registered = `{"runnerId":"r/1","accessToken":"access","lastEventId":"7","later":true,
 	"config":{"revision":3,"enabled":true,"capacity":2,"evictionSeconds":60,"imageMappings":[{"pattern":"a/*","to":"b/*"}]}}`
 
-// server answers register as it must, and everything else by answer.
+// server accepts registrations, and answers other requests by answer.
 func server(t *testing.T, answer http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,8 +62,8 @@ func registeredClient(t *testing.T, url string) *release.Client {
 	return c
 }
 
-// says answers with a status, a content type and a body.
-func says(status int, media, body string, headers ...string) http.HandlerFunc {
+// respond returns a handler that answers with a status, a content type, a body and headers.
+func respond(status int, media, body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", media)
 		for n := 0; n < len(headers); n += 2 {
@@ -80,7 +80,7 @@ const (
 	problem = "application/problem+json"
 )
 
-func TestRegisteringBeginsASession(t *testing.T) {
+func TestRegisterStartsSession(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer access" || r.Header.Get("User-Agent") != "runnerd/1" || r.URL.EscapedPath() != "/base/api/v1/runners/r%2F1/heartbeat" {
 			t.Errorf("%s %v", r.URL.EscapedPath(), r.Header)
@@ -90,7 +90,7 @@ func TestRegisteringBeginsASession(t *testing.T) {
 	c := client(t, s.URL+"/base")
 	var refusal *msg.Refusal
 	if _, err := c.Heartbeat(t.Context(), nil); !errors.As(err, &refusal) || !refusal.Unregistered() {
-		t.Errorf("before it: %v", err)
+		t.Errorf("before registering: %v", err)
 	}
 	got, err := c.Register(t.Context())
 	want := msg.Registration{RunnerID: "r/1", AccessToken: "access", LastEventID: "7", Config: msg.Config{
@@ -105,23 +105,23 @@ func TestRegisteringBeginsASession(t *testing.T) {
 	}
 }
 
-func TestAnswersAreToldApart(t *testing.T) {
+func TestAnswersAreClassified(t *testing.T) {
 	for what, test := range map[string]struct {
-		answer http.HandlerFunc
-		want   *msg.Refusal // nil: an error that is none
-		says   string
+		answer   http.HandlerFunc
+		want     *msg.Refusal // nil: an error that is not a Refusal
+		wantText string
 	}{
-		"a problem":                      {says(409, problem, `{"title":"Conflict","status":409,"detail":"an older offer"}`), &msg.Refusal{Op: "confirm", Status: 409, Detail: "an older offer"}, ""},
-		"a problem without detail":       {says(410, problem, `{"title":"Gone","status":410}`), &msg.Refusal{Op: "confirm", Status: 410, Detail: "Gone"}, ""},
-		"unauthorized without a problem": {says(401, html, page), &msg.Refusal{Op: "confirm", Status: 401, Detail: "<html> <h1>Welcome </h1>"}, ""},
-		"busy, wait seconds":             {says(503, problem, `{"title":"Busy","status":503}`, "Retry-After", "7"), &msg.Refusal{Op: "confirm", Status: 503, Detail: "Busy", RetryAfter: 7 * time.Second}, ""},
-		"busy, wait a year":              {says(429, "", "", "Retry-After", "31536000"), &msg.Refusal{Op: "confirm", Status: 429, RetryAfter: time.Hour}, ""},
-		"busy, until a date long ago":    {says(503, "", "", "Retry-After", "Mon, 02 Jan 2006 15:04:05 GMT"), &msg.Refusal{Op: "confirm", Status: 503}, ""},
-		"busy, until a date far away":    {says(503, "", "", "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), &msg.Refusal{Op: "confirm", Status: 503, RetryAfter: time.Hour}, ""},
-		"busy, until something":          {says(503, "", "", "Retry-After", "soon"), &msg.Refusal{Op: "confirm", Status: 503}, ""},
-		"a proxy's page for no backend":  {says(404, html, page), nil, "answers 404"},
-		"a page with 200":                {says(200, html, page), nil, `answers 200 and "<html> <h1>Welcome </h1>"; 204 was expected`},
-		"a redirect to a login":          {says(302, html, "", "Location", "http://login.test/"), nil, `go to "http://login.test/"`},
+		"a problem":                      {respond(409, problem, `{"title":"Conflict","status":409,"detail":"an older offer"}`), &msg.Refusal{Op: "confirm", Status: 409, Detail: "an older offer"}, ""},
+		"a problem without detail":       {respond(410, problem, `{"title":"Gone","status":410}`), &msg.Refusal{Op: "confirm", Status: 410, Detail: "Gone"}, ""},
+		"unauthorized without a problem": {respond(401, html, page), &msg.Refusal{Op: "confirm", Status: 401, Detail: "<html> <h1>Welcome </h1>"}, ""},
+		"busy, wait seconds":             {respond(503, problem, `{"title":"Busy","status":503}`, "Retry-After", "7"), &msg.Refusal{Op: "confirm", Status: 503, Detail: "Busy", RetryAfter: 7 * time.Second}, ""},
+		"busy, wait a year":              {respond(429, "", "", "Retry-After", "31536000"), &msg.Refusal{Op: "confirm", Status: 429, RetryAfter: time.Hour}, ""},
+		"busy, until a date long ago":    {respond(503, "", "", "Retry-After", "Mon, 02 Jan 2006 15:04:05 GMT"), &msg.Refusal{Op: "confirm", Status: 503}, ""},
+		"busy, until a date far away":    {respond(503, "", "", "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), &msg.Refusal{Op: "confirm", Status: 503, RetryAfter: time.Hour}, ""},
+		"busy, until something":          {respond(503, "", "", "Retry-After", "soon"), &msg.Refusal{Op: "confirm", Status: 503}, ""},
+		"a proxy without a backend":      {respond(404, html, page), nil, "HTTP 404, but not from a Release server"},
+		"a page with 200":                {respond(200, html, page), nil, `HTTP 200, but not from a Release server (expected HTTP 204; the body begins with "<html> <h1>Welcome </h1>")`},
+		"a redirect to a login":          {respond(302, html, "", "Location", "http://login.test/"), nil, `redirects to "http://login.test/"`},
 		"no answer":                      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil, "EOF"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -131,8 +131,8 @@ func TestAnswersAreToldApart(t *testing.T) {
 			if diff := cmp.Diff(test.want, refusal); diff != "" {
 				t.Error(err, diff)
 			}
-			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("it says %v", err)
+			if err == nil || !strings.Contains(err.Error(), test.wantText) {
+				t.Errorf("got error %v", err)
 			}
 		})
 	}
@@ -140,91 +140,91 @@ func TestAnswersAreToldApart(t *testing.T) {
 
 const offer = `{"jobId":"j","executionId":"e","kind":"task","taskId":"t","taskType":"a.B","image":"i","sessionKey":"a2V5","input":"aW4="`
 
-func TestOffersAreChecked(t *testing.T) {
+func TestReserveChecksOffers(t *testing.T) {
 	for what, test := range map[string]struct {
-		body string
-		says string // empty: one offer
+		body     string
+		wantText string // empty: one offer
 	}{
-		"as it must be":              {`{"jobs":[` + offer + `}]}`, ""},
-		"with all that may be":       {`{"jobs":[` + offer + `,"imagePullPolicy":"always","priority":3,"timeoutSeconds":9,"limits":{"memory":1,"cpus":0.5,"pids":2},"new":{}}]}`, ""},
-		"one of two is not valid":    {`{"jobs":[{},` + offer + `}]}`, ""},
-		"no jobs":                    {`{}`, "jobs: it is missing"},
-		"an empty list":              {`{"jobs":[]}`, "the list is empty"},
-		"a page":                     {page, "JSON was expected"},
-		"another shape":              {`[]`, "an object was expected"},
-		"without a field":            {`{"jobs":[` + strings.Replace(offer, `"image":"i",`, "", 1) + `}]}`, "jobs[0].image: it is missing"},
-		"a field is null":            {`{"jobs":[` + strings.Replace(offer, `"i"`, "null", 1) + `}]}`, "jobs[0].image: it is missing"},
-		"a field of another type":    {`{"jobs":[` + offer + `,"priority":"high"}]}`, "jobs[0].priority"},
-		"a key that is no base64":    {`{"jobs":[` + strings.Replace(offer, "a2V5", "%", 1) + `}]}`, "jobs[0].sessionKey"},
-		"without input":              {`{"jobs":[` + strings.Replace(offer, `,"input":"aW4="`, "", 1) + `}]}`, "jobs[0].input: it is missing, and so is inputUrl"},
-		"an empty id":                {`{"jobs":[` + strings.Replace(offer, `"e"`, `""`, 1) + `}]}`, "executionId"},
-		"an id that leads elsewhere": {`{"jobs":[` + strings.Replace(offer, `"j"`, `".."`, 1) + `}]}`, `jobs[0].jobId: ".." is another path`},
-		"an unknown kind":            {`{"jobs":[` + strings.Replace(offer, `"task"`, `"cron"`, 1) + `}]}`, `jobs[0].kind: "cron"`},
-		"an unknown policy":          {`{"jobs":[` + offer + `,"imagePullPolicy":"often"}]}`, `"often"`},
-		"a negative limit":           {`{"jobs":[` + offer + `,"limits":{"memory":-1}}]}`, "none may be negative"},
-		"a time limit of centuries":  {`{"jobs":[` + offer + `,"timeoutSeconds":99999999999}]}`, "timeoutSeconds"},
+		"valid":                       {`{"jobs":[` + offer + `}]}`, ""},
+		"with all optional fields":    {`{"jobs":[` + offer + `,"imagePullPolicy":"always","priority":3,"timeoutSeconds":9,"limits":{"memory":1,"cpus":0.5,"pids":2},"new":{}}]}`, ""},
+		"one of two is invalid":       {`{"jobs":[{},` + offer + `}]}`, ""},
+		"no jobs":                     {`{}`, "jobs: missing"},
+		"an empty list":               {`{"jobs":[]}`, "the list is empty"},
+		"an HTML page":                {page, "expected JSON"},
+		"a list":                      {`[]`, "expected an object"},
+		"a missing field":             {`{"jobs":[` + strings.Replace(offer, `"image":"i",`, "", 1) + `}]}`, "jobs[0].image: missing"},
+		"a field is null":             {`{"jobs":[` + strings.Replace(offer, `"i"`, "null", 1) + `}]}`, "jobs[0].image: missing"},
+		"a field of another type":     {`{"jobs":[` + offer + `,"priority":"high"}]}`, "jobs[0].priority"},
+		"a key that is no base64":     {`{"jobs":[` + strings.Replace(offer, "a2V5", "%", 1) + `}]}`, "jobs[0].sessionKey"},
+		"without input":               {`{"jobs":[` + strings.Replace(offer, `,"input":"aW4="`, "", 1) + `}]}`, "jobs[0].input: missing, as is inputUrl"},
+		"an empty id":                 {`{"jobs":[` + strings.Replace(offer, `"e"`, `""`, 1) + `}]}`, "executionId"},
+		"an id that changes the path": {`{"jobs":[` + strings.Replace(offer, `"j"`, `".."`, 1) + `}]}`, `jobs[0].jobId: ".." would change the path`},
+		"an unknown kind":             {`{"jobs":[` + strings.Replace(offer, `"task"`, `"cron"`, 1) + `}]}`, `jobs[0].kind: "cron"`},
+		"an unknown policy":           {`{"jobs":[` + offer + `,"imagePullPolicy":"often"}]}`, `"often"`},
+		"a negative limit":            {`{"jobs":[` + offer + `,"limits":{"memory":-1}}]}`, "must not be negative"},
+		"a time limit of centuries":   {`{"jobs":[` + offer + `,"timeoutSeconds":99999999999}]}`, "timeoutSeconds"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := server(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Query().Get("max") != "2" || r.URL.Query().Get("wait") != "50s" {
-					t.Errorf("asked %s", r.URL.RawQuery)
+					t.Errorf("query %s", r.URL.RawQuery)
 				}
 				_, _ = io.WriteString(w, test.body)
 			})
 			offers, err := registeredClient(t, s.URL).Reserve(t.Context(), 2, 50*time.Second)
 			switch {
-			case test.says == "" && (err != nil || len(offers) != 1 || offers[0].Image != "i" || string(offers[0].SessionKey) != "key"):
+			case test.wantText == "" && (err != nil || len(offers) != 1 || offers[0].Image != "i" || string(offers[0].SessionKey) != "key"):
 				t.Errorf("%+v, %v", offers, err)
-			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
-				t.Errorf("it says %v", err)
+			case test.wantText != "" && (err == nil || !strings.Contains(err.Error(), test.wantText)):
+				t.Errorf("got error %v", err)
 			}
 			var refusal *msg.Refusal
 			if errors.As(err, &refusal) {
-				t.Error("it counts as a refusal")
+				t.Error("the error is a Refusal")
 			}
 		})
 	}
 }
 
-func TestNoWorkIsNoError(t *testing.T) {
-	offers, err := registeredClient(t, server(t, says(204, "", "")).URL).Reserve(t.Context(), 1, 0)
+func TestReserveWithoutJobsIsNoError(t *testing.T) {
+	offers, err := registeredClient(t, server(t, respond(204, "", "")).URL).Reserve(t.Context(), 1, 0)
 	if err != nil || offers != nil {
 		t.Errorf("%v, %v", offers, err)
 	}
 }
 
-func TestAConfigurationThatCannotBeIsRefused(t *testing.T) {
-	for what, test := range map[string]struct{ old, new, says string }{
-		"negative capacity":   {`"capacity":2`, `"capacity":-2`, "config.capacity: -2 is negative"},
-		"missing capacity":    {`"capacity":2,`, ``, "config.capacity: it is missing"},
+func TestRegisterRejectsInvalidConfiguration(t *testing.T) {
+	for what, test := range map[string]struct{ old, new, wantText string }{
+		"negative capacity":   {`"capacity":2`, `"capacity":-2`, "config.capacity: -2 must not be negative"},
+		"missing capacity":    {`"capacity":2,`, ``, "config.capacity: missing"},
 		"fractional capacity": {`"capacity":2`, `"capacity":2.5`, "config.capacity"},
 		"negative eviction":   {`"evictionSeconds":60`, `"evictionSeconds":-1`, "config.evictionSeconds"},
-		"half a mapping":      {`,"to":"b/*"`, ``, "config.imageMappings[0].to: it is missing"},
+		"half a mapping":      {`,"to":"b/*"`, ``, "config.imageMappings[0].to: missing"},
 		"no token":            {`"access"`, `""`, "accessToken"},
-		"two lines of token":  {`"access"`, `"acc\ness"`, "no request can carry back"},
-		"another path":        {`"r/1"`, `".."`, "runnerId"},
+		"two lines of token":  {`"access"`, `"acc\ness"`, "must not contain control characters"},
+		"a path":              {`"r/1"`, `".."`, "runnerId"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := httptest.NewServer(says(200, "application/json", strings.Replace(registered, test.old, test.new, 1)))
+			s := httptest.NewServer(respond(200, "application/json", strings.Replace(registered, test.old, test.new, 1)))
 			defer s.Close()
 			_, err := client(t, s.URL).Register(t.Context())
-			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(what, "negative") != errors.Is(err, msg.ErrConfig) {
-				t.Errorf("it says %v", err)
+			if err == nil || !strings.Contains(err.Error(), test.wantText) || strings.Contains(what, "negative") != errors.Is(err, msg.ErrConfig) {
+				t.Errorf("got error %v", err)
 			}
 		})
 	}
 }
 
-func TestLogChunksNameTheirPlace(t *testing.T) {
+func TestAppendLogSendsContentRange(t *testing.T) {
 	for what, test := range map[string]struct {
 		offset, total int64
 		text, want    string
 	}{
-		"the first":          {0, -1, "abc", "bytes 0-2/*"},
-		"a later one":        {10, -1, "abc", "bytes 10-12/*"},
-		"the last":           {10, 13, "abc", "bytes 10-12/13"},
-		"the last, empty":    {13, 13, "", "bytes */13"},
-		"of a log of no use": {0, 0, "", "bytes */0"},
+		"the first":       {0, -1, "abc", "bytes 0-2/*"},
+		"a later one":     {10, -1, "abc", "bytes 10-12/*"},
+		"the last":        {10, 13, "abc", "bytes 10-12/13"},
+		"the last, empty": {13, 13, "", "bytes */13"},
+		"of an empty log": {0, 0, "", "bytes */0"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,7 @@ func TestLogChunksNameTheirPlace(t *testing.T) {
 				if got := r.Header.Get("Content-Range"); got != test.want || string(body) != test.text || r.Method != http.MethodPatch {
 					t.Errorf("%s %q %q", r.Method, got, body)
 				}
-				says(204, "", "", "Log-Offset", "42")(w, r)
+				respond(204, "", "", "Log-Offset", "42")(w, r)
 			})
 			if n, err := registeredClient(t, s.URL).AppendLog(t.Context(), "j", test.offset, []byte(test.text), test.total); n != 42 || err != nil {
 				t.Errorf("%d, %v", n, err)
@@ -241,18 +241,18 @@ func TestLogChunksNameTheirPlace(t *testing.T) {
 	}
 }
 
-func TestTheServerSaysWhereALogGoesOn(t *testing.T) {
+func TestAppendLogReturnsServersOffset(t *testing.T) {
 	conflict := `{"title":"Conflict","status":409}`
 	for what, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   *msg.Refusal
 	}{
-		"elsewhere":                      {says(409, problem, conflict, "Log-Offset", "5"), &msg.Refusal{Op: "log", Status: 409, Detail: "Conflict", Offset: 5}},
-		"too long for it":                {says(413, problem, `{"title":"Too large","status":413}`), &msg.Refusal{Op: "log", Status: 413, Detail: "Too large"}},
-		"too long for what is before it": {says(413, html, page), nil},
-		"nowhere":                        {says(409, problem, conflict), nil},
-		"nowhere on 204":                 {says(204, "", ""), nil},
-		"before it began":                {says(204, "", "", "Log-Offset", "-1"), nil},
+		"another offset":        {respond(409, problem, conflict, "Log-Offset", "5"), &msg.Refusal{Op: "log", Status: 409, Detail: "Conflict", Offset: 5}},
+		"too large":             {respond(413, problem, `{"title":"Too large","status":413}`), &msg.Refusal{Op: "log", Status: 413, Detail: "Too large"}},
+		"too large for a proxy": {respond(413, html, page), nil},
+		"409 without offset":    {respond(409, problem, conflict), nil},
+		"204 without offset":    {respond(204, "", ""), nil},
+		"negative offset":       {respond(204, "", "", "Log-Offset", "-1"), nil},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := registeredClient(t, server(t, test.answer).URL).AppendLog(t.Context(), "j", 0, []byte("x"), -1)
@@ -265,7 +265,7 @@ func TestTheServerSaysWhereALogGoesOn(t *testing.T) {
 	}
 }
 
-func TestTasksAndScriptsFinishAtTheirOwnPlaces(t *testing.T) {
+func TestFinishPathDependsOnKind(t *testing.T) {
 	for kind, path := range map[msg.Kind]string{msg.Task: "/api/v1/jobs/a%2Fb/finish", msg.Script: "/api/v1/scripts/a%2Fb/finish"} {
 		s := server(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -281,10 +281,10 @@ func TestTasksAndScriptsFinishAtTheirOwnPlaces(t *testing.T) {
 	}
 }
 
-func TestTheTokenGoesToTheServerOnly(t *testing.T) {
+func TestTokenIsSentToTheServerOnly(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
-			t.Error("another origin gets the token")
+			t.Error("the token was sent to another origin")
 		}
 		_, _ = io.WriteString(w, "aW5wdXQ=")
 	}))
@@ -292,11 +292,11 @@ func TestTheTokenGoesToTheServerOnly(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Header.Get("Authorization") != "Bearer access":
-			t.Error("the server does not get the token")
+			t.Error("the token was not sent to the server")
 		case r.URL.Path == "/moved":
 			http.Redirect(w, r, elsewhere.URL, http.StatusFound)
 		case r.URL.Path == "/page":
-			says(200, html, page)(w, r)
+			respond(200, html, page)(w, r)
 		default:
 			_, _ = io.WriteString(w, "aW5wdXQ=")
 		}
@@ -320,7 +320,7 @@ func TestTheTokenGoesToTheServerOnly(t *testing.T) {
 	}
 }
 
-func TestACallEndsWithTheCauseOfItsContext(t *testing.T) {
+func TestCallReturnsCauseOfItsContext(t *testing.T) {
 	cause := errors.New("draining")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s := server(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -332,30 +332,30 @@ func TestACallEndsWithTheCauseOfItsContext(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheLineSayWhatToDo(t *testing.T) {
-	secure := httptest.NewTLSServer(says(200, "application/json", registered))
+func TestConnectionErrorsSayWhatToDo(t *testing.T) {
+	secure := httptest.NewTLSServer(respond(200, "application/json", registered))
 	defer secure.Close()
-	plain := server(t, says(204, "", ""))
+	plain := server(t, respond(204, "", ""))
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	for what, test := range map[string]struct{ url, says string }{
-		"an unknown CA":     {secure.URL, "with the CA option"},
-		"nobody there":      {gone.URL, "nothing listens there"},
-		"no TLS there":      {strings.Replace(plain.URL, "http:", "https:", 1), "begin with http://"},
-		"a name of nothing": {"http://server.invalid", "server.invalid"},
+	for what, test := range map[string]struct{ url, wantText string }{
+		"an unknown CA":   {secure.URL, "set --rest-client-ca"},
+		"no listener":     {gone.URL, "nothing listens there"},
+		"no TLS":          {strings.Replace(plain.URL, "http:", "https:", 1), "begin the URL with http://"},
+		"an unknown host": {"http://server.invalid", "server.invalid"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := client(t, test.url).Register(t.Context())
 			var refusal *msg.Refusal
-			if err == nil || !strings.Contains(err.Error(), test.says) || errors.As(err, &refusal) {
-				t.Errorf("it says %v", err)
+			if err == nil || !strings.Contains(err.Error(), test.wantText) || errors.As(err, &refusal) {
+				t.Errorf("got error %v", err)
 			}
 		})
 	}
 
 }
 
-func TestAnExpiredCertificateIsSaidToBeOne(t *testing.T) {
+func TestExpiredCertificateIsNamed(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +366,7 @@ func TestAnExpiredCertificateIsSaidToBeOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(says(200, "application/json", registered))
+	s := httptest.NewUnstartedServer(respond(200, "application/json", registered))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
 	s.StartTLS()
 	defer s.Close()
@@ -380,12 +380,12 @@ func TestAnExpiredCertificateIsSaidToBeOne(t *testing.T) {
 	}
 	var refusal *msg.Refusal
 	if _, err := c.Register(t.Context()); err == nil || errors.As(err, &refusal) || !strings.Contains(err.Error(), "renew the server's certificate") {
-		t.Errorf("it says %v", err)
+		t.Errorf("got error %v", err)
 	}
 }
 
-func TestTheCAOfTheOperatorIsTrusted(t *testing.T) {
-	s := httptest.NewTLSServer(says(200, "application/json", registered))
+func TestOperatorsCAIsTrusted(t *testing.T) {
+	s := httptest.NewTLSServer(respond(200, "application/json", registered))
 	defer s.Close()
 	store, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{s.Certificate()}, "changeit")
 	if err != nil {
@@ -411,7 +411,7 @@ func TestTheCAOfTheOperatorIsTrusted(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	for what, o := range map[string]release.Options{
 		"no URL":         {Token: "t"},
 		"no scheme":      {Token: "t", URL: "release.test:5516"},
@@ -420,21 +420,21 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"an empty token": {URL: "http://release.test", Token: " \n"},
 	} {
 		if _, err := release.New(o); err == nil {
-			t.Errorf("%s: it was taken", what)
+			t.Errorf("%s: accepted", what)
 		}
 	}
 	for _, pem := range []string{"no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
 		if _, err := release.Roots([]byte(pem), nil, ""); err == nil {
-			t.Error("a CA file without a CA was taken")
+			t.Error("a CA file without a certificate was accepted")
 		}
 	}
 	if _, err := release.Roots(nil, []byte("no store"), ""); err == nil {
-		t.Error("a trust store that is none was taken")
+		t.Error("an invalid trust store was accepted")
 	}
 }
 
-// The runner would give up the session that it has just been given.
-func TestARefusalOfTheSessionBeforeIsNoReasonToRegister(t *testing.T) {
+// Otherwise the runner would drop the session that it has just received.
+func TestRefusalOfPreviousSessionKeepsTheNewOne(t *testing.T) {
 	tokens := 0
 	var c *release.Client
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -443,7 +443,7 @@ func TestARefusalOfTheSessionBeforeIsNoReasonToRegister(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Replace(registered, `"access"`, strconv.Quote("access"+strconv.Itoa(tokens)), 1))
 			return
 		}
-		if tokens == 1 { // another one registers meanwhile
+		if tokens == 1 { // another registration during the request
 			if _, err := c.Register(context.Background()); err != nil {
 				t.Error(err)
 			}

@@ -15,15 +15,15 @@ import (
 	msg "runnerd/messages"
 )
 
-// looseOffers are api.Offers in which each offer is read for itself.
-type looseOffers struct {
+// rawOffers is api.Offers with undecoded offers, so that one invalid offer does not affect the others.
+type rawOffers struct {
 	Jobs []json.RawMessage `json:"jobs"`
 }
 
-// parseOffer reads and checks one; path names it in errors.
+// parseOffer decodes and checks an offer; path is its name in errors.
 func parseOffer(text []byte, path string) (msg.Offer, error) {
 	var j api.Job
-	if err := fill(reflect.ValueOf(&j).Elem(), text, path); err != nil {
+	if err := decodeValue(reflect.ValueOf(&j).Elem(), text, path); err != nil {
 		return msg.Offer{}, err
 	}
 	offer, err := toOffer(j)
@@ -39,21 +39,21 @@ func toOffer(j api.Job) (msg.Offer, error) {
 	case err != nil:
 		return msg.Offer{}, err
 	case j.JobID == "", j.ExecutionID == "":
-		return msg.Offer{}, fmt.Errorf("jobId, executionId: %q, %q: neither may be empty", j.JobID, j.ExecutionID)
+		return msg.Offer{}, fmt.Errorf("jobId, executionId: %q, %q: must not be empty", j.JobID, j.ExecutionID)
 	case j.JobID == ".", j.JobID == "..":
-		return msg.Offer{}, fmt.Errorf("jobId: %q is another path in the URLs of its confirm and its finish", j.JobID)
+		return msg.Offer{}, fmt.Errorf("jobId: %q would change the path of the URLs of its confirm and its finish", j.JobID)
 	case !j.Kind.Valid():
 		return msg.Offer{}, fmt.Errorf("kind: %q is neither task nor script", j.Kind)
 	case j.Image == "":
-		return msg.Offer{}, fmt.Errorf("image: it is empty")
+		return msg.Offer{}, errors.New("image: must not be empty")
 	case j.ImagePullPolicy != "" && !j.ImagePullPolicy.Valid():
 		return msg.Offer{}, fmt.Errorf("imagePullPolicy: %q is none of if-not-present, always, never", j.ImagePullPolicy)
 	case len(j.SessionKey) == 0:
-		return msg.Offer{}, fmt.Errorf("sessionKey: it is empty")
+		return msg.Offer{}, errors.New("sessionKey: must not be empty")
 	case j.Input == "" && j.InputURL == "":
-		return msg.Offer{}, fmt.Errorf("input: it is missing, and so is inputUrl")
+		return msg.Offer{}, errors.New("input: missing, as is inputUrl")
 	case j.Limits.Memory < 0, j.Limits.Cpus < 0, j.Limits.Pids < 0:
-		return msg.Offer{}, fmt.Errorf("limits: %+v: none may be negative", j.Limits)
+		return msg.Offer{}, fmt.Errorf("limits: %+v: must not be negative", j.Limits)
 	}
 	return msg.Offer{
 		Job: msg.Job{
@@ -77,11 +77,11 @@ func toOffer(j api.Job) (msg.Offer, error) {
 func toRegistration(r api.Registration) (msg.Registration, error) {
 	switch {
 	case r.RunnerID == "" || r.AccessToken == "":
-		return msg.Registration{}, errors.New("runnerId, accessToken: the server leaves one of them empty")
+		return msg.Registration{}, errors.New("runnerId, accessToken: must not be empty")
 	case r.RunnerID == "." || r.RunnerID == "..":
-		return msg.Registration{}, fmt.Errorf("runnerId: %q is another path in the URLs of what the runner asks", r.RunnerID)
+		return msg.Registration{}, fmt.Errorf("runnerId: %q would change the path of the URLs of requests", r.RunnerID)
 	case strings.ContainsFunc(r.AccessToken+r.LastEventID, unicode.IsControl):
-		return msg.Registration{}, errors.New("accessToken, lastEventId: one of them has a character that no request can carry back")
+		return msg.Registration{}, errors.New("accessToken, lastEventId: must not contain control characters")
 	}
 	config, err := toConfig(r.Config)
 	if err != nil {
@@ -96,7 +96,7 @@ func toConfig(c api.Config) (msg.Config, error) {
 		return msg.Config{}, err
 	}
 	if c.Capacity < 0 {
-		return msg.Config{}, fmt.Errorf("capacity: %d is negative", c.Capacity)
+		return msg.Config{}, fmt.Errorf("capacity: %d must not be negative", c.Capacity)
 	}
 	return msg.Config{
 		Revision:           c.Revision,
@@ -125,7 +125,7 @@ func seconds(field string, n int64) (time.Duration, error) {
 }
 
 func fromPhases(phases []msg.JobPhase) api.Phases {
-	jobs := make([]api.JobPhase, len(phases)) // never null
+	jobs := make([]api.JobPhase, len(phases)) // not nil, which would be null in JSON
 	for n, p := range phases {
 		jobs[n] = api.JobPhase{JobID: string(p.ID), ExecutionID: string(p.Execution), Phase: p.Phase}
 	}

@@ -10,52 +10,51 @@ import (
 	"strings"
 )
 
-// decode reads an answer in JSON. What the document requires must be there: a generated type marks it by a tag without
-// omitempty, so the document stays the one place that says so.
+// decode reads a JSON answer. It requires the fields that openapi.yaml requires, which generated types mark by a tag without omitempty.
 func decode(op string, res *http.Response, into any) error {
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
-		return fmt.Errorf("%s: read answer: %w", op, err)
+		return fmt.Errorf("%s: read the answer: %w", op, err)
 	}
 	if !json.Valid(text) {
-		return strange(op, res, text, "JSON was expected")
+		return protocolError(op, res, text, "expected JSON")
 	}
-	if err := fill(reflect.ValueOf(into).Elem(), text, ""); err != nil {
-		return strange(op, res, nil, err.Error())
+	if err := decodeValue(reflect.ValueOf(into).Elem(), text, ""); err != nil {
+		return protocolError(op, res, nil, err.Error())
 	}
 	return nil
 }
 
-var errMissing = errors.New("it is missing")
+var errMissing = errors.New("missing")
 
-// fill sets v from JSON; an error names the path of the field.
-func fill(v reflect.Value, text json.RawMessage, path string) error {
+// decodeValue sets v from JSON. Errors begin with the path of the field.
+func decodeValue(v reflect.Value, text json.RawMessage, path string) error {
 	switch {
 	case v.Kind() == reflect.Struct:
-		return fillStruct(v, text, path)
+		return decodeStruct(v, text, path)
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
 		var items []json.RawMessage
 		if err := json.Unmarshal(text, &items); err != nil {
-			return fmt.Errorf("%s: a list was expected", name(path))
+			return fmt.Errorf("%s: expected a list", fieldName(path))
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
 		for n, item := range items {
-			if err := fill(v.Index(n), item, fmt.Sprintf("%s[%d]", path, n)); err != nil {
+			if err := decodeValue(v.Index(n), item, fmt.Sprintf("%s[%d]", path, n)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if err := json.Unmarshal(text, v.Addr().Interface()); err != nil {
-		return fmt.Errorf("%s: %w", name(path), err)
+		return fmt.Errorf("%s: %w", fieldName(path), err)
 	}
 	return nil
 }
 
-func fillStruct(v reflect.Value, text json.RawMessage, path string) error {
+func decodeStruct(v reflect.Value, text json.RawMessage, path string) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(text, &members); err != nil || members == nil {
-		return fmt.Errorf("%s: an object was expected", name(path))
+		return fmt.Errorf("%s: expected an object", fieldName(path))
 	}
 	for n := range v.NumField() {
 		key, options, _ := strings.Cut(v.Type().Field(n).Tag.Get("json"), ",")
@@ -63,7 +62,7 @@ func fillStruct(v reflect.Value, text json.RawMessage, path string) error {
 		member, ok := members[key]
 		switch {
 		case ok && string(member) != "null":
-			if err := fill(v.Field(n), member, field); err != nil {
+			if err := decodeValue(v.Field(n), member, field); err != nil {
 				return err
 			}
 		case !strings.Contains(options, "omitempty"):
@@ -73,7 +72,7 @@ func fillStruct(v reflect.Value, text json.RawMessage, path string) error {
 	return nil
 }
 
-func name(path string) string {
+func fieldName(path string) string {
 	if path == "" {
 		return "the answer"
 	}

@@ -13,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestAJobGoesThroughTheDevelopmentServer(t *testing.T) {
-	server, err := devserver.New(devserver.Options{Token: "token", Log: zerolog.Nop(), InlineInput: 1})
+func TestJobRunsThroughDevelopmentServer(t *testing.T) {
+	server, err := devserver.New(devserver.Options{Token: "token", Log: zerolog.Nop(), MaxInlineInput: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestAJobGoesThroughTheDevelopmentServer(t *testing.T) {
 	}
 	var refusal *msg.Refusal
 	if _, err := c.AppendLog(ctx, job.ID, 9, []byte("gap"), -1); !errors.As(err, &refusal) || refusal.Offset != 6 {
-		t.Errorf("a chunk behind a gap: %v", err)
+		t.Errorf("a chunk after a gap: %v", err)
 	}
 	if n, err := c.AppendLog(ctx, job.ID, 6, nil, 6); n != 6 || err != nil {
 		t.Errorf("an empty last chunk: %d, %v", n, err)
@@ -65,19 +65,19 @@ func TestAJobGoesThroughTheDevelopmentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	result := []byte(seal.Encrypt(key, []byte(`{"exitCode":0,"outputProperties":{"x":"y"}}`)))
-	for range 2 { // the answer to the first may have been lost
+	for range 2 { // a retry, as after a lost answer
 		if err := c.Finish(ctx, job.Job, msg.Ending{Outcome: msg.Completed}, result); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Confirm(ctx, "nobody's", "e"); !errors.As(err, &refusal) || !refusal.Final() {
-		t.Errorf("a job that the server has never had: %v", err)
+	if err := c.Confirm(ctx, "unknown", "e"); !errors.As(err, &refusal) || !refusal.Final() {
+		t.Errorf("an unknown job: %v", err)
 	}
 	view, err := server.Task(id)
 	if err != nil || view.State != devserver.Completed || view.OutputProperties["x"] != "y" || !view.LogComplete {
 		t.Errorf("%+v, %v", view, err)
 	}
 	if breaches := server.Ledger().Breaches(); len(breaches) != 1 {
-		t.Errorf("the server has seen more wrong than the gap: %v", breaches)
+		t.Errorf("want only the gap as a violation: %v", breaches)
 	}
 }

@@ -18,19 +18,19 @@ import (
 	msg "runnerd/messages"
 )
 
-// byteOrderMark may be before the first event, and belongs to nothing.
+// byteOrderMark may precede the first event and is skipped.
 const byteOrderMark = "\ufeff"
 
-// Events hands on what comes over the channel of events after the event of that id, in order, until the channel or ctx ends, or
-// emit fails. An event that cannot be read, or whose name is not known, is left out: the log says so.
+// Events opens the event stream after the event with the id after, and calls emit for each event in order, until the stream or ctx ends
+// or emit fails. It logs and ignores an event that is invalid or unknown.
 func (c *Client) Events(ctx context.Context, after string, emit func(id string, e msg.Event) error) error {
 	const op = "events"
-	s, err := c.current(op)
+	s, err := c.requireSession(op)
 	if err != nil {
 		return err
 	}
 	params := &api.EventsParams{LastEventID: after}
-	res, err := c.call(ctx, op, patience(0), func(ctx context.Context) (*http.Response, error) {
+	res, err := c.call(ctx, op, answerTimeout(0), func(ctx context.Context) (*http.Response, error) {
 		return c.api.Events(ctx, s.runnerID, params, bearer(s.token))
 	}, http.StatusOK)
 	if err != nil {
@@ -38,11 +38,11 @@ func (c *Client) Events(ctx context.Context, after string, emit func(id string, 
 	}
 	defer res.Body.Close()
 	if media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); media != "text/event-stream" {
-		return strange(op, res, nil, "text/event-stream was expected, and it is "+media)
+		return protocolError(op, res, nil, fmt.Sprintf("expected text/event-stream, got %q", media))
 	}
-	res.Body.(*body).left = math.MaxInt64 // a stream has no size, only its events have
-	stream := &bounded{Reader: res.Body}
-	stream.left.Store(answerMax)
+	res.Body.(*body).remaining = math.MaxInt64 // only the size of each event is limited
+	stream := &boundedStream{Reader: res.Body}
+	stream.remaining.Store(maxAnswer)
 	text := bufio.NewReader(stream)
 	if mark, _ := text.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
 		_, _ = text.Discard(len(mark))
@@ -53,8 +53,8 @@ func (c *Client) Events(ctx context.Context, after string, emit func(id string, 
 		if err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
-		stream.left.Store(answerMax)
-		if err := c.handOn(event, emit); err != nil {
+		stream.remaining.Store(maxAnswer)
+		if err := c.deliver(event, emit); err != nil {
 			_ = res.Body.Close()
 			drain(decoder)
 			return err
@@ -62,21 +62,21 @@ func (c *Client) Events(ctx context.Context, after string, emit func(id string, 
 	}
 }
 
-// bounded is a stream of events of which none is too large.
-type bounded struct {
+// boundedStream limits the size of each event.
+type boundedStream struct {
 	io.Reader
-	left atomic.Int64
+	remaining atomic.Int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *boundedStream) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if b.left.Add(-int64(n)) < 0 {
-		return 0, errors.New("an event is larger than is taken")
+	if b.remaining.Add(-int64(n)) < 0 {
+		return 0, errors.New("an event exceeds the size limit")
 	}
 	return n, err
 }
 
-// drain ends the goroutine of a decoder whose body is closed: it waits until its error is taken.
+// drain ends the goroutine of a decoder whose body is closed, because it blocks until its error is received.
 func drain(d *eventsource.Decoder) {
 	for {
 		if _, err := d.Decode(); err != nil {
@@ -85,14 +85,14 @@ func drain(d *eventsource.Decoder) {
 	}
 }
 
-func (c *Client) handOn(e eventsource.Event, emit func(string, msg.Event) error) error {
+func (c *Client) deliver(e eventsource.Event, emit func(string, msg.Event) error) error {
 	id := e.Id()
 	if with, ok := e.(eventsource.EventWithLastID); ok {
 		id = with.LastEventID()
 	}
 	event, err := parseEvent(e.Event(), []byte(e.Data()))
 	if err != nil {
-		c.log.Warn().Err(err).Str("event", quote([]byte(e.Event()))).Str("id", quote([]byte(id))).Msg("event left out")
+		c.log.Warn().Err(err).Str("event", excerpt([]byte(e.Event()))).Str("id", excerpt([]byte(id))).Msg("ignored an invalid or unknown event")
 		return nil
 	}
 	return emit(id, event)
@@ -110,24 +110,24 @@ func parseEvent(name string, data []byte) (msg.Event, error) {
 		return msg.Delete{}, nil
 	case "Configure":
 		var e api.ConfigureEvent
-		if err := fill(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
+		if err := decodeValue(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
 			return nil, err
 		}
 		config, err := toConfig(e.Config)
 		return msg.Configure{Config: config}, err
 	case "ExecuteScript":
 		var e api.ExecuteScriptEvent
-		if err := fill(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
+		if err := decodeValue(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
 			return nil, err
 		}
 		offer, err := toOffer(e.Job)
 		return msg.ExecuteScript{Offer: offer}, err
 	case "AbortJob":
 		var e api.AbortJobEvent
-		if err := fill(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
+		if err := decodeValue(reflect.ValueOf(&e).Elem(), data, ""); err != nil {
 			return nil, err
 		}
 		return msg.StopJob{Order: toStopOrder(e)}, nil
 	}
-	return nil, errors.New("this runner does not know it: is the server newer?")
+	return nil, errors.New("unknown event: the server may be newer than this runner")
 }

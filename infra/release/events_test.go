@@ -22,20 +22,20 @@ import (
 	msg "runnerd/messages"
 )
 
-type seen struct {
+type received struct {
 	id    string
 	event msg.Event
 }
 
-// listen collects events until there are as many, or the channel ends.
-func listen(t *testing.T, c *release.Client, after string, n int) ([]seen, error) {
+// listen collects n events, or all until the stream ends.
+func listen(t *testing.T, c *release.Client, after string, n int) ([]received, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // an event without end takes 14 s on a busy machine
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // an endless event takes 14 s on a busy machine
 	defer cancel()
 	enough := errors.New("enough")
-	var got []seen
+	var got []received
 	err := c.Events(ctx, after, func(id string, e msg.Event) error {
-		if got = append(got, seen{id, e}); len(got) == n {
+		if got = append(got, received{id, e}); len(got) == n {
 			return enough
 		}
 		return nil
@@ -48,9 +48,9 @@ func listen(t *testing.T, c *release.Client, after string, n int) ([]seen, error
 
 const aJob = `{"jobId":"j","executionId":"e","kind":"script","taskId":"t","taskType":"a.B","image":"i","input":"aW4=","sessionKey":"a2V5"}`
 
-func stream(text string) http.HandlerFunc { return says(200, "text/event-stream", text) }
+func stream(text string) http.HandlerFunc { return respond(200, "text/event-stream", text) }
 
-func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
+func TestEventsAreOrderedAndInvalidOnesIgnored(t *testing.T) {
 	text := "id: 8\nevent: Ping\ndata: {}\n\n" +
 		": a comment\n\n" +
 		"id: 9\nevent: Configure\ndata: {\"config\":{\"revision\":4,\"enabled\":false,\"capacity\":3,\"evictionSeconds\":0}}\n\n" +
@@ -68,7 +68,7 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 		stream(text)(w, r)
 	})
 	got, err := listen(t, registeredClient(t, s.URL), "7", -1)
-	want := []seen{
+	want := []received{
 		{"8", msg.Ping{}},
 		{"9", msg.Configure{Config: msg.Config{Revision: 4, Capacity: 3}}},
 		{"12", msg.ExecuteScript{Offer: msg.Offer{
@@ -78,18 +78,18 @@ func TestEventsAreReadInOrderAndWhatCannotBeReadIsLeftOut(t *testing.T) {
 		{"14", msg.StopJob{Order: msg.StopOrder{ID: "j", Execution: "e", Reason: "the server gave no reason"}}},
 		{"14", msg.Enable{}}, {"15", msg.Disable{}}, {"16", msg.Delete{}},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(seen{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(received{})); diff != "" {
 		t.Error(diff)
 	}
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a frame that is cut ends it with %v", err)
+		t.Errorf("after a cut frame: %v", err)
 	}
 	if asked.Get("Last-Event-ID") != "7" || asked.Get("Authorization") != "Bearer access" {
-		t.Errorf("asked with %v", asked)
+		t.Errorf("request headers %v", asked)
 	}
 }
 
-func TestTheLogShowsTheBeginningOfAnEventThatIsLeftOut(t *testing.T) {
+func TestIgnoredEventIsLoggedTruncated(t *testing.T) {
 	said := new(bytes.Buffer)
 	c, err := release.New(release.Options{URL: server(t, stream("id: "+strings.Repeat("7", 5000)+"\nevent: "+strings.Repeat("x", 5000)+"\ndata: {}\n\n")).URL,
 		Token: "token", Name: "n", UUID: "u", Version: "1", PublicKey: []byte("key"), Log: zerolog.New(said)})
@@ -103,52 +103,52 @@ func TestTheLogShowsTheBeginningOfAnEventThatIsLeftOut(t *testing.T) {
 		t.Error(err)
 	}
 	if line := said.String(); !strings.Contains(line, "xxx") || len(line) > 1000 {
-		t.Errorf("it logs %d bytes: %.200s", len(line), line)
+		t.Errorf("log has %d bytes: %.200s", len(line), line)
 	}
 }
 
-func TestAStreamMayEndItsLinesInAnyWayAndBeginWithAMark(t *testing.T) {
+func TestEventStreamAcceptsAllLineEndings(t *testing.T) {
 	text := "id: 8\nevent: Enable\ndata: {}\n\n: a comment\nretry: 5\n\nid: 9\x00\nevent: Disable\ndata:{}\n\nid\nevent:Ping\n\nid: 10\nevent: Delete\ndata: {}\n\n"
 	for name, sent := range map[string]string{
 		"LF": text, "CRLF": strings.ReplaceAll(text, "\n", "\r\n"), "CR": strings.ReplaceAll(text, "\n", "\r"), "a byte order mark": "\ufeff" + text,
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := listen(t, registeredClient(t, server(t, stream(sent)).URL), "7", 4)
-			want := []seen{{"8", msg.Enable{}}, {"8", msg.Disable{}}, {"", msg.Ping{}}, {"10", msg.Delete{}}}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(seen{})); diff != "" {
+			want := []received{{"8", msg.Enable{}}, {"8", msg.Disable{}}, {"", msg.Ping{}}, {"10", msg.Delete{}}}
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(received{})); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-func TestWhatIsNoChannelOfEventsIsSaidToBeNone(t *testing.T) {
+func TestEventsRejectsInvalidStream(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer http.HandlerFunc
-		says   string
+		answer   http.HandlerFunc
+		wantText string
 	}{
-		"a page":            {says(200, "text/html", "<html>sign in</html>"), "text/event-stream was expected"},
-		"a forgotten token": {says(401, "application/problem+json", `{"title":"no","status":401}`), "the server answers 401"},
-		"an event without end": {func(w http.ResponseWriter, _ *http.Request) {
+		"a page":           {respond(200, "text/html", "<html>sign in</html>"), "expected text/event-stream"},
+		"an unknown token": {respond(401, "application/problem+json", `{"title":"no","status":401}`), "the server answers 401"},
+		"an endless event": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for piece := strings.Repeat("x", 1<<20); ; {
 				if _, err := io.WriteString(w, piece); err != nil {
 					return
 				}
 			}
-		}, "larger than is taken"},
+		}, "exceeds the size limit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := listen(t, registeredClient(t, server(t, c.answer).URL), "", 1)
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("it ends with %v", err)
+			if err == nil || !strings.Contains(err.Error(), c.wantText) {
+				t.Errorf("got error %v", err)
 			}
 		})
 	}
 }
 
-func TestTheEventsOfTheDevelopmentServerArrive(t *testing.T) {
-	server, err := devserver.New(devserver.Options{Token: "token", Log: zerolog.Nop(), PingEvery: 10 * time.Millisecond})
+func TestDevelopmentServersEventsArrive(t *testing.T) {
+	server, err := devserver.New(devserver.Options{Token: "token", Log: zerolog.Nop(), PingInterval: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,10 +186,10 @@ func TestTheEventsOfTheDevelopmentServerArrive(t *testing.T) {
 		case msg.Ping:
 			pinged = true
 		case msg.Enable, msg.Disable, msg.Delete, msg.StopJob:
-			t.Errorf("nobody asked for %+v", e)
+			t.Errorf("unexpected event %+v", e)
 		}
 	}
 	if err != nil || !configured || !offered || !pinged {
-		t.Errorf("%v; seen: %s", err, fmt.Sprintf("%+v", got))
+		t.Errorf("%v; received: %s", err, fmt.Sprintf("%+v", got))
 	}
 }

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -11,44 +10,44 @@ import (
 )
 
 const (
-	inputMax     = 256 << 20 // bytes
-	redirectsMax = 5
+	maxInput     = 256 << 20 // bytes
+	maxRedirects = 5
 )
 
-// FetchInput reads an input that was too large for its offer. The URL may be relative to the server's, or point elsewhere;
-// the access token goes to the server only.
+// FetchInput returns an input that was too large for its offer. The URL is relative to the server's or absolute. The access token is sent
+// to the server only.
 func (c *Client) FetchInput(ctx context.Context, from string) (io.ReadCloser, error) {
 	const op = "fetch input"
 	at, err := c.server.Parse(from)
 	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-		return nil, fmt.Errorf("%s: %.200q is no address", op, from)
+		return nil, fmt.Errorf("%s: %.200q is not an HTTP URL", op, from)
 	}
 	var token string
-	if c.ours(at) {
-		s, err := c.current(op)
+	if c.isServer(at) {
+		s, err := c.requireSession(op)
 		if err != nil {
 			return nil, err
 		}
 		token = s.token
 	}
-	res, err := c.call(ctx, op, patience(0), func(ctx context.Context) (*http.Response, error) {
-		return c.get(ctx, at, token)
+	res, err := c.call(ctx, op, answerTimeout(0), func(ctx context.Context) (*http.Response, error) {
+		return c.getInput(ctx, at, token)
 	}, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	if media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); media == "text/html" {
 		defer res.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(res.Body, quoteMax))
-		return nil, strange(op, res, text, "base64 text was expected")
+		text, _ := io.ReadAll(io.LimitReader(res.Body, maxExcerpt))
+		return nil, protocolError(op, res, text, "expected base64 text")
 	}
 	if b, ok := res.Body.(*body); ok {
-		b.left = inputMax
+		b.remaining = maxInput
 	}
 	return res.Body, nil
 }
 
-func (c *Client) get(ctx context.Context, at *url.URL, token string) (*http.Response, error) {
+func (c *Client) getInput(ctx context.Context, at *url.URL, token string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return nil, err
@@ -60,19 +59,19 @@ func (c *Client) get(ctx context.Context, at *url.URL, token string) (*http.Resp
 	return c.fetch.Do(req)
 }
 
-// followInput lets an input be elsewhere. The standard client would send the token along to a subdomain.
-func (c *Client) followInput(req *http.Request, via []*http.Request) error {
-	if len(via) > redirectsMax {
-		return errors.New("the input is redirected without end")
+// checkInputRedirect removes the token from a redirect to another origin; the standard client would send it to a subdomain.
+func (c *Client) checkInputRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("the input has more than %d redirects", maxRedirects)
 	}
-	if !c.ours(req.URL) {
+	if !c.isServer(req.URL) {
 		req.Header.Del("Authorization")
 	}
 	return nil
 }
 
-// ours reports whether u has the server's origin.
-func (c *Client) ours(u *url.URL) bool {
+// isServer reports whether u has the server's origin.
+func (c *Client) isServer(u *url.URL) bool {
 	return u.Scheme == c.server.Scheme && u.Hostname() == c.server.Hostname() && port(u) == port(c.server)
 }
 

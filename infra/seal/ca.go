@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// A certificate of ours is valid from long ago and for ever: executors check it against clocks that may be as wrong as the
-// runner's, on hosts that may have none that survives a reboot. The trust ends with the executor, which is given the CA at
-// its start and talks to nobody else with it.
+// validity returns the validity period of the runner's certificates. It is practically unlimited, because the clocks of executors and of
+// the runner's host may be wrong. Trust ends with the executor: it gets the CA at its start and uses it for this runner only.
 func validity() (from, to time.Time) {
 	return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 }
@@ -36,7 +35,7 @@ func newCA(uuid string, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	return sign(template, template, &key.PublicKey, key)
 }
 
-// sign makes a certificate; without a serial number in the template it draws one.
+// sign issues a certificate. If the template has no serial number, it gets a random one.
 func sign(template, parent *x509.Certificate, public crypto.PublicKey, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
@@ -52,24 +51,24 @@ func parseCA(key, certificate []byte) (*ecdsa.PrivateKey, *x509.Certificate, err
 	}
 	private, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, nil, fmt.Errorf("its key is a %T", parsed)
+		return nil, nil, fmt.Errorf("key has type %T, not ECDSA", parsed)
 	}
 	ca, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !private.PublicKey.Equal(ca.PublicKey) {
-		return nil, nil, errors.New("its key and its certificate belong to different pairs")
+		return nil, nil, errors.New("key and certificate do not match")
 	}
 	return private, ca, nil
 }
 
-// CA is the certificate, in PEM, with which an executor checks that it talks to this runner.
+// CA returns the CA certificate in PEM, with which an executor verifies the runner's TLS certificate.
 func (i *Identity) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.ca.Raw})
 }
 
-// Certificate makes one, signed by the CA, for a server at these addresses and names.
+// Certificate issues a server certificate for these addresses and names, signed by the CA.
 func (i *Identity) Certificate(hosts []net.IP, names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

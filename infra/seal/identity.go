@@ -15,23 +15,23 @@ import (
 	"io"
 )
 
-// Identity is what makes a runner itself: made at its first start, kept for ever, told to nobody.
+// Identity holds a runner's name and private keys. It is created at the first start, stored permanently and never shared.
 type Identity struct {
 	uuid   string
 	hpke   hpke.PrivateKey
 	caKey  *ecdsa.PrivateKey
 	ca     *x509.Certificate
-	secret []byte // what Derive derives from
-	opened openedKeys
+	secret []byte // key of Derive
+	cache  keyCache
 }
 
-// Format prints the name of the runner, and nothing that is secret, whatever the verb.
+// Format prints the runner's UUID for every verb, and no secrets.
 func (i *Identity) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "runner "+i.uuid) }
 
 const secretSize = 32
 
-// stored is an Identity in its file.
-type stored struct {
+// identityFile is an Identity in its file.
+type identityFile struct {
 	UUID          string `json:"uuid"`
 	HPKEKey       []byte `json:"hpkeKey"`       // ML-KEM-768 + X25519, the seed
 	CAKey         []byte `json:"caKey"`         // PKCS #8
@@ -39,7 +39,7 @@ type stored struct {
 	Secret        []byte `json:"secret"`
 }
 
-// NewIdentity makes a runner that never was.
+// NewIdentity generates a new identity.
 func NewIdentity() (*Identity, error) {
 	private, err := hpke.MLKEM768X25519().GenerateKey()
 	if err != nil {
@@ -57,7 +57,7 @@ func NewIdentity() (*Identity, error) {
 	return i, nil
 }
 
-// newUUID draws a random one (version 4).
+// newUUID returns a random UUID (version 4).
 func newUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
@@ -66,7 +66,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// Marshal returns the whole identity, secrets in the open.
+// Marshal encodes the identity as JSON, with its secrets unencrypted.
 func (i *Identity) Marshal() ([]byte, error) {
 	private, err := i.hpke.Bytes()
 	if err != nil {
@@ -76,17 +76,17 @@ func (i *Identity) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal CA key: %w", err)
 	}
-	return json.MarshalIndent(stored{i.uuid, private, caKey, i.ca.Raw, i.secret}, "", "  ")
+	return json.MarshalIndent(identityFile{i.uuid, private, caKey, i.ca.Raw, i.secret}, "", "  ")
 }
 
-// ParseIdentity reads what Marshal wrote. An identity with a part missing or damaged is none.
+// ParseIdentity parses the output of Marshal. It fails if any part is missing or damaged.
 func ParseIdentity(data []byte) (*Identity, error) {
-	var s stored
+	var s identityFile
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	if s.UUID == "" {
-		return nil, errors.New("read identity: it has no uuid")
+		return nil, errors.New("read identity: it has no UUID")
 	}
 	if len(s.Secret) != secretSize {
 		return nil, fmt.Errorf("read identity: its secret has %d bytes, not %d", len(s.Secret), secretSize)
@@ -102,20 +102,20 @@ func ParseIdentity(data []byte) (*Identity, error) {
 	return i, nil
 }
 
-// UUID names the runner to its server.
+// UUID returns the name by which the server knows the runner.
 func (i *Identity) UUID() string { return i.uuid }
 
-// PublicKey is what session keys are sealed to.
+// PublicKey returns the HPKE public key to which the server seals session keys.
 func (i *Identity) PublicKey() []byte { return i.hpke.PublicKey().Bytes() }
 
-// OpenKey opens what SealKey sealed.
+// OpenKey opens a session key that SealKey sealed to this identity.
 func (i *Identity) OpenKey(sealed []byte) (Key, error) {
-	if key, ok := i.opened.find(sealed); ok {
+	if key, ok := i.cache.find(sealed); ok {
 		return key, nil
 	}
 	key, err := i.decapsulate(sealed)
 	if err == nil {
-		i.opened.add(sealed, key)
+		i.cache.add(sealed, key)
 	}
 	return key, err
 }
@@ -123,19 +123,19 @@ func (i *Identity) OpenKey(sealed []byte) (Key, error) {
 func (i *Identity) decapsulate(sealed []byte) (Key, error) {
 	raw, err := hpke.Open(i.hpke, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(sealInfo), sealed)
 	if err != nil {
-		return Key{}, errors.New("the session key does not open: it was sealed to another runner, or is damaged")
+		return Key{}, errors.New("session key does not open: it was sealed to another runner or is damaged")
 	}
 	if len(raw) != len(Key{}) {
-		return Key{}, fmt.Errorf("the session key has %d bytes, not %d", len(raw), len(Key{}))
+		return Key{}, fmt.Errorf("session key has %d bytes, not %d", len(raw), len(Key{}))
 	}
 	return Key(raw), nil
 }
 
-// Derive returns 32 bytes that are the same whenever this identity is asked for the same, and that nobody else can guess.
+// Derive returns 32 bytes derived from the identity's secret: always the same for the same arguments, and unpredictable without the secret.
 func (i *Identity) Derive(purpose string, parts ...string) []byte {
 	mac := hmac.New(sha256.New, i.secret)
 	for _, p := range append([]string{purpose}, parts...) {
-		// The length keeps ("ab", "c") and ("a", "bc") apart.
+		// The length makes ("ab", "c") and ("a", "bc") differ.
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
 		mac.Write([]byte(p))
 	}

@@ -29,8 +29,8 @@ func newIdentity(t *testing.T) *seal.Identity {
 	return i
 }
 
-// again is the identity as the next start reads it.
-func again(t *testing.T, i *seal.Identity) *seal.Identity {
+// reload returns the identity as the next start reads it.
+func reload(t *testing.T, i *seal.Identity) *seal.Identity {
 	t.Helper()
 	data, err := i.Marshal()
 	if err != nil {
@@ -42,15 +42,15 @@ func again(t *testing.T, i *seal.Identity) *seal.Identity {
 	return i
 }
 
-func TestAnIdentityIsTheSameAfterARestart(t *testing.T) {
+func TestIdentitySurvivesRestart(t *testing.T) {
 	before := newIdentity(t)
-	after := again(t, before)
+	after := reload(t, before)
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(before.UUID()) {
 		t.Errorf("%s is no UUID", before.UUID())
 	}
 	if before.UUID() != after.UUID() || !bytes.Equal(before.PublicKey(), after.PublicKey()) || !bytes.Equal(before.CA(), after.CA()) ||
 		!bytes.Equal(before.Derive("token", "x"), after.Derive("token", "x")) {
-		t.Error("something of it has changed")
+		t.Error("identity has changed")
 	}
 	key := seal.NewKey()
 	sealed, err := seal.SealKey(before.PublicKey(), key)
@@ -62,7 +62,7 @@ func TestAnIdentityIsTheSameAfterARestart(t *testing.T) {
 	}
 }
 
-func TestAKeyOpensForItsRunnerOnly(t *testing.T) {
+func TestKeyOpensForItsRunnerOnly(t *testing.T) {
 	i := newIdentity(t)
 	sealed, err := seal.SealKey(i.PublicKey(), seal.NewKey())
 	if err != nil {
@@ -77,7 +77,7 @@ func TestAKeyOpensForItsRunnerOnly(t *testing.T) {
 		}
 	}
 	if _, err := seal.SealKey([]byte("no key"), seal.NewKey()); err == nil {
-		t.Error("it was sealed to nobody")
+		t.Error("sealed to an invalid public key")
 	}
 }
 
@@ -98,7 +98,7 @@ func TestDerivedValuesDifferByPurposePartsAndRunner(t *testing.T) {
 	}
 }
 
-func TestADamagedIdentityIsNone(t *testing.T) {
+func TestDamagedIdentityIsRefused(t *testing.T) {
 	data, err := newIdentity(t).Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -122,20 +122,20 @@ func TestADamagedIdentityIsNone(t *testing.T) {
 		}
 		text, _ := json.Marshal(without)
 		if _, err := seal.ParseIdentity(text); err == nil {
-			t.Errorf("it is taken without %s", field)
+			t.Errorf("accepted without %s", field)
 		}
 	}
 	good["caKey"] = foreign["caKey"]
 	text, _ := json.Marshal(good)
 	if _, err := seal.ParseIdentity(text); err == nil {
-		t.Error("it is taken with the CA key of another")
+		t.Error("accepted with another identity's CA key")
 	}
 	if _, err := seal.ParseIdentity(data[:len(data)/2]); err == nil {
-		t.Error("it is taken in half")
+		t.Error("accepted when truncated")
 	}
 }
 
-func TestAnIdentityPrintsNothingSecret(t *testing.T) {
+func TestIdentityPrintsNoSecrets(t *testing.T) {
 	i := newIdentity(t)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%x"} {
 		if s := fmt.Sprintf(verb, i); s != "runner "+i.UUID() {
@@ -144,9 +144,9 @@ func TestAnIdentityPrintsNothingSecret(t *testing.T) {
 	}
 }
 
-func TestAnExecutorTrustsTheServerByTheCA(t *testing.T) {
+func TestCertificateVerifiesWithCA(t *testing.T) {
 	i := newIdentity(t)
-	certificate, err := again(t, i).Certificate([]net.IP{net.IPv4(127, 0, 0, 1)}, "runner.test")
+	certificate, err := reload(t, i).Certificate([]net.IP{net.IPv4(127, 0, 0, 1)}, "runner.test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestAnExecutorTrustsTheServerByTheCA(t *testing.T) {
 	}
 }
 
-func TestTheVaultSaysWhatIsWrongWithAJob(t *testing.T) {
+func TestOpenExplainsWhyJobIsInvalid(t *testing.T) {
 	i := newIdentity(t)
 	key := seal.NewKey()
 	sealed, err := seal.SealKey(i.PublicKey(), key)
@@ -194,39 +194,39 @@ func TestTheVaultSaysWhatIsWrongWithAJob(t *testing.T) {
 	}
 	input := `{"task":{"type":"a.B","properties":[{"name":"p","value":"s3cret","password":true}]}}`
 	for what, test := range map[string]struct {
-		key   []byte
-		input string
-		says  string
+		key     []byte
+		input   string
+		wantErr string
 	}{
-		"nothing":                      {sealed, seal.Encrypt(key, []byte(input)), ""},
-		"its key is another runner's":  {[]byte("x"), seal.Encrypt(key, []byte(input)), "session key does not open"},
-		"its input has another key":    {sealed, seal.Encrypt(seal.NewKey(), []byte(input)), "input does not decrypt"},
-		"its input is no input at all": {sealed, seal.Encrypt(key, []byte("[]")), "read input context"},
+		"valid":                 {sealed, seal.Encrypt(key, []byte(input)), ""},
+		"another runner's key":  {[]byte("x"), seal.Encrypt(key, []byte(input)), "session key does not open"},
+		"input of another key":  {sealed, seal.Encrypt(seal.NewKey(), []byte(input)), "input does not decrypt"},
+		"invalid input context": {sealed, seal.Encrypt(key, []byte("[]")), "parse input context"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			secrets, kept, err := i.Open(test.key, test.input)
-			if test.says == "" {
+			secrets, sealedKey, err := i.Open(test.key, test.input)
+			if test.wantErr == "" {
 				if diff := cmp.Diff([]msg.Secret{"s3cret"}, secrets); err != nil || diff != "" {
 					t.Error(err, diff)
 				}
-				if again, err := i.Unseal(kept); err != nil || len(again) != 1 || again[0] != msg.Secret(key[:]) {
-					t.Errorf("the key that is kept is not the job's: %v", err)
+				if keys, err := i.Unseal(sealedKey); err != nil || len(keys) != 1 || keys[0] != msg.Secret(key[:]) {
+					t.Errorf("the sealed key is not the job's: %v", err)
 				}
-			} else if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("it says %v", err)
+			} else if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+				t.Errorf("got %v, want %q", err, test.wantErr)
 			}
 		})
 	}
 }
 
-func TestSealedValuesComeBackToTheirRunnerOnly(t *testing.T) {
+func TestSealedValuesOpenForTheirRunnerOnly(t *testing.T) {
 	i := newIdentity(t)
 	for _, secrets := range [][]msg.Secret{nil, {"one", "two\x00\xff", "öäü"}} {
 		sealed, err := i.Seal(secrets)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := again(t, i).Unseal(sealed)
+		back, err := reload(t, i).Unseal(sealed)
 		if diff := cmp.Diff(secrets, back); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
@@ -249,7 +249,7 @@ func FuzzParseIdentity(f *testing.F) {
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if i, err := seal.ParseIdentity(data); err == nil && i.UUID() == "" {
-			t.Error("an identity without a name")
+			t.Error("an identity without a UUID")
 		}
 	})
 }

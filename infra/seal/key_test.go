@@ -14,7 +14,7 @@ import (
 	"runnerd/infra/seal"
 )
 
-func TestWhatIsEncryptedHasTheLayoutOfThePlugins(t *testing.T) {
+func TestEncryptUsesPluginLayout(t *testing.T) {
 	key := seal.NewKey()
 	raw, err := base64.StdEncoding.DecodeString(seal.Encrypt(key, []byte("input")))
 	if err != nil {
@@ -48,13 +48,13 @@ func TestDecryptOpensOnlyWhatTheKeyEncrypted(t *testing.T) {
 		body string
 		want error
 	}{
-		"as it came":              {key, body, nil},
+		"unchanged":               {key, body, nil},
 		"with white space around": {key, " \n" + body + "\r\n", nil},
 		"plain JSON":              {key, `{"exitCode":0}`, seal.ErrNotBase64},
 		"empty":                   {key, "", seal.ErrTooShort},
 		"a nonce and half a tag":  {key, base64.StdEncoding.EncodeToString(make([]byte, 24)), seal.ErrTooShort},
 		"with another key":        {seal.NewKey(), body, seal.ErrWrongKey},
-		"cut":                     {key, body[:len(body)-4], seal.ErrWrongKey},
+		"truncated":               {key, body[:len(body)-4], seal.ErrWrongKey},
 		"damaged":                 {key, damaged, seal.ErrWrongKey},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestDecryptOpensOnlyWhatTheKeyEncrypted(t *testing.T) {
 	}
 }
 
-func TestKeysPrintAsStarsWhateverTheVerb(t *testing.T) {
+func TestKeysPrintAsStars(t *testing.T) {
 	key := seal.NewKey()
 	text, err := json.Marshal(map[string]any{"key": key})
 	if err != nil || string(text) != `{"key":"***"}` {

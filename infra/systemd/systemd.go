@@ -1,7 +1,7 @@
-// Package systemd speaks with the service manager that started the process, by its protocol, where there is one: it takes over
-// the sockets that the manager keeps over restarts, and tells it how the process fares.
+// Package systemd implements the service manager's protocol: it receives the sockets that the manager keeps open across restarts, and
+// reports the process's status.
 //
-// Beside it are the units with which systemd runs runnerd. They and the program must agree; cmd/runnerd has the test.
+// The directory also contains the systemd units for runnerd. A test in cmd/runnerd checks that units and program agree.
 package systemd
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Sockets takes over the listening sockets that the manager has passed on, by their names (FileDescriptorName= of a socket
-// unit). They are passed once; without a manager there are none.
+// Sockets returns the listening sockets that the manager passed to the process, by name (FileDescriptorName= of a socket unit). Only the
+// first call returns them. Without a manager there are none.
 func Sockets() (map[string]net.Listener, error) {
 	var sockets map[string]net.Listener
 	var problems []error
@@ -27,9 +27,9 @@ func Sockets() (map[string]net.Listener, error) {
 		}
 		switch {
 		case err != nil:
-			problems = append(problems, fmt.Errorf("take over socket %q of the service manager: %w", file.Name(), err))
+			problems = append(problems, fmt.Errorf("use socket %q of the service manager: %w", file.Name(), err))
 		case sockets[file.Name()] != nil:
-			problems = append(problems, fmt.Errorf("the service manager passes two sockets %q", file.Name()), l.Close())
+			problems = append(problems, fmt.Errorf("the service manager passed two sockets named %q", file.Name()), l.Close())
 		case sockets == nil:
 			sockets = map[string]net.Listener{file.Name(): l}
 		default:
@@ -39,21 +39,21 @@ func Sockets() (map[string]net.Listener, error) {
 	return sockets, errors.Join(problems...)
 }
 
-// Managed reports whether a manager wants to be told.
+// Managed reports whether the service manager accepts notifications.
 func Managed() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// Ready tells that the start is over.
-func Ready() error { return tell(daemon.SdNotifyReady) }
+// Ready notifies the manager that the start is complete.
+func Ready() error { return notify(daemon.SdNotifyReady) }
 
-// Stopping tells that the process is about to end. From then on it may last as long as the manager lets a stop last.
-func Stopping() error { return tell(daemon.SdNotifyStopping) }
+// Stopping notifies the manager that the process is stopping. From then on the manager's stop timeout applies.
+func Stopping() error { return notify(daemon.SdNotifyStopping) }
 
-// Status tells people in a line how the process fares.
-func Status(text string) error { return tell("STATUS=" + strings.ReplaceAll(text, "\n", "; ")) }
+// Status sets the one-line status that systemctl shows.
+func Status(text string) error { return notify("STATUS=" + strings.ReplaceAll(text, "\n", "; ")) }
 
-func tell(state string) error {
+func notify(state string) error {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		return fmt.Errorf("tell the service manager: %w", err)
+		return fmt.Errorf("notify the service manager: %w", err)
 	}
 	return nil
 }

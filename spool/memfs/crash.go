@@ -8,10 +8,11 @@ import (
 	"slices"
 )
 
-// granule is how much of a write survives or is lost together. Smaller than any disk's, so that short lines are torn too.
-const granule = 64
+// writeUnit is the number of bytes of a write that a crash keeps or loses together. It is smaller than a real disk's, so that short
+// lines are torn too.
+const writeUnit = 64
 
-// Sync makes the content safe; the name is its directory's.
+// Sync makes the content durable, but not the name.
 func (h *handle) Sync() error {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
@@ -24,15 +25,15 @@ func (h *handle) Sync() error {
 	return err
 }
 
-// sync writes what is pending, and nothing else: what an earlier sync has lost stays lost.
+// sync makes only the pending edits durable: what an earlier failed sync has lost stays lost.
 func (n *node) sync() {
 	for _, e := range n.pending {
-		n.safeContent = e.apply(n.safeContent)
+		n.durableContent = e.apply(n.durableContent)
 	}
 	n.pending = nil
 }
 
-// SyncDir makes safe the changes of names in the directory.
+// SyncDir makes the changes of names in the directory durable.
 func (m *FS) SyncDir(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,7 +50,7 @@ func (m *FS) SyncDir(name string) error {
 	return nil
 }
 
-// SyncAll makes everything safe.
+// SyncAll makes everything durable.
 func (m *FS) SyncAll() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,33 +69,34 @@ func (n *node) syncAll() {
 	}
 }
 
-// commit makes the wanted changes safe.
+// commit makes the wanted changes durable.
 func (m *FS) commit(wanted func(change) bool) {
 	var chosen []change
-	chosen, m.pending = m.choose(wanted)
+	chosen, m.pending = m.selectChanges(wanted)
 	for _, c := range chosen {
 		for _, l := range c {
-			l.set(l.dir.safeNames)
+			l.set(l.dir.durableNames)
 		}
 	}
 }
 
-// choose parts the wanted changes, with those before them that touch the same names, from the rest: a disk keeps their order.
-func (m *FS) choose(wanted func(change) bool) (chosen, rest []change) {
-	type place struct {
+// selectChanges separates the wanted changes from the rest. It also selects earlier changes of the same names, because a disk keeps
+// their order.
+func (m *FS) selectChanges(wanted func(change) bool) (chosen, rest []change) {
+	type location struct {
 		dir  *node
 		name string
 	}
-	touched := map[place]bool{}
+	touched := map[location]bool{}
 	for _, c := range slices.Backward(m.pending) {
-		with := wanted(c) || slices.ContainsFunc(c, func(l link) bool { return touched[place{l.dir, l.name}] })
-		if !with {
+		choose := wanted(c) || slices.ContainsFunc(c, func(l link) bool { return touched[location{l.dir, l.name}] })
+		if !choose {
 			rest = append(rest, c)
 			continue
 		}
 		chosen = append(chosen, c)
 		for _, l := range c {
-			touched[place{l.dir, l.name}] = true
+			touched[location{l.dir, l.name}] = true
 		}
 	}
 	slices.Reverse(chosen)
@@ -102,32 +104,32 @@ func (m *FS) choose(wanted func(change) bool) (chosen, rest []change) {
 	return chosen, rest
 }
 
-// Crash ends the machine. What was safe is in the file system that it returns; of the rest, each change of a name and each
-// piece of a write is there if survives says so. The old file system goes on as if nothing was: after Close it is what another
-// process finds when only this one died.
+// Crash simulates a crash of the machine and returns the file system that remains: everything durable, and of the rest each change of
+// a name and each part of a write for which survives returns true. The old file system stays usable: after Close it is what the next
+// process finds if only this process died.
 func (m *FS) Crash(survives func() bool) *FS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	chosen, _ := m.choose(func(change) bool { return survives() })
+	chosen, _ := m.selectChanges(func(change) bool { return survives() })
 	after := &FS{Space: m.Space, root: m.root.crash(chosen, survives)}
-	after.pay(after.root.takesAll() - m.root.takesAll())
+	after.useSpace(after.root.totalUsedSpace() - m.root.totalUsedSpace())
 	return after
 }
 
-func (n *node) takesAll() int64 {
-	all := n.takes()
+func (n *node) totalUsedSpace() int64 {
+	all := n.usedSpace()
 	for _, below := range n.names {
-		all += below.takesAll()
+		all += below.totalUsedSpace()
 	}
 	return all
 }
 
-// crash copies what is left of a node and of all below it.
+// crash copies what remains of a node and of all nodes below it.
 func (n *node) crash(chosen []change, survives func() bool) *node {
 	content := n.crashContent(survives)
-	left := newDir(n.perm)
-	left.dir, left.content, left.safeContent, left.allocated = n.dir, content, bytes.Clone(content), n.allocated
-	names := maps.Clone(n.safeNames)
+	remaining := newDir(n.perm)
+	remaining.dir, remaining.content, remaining.durableContent, remaining.allocated = n.dir, content, bytes.Clone(content), n.allocated
+	names := maps.Clone(n.durableNames)
 	for _, c := range chosen {
 		for _, l := range c {
 			if l.dir == n {
@@ -137,13 +139,13 @@ func (n *node) crash(chosen []change, survives func() bool) *node {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		below := names[name].crash(chosen, survives)
-		left.names[name], left.safeNames[name] = below, below
+		remaining.names[name], remaining.durableNames[name] = below, below
 	}
-	return left
+	return remaining
 }
 
 func (n *node) crashContent(survives func() bool) []byte {
-	content := bytes.Clone(n.safeContent)
+	content := bytes.Clone(n.durableContent)
 	for _, e := range n.pending {
 		if e.data == nil {
 			if survives() {
@@ -151,9 +153,9 @@ func (n *node) crashContent(survives func() bool) []byte {
 			}
 			continue
 		}
-		for off := 0; off < len(e.data); off += granule {
+		for off := 0; off < len(e.data); off += writeUnit {
 			if survives() {
-				content = edit{at: e.at + int64(off), data: e.data[off:min(off+granule, len(e.data))]}.apply(content)
+				content = edit{at: e.at + int64(off), data: e.data[off:min(off+writeUnit, len(e.data))]}.apply(content)
 			}
 		}
 	}

@@ -40,8 +40,8 @@ func (h *handle) WriteAt(p []byte, at int64) (n int, err error) {
 	} else if fault, ok := errors.AsType[*Fault](err); ok {
 		n = min(fault.Written, len(p))
 	}
-	if room := h.room(at); int64(n) > room {
-		n, err = int(room), &fs.PathError{Op: "write", Path: h.name, Err: cmp.Or(h.fs.Full, syscall.ENOSPC)}
+	if available := h.available(at); int64(n) > available {
+		n, err = int(available), &fs.PathError{Op: "write", Path: h.name, Err: cmp.Or(h.fs.Full, syscall.ENOSPC)}
 	}
 	if n > 0 || err == nil {
 		h.edit(edit{at: at, data: append([]byte{}, p[:n]...)})
@@ -49,37 +49,37 @@ func (h *handle) WriteAt(p []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// room is how many bytes can be written at a place. It is called with mu held.
-func (h *handle) room(at int64) int64 {
+// available returns the number of bytes that can be written at an offset. The caller holds mu.
+func (h *handle) available(at int64) int64 {
 	if h.fs.Space > math.MaxInt64/2 {
 		return math.MaxInt64
 	}
-	return max(0, h.node.takes()+int64(h.fs.Space)-at)
+	return max(0, h.node.usedSpace()+int64(h.fs.Space)-at)
 }
 
-// takes is how much space a node has.
-func (n *node) takes() int64 { return max(n.allocated, int64(len(n.content))) }
+// usedSpace returns the space that a node occupies, in bytes.
+func (n *node) usedSpace() int64 { return max(n.allocated, int64(len(n.content))) }
 
-// pay is called with mu held.
-func (m *FS) pay(bytes int64) {
+// useSpace reduces the free space; a negative number increases it. The caller holds mu.
+func (m *FS) useSpace(bytes int64) {
 	if m.Space != math.MaxUint64 {
-		m.Space -= uint64(bytes) // which may be less than none
+		m.Space -= uint64(bytes) // bytes may be negative
 	}
 }
 
-// Allocate makes no zeros: nobody reads them.
+// Allocate does not write zeros, because nothing reads them.
 func (h *handle) Allocate(size int64) error {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
 	if err := h.fs.before("allocate", h.name); err != nil {
 		return err
 	}
-	if size > h.room(0) {
+	if size > h.available(0) {
 		return &fs.PathError{Op: "allocate", Path: h.name, Err: cmp.Or(h.fs.Full, syscall.ENOSPC)}
 	}
-	had := h.node.takes()
+	had := h.node.usedSpace()
 	h.node.allocated = size
-	h.fs.pay(h.node.takes() - had)
+	h.fs.useSpace(h.node.usedSpace() - had)
 	return nil
 }
 
@@ -93,12 +93,12 @@ func (h *handle) Truncate(size int64) error {
 	return nil
 }
 
-// edit is called with mu held.
+// edit changes the content. The caller holds mu.
 func (h *handle) edit(e edit) {
-	had := h.node.takes()
+	had := h.node.usedSpace()
 	h.node.content = e.apply(h.node.content)
 	h.node.pending = append(h.node.pending, e)
-	h.fs.pay(h.node.takes() - had)
+	h.fs.useSpace(h.node.usedSpace() - had)
 }
 
 func (e edit) apply(content []byte) []byte {
@@ -116,7 +116,7 @@ func (e edit) apply(content []byte) []byte {
 func (h *handle) Size() (int64, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	return h.node.takes(), h.fs.beforeRead("size", h.name)
+	return h.node.usedSpace(), h.fs.beforeRead("size", h.name)
 }
 
 func (h *handle) Close() error { return nil }

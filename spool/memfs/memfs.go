@@ -1,6 +1,6 @@
-// Package memfs is a spool.FS in memory that forgets as honestly as a disk may: what was written to a file is safe only once the
-// file is synced, and a name only once its directory is. Before sees every operation and can fail it; Crash ends the
-// machine and returns what is left of it.
+// Package memfs is a spool.FS in memory that may lose what a real disk may lose: the content of a file is durable only once the file is
+// synced, and a name only once its directory is synced. FS.Before sees every operation and can fail it; Crash simulates a crash of
+// the machine and returns the file system that remains.
 package memfs
 
 import (
@@ -17,16 +17,16 @@ import (
 	"runnerd/spool"
 )
 
-// Op is an operation that is about to be done.
+// Op is an operation that is about to be executed.
 type Op struct {
-	N    int    // the how manieth of its kind, from 1
-	Verb string // "create", "write", "sync", "rename", …
+	N    int    // 1-based sequence number, counted for changes and reads separately
+	Kind string // "create", "write", "sync", "rename", …
 	Name string
 }
 
-// Fault is a failure that leaves a trace, as that of a disk does. A write puts so many of its bytes first. After a sync what
-// was to be made safe can still be read, is not safe, and no later sync makes it so: a kernel forgets what it could not write.
-// (Names are different: a journalling file system that cannot write its journal takes no more changes at all.)
+// Fault is an error with a side effect, as a disk's errors have. A failed write writes the first Written bytes. After a failed sync the
+// content is readable but not durable, and no later sync makes it durable: a kernel forgets what it could not write. Names do not
+// behave like that, because a journaling file system that cannot write its journal accepts no more changes at all.
 type Fault struct {
 	Written int
 	Err     error
@@ -35,16 +35,16 @@ type Fault struct {
 func (f *Fault) Error() string { return f.Err.Error() }
 func (f *Fault) Unwrap() error { return f.Err }
 
-// FS is a file system. Make it with New.
+// FS is a file system in memory. Create it with New.
 type FS struct {
-	// Before is asked ahead of each operation that changes or syncs anything; its error is the operation's, which then has
-	// no effect, unless it is a Fault. nil: all succeed. Set it while nothing runs.
+	// Before is called before each operation that changes or syncs anything. The operation returns its error and then has no
+	// effect, unless the error is a Fault. Nil: all succeed. Do not set it while the file system is in use.
 	Before func(Op) error
-	// BeforeRead is asked ahead of each operation that only looks.
+	// BeforeRead is called before each operation that only reads.
 	BeforeRead func(Op) error
-	// Space is how many bytes are left, for contents only. New: math.MaxUint64, which never gets less.
+	// Space is the free space in bytes, which only contents use. math.MaxUint64, the default, means unlimited.
 	Space uint64
-	// Full is the error of what finds no space. Default: ENOSPC.
+	// Full is the error of an operation that finds no space. Default: ENOSPC.
 	Full syscall.Errno
 
 	mu      sync.Mutex
@@ -52,33 +52,33 @@ type FS struct {
 	reads   int
 	holder  string
 	root    *node
-	pending []change // of names that are not safe yet, in order
+	pending []change // changes of names that are not durable yet, in order
 }
 
-// node is a file or a directory. Its name is its directory's: a rename keeps what was opened.
+// node is a file or a directory. Its name is stored in its directory, so an open file survives a rename.
 type node struct {
 	dir  bool
 	perm fs.FileMode
 
-	names     map[string]*node // as the running machine sees them
-	safeNames map[string]*node // as a crash leaves them
+	names        map[string]*node // as the running machine sees them
+	durableNames map[string]*node // as a crash leaves them
 
-	content     []byte
-	allocated   int64 // bytes that writing does not need to ask for
-	safeContent []byte
-	pending     []edit // from the one to the other, in order
+	content        []byte
+	allocated      int64 // bytes reserved by Allocate
+	durableContent []byte
+	pending        []edit // the edits from durableContent to content, in order
 }
 
-// edit is a write at a place, or with nil data a truncation to it.
+// edit is a write at an offset, or a truncation to it if data is nil.
 type edit struct {
 	at   int64
 	data []byte
 }
 
-// change is a change of names that a crash leaves whole or not at all.
+// change is an atomic change of names.
 type change []link
 
-// link is a name in a directory; to nil takes it away.
+// link sets a name in a directory, or deletes it if to is nil.
 type link struct {
 	dir  *node
 	name string
@@ -93,43 +93,43 @@ func (l link) set(names map[string]*node) {
 	}
 }
 
-// New is an empty file system.
+// New returns an empty file system.
 func New() *FS { return &FS{Space: math.MaxUint64, root: newDir(0o700)} }
 
 func newDir(perm fs.FileMode) *node {
-	return &node{dir: true, perm: perm, names: map[string]*node{}, safeNames: map[string]*node{}}
+	return &node{dir: true, perm: perm, names: map[string]*node{}, durableNames: map[string]*node{}}
 }
 
-// Ops is how many operations have been asked for.
+// Ops returns the number of changing operations so far, failed ones included.
 func (m *FS) Ops() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ops
 }
 
-// before is called with mu held.
+// before calls Before. The caller holds mu.
 func (m *FS) before(verb, name string) error {
 	m.ops++
-	return ask(m.Before, Op{N: m.ops, Verb: verb, Name: name})
+	return callHook(m.Before, Op{N: m.ops, Kind: verb, Name: name})
 }
 
-// beforeRead is called with mu held.
+// beforeRead calls BeforeRead. The caller holds mu.
 func (m *FS) beforeRead(verb, name string) error {
 	m.reads++
-	return ask(m.BeforeRead, Op{N: m.reads, Verb: verb, Name: name})
+	return callHook(m.BeforeRead, Op{N: m.reads, Kind: verb, Name: name})
 }
 
-func ask(hook func(Op) error, op Op) error {
+func callHook(hook func(Op) error, op Op) error {
 	if hook == nil {
 		return nil
 	}
 	if err := hook(op); err != nil {
-		return &fs.PathError{Op: op.Verb, Path: op.Name, Err: err}
+		return &fs.PathError{Op: op.Kind, Path: op.Name, Err: err}
 	}
 	return nil
 }
 
-// change is called with mu held, as is find.
+// change applies a change. The caller holds mu.
 func (m *FS) change(c ...link) {
 	for _, l := range c {
 		l.set(l.dir.names)
@@ -137,7 +137,7 @@ func (m *FS) change(c ...link) {
 	m.pending = append(m.pending, c)
 }
 
-// find returns what is at the name, nil if nothing is.
+// find returns the node of a name, or nil. The caller holds mu.
 func (m *FS) find(name string) *node {
 	n := m.root
 	if name == "." {
@@ -151,8 +151,8 @@ func (m *FS) find(name string) *node {
 	return n
 }
 
-// entry returns the directory of a name, an error if there is none, and the link that makes n its.
-func (m *FS) entry(verb, name string, n *node) (link, error) {
+// linkTo returns the link that gives n a name, or an error if the directory does not exist.
+func (m *FS) linkTo(verb, name string, n *node) (link, error) {
 	dir := m.find(path.Dir(name))
 	if dir == nil || !dir.dir {
 		return link{}, &fs.PathError{Op: verb, Path: name, Err: fs.ErrNotExist}
@@ -192,7 +192,7 @@ func (m *FS) add(verb, name string, n *node) error {
 	if err := m.before(verb, name); err != nil {
 		return err
 	}
-	l, err := m.entry(verb, name, n)
+	l, err := m.linkTo(verb, name, n)
 	if err != nil {
 		return err
 	}
@@ -243,21 +243,21 @@ func (m *FS) Rename(from, to string) error {
 	if n == nil {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
 	}
-	there := m.find(to)
-	if there != nil && len(there.names) > 0 {
+	existing := m.find(to)
+	if existing != nil && len(existing.names) > 0 {
 		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
 	}
-	gone, err := m.entry("rename", from, nil)
+	unlinked, err := m.linkTo("rename", from, nil)
 	if err != nil {
 		return err
 	}
-	made, err := m.entry("rename", to, n)
+	linked, err := m.linkTo("rename", to, n)
 	if err != nil {
 		return err
 	}
-	m.change(gone, made)
-	if there != nil {
-		m.pay(-there.takes())
+	m.change(unlinked, linked)
+	if existing != nil {
+		m.useSpace(-existing.usedSpace())
 	}
 	return nil
 }
@@ -272,17 +272,17 @@ func (m *FS) RemoveAll(name string) error {
 	if n == nil {
 		return nil
 	}
-	m.empty(n)
+	m.removeContents(n)
 	m.change(link{m.find(path.Dir(name)), path.Base(name), nil})
-	m.pay(-n.takes())
+	m.useSpace(-n.usedSpace())
 	return nil
 }
 
-// empty unlinks one after the other, as a real removal does.
-func (m *FS) empty(dir *node) {
+// removeContents unlinks the files one by one, as a real removal does.
+func (m *FS) removeContents(dir *node) {
 	for _, name := range slices.Sorted(maps.Keys(dir.names)) {
-		m.empty(dir.names[name])
-		m.pay(-dir.names[name].takes())
+		m.removeContents(dir.names[name])
+		m.useSpace(-dir.names[name].usedSpace())
 		m.change(link{dir, name, nil})
 	}
 }
@@ -293,8 +293,8 @@ func (m *FS) Free() (uint64, error) {
 	return m.Space, m.beforeRead("free", ".")
 }
 
-// Leave sets Space while the file system is in use.
-func (m *FS) Leave(space uint64) {
+// SetSpace sets Space; it may be called while the file system is in use.
+func (m *FS) SetSpace(space uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.Space = space

@@ -9,36 +9,36 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// place is where the only job in the spool is.
-func (w *world) place() string {
-	w.t.Helper()
-	found, err := spool.Inspect(w.disk)
+// jobLocation returns the location of the only job in the spool.
+func (e *env) jobLocation() string {
+	e.t.Helper()
+	found, err := spool.Inspect(e.disk)
 	if err != nil || len(found) != 1 {
-		w.t.Fatalf("in the spool are %v, %v", found, err)
+		e.t.Fatalf("the spool has %v, error %v; want one job", found, err)
 	}
-	return found[0].Place
+	return found[0].Location
 }
 
-func TestAJobThatAPersonDiscardsIsNotWaitedFor(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
+func TestDiscardedJobDoesNotBlockDrain(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
 		for range 100 {
-			w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(503, 0)})
+			e.server.Script(fakes.Finish, fakes.Call{Err: refusal(503, 0)})
 		}
-		w.start()
-		w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("it is over", time.Minute, func() bool {
-			jobs := w.spool.Jobs()
+		e.start()
+		e.server.Submit(fakes.Task{Image: "plugin"})
+		e.until("the job has ended", time.Minute, func() bool {
+			jobs := e.spool.Jobs()
 			return len(jobs) == 1 && jobs[0].Stage == msg.Ended && jobs[0].Log.Ended
 		})
-		w.passes(time.Minute) // its next attempt is long to come
-		id, err := w.spool.Discard(w.place())
+		e.advance(time.Minute) // the next attempt is far in the future
+		id, err := e.spool.Discard(e.jobLocation())
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.root.Tell(msg.SpoolChanged{Execution: id})
+		e.root.Tell(msg.SpoolChanged{Execution: id})
 		drained := make(chan struct{})
-		w.root.Tell(msg.Drain{Done: func() { close(drained) }})
-		w.until("it is drained", 5*time.Second, func() bool {
+		e.root.Tell(msg.Drain{Done: func() { close(drained) }})
+		e.until("it is drained", 5*time.Second, func() bool {
 			select {
 			case <-drained:
 				return true
@@ -49,18 +49,18 @@ func TestAJobThatAPersonDiscardsIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestAJobThatTheServerRefusedIsSentOnceMore(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Finish, fakes.Call{Fails: refusal(410, 0)})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
-		w.until("it is refused", time.Minute, func() bool { rejected, _, _ := w.spool.Kept(); return rejected == 1 })
-		execution, err := w.spool.Resend(w.place())
+func TestRejectedJobCanBeResent(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Finish, fakes.Call{Err: refusal(410, 0)})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+		e.until("it is rejected", time.Minute, func() bool { rejected, _, _ := e.spool.CountRejectedAndCorrupt(); return rejected == 1 })
+		execution, err := e.spool.Resend(e.jobLocation())
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.root.Tell(msg.SpoolChanged{Execution: execution})
-		w.completes(id)
-		w.nothingIsLeft()
+		e.root.Tell(msg.SpoolChanged{Execution: execution})
+		e.awaitCompleted(id)
+		e.awaitCleanup()
 	})
 }

@@ -11,182 +11,186 @@ import (
 	"runnerd/tests/fakes"
 )
 
-func TestASilentChannelIsOpenedAnewAndThenTheRunnerRegistersAgain(t *testing.T) {
+func TestSilentEventStreamReopensThenRunnerRegisters(t *testing.T) {
 	for name, c := range map[string]struct {
 		silent   time.Duration
-		opened   int // times in all
+		opened   int // maximum
 		register int
 	}{
-		"for 31 s: it is opened anew":                       {31 * time.Second, 2, 1},
-		"for a minute: that did not help":                   {50 * time.Second, 3, 2},
-		"for ten minutes: it goes on trying, and not often": {10 * time.Minute, 29, 15},
+		"31 s: stream is reopened":     {31 * time.Second, 2, 1},
+		"50 s: runner registers again": {50 * time.Second, 3, 2},
+		"10 min: retries with backoff": {10 * time.Minute, 29, 15},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.start()
-				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 20 * time.Minute}})
-				w.begins(id)
-				w.server.FallSilent(true)
-				w.passes(c.silent)
-				w.server.FallSilent(false)
-				w.passes(20 * time.Second)
-				opened, registered := w.opened(), len(w.server.Calls(fakes.Register))
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.start()
+				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 20 * time.Minute}})
+				e.awaitRun(id)
+				e.server.SetSilent(true)
+				e.advance(c.silent)
+				e.server.SetSilent(false)
+				e.advance(20 * time.Second)
+				opened, registered := e.streamsOpened(), len(e.server.Calls(fakes.Register))
 				if opened > c.opened || registered > c.register || registered < min(c.register, 2) {
-					t.Errorf("the channel was opened %d times and the runner has registered %d times, want %d and %d", opened, registered, c.opened, c.register)
+					t.Errorf("stream opened %d times and runner registered %d times, want at most %d and %d", opened, registered, c.opened, c.register)
 				}
-				w.completes(id) // jobs go on
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+				e.awaitCompleted(id) // running jobs are not affected
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
 		})
 	}
 }
 
-func TestAConfigurationThatCannotBeIsNotBlamedOnTheNetwork(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Register, fakes.Call{Fails: fmt.Errorf("register: %w: config.capacity: -1 is negative", msg.ErrConfig)})
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if said := w.log.text(); !strings.Contains(said, "mend this runner's configuration on the server") || strings.Contains(said, "the network") {
-			t.Errorf("the log says:\n%s", said)
+func TestInvalidConfigurationIsNotBlamedOnNetwork(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Register, fakes.Call{Err: fmt.Errorf("register: %w: config.capacity: -1 is negative", msg.ErrConfig)})
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if log := e.log.text(); !strings.Contains(log, "fix this runner's configuration on the server") || strings.Contains(log, "the network") {
+			t.Errorf("log:\n%s", log)
 		}
 	})
 }
 
-// opened counts the channels: a call that does not follow the end of another at once.
-func (w *world) opened() int {
-	return strings.Count(w.log.text(), "opening it anew") + len(w.server.Calls(fakes.Register))
+// streamsOpened returns how often an event stream was opened: once per registration and once per reopening.
+func (e *env) streamsOpened() int {
+	return strings.Count(e.log.text(), "event stream is silent: reopening it") + len(e.server.Calls(fakes.Register))
 }
 
-func TestTheChannelIsOpenedAgainWhenTheServerSaidAndNotSooner(t *testing.T) {
-	for name, silent := range map[string]time.Duration{"it was never open": 0, "it was silent, and is opened anew": 31 * time.Second} {
+// The stream is not reopened before the server's Retry-After has passed.
+func TestEventStreamReopensAtRetryAfter(t *testing.T) {
+	for name, silent := range map[string]time.Duration{"first stream is refused": 0, "reopened stream is refused": 31 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				refused := fakes.Call{Fails: refusal(503, 2*time.Minute)}
+			withEnv(t, daemonMode(1), func(e *env) {
+				refused := fakes.Call{Err: refusal(503, 2*time.Minute)}
 				if silent == 0 {
-					w.server.Script(fakes.Events, refused)
+					e.server.Script(fakes.Events, refused)
 				}
-				w.start()
+				e.start()
 				if silent > 0 {
-					w.passes(time.Second)
-					w.server.Script(fakes.Events, refused)
-					w.server.FallSilent(true)
-					w.passes(silent)
-					w.server.FallSilent(false)
+					e.advance(time.Second)
+					e.server.Script(fakes.Events, refused)
+					e.server.SetSilent(true)
+					e.advance(silent)
+					e.server.SetSilent(false)
 				}
-				w.until("it is refused", time.Second, func() bool { return strings.Contains(w.log.text(), "the control channel is lost") })
-				before := len(w.server.Calls(fakes.Events))
-				w.passes(110 * time.Second)
-				opened, registered := len(w.server.Calls(fakes.Events))-before, len(w.server.Calls(fakes.Register))
+				e.until("it is rejected", time.Second, func() bool { return strings.Contains(e.log.text(), "event stream lost: will reopen it") })
+				before := len(e.server.Calls(fakes.Events))
+				e.advance(110 * time.Second)
+				opened, registered := len(e.server.Calls(fakes.Events))-before, len(e.server.Calls(fakes.Register))
 				if opened > 0 || registered > 1 {
-					t.Errorf("it was opened %d times sooner, and the runner has registered %d times", opened, registered)
+					t.Errorf("stream opened %d times before Retry-After; runner registered %d times", opened, registered)
 				}
-				w.server.Say(msg.Disable{})
-				w.until("what was said is heard", 12*time.Second, func() bool { return !w.config.load().Enabled })
+				e.server.SendEvent(msg.Disable{})
+				e.until("the event is received", 12*time.Second, func() bool { return !e.config.load().Enabled })
 			})
 		})
 	}
 }
 
-func TestWithASilentChannelNoJobsAreTakenUntilTheServerAnswersARegistration(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
-		w.server.FallSilent(true)
-		w.server.Script(fakes.Register, fakes.Call{}, fakes.Call{Fails: errNoAnswer}, fakes.Call{Fails: errNoAnswer})
-		w.passes(40 * time.Second)
-		before := len(w.server.Calls(fakes.Reserve))
-		w.until("it is offline", 20*time.Second, func() bool { return len(w.server.Calls(fakes.Register)) == 2 })
-		w.server.FallSilent(false)
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if len(w.server.Calls(fakes.Reserve)) == before {
-			t.Error("it takes no jobs any more")
+// The runner takes no jobs until the server has answered a registration.
+func TestSilentEventStreamStopsIntakeUntilRegistration(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Second)
+		e.server.SetSilent(true)
+		e.server.Script(fakes.Register, fakes.Call{}, fakes.Call{Err: errNoAnswer}, fakes.Call{Err: errNoAnswer})
+		e.advance(40 * time.Second)
+		before := len(e.server.Calls(fakes.Reserve))
+		e.until("it is offline", 20*time.Second, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
+		e.server.SetSilent(false)
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if len(e.server.Calls(fakes.Reserve)) == before {
+			t.Error("the runner no longer reserves jobs")
 		}
 	})
 }
 
-func TestAnAbortOverTheChannelComesAtOnce(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
-		said := time.Now()
-		w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: w.server.ExecutionOf(id), Reason: "enough"}})
-		f := w.fails(id, msg.Aborted, "enough")
-		if took := f.At.Sub(said); took > time.Second {
-			t.Errorf("it took %v", took)
+func TestAbortEventTakesEffectAtOnce(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
+		e.awaitRun(id)
+		sent := time.Now()
+		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "enough"}})
+		f := e.awaitOutcome(id, msg.Aborted, "enough")
+		if elapsed := f.At.Sub(sent); elapsed > time.Second {
+			t.Errorf("it took %v", elapsed)
 		}
-		w.nothingIsLeft()
+		e.awaitCleanup()
 	})
 }
 
-func TestAnAbortThatOvertakesItsScriptCounts(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Confirm, fakes.Call{Takes: 5 * time.Second})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
-		w.passes(time.Second)
-		w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: w.server.ExecutionOf(id), Reason: "never mind"}})
-		w.fails(id, msg.Aborted, "before it was started: never mind")
-		if len(w.site.Runs()) > 0 {
+func TestAbortBeforeScriptStartsCounts(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Confirm, fakes.Call{Delay: 5 * time.Second})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		e.advance(time.Second)
+		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "never mind"}})
+		e.awaitOutcome(id, msg.Aborted, "before it was started: never mind")
+		if len(e.pluginHost.Runs()) > 0 {
 			t.Error("it ran")
 		}
 	})
 }
 
-func TestDisableStopsTheIntakeAndScriptsButNoJobAndEnableResumesAtOnce(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		running := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Minute}})
-		done := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(done)
-		w.begins(running)
-		w.server.Say(msg.Disable{})
-		w.passes(time.Second)
-		task := w.server.Submit(fakes.Task{Image: "plugin"})
-		script := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
-		before := len(w.server.Calls(fakes.Reserve))
-		w.passes(5 * time.Minute)
-		if n := len(w.server.Calls(fakes.Reserve)) - before; n > 0 || w.server.Confirmed(task) || w.server.Confirmed(script) {
-			t.Errorf("it takes jobs: %d reserves", n)
+// Disable also stops scripts. Enable resumes at once.
+func TestDisableStopsIntakeButNotRunningJobs(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		running := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Minute}})
+		done := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(done)
+		e.awaitRun(running)
+		e.server.SendEvent(msg.Disable{})
+		e.advance(time.Second)
+		task := e.server.Submit(fakes.Task{Image: "plugin"})
+		script := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		before := len(e.server.Calls(fakes.Reserve))
+		e.advance(5 * time.Minute)
+		if n := len(e.server.Calls(fakes.Reserve)) - before; n > 0 || e.server.Confirmed(task) || e.server.Confirmed(script) {
+			t.Errorf("a disabled runner takes jobs: %d reserves", n)
 		}
-		if alive := w.alive(); !slices.Equal(alive, []msg.ExecutorID{w.ranIn(running)}) {
-			t.Errorf("alive are %v: the idle one should have been evicted in its time", alive)
+		if alive := e.alive(); !slices.Equal(alive, []msg.ExecutorID{e.executorOf(running)}) {
+			t.Errorf("alive: %v, want the idle executor to be evicted", alive)
 		}
-		w.server.Say(msg.Enable{})
+		e.server.SendEvent(msg.Enable{})
 		enabled := time.Now()
 		for _, id := range []msg.JobID{task, script} {
-			if took := w.completes(id).At.Sub(enabled); took > time.Second {
-				t.Errorf("%s took %v", id, took)
+			if elapsed := e.awaitCompleted(id).At.Sub(enabled); elapsed > time.Second {
+				t.Errorf("%s took %v", id, elapsed)
 			}
 		}
-		w.completes(running)
+		e.awaitCompleted(running)
 	})
 }
 
-func TestEnableResumesAtOnceAlsoAfterReservesThatFailedAndWaitsAsLongAsTheServerSaid(t *testing.T) {
+// Enable resumes reserving at once, also after failed reserves, except within the server's Retry-After.
+func TestEnableResumesReservesAfterFailures(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails       error
 		early, late time.Duration
 	}{
-		"nobody answered":                 {errNoAnswer, 0, time.Second},
-		"it failed":                       {refusal(500, 0), 0, time.Second},
-		"it said when to ask, and it is":  {refusal(503, 4*time.Second), 0, time.Second},
-		"it said when to ask, and is not": {refusal(503, 50*time.Second), 40 * time.Second, 50 * time.Second},
-		"it did not know the runner":      {refusal(403, 0), 0, 40 * time.Second},
+		"no answer":                  {errNoAnswer, 0, time.Second},
+		"status 500":                 {refusal(500, 0), 0, time.Second},
+		"Retry-After has passed":     {refusal(503, 4*time.Second), 0, time.Second},
+		"Retry-After has not passed": {refusal(503, 50*time.Second), 40 * time.Second, 50 * time.Second},
+		"unknown runner":             {refusal(403, 0), 0, 40 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.server.Script(fakes.Reserve, slices.Repeat([]fakes.Call{{Fails: c.fails}}, 8)...)
-				w.start()
-				tries := func() int { return len(w.server.Calls(fakes.Reserve)) }
-				w.until("the eighth reserve has failed", 10*time.Minute, func() bool { return tries() == 8 })
-				w.server.Say(msg.Disable{})
-				w.passes(5 * time.Second)
-				w.server.Say(msg.Enable{})
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.server.Script(fakes.Reserve, slices.Repeat([]fakes.Call{{Err: c.fails}}, 8)...)
+				e.start()
+				tries := func() int { return len(e.server.Calls(fakes.Reserve)) }
+				e.until("the eighth reserve has failed", 10*time.Minute, func() bool { return tries() == 8 })
+				e.server.SendEvent(msg.Disable{})
+				e.advance(5 * time.Second)
+				e.server.SendEvent(msg.Enable{})
 				enabled := time.Now()
-				id := w.server.Submit(fakes.Task{Image: "plugin"})
-				if took := w.completes(id).At.Sub(enabled); took < c.early || took > c.late {
-					t.Errorf("it took %v, want between %v and %v", took, c.early, c.late)
+				id := e.server.Submit(fakes.Task{Image: "plugin"})
+				if elapsed := e.awaitCompleted(id).At.Sub(enabled); elapsed < c.early || elapsed > c.late {
+					t.Errorf("it took %v, want between %v and %v", elapsed, c.early, c.late)
 				}
 				if n := tries(); n > 10 {
 					t.Errorf("%d reserves", n)
@@ -196,209 +200,209 @@ func TestEnableResumesAtOnceAlsoAfterReservesThatFailedAndWaitsAsLongAsTheServer
 	}
 }
 
-func TestADisableIsKnownToTheNextStart(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
-		w.server.Say(msg.Disable{})
-		w.passes(time.Second)
-		w.stop()
-		w.server.Down(errNoAnswer)
-		w.start()
-		w.passes(time.Second)
-		if w.config.load().Enabled {
-			t.Error("it is forgotten")
+func TestDisableSurvivesRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Second)
+		e.server.SendEvent(msg.Disable{})
+		e.advance(time.Second)
+		e.stop()
+		e.server.Down(errNoAnswer)
+		e.start()
+		e.advance(time.Second)
+		if e.config.load().Enabled {
+			t.Error("the disable was forgotten")
 		}
-		w.server.Down(nil)
+		e.server.Down(nil)
 	})
 }
 
-func TestACapacityThatIsLoweredKillsNoJobAndAnOldRevisionChangesNothing(t *testing.T) {
+func TestStaleRevisionDoesNotUndoLoweredCapacity(t *testing.T) {
 	config := daemonMode(5)
 	config.Revision = 7
-	inWorld(t, config, func(w *world) {
-		w.start()
+	withEnv(t, config, func(e *env) {
+		e.start()
 		var jobs []msg.JobID
 		for range 5 {
-			jobs = append(jobs, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}}))
+			jobs = append(jobs, e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}}))
 		}
 		for _, id := range jobs {
-			w.begins(id)
+			e.awaitRun(id)
 		}
 		config.Capacity = 1
-		w.configure(config)
+		e.configure(config)
 		old := config
 		old.Revision, old.Capacity = 3, 5
-		w.server.Say(msg.Configure{Config: old})
-		w.passes(30 * time.Second)
-		if n := len(w.alive()); n != 5 {
+		e.server.SendEvent(msg.Configure{Config: old})
+		e.advance(30 * time.Second)
+		if n := len(e.alive()); n != 5 {
 			t.Errorf("%d executors are alive, want 5", n)
 		}
 		for _, id := range jobs {
-			w.completes(id)
+			e.awaitCompleted(id)
 		}
-		w.until("one is left", 2*time.Second, func() bool { return len(w.alive()) <= 1 })
+		e.until("one is left", 2*time.Second, func() bool { return len(e.alive()) <= 1 })
 		for range 3 {
-			w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		}
 	})
 }
 
-func TestARegistrationCountsWhateverItsRevisionIs(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.config.config = daemonMode(1)
-		w.config.config.Revision = 100 // of a server that was set up anew since
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.begins(first)
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if w.finished(first)() {
-			t.Error("they did not run side by side")
+func TestRegistrationAppliesWhateverItsRevision(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.config.config = daemonMode(1)
+		e.config.config.Revision = 100 // from a server that was reinstalled since
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitRun(first)
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if e.isFinished(first)() {
+			t.Error("the jobs did not run in parallel")
 		}
 	})
 }
 
-func TestAnEvictionTimeOfZeroEndsIdleExecutorsNow(t *testing.T) {
+func TestZeroEvictionTimeEndsIdleExecutors(t *testing.T) {
 	config := daemonMode(2)
-	inWorld(t, config, func(w *world) {
-		w.start()
-		idle, running := w.server.Submit(fakes.Task{Image: "plugin"}), w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.completes(idle)
-		w.becomesIdle(w.ranIn(idle))
-		w.begins(running)
+	withEnv(t, config, func(e *env) {
+		e.start()
+		idle, running := e.server.Submit(fakes.Task{Image: "plugin"}), e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitCompleted(idle)
+		e.awaitIdle(e.executorOf(idle))
+		e.awaitRun(running)
 		config.Eviction = 0
-		w.configure(config)
-		w.until("the idle one is gone", time.Second, func() bool { return !w.isAlive(w.ranIn(idle)) })
-		w.completes(running)
-		next := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(next)
-		if w.ranIn(next) == w.ranIn(running) {
+		e.configure(config)
+		e.until("the idle one is gone", time.Second, func() bool { return !e.isAlive(e.executorOf(idle)) })
+		e.awaitCompleted(running)
+		next := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(next)
+		if e.executorOf(next) == e.executorOf(running) {
 			t.Error("an executor had a second job")
 		}
 	})
 }
 
-func TestACommandThatComesLateOnceMoreUndoesNothing(t *testing.T) {
+func TestLateDuplicateCommandIsIgnored(t *testing.T) {
 	for name, c := range map[string]struct {
-		between func(*world)
+		between func(*env)
 	}{
-		"over the same channel": {func(*world) {}},
-		"over the next channel": {func(w *world) {
-			w.server.FallSilent(true)
-			w.passes(35 * time.Second)
-			w.server.FallSilent(false)
-			w.passes(15 * time.Second)
+		"on the same stream": {func(*env) {}},
+		"on the next stream": {func(e *env) {
+			e.server.SetSilent(true)
+			e.advance(35 * time.Second)
+			e.server.SetSilent(false)
+			e.advance(15 * time.Second)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.start()
-				w.passes(time.Second)
-				for range 2 { // and commands that are like others are not taken for them
-					w.server.Say(msg.Disable{})
-					w.passes(time.Second)
-					w.server.Say(msg.Enable{})
-					w.passes(time.Second)
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.start()
+				e.advance(time.Second)
+				for range 2 { // identical later commands must not be taken for duplicates
+					e.server.SendEvent(msg.Disable{})
+					e.advance(time.Second)
+					e.server.SendEvent(msg.Enable{})
+					e.advance(time.Second)
 				}
-				c.between(w)
-				w.server.SayLate(1)
-				w.passes(time.Second)
-				if !w.config.load().Enabled {
+				c.between(e)
+				e.server.ResendCommand(1)
+				e.advance(time.Second)
+				if !e.config.load().Enabled {
 					t.Error("it is disabled")
 				}
-				if n := len(w.server.Calls(fakes.Register)); n != 1 {
+				if n := len(e.server.Calls(fakes.Register)); n != 1 {
 					t.Errorf("it has registered %d times", n)
 				}
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
 		})
 	}
 }
 
-func TestAnEventThatComesAgainAfterACrashDoesNothingTwice(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		s := newSaboteur(point{})
-		w.scheduler = s
-		w.start()
-		w.passes(time.Second)
-		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Errand: fakes.Errand{Works: 20 * time.Second}})
-		w.begins(id)
-		w.server.Say(msg.Disable{})
-		w.server.Say(msg.Enable{})
-		s.soon("sse")
-		w.passes(30 * time.Second)
-		w.completes(id)
-		w.passes(time.Minute)
-		if n := len(w.site.Runs()); n != 1 {
+func TestRepeatedEventAfterCrashIsIgnored(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		s := newFaultInjector(point{})
+		e.scheduler = s
+		e.start()
+		e.advance(time.Second)
+		id := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Behavior: fakes.Behavior{Duration: 20 * time.Second}})
+		e.awaitRun(id)
+		e.server.SendEvent(msg.Disable{})
+		e.server.SendEvent(msg.Enable{})
+		s.crashNext("sse")
+		e.advance(30 * time.Second)
+		e.awaitCompleted(id)
+		e.advance(time.Minute)
+		if n := len(e.pluginHost.Runs()); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 	})
 }
 
-func TestPingsAloneKeepAChannelOpen(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Hour)
-		if n := w.opened(); n != 1 {
+func TestPingsKeepEventStreamOpen(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Hour)
+		if n := e.streamsOpened(); n != 1 {
 			t.Errorf("it was opened %d times", n)
 		}
 	})
 }
 
-func TestAMappingThatIsConfiguredCountsForTheNextJob(t *testing.T) {
+func TestNewMappingAppliesToNextJob(t *testing.T) {
 	config := daemonMode(2)
-	inWorld(t, config, func(w *world) {
-		w.start()
-		running := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.begins(running)
-		w.fails(w.server.Submit(fakes.Task{Image: "old/plugin"}), msg.Failed, "no such image")
-		w.mapped = map[string]string{"old/plugin": "plugin"}
+	withEnv(t, config, func(e *env) {
+		e.start()
+		running := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitRun(running)
+		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "old/plugin"}), msg.Failed, "no such image")
+		e.imageMappings = map[string]string{"old/plugin": "plugin"}
 		config.ImageMappings = []msg.Mapping{{Pattern: "old/*", To: "*"}}
-		w.configure(config)
-		mapped := w.server.Submit(fakes.Task{Image: "old/plugin"})
-		w.completes(mapped)
-		w.completes(running)
-		w.becomesIdle(w.ranIn(running))
+		e.configure(config)
+		mapped := e.server.Submit(fakes.Task{Image: "old/plugin"})
+		e.awaitCompleted(mapped)
+		e.awaitCompleted(running)
+		e.awaitIdle(e.executorOf(running))
 		config.Revision++
 		config.PullSecretMappings = []msg.Mapping{{Pattern: "plug*", To: "credentials"}}
-		w.configure(config)
-		private := w.server.Submit(fakes.Task{Image: "old/plugin"})
-		w.completes(private)
-		if x := w.ranIn(private); x == w.ranIn(mapped) || x == w.ranIn(running) {
+		e.configure(config)
+		private := e.server.Submit(fakes.Task{Image: "old/plugin"})
+		e.awaitCompleted(private)
+		if x := e.executorOf(private); x == e.executorOf(mapped) || x == e.executorOf(running) {
 			t.Error("it ran in an executor that was pulled without its secret")
 		}
 	})
 }
 
-func TestAMappingThatIsConfiguredCountsAlsoForTheJobsThatWait(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.begins(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}}))
-		script := w.server.Submit(fakes.Task{Image: "old/plugin", Kind: msg.Script})
-		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
-		w.mapped = map[string]string{"old/plugin": "plugin"}
+func TestNewMappingAppliesToWaitingJobs(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.awaitRun(e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}}))
+		script := e.server.Submit(fakes.Task{Image: "old/plugin", Kind: msg.Script})
+		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
+		e.imageMappings = map[string]string{"old/plugin": "plugin"}
 		config := daemonMode(1)
 		config.ImageMappings = []msg.Mapping{{Pattern: "old/*", To: "*"}}
-		w.configure(config)
-		w.completes(script)
+		e.configure(config)
+		e.awaitCompleted(script)
 	})
 }
 
-func TestWhatIsSaidBetweenTheRegistrationAndTheChannelIsHeard(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Events, fakes.Call{Fails: errNoAnswer})
-		w.start()
-		w.until("the channel is lost", time.Second, func() bool { return strings.Contains(w.log.text(), "the control channel is lost") })
-		w.server.Say(msg.Disable{})
-		w.until("it is disabled", time.Minute, func() bool { return !w.config.load().Enabled })
-		w.passes(time.Second)
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.passes(time.Minute)
-		if w.server.Confirmed(id) {
-			t.Error("it takes jobs")
+func TestEventsBeforeStreamOpensAreReceived(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Events, fakes.Call{Err: errNoAnswer})
+		e.start()
+		e.until("the stream is lost", time.Second, func() bool { return strings.Contains(e.log.text(), "event stream lost: will reopen it") })
+		e.server.SendEvent(msg.Disable{})
+		e.until("it is disabled", time.Minute, func() bool { return !e.config.load().Enabled })
+		e.advance(time.Second)
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.advance(time.Minute)
+		if e.server.Confirmed(id) {
+			t.Error("a disabled runner takes jobs")
 		}
-		w.server.Say(msg.Enable{})
-		w.completes(id)
+		e.server.SendEvent(msg.Enable{})
+		e.awaitCompleted(id)
 	})
 }

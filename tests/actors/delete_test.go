@@ -12,187 +12,187 @@ import (
 
 // The server deletes the runner.
 
-func TestADeletedRunnerAbortsItsJobsTellsTheServerAndLeavesNothing(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
+func TestDeletedRunnerAbortsJobsAndUnregisters(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
 		jobs := []msg.JobID{
-			w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}}),
-			w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}}),
+			e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}}),
+			e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}}),
 		}
 		for _, id := range jobs {
-			w.begins(id)
+			e.awaitRun(id)
 		}
-		w.server.Say(msg.Delete{})
+		e.server.SendEvent(msg.Delete{})
 		for _, id := range jobs {
-			w.fails(id, msg.Aborted, "the server has deleted the runner")
+			e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
 		}
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-		if n := len(w.server.Calls(fakes.Unregister)); n != 1 {
-			t.Errorf("the server was told %d times", n)
+		e.until("it is deleted", time.Minute, e.deleted.Load)
+		if n := len(e.server.Calls(fakes.Unregister)); n != 1 {
+			t.Errorf("unregister was called %d times", n)
 		}
-		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 {
-			t.Errorf("left are %v", w.alive())
+		if len(e.alive()) > 0 || len(e.spool.Executors()) > 0 {
+			t.Errorf("remaining executors: %v", e.alive())
 		}
-		w.passes(time.Hour)
-		if n := len(w.server.Calls(fakes.Register)); n != 1 {
+		e.advance(time.Hour)
+		if n := len(e.server.Calls(fakes.Register)); n != 1 {
 			t.Errorf("it has registered %d times", n)
 		}
 	})
 }
 
-func TestADeletedRunnerUnregistersOnceWhateverTheAnswer(t *testing.T) {
+func TestDeletedRunnerUnregistersOnlyOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		call fakes.Call
-		left bool
+		call         fakes.Call
+		unregistered bool
 	}{
-		"the server takes it":         {left: true},
-		"the server is busy":          {call: fakes.Call{Fails: refusal(503, 0)}},
-		"the server does not answer":  {call: fakes.Call{Takes: 10 * time.Second, Fails: errNoAnswer}},
-		"the server knows it no more": {call: fakes.Call{Fails: refusal(401, 0)}},
+		"accepted":       {unregistered: true},
+		"status 503":     {call: fakes.Call{Err: refusal(503, 0)}},
+		"no answer":      {call: fakes.Call{Delay: 10 * time.Second, Err: errNoAnswer}},
+		"unknown runner": {call: fakes.Call{Err: refusal(401, 0)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.start()
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-				w.server.Script(fakes.Unregister, c.call)
-				w.server.Say(msg.Delete{})
-				w.until("it is deleted", time.Minute, w.deleted.Load)
-				if n := len(w.server.Calls(fakes.Unregister)); n != 1 || w.server.HasLeft() != c.left {
-					t.Errorf("it was told %d times", n)
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.start()
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+				e.server.Script(fakes.Unregister, c.call)
+				e.server.SendEvent(msg.Delete{})
+				e.until("it is deleted", time.Minute, e.deleted.Load)
+				if n := len(e.server.Calls(fakes.Unregister)); n != 1 || e.server.IsUnregistered() != c.unregistered {
+					t.Errorf("unregister was called %d times", n)
 				}
 			})
 		})
 	}
 }
 
-func TestADeletedRunnerTellsTheServerOfItsWaitingJobsFirstThoughTheDiskFailsForAWhile(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
+func TestDeletedRunnerReportsWaitingJobsDespiteDiskFailure(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
 		var full atomic.Bool
-		w.disk.Before = func(memfs.Op) error {
+		e.disk.Before = func(memfs.Op) error {
 			if full.Load() {
 				return errNoSpace
 			}
 			return nil
 		}
-		w.server.Script(fakes.Confirm, fakes.Call{Takes: 10 * time.Second})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("it is being confirmed", time.Minute, func() bool { return len(w.server.Calls(fakes.Confirm)) == 1 })
-		w.configure(daemonMode(0))
-		w.until("it waits", time.Minute, func() bool { return len(w.pool().Waiting) == 1 })
+		e.server.Script(fakes.Confirm, fakes.Call{Delay: 10 * time.Second})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.until("it is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 1 })
+		e.configure(daemonMode(0))
+		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
 		full.Store(true)
-		w.server.Say(msg.Delete{})
-		w.passes(10 * time.Second)
-		if w.deleted.Load() {
-			t.Error("it is deleted, and the server waits for its job")
+		e.server.SendEvent(msg.Delete{})
+		e.advance(10 * time.Second)
+		if e.deleted.Load() {
+			t.Error("the runner was deleted before its job was reported")
 		}
 		full.Store(false)
-		w.fails(id, msg.Aborted, "the server has deleted the runner")
-		w.until("it is deleted", time.Minute, w.deleted.Load)
+		e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
+		e.until("it is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
-func TestADeletionGoesOnAfterARestartAndEndsAllThatRuns(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		job := w.isDeletedAtWork()
-		w.stop()
-		w.goesOnUnregistered()
-		if len(w.alive()) > 0 || len(w.spool.Executors()) > 0 {
-			t.Errorf("left are %v", w.alive())
+func TestDeletionContinuesAfterRestart(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		job := e.deleteDuringJob()
+		e.stop()
+		e.restartDeleted()
+		if len(e.alive()) > 0 || len(e.spool.Executors()) > 0 {
+			t.Errorf("remaining executors: %v", e.alive())
 		}
-		for _, rec := range w.spool.Jobs() {
+		for _, rec := range e.spool.Jobs() {
 			if rec.ID != job || rec.Ending.Outcome != msg.Aborted {
-				t.Errorf("it keeps %+v", rec)
+				t.Errorf("remaining job: %+v", rec)
 			}
 		}
 	})
 }
 
-func TestADeletionAbortsWhatIsFoundAfterIt(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
-		w.stop()
-		w.engine.Down(errNoAnswer)
-		w.start()
-		w.passes(time.Second)
-		w.server.Say(msg.Delete{})
-		w.passes(time.Second)
-		w.engine.Down(nil)
-		w.fails(id, msg.Aborted, "the server has deleted the runner")
-		w.until("it is deleted", time.Minute, w.deleted.Load)
+func TestDeletionAbortsExecutorsFoundLater(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
+		e.awaitRun(id)
+		e.stop()
+		e.engine.Down(errNoAnswer)
+		e.start()
+		e.advance(time.Second)
+		e.server.SendEvent(msg.Delete{})
+		e.advance(time.Second)
+		e.engine.Down(nil)
+		e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
+		e.until("it is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
-func TestTheServerIsNotToldBeforeTheNextStartKnowsOfTheDeletion(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
-		w.config.fail(true)
-		w.server.Say(msg.Delete{})
-		w.passes(5 * time.Minute)
-		if w.deleted.Load() || w.server.HasLeft() {
-			t.Error("it has left, and a restart would bring it back")
+func TestUnregisterWaitsUntilDeletionIsRecorded(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Second)
+		e.config.setFailing(true)
+		e.server.SendEvent(msg.Delete{})
+		e.advance(5 * time.Minute)
+		if e.deleted.Load() || e.server.IsUnregistered() {
+			t.Error("the runner unregistered although a restart would register it again")
 		}
-		w.config.fail(false)
-		w.until("it is deleted", time.Minute, w.deleted.Load)
+		e.config.setFailing(false)
+		e.until("it is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
-func TestNoStartOfADeletedRunnerRegisters(t *testing.T) {
+func TestDeletedRunnerNeverRegistersAtStart(t *testing.T) {
 	for name, call := range map[string]fakes.Call{
-		"killed when it has unregistered": {},
-		"killed when the answer is lost":  {AnswerLost: errNoAnswer},
-		"killed before the server hears":  {Stalls: true},
+		"killed after unregister":          {},
+		"answer lost":                      {AnswerErr: errNoAnswer},
+		"killed before unregister arrives": {Stalls: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.server.Script(fakes.Unregister, call)
-				w.start()
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-				w.server.Say(msg.Delete{})
-				w.until("it unregisters", time.Minute, func() bool { return len(w.server.Calls(fakes.Unregister)) > 0 })
-				w.stop()
-				w.goesOnUnregistered()
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.server.Script(fakes.Unregister, call)
+				e.start()
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+				e.server.SendEvent(msg.Delete{})
+				e.until("it unregisters", time.Minute, func() bool { return len(e.server.Calls(fakes.Unregister)) > 0 })
+				e.stop()
+				e.restartDeleted()
 			})
 		})
 	}
 }
 
-func TestADeletedRunnerThatLosesItsSessionDoesNotRegister(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.isDeletedAtWork()
-		w.server.Script(fakes.Heartbeat, fakes.Call{Fails: refusal(401, 0)})
-		w.until("it is deleted", time.Minute, w.deleted.Load)
-		if len(w.server.Calls(fakes.Register)) != 1 || len(w.server.Calls(fakes.Unregister)) > 0 || len(w.alive()) > 0 {
-			t.Errorf("it has asked for %d registrations; left are %v", len(w.server.Calls(fakes.Register)), w.alive())
+func TestDeletedRunnerDoesNotRegisterAgain(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.deleteDuringJob()
+		e.server.Script(fakes.Heartbeat, fakes.Call{Err: refusal(401, 0)})
+		e.until("it is deleted", time.Minute, e.deleted.Load)
+		if len(e.server.Calls(fakes.Register)) != 1 || len(e.server.Calls(fakes.Unregister)) > 0 || len(e.alive()) > 0 {
+			t.Errorf("%d registrations; remaining executors: %v", len(e.server.Calls(fakes.Register)), e.alive())
 		}
 	})
 }
 
-// isDeletedAtWork lets the server delete a runner whose job does not end by itself, until the next start knows.
-func (w *world) isDeletedAtWork() (job msg.JobID) {
-	w.t.Helper()
-	w.image("stubborn", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
-	w.start()
-	job = w.server.Submit(fakes.Task{Image: "stubborn", Errand: fakes.Errand{Hangs: true}})
-	w.begins(job)
-	w.server.Say(msg.Delete{})
-	w.until("the next start will know", time.Second, w.config.isDeleted)
+// deleteDuringJob starts a job that does not end by itself, lets the server delete the runner, and waits until the deletion is recorded.
+func (e *env) deleteDuringJob() (job msg.JobID) {
+	e.t.Helper()
+	e.image("stubborn", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+	e.start()
+	job = e.server.Submit(fakes.Task{Image: "stubborn", Behavior: fakes.Behavior{Hangs: true}})
+	e.awaitRun(job)
+	e.server.SendEvent(msg.Delete{})
+	e.until("the deletion is recorded", time.Second, e.config.isDeleted)
 	return job
 }
 
-// goesOnUnregistered starts a deleted runner once more, and waits for its end. It must say nothing to the server.
-func (w *world) goesOnUnregistered() {
-	w.t.Helper()
-	w.deleted.Store(false)
-	calls := func() int { return len(w.server.Calls(fakes.Register)) + len(w.server.Calls(fakes.Unregister)) }
+// restartDeleted starts a deleted runner again and waits until it has ended. The runner must neither register nor unregister.
+func (e *env) restartDeleted() {
+	e.t.Helper()
+	e.deleted.Store(false)
+	calls := func() int { return len(e.server.Calls(fakes.Register)) + len(e.server.Calls(fakes.Unregister)) }
 	before := calls()
-	w.start()
-	w.until("it is deleted", time.Minute, w.deleted.Load)
-	w.passes(time.Hour)
+	e.start()
+	e.until("it is deleted", time.Minute, e.deleted.Load)
+	e.advance(time.Hour)
 	if n := calls() - before; n > 0 {
-		w.t.Errorf("it has registered or unregistered %d times", n)
+		e.t.Errorf("it has registered or unregistered %d times", n)
 	}
 }

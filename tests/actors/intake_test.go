@@ -21,56 +21,56 @@ func refusal(status int, after time.Duration) error {
 	return &msg.Refusal{Op: "test", Status: status, RetryAfter: after}
 }
 
-func TestAnEmptyLongPollIsRepeatedAtOnceAndNeverTwiceAtATime(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(500*time.Second + time.Second)
-		if n := len(w.server.Calls(fakes.Reserve)); n != 11 {
+func TestEmptyLongPollIsRepeatedAtOnce(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(500*time.Second + time.Second)
+		if n := len(e.server.Calls(fakes.Reserve)); n != 11 {
 			t.Errorf("%d reserves in 500 s, want 11", n)
 		}
 	})
 }
 
 func TestRetryAfterIsObeyed(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Reserve, fakes.Call{Fails: refusal(429, 2*time.Minute)})
-		w.start()
-		w.passes(5 * time.Minute)
-		calls := w.server.Calls(fakes.Reserve)
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Reserve, fakes.Call{Err: refusal(429, 2*time.Minute)})
+		e.start()
+		e.advance(5 * time.Minute)
+		calls := e.server.Calls(fakes.Reserve)
 		if wait := calls[1].Sub(calls[0]); wait < 2*time.Minute {
 			t.Errorf("it asked again after %v", wait)
 		}
 	})
 }
 
-func TestAServerThatFailsIsAskedEverMoreSlowly(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
-		w.server.Down(errNoAnswer)
-		before := len(w.server.Calls(fakes.Register))
-		w.passes(24 * time.Hour)
-		if n := len(w.server.Calls(fakes.Register)) - before; n < 2500 || n > 3300 {
+func TestFailingServerIsRetriedWithBackoff(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Second)
+		e.server.Down(errNoAnswer)
+		before := len(e.server.Calls(fakes.Register))
+		e.advance(24 * time.Hour)
+		if n := len(e.server.Calls(fakes.Register)) - before; n < 2500 || n > 3300 {
 			t.Errorf("%d registrations were tried in a day without the server, want one about every 30 s", n)
 		}
-		w.server.Down(nil)
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+		e.server.Down(nil)
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 	})
 }
 
-func TestAConfirmIsRepeatedUntilTheServerAnswers(t *testing.T) {
+func TestConfirmIsRepeatedUntilAnswered(t *testing.T) {
 	for name, call := range map[string]fakes.Call{
-		"500":             {Fails: refusal(500, 0)},
-		"no answer":       {Fails: errNoAnswer},
-		"the answer lost": {AnswerLost: errNoAnswer},
+		"500":             {Err: refusal(500, 0)},
+		"no answer":       {Err: errNoAnswer},
+		"the answer lost": {AnswerErr: errNoAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.server.Script(fakes.Confirm, call, call, call)
-				w.start()
-				id := w.server.Submit(fakes.Task{Image: "plugin"})
-				w.completes(id)
-				if n := len(w.server.Calls(fakes.Confirm)); n != 4 {
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.server.Script(fakes.Confirm, call, call, call)
+				e.start()
+				id := e.server.Submit(fakes.Task{Image: "plugin"})
+				e.awaitCompleted(id)
+				if n := len(e.server.Calls(fakes.Confirm)); n != 4 {
 					t.Errorf("%d confirms, want 4", n)
 				}
 			})
@@ -78,175 +78,176 @@ func TestAConfirmIsRepeatedUntilTheServerAnswers(t *testing.T) {
 	}
 }
 
-func TestAJobThatIsNotOursIsDroppedAndNeverRuns(t *testing.T) {
+func TestForeignJobIsDroppedAndNeverRuns(t *testing.T) {
 	for name, status := range map[string]int{"somebody else's": 409, "aborted": 410, "unknown": 404} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.server.Script(fakes.Confirm, fakes.Call{Fails: refusal(status, 0)})
-				w.start()
-				id := w.server.Submit(fakes.Task{Image: "plugin"})
-				w.until("it is dropped", 30*time.Second, func() bool {
-					return len(w.server.Calls(fakes.Confirm)) == 1 && len(w.spool.Jobs()) == 0
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.server.Script(fakes.Confirm, fakes.Call{Err: refusal(status, 0)})
+				e.start()
+				id := e.server.Submit(fakes.Task{Image: "plugin"})
+				e.until("it is dropped", 30*time.Second, func() bool {
+					return len(e.server.Calls(fakes.Confirm)) == 1 && len(e.spool.Jobs()) == 0
 				})
-				if w.ranIn(id) != "" {
+				if e.executorOf(id) != "" {
 					t.Error("it ran")
 				}
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
 		})
 	}
 }
 
-func TestAnOfferWhoseLeaseRanOutIsNotRunUnderItsOldName(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.server.Script(fakes.Confirm, fakes.Call{Takes: 90 * time.Second, Fails: errNoAnswer})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(id)
-		w.until("the old offer is dropped", 5*time.Minute, func() bool { return len(w.spool.Jobs()) == 0 })
-		if n := len(w.site.Runs()); n != 1 {
+// The job does not run under the execution id of the expired offer.
+func TestOfferWithExpiredLeaseRunsOnlyOnce(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.server.Script(fakes.Confirm, fakes.Call{Delay: 90 * time.Second, Err: errNoAnswer})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(id)
+		e.until("the old offer is dropped", 5*time.Minute, func() bool { return len(e.spool.Jobs()) == 0 })
+		if n := len(e.pluginHost.Runs()); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
 	})
 }
 
-func TestARunnerThatTheServerDoesNotKnowRegistersAgain(t *testing.T) {
+func TestUnknownRunnerRegistersAgain(t *testing.T) {
 	for _, op := range []string{fakes.Reserve, fakes.Heartbeat, fakes.Confirm, fakes.Log, fakes.Finish} {
 		t.Run(op, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.start()
-				w.passes(time.Second)
-				w.server.Script(op, fakes.Call{Fails: refusal(401, 0)})
-				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"line"}, Works: 20 * time.Second}})
-				w.completes(id)
-				w.nothingIsLeft()
-				w.until("it has registered again", 2*time.Minute, func() bool { return len(w.server.Calls(fakes.Register)) == 2 })
-				w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.start()
+				e.advance(time.Second)
+				e.server.Script(op, fakes.Call{Err: refusal(401, 0)})
+				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"line"}, Duration: 20 * time.Second}})
+				e.awaitCompleted(id)
+				e.awaitCleanup()
+				e.until("it has registered again", 2*time.Minute, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
+				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
 		})
 	}
 }
 
-func TestARegistrationIsTriedUntilItSucceeds(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Register, fakes.Call{Fails: refusal(403, 0)}, fakes.Call{Fails: errNoAnswer})
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if n := len(w.server.Calls(fakes.Register)); n != 3 {
+func TestRegistrationIsRetriedUntilItSucceeds(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Register, fakes.Call{Err: refusal(403, 0)}, fakes.Call{Err: errNoAnswer})
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if n := len(e.server.Calls(fakes.Register)); n != 3 {
 			t.Errorf("%d registrations", n)
 		}
 	})
 }
 
-func TestARunnerThatIsDisabledTakesNoJobs(t *testing.T) {
+func TestDisabledRunnerTakesNoJobs(t *testing.T) {
 	config := daemonMode(1)
 	config.Enabled = false
-	inWorld(t, config, func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.passes(10 * time.Minute)
-		if n := len(w.server.Calls(fakes.Reserve)); n != 0 {
+	withEnv(t, config, func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.advance(10 * time.Minute)
+		if n := len(e.server.Calls(fakes.Reserve)); n != 0 {
 			t.Errorf("%d reserves", n)
 		}
 		config.Enabled = true
-		w.configure(config)
-		w.completes(id)
+		e.configure(config)
+		e.awaitCompleted(id)
 	})
 }
 
-func TestBelowTheLowWaterMarkNoJobIsReserved(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.lowWater = 1000
-		w.disk.Space = 999
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.passes(5 * time.Minute)
-		if n := len(w.server.Calls(fakes.Reserve)); n > 0 {
+func TestLowDiskSpaceStopsReserving(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.lowWater = 1000
+		e.disk.Space = 999
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.advance(5 * time.Minute)
+		if n := len(e.server.Calls(fakes.Reserve)); n > 0 {
 			t.Errorf("%d reserves", n)
 		}
-		w.stop()
-		w.disk.Space = 1 << 20
-		w.start()
-		w.completes(id)
+		e.stop()
+		e.disk.Space = 1 << 20
+		e.start()
+		e.awaitCompleted(id)
 	})
 }
 
-func TestALargeInputIsFetchedBeforeTheJobIsConfirmed(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Fetch, fakes.Call{Fails: errNoAnswer})
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Fetched: true}))
-		if log := w.log.text(); !strings.Contains(log, "fetch the input") || strings.Contains(log, "cannot be stored") {
-			t.Errorf("it does not say that the input could not be fetched:\n%s", log)
+func TestLargeInputIsFetchedBeforeConfirm(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Fetch, fakes.Call{Err: errNoAnswer})
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin", InputByURL: true}))
+		if log := e.log.text(); !strings.Contains(log, "fetch the input") || strings.Contains(log, "cannot be stored") {
+			t.Errorf("the log does not name the failed fetch:\n%s", log)
 		}
 	})
 }
 
-// insistent is a server that says everything twice.
-type insistent struct{ *fakes.Server }
+// duplicatingServer is a server that sends every offer twice.
+type duplicatingServer struct{ *fakes.Server }
 
-func (s insistent) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
+func (s duplicatingServer) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
 	offers, err := s.Server.Reserve(ctx, most, wait)
 	return append(offers, offers...), err
 }
 
-func TestAJobThatIsOfferedTwiceIsNotDroppedWithTheSecondOffer(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.release = insistent{w.server}
-		w.server.Script(fakes.Confirm, fakes.Call{}, fakes.Call{Takes: 5 * time.Second, Fails: refusal(410, 0)})
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Second}}))
+func TestDuplicateOfferDoesNotDropJob(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.release = duplicatingServer{e.server}
+		e.server.Script(fakes.Confirm, fakes.Call{}, fakes.Call{Delay: 5 * time.Second, Err: refusal(410, 0)})
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Second}}))
 	})
 }
 
-func TestAnOfferOfATaskThatIsOverIsNoErrorOfTheRunners(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		late := &belated{Server: w.server}
-		w.release = late
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		w.nothingIsLeft()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if log := w.log.text(); !strings.Contains(log, "offer of a job that is over") || strings.Contains(log, "is not taken") {
-			t.Error("it is not passed over")
+func TestOfferOfFinishedTaskIsIgnored(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		late := &repeatingServer{Server: e.server}
+		e.release = late
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		e.awaitCleanup()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if log := e.log.text(); !strings.Contains(log, "ignoring offer of a job that is already done") || strings.Contains(log, "could not store an offered job") {
+			t.Error("the offer was not ignored")
 		}
-		if n := len(w.site.Runs()); n != 2 {
+		if n := len(e.pluginHost.Runs()); n != 2 {
 			t.Errorf("%d runs of two tasks", n)
 		}
 	})
 }
 
-// belated is a server that offers with each job those before it once more.
-type belated struct {
+// repeatingServer is a server that repeats all earlier offers with each new one.
+type repeatingServer struct {
 	*fakes.Server
-	before []msg.Offer
+	earlier []msg.Offer
 }
 
-func (s *belated) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
+func (s *repeatingServer) Reserve(ctx context.Context, most int, wait time.Duration) ([]msg.Offer, error) {
 	offers, err := s.Server.Reserve(ctx, most, wait)
 	if len(offers) > 0 {
-		s.before = append(s.before, offers...)
-		offers = s.before
+		s.earlier = append(s.earlier, offers...)
+		offers = s.earlier
 	}
 	return offers, err
 }
 
-func TestAJobThatIsNotOursLeavesTheSpoolThoughTheDiskFailsAtFirst(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
+func TestForeignJobIsDroppedDespiteDiskFailure(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
 		failed := false
-		w.disk.Before = func(op memfs.Op) error {
-			if op.Verb == "rename" && op.Name == "jobs/job1-1" && !failed {
+		e.disk.Before = func(op memfs.Op) error {
+			if op.Kind == "rename" && op.Name == "jobs/job1-1" && !failed {
 				failed = true
 				return errNoSpace
 			}
 			return nil
 		}
-		w.server.Script(fakes.Confirm, fakes.Call{Fails: refusal(409, 0)}, fakes.Call{Fails: refusal(409, 0)})
-		w.start()
-		w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("the disk has failed", time.Minute, func() bool { return failed })
-		w.until("the spool has nothing of it", time.Minute, func() bool {
-			_, there := w.spool.Job("job1-1")
+		e.server.Script(fakes.Confirm, fakes.Call{Err: refusal(409, 0)}, fakes.Call{Err: refusal(409, 0)})
+		e.start()
+		e.server.Submit(fakes.Task{Image: "plugin"})
+		e.until("the disk has failed", time.Minute, func() bool { return failed })
+		e.until("the spool has nothing of it", time.Minute, func() bool {
+			_, there := e.spool.Job("job1-1")
 			return !there
 		})
 	})

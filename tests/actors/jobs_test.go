@@ -10,283 +10,284 @@ import (
 	"runnerd/tests/fakes"
 )
 
-func TestOneJobRunsAndNothingIsLeftOfIt(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Errand: fakes.Errand{
-			Prints: []string{"hello", "the word is hunter2"}, Works: 5 * time.Second, ExitCode: 3, Trails: []string{"bye"}}})
-		f := w.completes(id)
+func TestOneJobRunsAndLeavesNothing(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Behavior: fakes.Behavior{
+			Lines: []string{"hello", "the word is hunter2"}, Duration: 5 * time.Second, ExitCode: 3, TrailingLines: []string{"bye"}}})
+		f := e.awaitCompleted(id)
 		if f.Result != `{"exitCode":3}` || f.ExitCode != 3 {
 			t.Errorf("the server has %+v", f)
 		}
-		w.nothingIsLeft()
-		log, ended := w.logOf(id)
+		e.awaitCleanup()
+		log, ended := e.logOf(id)
 		if !ended || strings.Contains(log, "hunter2") || !strings.HasPrefix(log, "hello\nthe word is ") || !strings.HasSuffix(log, "\nbye\n") {
 			t.Errorf("its log is %q, ended: %v", log, ended)
 		}
-		if len(w.alive()) != 1 {
-			t.Errorf("alive: %v, want its idle executor", w.alive())
+		if len(e.alive()) != 1 {
+			t.Errorf("alive: %v, want its idle executor", e.alive())
 		}
 	})
 }
 
-func TestASecondJobReusesTheExecutorWhateverItsType(t *testing.T) {
-	inWorld(t, daemonMode(4), func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin", Type: "demo.One"})
-		w.completes(first)
-		w.becomesIdle(w.ranIn(first))
-		second := w.server.Submit(fakes.Task{Image: "plugin", Type: "demo.Two"})
-		w.completes(second)
-		if w.ranIn(first) != w.ranIn(second) {
-			t.Errorf("they ran in %s and %s", w.ranIn(first), w.ranIn(second))
+func TestSecondJobReusesExecutor(t *testing.T) {
+	withEnv(t, daemonMode(4), func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin", Type: "demo.One"})
+		e.awaitCompleted(first)
+		e.awaitIdle(e.executorOf(first))
+		second := e.server.Submit(fakes.Task{Image: "plugin", Type: "demo.Two"})
+		e.awaitCompleted(second)
+		if e.executorOf(first) != e.executorOf(second) {
+			t.Errorf("they ran in %s and %s", e.executorOf(first), e.executorOf(second))
 		}
 	})
 }
 
-func TestWithCapacityOneAnotherImagesJobTakesThePlaceOfTheIdleExecutor(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("other", fakes.Plugin{})
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(first)
-		w.becomesIdle(w.ranIn(first))
-		second := w.server.Submit(fakes.Task{Image: "other"})
-		f := w.completes(second)
-		if w.isAlive(w.ranIn(first)) {
+func TestJobOfOtherImageReplacesIdleExecutor(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.image("other", fakes.Plugin{})
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(first)
+		e.awaitIdle(e.executorOf(first))
+		second := e.server.Submit(fakes.Task{Image: "other"})
+		f := e.awaitCompleted(second)
+		if e.isAlive(e.executorOf(first)) {
 			t.Error("the idle executor is still alive")
 		}
-		if took := f.At.Sub(startOf(w)); took > 5*time.Second {
-			t.Errorf("it took %v: the place was not given at once", took)
+		if elapsed := f.At.Sub(startTime(e)); elapsed > 5*time.Second {
+			t.Errorf("it took %v: the slot was not freed at once", elapsed)
 		}
 	})
 }
 
-func startOf(w *world) time.Time { return w.caps[0].at }
+func startTime(e *env) time.Time { return e.capacities[0].at }
 
-func TestJobsOfOneImageRunSideBySideUpToTheCapacity(t *testing.T) {
-	inWorld(t, daemonMode(3), func(w *world) {
-		w.start()
+func TestJobsRunInParallelUpToCapacity(t *testing.T) {
+	withEnv(t, daemonMode(3), func(e *env) {
+		e.start()
 		var ids []msg.JobID
 		for range 9 {
-			ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Second}}))
+			ids = append(ids, e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Second}}))
 		}
 		for _, id := range ids {
-			w.completes(id)
+			e.awaitCompleted(id)
 		}
-		if took := time.Since(startOf(w)); took < 30*time.Second || took > 35*time.Second {
-			t.Errorf("nine jobs of 10 s in three executors took %v", took)
+		if elapsed := time.Since(startTime(e)); elapsed < 30*time.Second || elapsed > 35*time.Second {
+			t.Errorf("nine jobs of 10 s in three executors took %v", elapsed)
 		}
-		if w.created() != 3 {
-			t.Errorf("%d executors were created, want 3", w.created())
+		if e.createdCount() != 3 {
+			t.Errorf("%d executors were created, want 3", e.createdCount())
 		}
 	})
 }
 
-func TestAnIdleExecutorIsEvictedAfterItsTimeAndNotBefore(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
-		w.completes(id)
-		x := w.ranIn(id)
-		w.becomesIdle(x)
+// It is not evicted earlier.
+func TestIdleExecutorIsEvictedAfterEvictionTime(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Second}})
+		e.awaitCompleted(id)
+		x := e.executorOf(id)
+		e.awaitIdle(x)
 		idle := time.Now()
-		w.passes(59 * time.Second)
-		if !w.isAlive(x) {
+		e.advance(59 * time.Second)
+		if !e.isAlive(x) {
 			t.Error("it was evicted early")
 		}
-		w.passes(2 * time.Second)
-		if at, over := w.event(fake.Died, x); !over || at.Sub(idle) > 61*time.Second {
-			t.Errorf("it ended: %v, %v after it was idle", over, at.Sub(idle))
+		e.advance(2 * time.Second)
+		if at, ended := e.eventTime(fake.Died, x); !ended || at.Sub(idle) > 61*time.Second {
+			t.Errorf("ended: %v, %v after it became idle", ended, at.Sub(idle))
 		}
-		w.nothingIsLeft()
+		e.awaitCleanup()
 	})
 }
 
-func TestAJobThatComesAtTheMomentOfTheEvictionIsNotHarmedByIt(t *testing.T) {
+func TestJobSurvivesSimultaneousEviction(t *testing.T) {
 	for _, early := range []time.Duration{2 * time.Millisecond, time.Millisecond, 0, -time.Millisecond} {
-		inWorld(t, daemonMode(1), func(w *world) {
-			w.start()
-			first := w.server.Submit(fakes.Task{Image: "plugin"})
-			w.completes(first)
-			w.becomesIdle(w.ranIn(first))
-			rec := w.spool.Executors()[0]
+		withEnv(t, daemonMode(1), func(e *env) {
+			e.start()
+			first := e.server.Submit(fakes.Task{Image: "plugin"})
+			e.awaitCompleted(first)
+			e.awaitIdle(e.executorOf(first))
+			rec := e.spool.Executors()[0]
 			time.Sleep(time.Until(rec.IdleSince.Add(time.Minute - early)))
-			second := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 2 * time.Minute}})
-			w.completes(second)
+			second := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 2 * time.Minute}})
+			e.awaitCompleted(second)
 		})
 	}
 }
 
-func TestInNormalModeEveryJobHasAnExecutorOfItsOwn(t *testing.T) {
+func TestNormalModeUsesOneExecutorPerJob(t *testing.T) {
 	config := daemonMode(2)
 	config.Eviction = 0
-	inWorld(t, config, func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(first)
-		second := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(second)
-		if w.ranIn(first) == w.ranIn(second) {
-			t.Errorf("both ran in %s", w.ranIn(first))
+	withEnv(t, config, func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(first)
+		second := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(second)
+		if e.executorOf(first) == e.executorOf(second) {
+			t.Errorf("both ran in %s", e.executorOf(first))
 		}
-		w.until("no executor is left", 10*time.Second, func() bool { return len(w.alive()) == 0 })
-		w.nothingIsLeft()
+		e.until("no executor is left", 10*time.Second, func() bool { return len(e.alive()) == 0 })
+		e.awaitCleanup()
 	})
 }
 
-func TestWithFilesOnlyAJobsInputIsThereBeforeItsExecutorStarts(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.files = true
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"read"}, Works: time.Second, FileOnly: true}})
-		w.completes(id)
-		w.nothingIsLeft()
-		if log, _ := w.logOf(id); log != "read\n" {
+func TestFilesOnlyInputExistsBeforeExecutorStarts(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.filesOnly = true
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"read"}, Duration: time.Second, FileOnly: true}})
+		e.awaitCompleted(id)
+		e.awaitCleanup()
+		if log, _ := e.logOf(id); log != "read\n" {
 			t.Errorf("its log is %q", log)
 		}
 	})
 }
 
-func TestALoweredCapacityEndsIdleExecutorsAndKillsNoJob(t *testing.T) {
-	inWorld(t, daemonMode(3), func(w *world) {
-		w.start()
-		long := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 10 * time.Minute}})
-		short := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
-		w.completes(short)
-		w.becomesIdle(w.ranIn(short))
-		w.configure(daemonMode(1))
-		w.until("the idle executor is gone", time.Second, func() bool { return !w.isAlive(w.ranIn(short)) })
-		waits := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.passes(time.Minute) // the long poll that was out with the room of before may bring it
-		if w.ranIn(waits) != "" {
+func TestLoweredCapacityEndsOnlyIdleExecutors(t *testing.T) {
+	withEnv(t, daemonMode(3), func(e *env) {
+		e.start()
+		long := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Minute}})
+		short := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Second}})
+		e.awaitCompleted(short)
+		e.awaitIdle(e.executorOf(short))
+		e.configure(daemonMode(1))
+		e.until("the idle executor is gone", time.Second, func() bool { return !e.isAlive(e.executorOf(short)) })
+		waits := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.advance(time.Minute) // the pending long poll still has the old number of free slots, so it may return this job
+		if e.executorOf(waits) != "" {
 			t.Error("a job was started above the new capacity")
 		}
-		w.completes(long)
-		w.completes(waits)
+		e.awaitCompleted(long)
+		e.awaitCompleted(waits)
 	})
 }
 
-func TestAChangedEvictionTimeHoldsForTheExecutorsThatAreIdle(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(id)
-		w.becomesIdle(w.ranIn(id))
+func TestChangedEvictionTimeAppliesToIdleExecutors(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(id)
+		e.awaitIdle(e.executorOf(id))
 		longer := daemonMode(2)
 		longer.Eviction = time.Hour
-		w.configure(longer)
-		w.passes(30 * time.Minute)
-		if !w.isAlive(w.ranIn(id)) {
-			t.Error("it was evicted by the time of before")
+		e.configure(longer)
+		e.advance(30 * time.Minute)
+		if !e.isAlive(e.executorOf(id)) {
+			t.Error("it was evicted after the old eviction time")
 		}
 		shorter := longer
 		shorter.Revision, shorter.Eviction = 5, time.Minute
-		w.configure(shorter)
-		w.until("it is evicted", time.Second, func() bool { return !w.isAlive(w.ranIn(id)) })
+		e.configure(shorter)
+		e.until("it is evicted", time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
 	})
 }
 
-func TestRule14ADaemonOfThePythonSDKIsReplacedAfterAsManyJobsAsItBears(t *testing.T) {
-	const bears = 200
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("snake", fakes.Plugin{SDK: msg.PythonSDK})
-		w.start()
+func TestRule14PythonDaemonIsReplacedAtJobLimit(t *testing.T) {
+	const maxJobs = 200
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.image("snake", fakes.Plugin{SDK: msg.PythonSDK})
+		e.start()
 		ran := map[msg.ExecutorID]int{}
-		for range bears + 1 {
-			id := w.server.Submit(fakes.Task{Image: "snake"})
-			w.completes(id)
-			ran[w.ranIn(id)]++
+		for range maxJobs + 1 {
+			id := e.server.Submit(fakes.Task{Image: "snake"})
+			e.awaitCompleted(id)
+			ran[e.executorOf(id)]++
 		}
-		if len(ran) != 2 || ran["x1"] != bears {
-			t.Errorf("jobs by executor: %v, want %d in the first", ran, bears)
+		if len(ran) != 2 || ran["x1"] != maxJobs {
+			t.Errorf("jobs by executor: %v, want %d in the first", ran, maxJobs)
 		}
 	})
 }
 
-func TestWhatAWaitingExecutorPrintsBelongsToNoJob(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("odd", fakes.Plugin{MuttersAfter: 10 * time.Second})
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"one"}}})
-		w.completes(first)
-		w.passes(20 * time.Second)
-		second := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Prints: []string{"two"}}})
-		w.completes(second)
-		w.nothingIsLeft()
+func TestIdleOutputBelongsToNoJob(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.image("odd", fakes.Plugin{IdleLineAfter: 10 * time.Second})
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "odd", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+		e.awaitCompleted(first)
+		e.advance(20 * time.Second)
+		second := e.server.Submit(fakes.Task{Image: "odd", Behavior: fakes.Behavior{Lines: []string{"two"}}})
+		e.awaitCompleted(second)
+		e.awaitCleanup()
 		for id, want := range map[msg.JobID]string{first: "one\n", second: "two\n"} {
-			if log, ended := w.logOf(id); log != want || !ended {
+			if log, ended := e.logOf(id); log != want || !ended {
 				t.Errorf("the log of %s is %q, ended: %v", id, log, ended)
 			}
 		}
-		if !strings.Contains(w.log.text(), "dropped output that an idle executor wrote") {
-			t.Error("nobody is told of the output that was dropped")
+		if !strings.Contains(e.log.text(), "dropped output that an idle executor wrote") {
+			t.Error("the dropped output was not logged")
 		}
 	})
 }
 
-func TestAJobThatCannotRunBlocksNoneBehindIt(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.engine.Push("far", fake.Image{Program: fakes.Plugin{}.Program(w.site), PullTakes: 4 * time.Minute})
-		w.start()
-		far := w.server.Submit(fakes.Task{Image: "far"})
-		near := w.server.Submit(fakes.Task{Image: "plugin"})
-		f := w.completes(near)
-		if took := f.At.Sub(startOf(w)); took > 5*time.Second {
-			t.Errorf("it took %v", took)
+func TestSlowPullBlocksNoOtherJob(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.engine.Push("far", fake.Image{Program: fakes.Plugin{}.Program(e.pluginHost), PullDelay: 4 * time.Minute})
+		e.start()
+		far := e.server.Submit(fakes.Task{Image: "far"})
+		near := e.server.Submit(fakes.Task{Image: "plugin"})
+		f := e.awaitCompleted(near)
+		if elapsed := f.At.Sub(startTime(e)); elapsed > 5*time.Second {
+			t.Errorf("it took %v", elapsed)
 		}
-		w.completes(far)
+		e.awaitCompleted(far)
 	})
 }
 
-func TestAnExecutorInWhichAJobLeftAProcessBehindIsRetired(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		clean := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
-		w.completes(clean)
-		w.passes(5 * time.Second)
-		if !w.isAlive(w.ranIn(clean)) {
-			t.Fatal("an executor in which nothing was left is gone")
+func TestExecutorWithLeftoverProcessIsRetired(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		clean := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+		e.awaitCompleted(clean)
+		e.advance(5 * time.Second)
+		if !e.isAlive(e.executorOf(clean)) {
+			t.Fatal("the executor was retired without a leftover process")
 		}
-		dirty := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"two"}, Forks: true}})
-		w.completes(dirty)
-		w.until("it is gone", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(dirty)) })
-		next := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(next)
-		if w.ranIn(next) == w.ranIn(dirty) || w.ranIn(dirty) != w.ranIn(clean) {
-			t.Errorf("they ran in %s, %s and %s", w.ranIn(clean), w.ranIn(dirty), w.ranIn(next))
+		dirty := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"two"}, Forks: true}})
+		e.awaitCompleted(dirty)
+		e.until("the executor is gone", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(dirty)) })
+		next := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(next)
+		if e.executorOf(next) == e.executorOf(dirty) || e.executorOf(dirty) != e.executorOf(clean) {
+			t.Errorf("they ran in %s, %s and %s", e.executorOf(clean), e.executorOf(dirty), e.executorOf(next))
 		}
-		w.nothingIsLeft()
+		e.awaitCleanup()
 	})
 }
 
-func TestAnImageWhoseExecutorsHaveSeveralProcessesIsKeptWarmAllTheSame(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Forks: true}})
-		w.completes(first)
-		w.passes(10 * time.Second)
-		next := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(next)
-		if w.ranIn(next) != w.ranIn(first) {
-			t.Error("it was not kept")
+func TestMultiProcessImageStaysWarm(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Forks: true}})
+		e.awaitCompleted(first)
+		e.advance(10 * time.Second)
+		next := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(next)
+		if e.executorOf(next) != e.executorOf(first) {
+			t.Error("the executor was not reused")
 		}
 	})
 }
 
-func TestAnExecutorWhoseDoorNobodyWatchesIsNotIdle(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin"})
-		x := w.begins(first)
-		w.becomesIdle(x)
-		w.gateway.Break(x, errNoAnswer)
-		w.gateway.Cut(x) // nobody hears of that
-		w.until("it is not idle", 50*time.Millisecond, func() bool { return w.state(x) == "busy" })
-		w.becomesIdle(x)
-		second := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(second)
-		if got := w.ranIn(second); got != x {
+func TestUnwatchedExecutorIsNotIdle(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin"})
+		x := e.awaitRun(first)
+		e.awaitIdle(x)
+		e.gateway.BreakRequests(x, errNoAnswer)
+		e.gateway.Cut(x) // the runner does not notice
+		e.until("it is not idle", 50*time.Millisecond, func() bool { return e.executorState(x) == "busy" })
+		e.awaitIdle(x)
+		second := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(second)
+		if got := e.executorOf(second); got != x {
 			t.Errorf("it ran in %s, want %s", got, x)
 		}
 	})

@@ -15,173 +15,174 @@ import (
 	"runnerd/tests/fakes"
 )
 
-func TestARunningJobGoesOnOverARestart(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Errand: fakes.Errand{
-			Prints: []string{"one", "two"}, Works: 5 * time.Minute, Trails: []string{"three hunter2"}}})
-		w.begins(id)
-		w.passes(time.Minute)
-		w.restart()
-		w.completes(id)
-		w.nothingIsLeft()
-		if log, _ := w.logOf(id); !strings.HasPrefix(log, "one\ntwo\nthree ") || strings.Contains(log, "hunter2") || strings.Count(log, "\n") != 3 {
+func TestRunningJobSurvivesRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Secret: "hunter2", Behavior: fakes.Behavior{
+			Lines: []string{"one", "two"}, Duration: 5 * time.Minute, TrailingLines: []string{"three hunter2"}}})
+		e.awaitRun(id)
+		e.advance(time.Minute)
+		e.restart()
+		e.awaitCompleted(id)
+		e.awaitCleanup()
+		if log, _ := e.logOf(id); !strings.HasPrefix(log, "one\ntwo\nthree ") || strings.Contains(log, "hunter2") || strings.Count(log, "\n") != 3 {
 			t.Errorf("the log is %q", log)
 		}
-		if w.created() != 1 {
-			t.Errorf("%d executors were created", w.created())
+		if e.createdCount() != 1 {
+			t.Errorf("%d executors were created", e.createdCount())
 		}
 	})
 }
 
-func TestARestartDoesNotRenewTheTimeThatAJobHas(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Timeout: 10 * time.Minute, Errand: fakes.Errand{Hangs: true}})
-		w.begins(id)
+func TestRestartDoesNotResetJobTimeout(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Timeout: 10 * time.Minute, Behavior: fakes.Behavior{Hangs: true}})
+		e.awaitRun(id)
 		for range 3 {
-			w.passes(3 * time.Minute)
-			w.restart()
+			e.advance(3 * time.Minute)
+			e.restart()
 		}
-		f := w.fails(id, msg.TimedOut, "no result after 10m0s")
-		if took := f.At.Sub(startOf(w)); took > 11*time.Minute {
-			t.Errorf("it took %v", took)
+		f := e.awaitOutcome(id, msg.TimedOut, "no result after 10m0s")
+		if elapsed := f.At.Sub(startTime(e)); elapsed > 11*time.Minute {
+			t.Errorf("it took %v", elapsed)
 		}
 	})
 }
 
-func TestAResultThatCameWhileTheRunnerWasAwayIsReported(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: time.Minute, Trails: []string{"two"}}})
-		x := w.begins(id)
-		w.stop()
-		w.passes(10 * time.Minute)
-		w.start()
-		w.completes(id)
-		w.until("its executor is retired", time.Minute, func() bool { return !w.isAlive(x) })
-		w.nothingIsLeft()
-		if log, _ := w.logOf(id); log != "one\ntwo\n" {
+func TestResultDuringDowntimeIsReported(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}, Duration: time.Minute, TrailingLines: []string{"two"}}})
+		x := e.awaitRun(id)
+		e.stop()
+		e.advance(10 * time.Minute)
+		e.start()
+		e.awaitCompleted(id)
+		e.until("its executor is retired", time.Minute, func() bool { return !e.isAlive(x) })
+		e.awaitCleanup()
+		if log, _ := e.logOf(id); log != "one\ntwo\n" {
 			t.Errorf("the log is %q", log)
 		}
 	})
 }
 
-func TestAJobOfWhoseExecutorNothingIsLeftIsReportedWithItsLastLines(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"10:00:00 one", "10:00:01 two"}, Works: time.Hour}})
-		x := w.begins(id)
-		w.passes(time.Minute)
-		w.stop()
-		s, err := spool.Open(w.disk, spool.Options{})
+func TestJobOfVanishedExecutorReportsLastLines(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"10:00:00 one", "10:00:01 two"}, Duration: time.Hour}})
+		x := e.awaitRun(id)
+		e.advance(time.Minute)
+		e.stop()
+		s, err := spool.Open(e.disk, spool.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(w.engine.Remove(context.Background(), x), s.RemoveExecutor(x), s.Close()); err != nil {
+		if err := errors.Join(e.engine.Remove(context.Background(), x), s.RemoveExecutor(x), s.Close()); err != nil {
 			t.Fatal(err)
 		}
-		w.start()
-		f := w.fails(id, msg.Failed, "the job is lost: its executor "+string(x)+" is gone")
+		e.start()
+		f := e.awaitOutcome(id, msg.Failed, "the job is lost: its executor "+string(x)+" is gone")
 		if !strings.HasSuffix(f.Message, "Its last output:\n10:00:00 one\n10:00:01 two") {
-			t.Errorf("it says %q", f.Message)
+			t.Errorf("message: %q", f.Message)
 		}
-		w.nothingIsLeft()
+		e.awaitCleanup()
 	})
 }
 
-func TestAnIdleExecutorIsKeptOverARestartWithWhatIsLeftOfItsTime(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(id)
-		w.becomesIdle(w.ranIn(id))
+func TestRestartKeepsRemainingEvictionTime(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(id)
+		e.awaitIdle(e.executorOf(id))
 		since := time.Now()
-		w.passes(40 * time.Second)
-		w.restart()
-		w.passes(18 * time.Second)
-		if !w.isAlive(w.ranIn(id)) {
+		e.advance(40 * time.Second)
+		e.restart()
+		e.advance(18 * time.Second)
+		if !e.isAlive(e.executorOf(id)) {
 			t.Fatal("it was evicted early")
 		}
-		w.until("it is evicted", 5*time.Second, func() bool { return !w.isAlive(w.ranIn(id)) })
-		if lasted := time.Since(since); lasted > 61*time.Second {
-			t.Errorf("it was idle for %v", lasted)
+		e.until("it is evicted", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
+		if idle := time.Since(since); idle > 61*time.Second {
+			t.Errorf("it was idle for %v", idle)
 		}
 	})
 }
 
-func TestAnIdleExecutorRunsTheNextJobAfterARestart(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(first)
-		w.becomesIdle(w.ranIn(first))
-		w.restart()
-		second := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.completes(second)
-		if w.ranIn(first) != w.ranIn(second) {
-			t.Errorf("they ran in %s and %s", w.ranIn(first), w.ranIn(second))
+func TestIdleExecutorIsReusedAfterRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(first)
+		e.awaitIdle(e.executorOf(first))
+		e.restart()
+		second := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.awaitCompleted(second)
+		if e.executorOf(first) != e.executorOf(second) {
+			t.Errorf("they ran in %s and %s", e.executorOf(first), e.executorOf(second))
 		}
 	})
 }
 
-func TestTheLogsOfAllQuickJobsBeforeARestartAreCompleteWhileTheirExecutorIsKept(t *testing.T) {
+// The logs of all jobs before the restart are complete while their executor stays idle.
+func TestRestartCompletesLogsOfQuickJobs(t *testing.T) {
 	config := daemonMode(1)
 	config.Eviction = time.Hour
-	inWorld(t, config, func(w *world) {
-		w.start()
+	withEnv(t, config, func(e *env) {
+		e.start()
 		var ids []msg.JobID
 		for n := range 5 {
-			ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{fmt.Sprint("job ", n)}, Works: 100 * time.Millisecond}}))
+			ids = append(ids, e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{fmt.Sprint("job ", n)}, Duration: 100 * time.Millisecond}}))
 		}
-		x := w.begins(ids[4])
-		w.restart()
+		x := e.awaitRun(ids[4])
+		e.restart()
 		for n, id := range ids {
-			w.completes(id)
-			w.until(fmt.Sprintf("the log of job %d is complete", n), time.Minute, func() bool { log, ended := w.logOf(id); return ended && log == fmt.Sprintf("job %d\n", n) })
+			e.awaitCompleted(id)
+			e.until(fmt.Sprintf("the log of job %d is complete", n), time.Minute, func() bool { log, ended := e.logOf(id); return ended && log == fmt.Sprintf("job %d\n", n) })
 		}
-		if w.state(x) != "idle" {
-			t.Errorf("its executor is %s", w.state(x))
-		}
-	})
-}
-
-func TestAJobThatWasNotConfirmedIsConfirmedAfterARestart(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Confirm, fakes.Call{Stalls: true})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin"})
-		w.until("it is stored", time.Second, func() bool { return len(w.spool.Jobs()) == 1 })
-		w.restart()
-		w.completes(id)
-		if n := len(w.site.Runs()); n != 1 || w.server.ExecutionOf(id) != "job1-1" {
-			t.Errorf("it ran %d times, at last as %s", n, w.server.ExecutionOf(id))
+		if e.executorState(x) != "idle" {
+			t.Errorf("its executor is %s", e.executorState(x))
 		}
 	})
 }
 
-func TestAJobThatWasConfirmedAndNotStartedRunsAfterARestart(t *testing.T) {
-	for name, prepare := range map[string]func(*world){
-		"while its image is pulled":              func(w *world) { w.engine.Script(fake.Pull, fake.Call{Stalls: true}) },
-		"while its container is created":         func(w *world) { w.engine.Script(fake.Create, fake.Call{Stalls: true}) },
-		"while its container is started":         func(w *world) { w.engine.Script(fake.Start, fake.Call{Stalls: true}) },
-		"while its plugin starts":                func(w *world) { w.image("plugin", fakes.Plugin{StartsIn: 10 * time.Second}) },
-		"while the door of its executor is made": func(w *world) { w.gateway.Script(fakes.Admit, fakes.Call{Takes: 5 * time.Second}) },
+func TestUnconfirmedJobIsConfirmedAfterRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Confirm, fakes.Call{Stalls: true})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.until("it is stored", time.Second, func() bool { return len(e.spool.Jobs()) == 1 })
+		e.restart()
+		e.awaitCompleted(id)
+		if n := len(e.pluginHost.Runs()); n != 1 || e.server.ExecutionOf(id) != "job1-1" {
+			t.Errorf("it ran %d times, at last as %s", n, e.server.ExecutionOf(id))
+		}
+	})
+}
+
+func TestConfirmedJobRunsAfterRestart(t *testing.T) {
+	for name, prepare := range map[string]func(*env){
+		"while pulling":                func(e *env) { e.engine.Script(fake.Pull, fake.Call{Stalls: true}) },
+		"while creating the container": func(e *env) { e.engine.Script(fake.Create, fake.Call{Stalls: true}) },
+		"while starting the container": func(e *env) { e.engine.Script(fake.Start, fake.Call{Stalls: true}) },
+		"while the plugin starts":      func(e *env) { e.image("plugin", fakes.Plugin{StartDelay: 10 * time.Second}) },
+		"while admitting the executor": func(e *env) { e.gateway.Script(fakes.Admit, fakes.Call{Delay: 5 * time.Second}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.start()
-				prepare(w)
-				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
-				w.until("it is ours", time.Second, func() bool { return w.server.Confirmed(id) })
-				w.passes(2 * time.Second)
-				w.restart()
-				f := w.completes(id)
-				if took := f.At.Sub(startOf(w)); took > time.Minute {
-					t.Errorf("it took %v", took)
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.start()
+				prepare(e)
+				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+				e.until("the job is confirmed", time.Second, func() bool { return e.server.Confirmed(id) })
+				e.advance(2 * time.Second)
+				e.restart()
+				f := e.awaitCompleted(id)
+				if elapsed := f.At.Sub(startTime(e)); elapsed > time.Minute {
+					t.Errorf("it took %v", elapsed)
 				}
-				w.nothingIsLeft()
-				if log, _ := w.logOf(id); log != "one\n" {
+				e.awaitCleanup()
+				if log, _ := e.logOf(id); log != "one\n" {
 					t.Errorf("the log is %q", log)
 				}
 			})
@@ -189,219 +190,220 @@ func TestAJobThatWasConfirmedAndNotStartedRunsAfterARestart(t *testing.T) {
 	}
 }
 
-func TestAJobWhoseContainerIsGoneAfterARestartFailsWithTheReason(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
-		x := w.begins(id)
-		w.stop()
-		if err := w.engine.Remove(context.Background(), x); err != nil {
+func TestVanishedContainerFailsJobAfterRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
+		x := e.awaitRun(id)
+		e.stop()
+		if err := e.engine.Remove(context.Background(), x); err != nil {
 			t.Fatal(err)
 		}
-		w.start()
-		w.fails(id, msg.Failed, "container is gone without a result")
-		w.nothingIsLeft()
+		e.start()
+		e.awaitOutcome(id, msg.Failed, "container is gone without a result")
+		e.awaitCleanup()
 	})
 }
 
-func TestARestartFailsTheJobOfAChildProcessWithThatReason(t *testing.T) {
-	for name, ends := range map[string]func(*world, msg.ExecutorID) error{
-		"it was killed": func(w *world, x msg.ExecutorID) error { w.engine.Fell(x, msg.Exit{Code: -1}); return nil },
-		"it is gone":    func(w *world, x msg.ExecutorID) error { return w.engine.Remove(context.Background(), x) },
+func TestRestartFailsChildProcessJob(t *testing.T) {
+	for name, ends := range map[string]func(*env, msg.ExecutorID) error{
+		"container was killed": func(e *env, x msg.ExecutorID) error { e.engine.EndExecutor(x, msg.Exit{Code: -1}); return nil },
+		"container is gone":    func(e *env, x msg.ExecutorID) error { return e.engine.Remove(context.Background(), x) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				w.files = true
-				w.start()
-				failed := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Hangs: true}})
-				x := w.begins(failed)
-				w.stop()
-				if err := ends(w, x); err != nil {
+			withEnv(t, daemonMode(1), func(e *env) {
+				e.filesOnly = true
+				e.start()
+				failed := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}, Hangs: true}})
+				x := e.awaitRun(failed)
+				e.stop()
+				if err := ends(e, x); err != nil {
 					t.Fatal(err)
 				}
-				w.start()
-				w.fails(failed, msg.Failed, "the runner was restarted while the job ran in a child process, which ends with its runner. Run the job again")
-				completed := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Second}})
-				x = w.begins(completed)
-				w.stop()
-				w.passes(2 * time.Second)
-				if err := ends(w, x); err != nil {
+				e.start()
+				e.awaitOutcome(failed, msg.Failed, "the runner was restarted while the job ran in a child process, which ends with the runner. Run the job again")
+				completed := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Second}})
+				x = e.awaitRun(completed)
+				e.stop()
+				e.advance(2 * time.Second)
+				if err := ends(e, x); err != nil {
 					t.Fatal(err)
 				}
-				w.start()
-				w.completes(completed) // its result file is there
-				w.nothingIsLeft()
+				e.start()
+				e.awaitCompleted(completed) // its result file exists
+				e.awaitCleanup()
 			})
 		})
 	}
 }
 
-func TestAJobThatItsExecutorEndedWithoutStartingRunsInAnother(t *testing.T) {
-	for name, then := range map[string]func(*world){
-		"found by the next runner":                  func(*world) {},
-		"and the one after, killed when it is back": func(w *world) { w.passes(time.Millisecond); w.restart() },
+func TestUnstartedJobRunsInAnotherExecutor(t *testing.T) {
+	for name, then := range map[string]func(*env){
+		"one restart":  func(*env) {},
+		"two restarts": func(e *env) { e.advance(time.Millisecond); e.restart() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(2), func(w *world) {
-				w.image("plugin", fakes.Plugin{HangsAfter: true})
-				w.start()
-				first := w.server.Submit(fakes.Task{Image: "plugin"})
-				w.completes(first)
-				x := w.ranIn(first)
-				w.engine.Script(fake.Create, fake.Call{Stalls: true})
-				id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}}})
-				w.until("it is ours", time.Second, func() bool { return w.server.Confirmed(id) })
-				w.stop()
+			withEnv(t, daemonMode(2), func(e *env) {
+				e.image("plugin", fakes.Plugin{HangsAfterJob: true})
+				e.start()
+				first := e.server.Submit(fakes.Task{Image: "plugin"})
+				e.awaitCompleted(first)
+				x := e.executorOf(first)
+				e.engine.Script(fake.Create, fake.Call{Stalls: true})
+				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+				e.until("the job is confirmed", time.Second, func() bool { return e.server.Confirmed(id) })
+				e.stop()
 
-				// What the runner was killed in: it had journaled the hand-out, and its answer never came.
-				s, err := spool.Open(w.disk, spool.Options{})
+				// The runner was killed after it had journaled the hand-out and before it answered the GET.
+				s, err := spool.Open(e.disk, spool.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				job := w.server.ExecutionOf(id)
-				err = errors.Join(s.HandOut(msg.HandOut{Execution: job, Executor: x, From: time.Now()}), s.NotStarted(job, 1), w.engine.Signal(t.Context(), x, msg.SIGKILL))
+				job := e.server.ExecutionOf(id)
+				err = errors.Join(s.HandOut(msg.HandOut{Execution: job, Executor: x, From: time.Now()}), s.NotStarted(job, 1), e.engine.Signal(t.Context(), x, msg.SIGKILL))
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.disk = w.disk.Crash(func() bool { return true })
+				e.disk = e.disk.Crash(func() bool { return true })
 
-				w.image("plugin", fakes.Plugin{})
-				w.start()
-				then(w)
-				w.completes(id)
-				if got := w.ranIn(id); got == x {
-					t.Errorf("it ran in %s, which had ended", got)
+				e.image("plugin", fakes.Plugin{})
+				e.start()
+				then(e)
+				e.awaitCompleted(id)
+				if got := e.executorOf(id); got == x {
+					t.Errorf("the job ran in %s, which had exited", got)
 				}
-				w.until("its log is there", time.Minute, func() bool { log, all := w.logOf(id); return all && strings.HasSuffix(log, "one\n") })
+				e.until("its log is complete", time.Minute, func() bool { log, all := e.logOf(id); return all && strings.HasSuffix(log, "one\n") })
 			})
 		})
 	}
 }
 
-func TestAContainerOfOursThatNobodyKnowsIsRemoved(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		image := w.engine.Load("stray", fake.Image{})
-		if err := w.engine.Create(context.Background(), msg.ExecutorSpec{ID: "stray", Image: image}); err != nil {
+func TestOrphanedContainerIsRemoved(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		image := e.engine.Load("stray", fake.Image{})
+		if err := e.engine.Create(context.Background(), msg.ExecutorSpec{ID: "stray", Image: image}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.engine.Start(context.Background(), "stray"); err != nil {
+		if err := e.engine.Start(context.Background(), "stray"); err != nil {
 			t.Fatal(err)
 		}
-		w.start()
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin"}))
-		if w.isAlive("stray") {
+		e.start()
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		if e.isAlive("stray") {
 			t.Error("it is still alive")
 		}
 	})
 }
 
-func TestNothingIsTakenForGoneWhileTheEngineDoesNotAnswer(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: 20 * time.Minute}})
-		x := w.begins(id)
-		w.stop()
-		w.engine.Down(errNoAnswer)
-		w.start()
-		w.passes(10 * time.Minute)
-		w.engine.Down(nil)
-		if !w.isAlive(x) {
-			t.Error("its executor is dead")
+func TestNothingIsLostWhileEngineIsUnreachable(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 20 * time.Minute}})
+		x := e.awaitRun(id)
+		e.stop()
+		e.engine.Down(errNoAnswer)
+		e.start()
+		e.advance(10 * time.Minute)
+		e.engine.Down(nil)
+		if !e.isAlive(x) {
+			t.Error("the executor was stopped")
 		}
-		w.completes(id)
+		e.awaitCompleted(id)
 	})
 }
 
-func TestAReturnedRunnerIsReadyOnceItKnowsHowEveryExecutorFares(t *testing.T) {
-	inWorld(t, daemonMode(2), func(w *world) {
-		w.start()
-		a := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Hour}})
-		b := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.begins(a)
-		w.begins(b)
-		w.stop()
-		w.engine.Down(errNoAnswer)
-		w.start()
-		w.passes(time.Minute)
-		w.standsAgainst(errNoAnswer.Error())
-		w.engine.Down(nil)
-		w.until("recovery is done", time.Minute, func() bool { return w.status().Recovery.Done })
-		w.until("it is ready", time.Minute, func() bool { return len(w.status().NotReady) == 0 })
-		if got := w.status().Recovery; got != (msg.Recovery{Done: true, Adopted: 2, Attached: 2}) {
+func TestRestartedRunnerIsReadyAfterRecovery(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		a := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Hour}})
+		b := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitRun(a)
+		e.awaitRun(b)
+		e.stop()
+		e.engine.Down(errNoAnswer)
+		e.start()
+		e.advance(time.Minute)
+		e.checkNotReady(errNoAnswer.Error())
+		e.engine.Down(nil)
+		e.until("recovery is done", time.Minute, func() bool { return e.status().Recovery.Done })
+		e.until("it is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
+		if got := e.status().Recovery; got != (msg.Recovery{Done: true, Adopted: 2, Attached: 2}) {
 			t.Errorf("recovery: %+v", got)
 		}
-		w.completes(b)
+		e.awaitCompleted(b)
 	})
 }
 
-func TestAnExecutorThatIsNotFoundAgainStandsAgainstReadiness(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.begins(id)
-		w.stop()
-		w.engine.Script(fake.Inspect, fake.Call{Fails: errNoAnswer}) // recovery is answered, the executor's actor is not
-		w.start()
-		w.until("recovery is done", time.Second, func() bool { return w.status().Recovery.Done })
-		w.standsAgainst("of 1 executors that outlived the restart 1 are not found again yet")
-		w.until("it is ready", time.Minute, func() bool { return len(w.status().NotReady) == 0 })
-		w.completes(id)
+func TestUnattachedExecutorBlocksReadiness(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitRun(id)
+		e.stop()
+		e.engine.Script(fake.Inspect, fake.Call{Err: errNoAnswer}) // recovery succeeds, the executor's actor gets no answer
+		e.start()
+		e.until("recovery is done", time.Second, func() bool { return e.status().Recovery.Done })
+		e.checkNotReady("1 of 1 adopted executors are not attached yet")
+		e.until("it is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
+		e.awaitCompleted(id)
 	})
 }
 
-// standsAgainst checks that the runner is not ready for this reason.
-func (w *world) standsAgainst(says string) {
-	w.t.Helper()
-	if why := strings.Join(w.status().NotReady, "; "); !strings.Contains(why, says) {
-		w.t.Errorf("against readiness stands %q, want %q", why, says)
+// checkNotReady checks that the reasons against readiness contain the text.
+func (e *env) checkNotReady(message string) {
+	e.t.Helper()
+	if why := strings.Join(e.status().NotReady, "; "); !strings.Contains(why, message) {
+		e.t.Errorf("reasons against readiness: %q, want %q", why, message)
 	}
 }
 
-func (w *world) status() (s msg.Status) {
-	w.t.Helper()
-	s, err := actorrt.Ask(context.Background(), w.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
+func (e *env) status() (s msg.Status) {
+	e.t.Helper()
+	s, err := actorrt.Ask(context.Background(), e.root, func(reply func(msg.Status)) msg.ToRunner { return msg.StatusRequested{Reply: reply} })
 	if err != nil {
-		w.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	return s
 }
 
-func TestAnAbortIsCarriedOnAfterARestart(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.image("odd", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "odd", Errand: fakes.Errand{Hangs: true}})
-		x := w.begins(id)
-		w.server.Abort(id, "enough")
-		w.fails(id, msg.Aborted, "enough")
-		w.restart()
-		w.until("its executor is gone", 30*time.Second, func() bool { return !w.isAlive(x) })
-		w.nothingIsLeft()
+func TestAbortContinuesAfterRestart(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.image("odd", fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "odd", Behavior: fakes.Behavior{Hangs: true}})
+		x := e.awaitRun(id)
+		e.server.Abort(id, "enough")
+		e.awaitOutcome(id, msg.Aborted, "enough")
+		e.restart()
+		e.until("its executor is gone", 30*time.Second, func() bool { return !e.isAlive(x) })
+		e.awaitCleanup()
 	})
 }
 
-func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
+func TestRestartAtAnyMomentLosesNothing(t *testing.T) {
 	for n := range 60 {
-		inWorld(t, daemonMode(2), func(w *world) {
-			w.image("other", fakes.Plugin{StartsIn: 40 * time.Millisecond})
-			w.server.Script(fakes.Confirm, fakes.Call{Takes: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Takes: 30 * time.Millisecond})
-			w.server.Script(fakes.Finish, fakes.Call{Takes: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Takes: 30 * time.Millisecond})
-			w.engine.Script(fake.Create, fake.Call{Takes: 7 * time.Millisecond})
-			w.engine.Script(fake.Start, fake.Call{Takes: 15 * time.Millisecond})
-			w.start()
+		withEnv(t, daemonMode(2), func(e *env) {
+			e.image("other", fakes.Plugin{StartDelay: 40 * time.Millisecond})
+			e.server.Script(fakes.Confirm, fakes.Call{Delay: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Delay: 30 * time.Millisecond})
+			e.server.Script(fakes.Finish, fakes.Call{Delay: 20 * time.Millisecond}, fakes.Call{}, fakes.Call{Delay: 30 * time.Millisecond})
+			e.engine.Script(fake.Create, fake.Call{Delay: 7 * time.Millisecond})
+			e.engine.Script(fake.Start, fake.Call{Delay: 15 * time.Millisecond})
+			e.start()
 			var ids []msg.JobID
 			for k := range 4 {
-				ids = append(ids, w.server.Submit(fakes.Task{Image: []string{"plugin", "other"}[k%2], Secret: "hunter2", Errand: fakes.Errand{
-					Prints: []string{"one", "two hunter2"}, Works: 30 * time.Millisecond, Trails: []string{"three"}}}))
+				ids = append(ids, e.server.Submit(fakes.Task{Image: []string{"plugin", "other"}[k%2], Secret: "hunter2", Behavior: fakes.Behavior{
+					Lines: []string{"one", "two hunter2"}, Duration: 30 * time.Millisecond, TrailingLines: []string{"three"}}}))
 			}
 			time.Sleep(time.Duration(n) * 3 * time.Millisecond)
-			w.restart()
+			e.restart()
 			for _, id := range ids {
-				w.completes(id)
+				e.awaitCompleted(id)
 			}
-			w.nothingIsLeft()
+			e.awaitCleanup()
 			for _, id := range ids {
-				if log, _ := w.logOf(id); log != "one\ntwo ********\nthree\n" && log != "one\ntwo ********\n" { // an executor whose result is found by file is killed at once
+				// An executor whose result is found in its file is killed at once, so its last line may be missing.
+				if log, _ := e.logOf(id); log != "one\ntwo ********\nthree\n" && log != "one\ntwo ********\n" {
 					t.Errorf("restart after %d ms: the log of %s is %q", 3*n, id, log)
 				}
 			}
@@ -409,23 +411,23 @@ func TestRestartsAtAnyMomentLoseNothing(t *testing.T) {
 	}
 }
 
-func TestWithFilesOnlyARestartAtAnyMomentLeavesEveryJobWithOneEnding(t *testing.T) {
+func TestFilesOnlyRestartGivesEveryJobOneFinish(t *testing.T) {
 	for n := range 30 {
-		inWorld(t, daemonMode(2), func(w *world) {
-			w.files = true
-			w.engine.Script(fake.Create, fake.Call{Takes: 7 * time.Millisecond}, fake.Call{Takes: 20 * time.Millisecond})
-			w.engine.Script(fake.Start, fake.Call{Takes: 15 * time.Millisecond})
-			w.start()
+		withEnv(t, daemonMode(2), func(e *env) {
+			e.filesOnly = true
+			e.engine.Script(fake.Create, fake.Call{Delay: 7 * time.Millisecond}, fake.Call{Delay: 20 * time.Millisecond})
+			e.engine.Script(fake.Start, fake.Call{Delay: 15 * time.Millisecond})
+			e.start()
 			var ids []msg.JobID
 			for range 3 {
-				ids = append(ids, w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Prints: []string{"one"}, Works: 20 * time.Millisecond}}))
+				ids = append(ids, e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}, Duration: 20 * time.Millisecond}}))
 			}
 			time.Sleep(time.Duration(n) * 3 * time.Millisecond)
-			w.restart()
+			e.restart()
 			for _, id := range ids {
-				w.ends(id)
+				e.awaitFinish(id)
 			}
-			w.nothingIsLeft()
+			e.awaitCleanup()
 		})
 	}
 }

@@ -11,23 +11,24 @@ import (
 	"runnerd/tests/fakes"
 )
 
-func TestAScriptGoesBeforeTasksInTheSameExecutorAndItsLogIsTheRunners(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		first := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}})
-		w.begins(first)
-		second := w.server.Submit(fakes.Task{Image: "plugin"})
-		script := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Secret: "hunter2", Errand: fakes.Errand{
-			Prints: []string{"looking", "knows hunter2"}, Trails: []string{"found"}}})
-		w.completes(second)
-		w.completes(script)
-		if runs := w.site.Runs(); len(runs) != 3 || runs[1].Execution != w.server.ExecutionOf(script) || runs[1].Executor != runs[0].Executor {
-			t.Errorf("the runs are %+v", runs)
+// The output of the script goes to the runner's log.
+func TestScriptRunsBeforeTasksInSameExecutor(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		first := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}})
+		e.awaitRun(first)
+		second := e.server.Submit(fakes.Task{Image: "plugin"})
+		script := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Secret: "hunter2", Behavior: fakes.Behavior{
+			Lines: []string{"looking", "knows hunter2"}, TrailingLines: []string{"found"}}})
+		e.awaitCompleted(second)
+		e.awaitCompleted(script)
+		if runs := e.pluginHost.Runs(); len(runs) != 3 || runs[1].Execution != e.server.ExecutionOf(script) || runs[1].Executor != runs[0].Executor {
+			t.Errorf("runs: %+v", runs)
 		}
-		w.nothingIsLeft()
-		log := w.log.text()
+		e.awaitCleanup()
+		log := e.log.text()
 		for _, line := range []string{"looking", "knows ********", "found"} {
-			if !strings.Contains(log, fmt.Sprintf(`"script":"%s","job":"%s","message":"%s"`, script, w.server.ExecutionOf(script), line)) {
+			if !strings.Contains(log, fmt.Sprintf(`"script":"%s","execution":"%s","message":"%s"`, script, e.server.ExecutionOf(script), line)) {
 				t.Errorf("the runner's log has no line %q of the script", line)
 			}
 		}
@@ -37,74 +38,74 @@ func TestAScriptGoesBeforeTasksInTheSameExecutorAndItsLogIsTheRunners(t *testing
 	})
 }
 
-func TestTheResultOfAScriptDoesNotWaitForItsLog(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.passes(time.Second)
+func TestScriptResultDoesNotWaitForLog(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.advance(time.Second)
 		submitted := time.Now()
-		f := w.completes(w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Errand: fakes.Errand{Prints: []string{"one"}}}))
-		if took := f.At.Sub(submitted); took > 100*time.Millisecond {
-			t.Errorf("it took %v", took)
+		f := e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Behavior: fakes.Behavior{Lines: []string{"one"}}}))
+		if elapsed := f.At.Sub(submitted); elapsed > 100*time.Millisecond {
+			t.Errorf("it took %v", elapsed)
 		}
 	})
 }
 
-func TestAScriptThatThisRunnerDoesNotRunIsRefusedWithTheReason(t *testing.T) {
+func TestScriptWithoutCapabilityFailsWithReason(t *testing.T) {
 	config := daemonMode(1)
 	config.Capabilities = []string{"remote", "container"}
-	inWorld(t, config, func(w *world) {
-		w.start()
-		w.fails(w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}), msg.Failed, "it has the capabilities [remote container], and not remote-script")
-		w.nothingIsLeft()
+	withEnv(t, config, func(e *env) {
+		e.start()
+		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}), msg.Failed, "it has the capabilities [remote container], and not remote-script")
+		e.awaitCleanup()
 		config.Capabilities = []string{"remote-script"}
-		w.configure(config)
-		w.completes(w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}))
+		e.configure(config)
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}))
 	})
 }
 
-func TestTheQueueOfScriptsIsBounded(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		w.begins(w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Works: time.Minute}}))
+func TestScriptQueueIsBounded(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		e.awaitRun(e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: time.Minute}}))
 		var scripts []msg.JobID
 		for range 105 {
-			scripts = append(scripts, w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}))
+			scripts = append(scripts, e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}))
 		}
 		refused := 0
 		for _, id := range scripts {
-			if f := w.ends(id); f.Outcome == msg.Failed && strings.Contains(f.Message, "100 scripts wait for this runner already") {
+			if f := e.awaitFinish(id); f.Outcome == msg.Failed && strings.Contains(f.Message, "100 scripts wait for this runner already") {
 				refused++
 			}
 		}
 		if refused != 5 {
-			t.Errorf("%d of 105 were refused, want 5", refused)
+			t.Errorf("%d of 105 scripts were rejected, want 5", refused)
 		}
 	})
 }
 
-func TestAScriptThatCannotBeKeptIsAskedForAgain(t *testing.T) {
+func TestUnstoredScriptIsRequestedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		before func(*world)
+		before func(*env)
 		task   fakes.Task
 	}{
-		"for want of space":     {func(w *world) { w.lowWater, w.disk.Space = 1000, 999 }, fakes.Task{Image: "plugin", Kind: msg.Script}},
-		"for want of its input": {func(w *world) { w.server.Script(fakes.Fetch, fakes.Call{Fails: errNoAnswer}) }, fakes.Task{Image: "plugin", Kind: msg.Script, Fetched: true}},
+		"no space on disk":        {func(e *env) { e.lowWater, e.disk.Space = 1000, 999 }, fakes.Task{Image: "plugin", Kind: msg.Script}},
+		"input cannot be fetched": {func(e *env) { e.server.Script(fakes.Fetch, fakes.Call{Err: errNoAnswer}) }, fakes.Task{Image: "plugin", Kind: msg.Script, InputByURL: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, daemonMode(1), func(w *world) {
-				c.before(w)
-				w.start()
-				id := w.server.Submit(c.task)
-				w.passes(10 * time.Second)
-				w.server.Say(msg.Disable{})
-				w.server.Say(msg.Enable{})
-				w.passes(10 * time.Second)
-				if w.server.Confirmed(id) {
-					t.Error("it is confirmed, and not kept")
+			withEnv(t, daemonMode(1), func(e *env) {
+				c.before(e)
+				e.start()
+				id := e.server.Submit(c.task)
+				e.advance(10 * time.Second)
+				e.server.SendEvent(msg.Disable{})
+				e.server.SendEvent(msg.Enable{})
+				e.advance(10 * time.Second)
+				if e.server.Confirmed(id) {
+					t.Error("the script was confirmed without being stored")
 				}
-				w.disk.Leave(1 << 30)
-				w.completes(id)
-				if n := len(w.server.Calls(fakes.Register)); n != 1 {
+				e.disk.SetSpace(1 << 30)
+				e.awaitCompleted(id)
+				if n := len(e.server.Calls(fakes.Register)); n != 1 {
 					t.Errorf("it has registered %d times", n)
 				}
 			})
@@ -112,55 +113,55 @@ func TestAScriptThatCannotBeKeptIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAScriptThatCannotBeKeptOpensNoChannelWithoutARegistration(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Fetch, fakes.Call{Takes: 20 * time.Second, Fails: errNoAnswer})
-		w.server.Script(fakes.Heartbeat, fakes.Call{Fails: refusal(401, 0)})
-		w.server.Script(fakes.Register, append([]fakes.Call{{}}, slices.Repeat([]fakes.Call{{Fails: errNoAnswer}}, 8)...)...)
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Fetched: true})
-		w.passes(16 * time.Second)
-		opened := len(w.server.Calls(fakes.Events))
-		w.server.Say(msg.Disable{})
-		w.passes(40 * time.Second)
-		if n := len(w.server.Calls(fakes.Events)) - opened; n > 0 || !w.config.load().Enabled {
-			t.Errorf("the channel was opened %d times, and what came over it is obeyed", n)
+func TestUnstoredScriptOpensNoStreamBeforeRegistration(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Fetch, fakes.Call{Delay: 20 * time.Second, Err: errNoAnswer})
+		e.server.Script(fakes.Heartbeat, fakes.Call{Err: refusal(401, 0)})
+		e.server.Script(fakes.Register, append([]fakes.Call{{}}, slices.Repeat([]fakes.Call{{Err: errNoAnswer}}, 8)...)...)
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, InputByURL: true})
+		e.advance(16 * time.Second)
+		opened := len(e.server.Calls(fakes.Events))
+		e.server.SendEvent(msg.Disable{})
+		e.advance(40 * time.Second)
+		if n := len(e.server.Calls(fakes.Events)) - opened; n > 0 || !e.config.load().Enabled {
+			t.Errorf("stream opened %d times without a registration, or an event took effect", n)
 		}
-		w.server.Say(msg.Enable{})
-		w.completes(id)
+		e.server.SendEvent(msg.Enable{})
+		e.awaitCompleted(id)
 	})
 }
 
-func TestAScriptWhoseInputComesSlowlyHoldsUpNothingElse(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.server.Script(fakes.Fetch, fakes.Call{Takes: 70 * time.Second})
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Fetched: true})
-		running := w.server.Submit(fakes.Task{Image: "plugin", Errand: fakes.Errand{Hangs: true}})
-		w.begins(running)
-		said := time.Now()
-		w.server.Say(msg.StopJob{Order: msg.StopOrder{ID: running, Execution: w.server.ExecutionOf(running), Reason: "enough"}})
-		if took := w.fails(running, msg.Aborted, "enough").At.Sub(said); took > 2*time.Second {
-			t.Errorf("an abort that came after it took %v", took)
+func TestSlowScriptInputBlocksNothing(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.server.Script(fakes.Fetch, fakes.Call{Delay: 70 * time.Second})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, InputByURL: true})
+		running := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
+		e.awaitRun(running)
+		sent := time.Now()
+		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: running, Execution: e.server.ExecutionOf(running), Reason: "enough"}})
+		if elapsed := e.awaitOutcome(running, msg.Aborted, "enough").At.Sub(sent); elapsed > 2*time.Second {
+			t.Errorf("an abort during the fetch took %v", elapsed)
 		}
-		w.completes(id)
-		if n, m := len(w.server.Calls(fakes.Register)), len(w.server.Calls(fakes.Fetch)); n != 1 || m != 1 {
+		e.awaitCompleted(id)
+		if n, m := len(e.server.Calls(fakes.Register)), len(e.server.Calls(fakes.Fetch)); n != 1 || m != 1 {
 			t.Errorf("the runner has registered %d times and fetched %d times, want once each", n, m)
 		}
 	})
 }
 
-func TestAScriptWhoseOfferComesAgainAfterItsFinishRunsOnce(t *testing.T) {
-	inWorld(t, daemonMode(1), func(w *world) {
-		w.start()
-		id := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
-		w.completes(id)
-		w.nothingIsLeft()
-		w.server.SayAgain(id)
-		later := w.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
-		w.completes(later)
-		if n := len(w.site.Runs()); n != 2 || strings.Contains(w.log.text(), "is not taken") {
-			t.Errorf("%d runs of two scripts, or it is asked for again", n)
+func TestRepeatedOfferOfFinishedScriptRunsOnce(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		e.awaitCompleted(id)
+		e.awaitCleanup()
+		e.server.ResendScript(id)
+		later := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
+		e.awaitCompleted(later)
+		if n := len(e.pluginHost.Runs()); n != 2 || strings.Contains(e.log.text(), "could not store a script") {
+			t.Errorf("%d runs of two scripts, or an offer was rejected", n)
 		}
 	})
 }

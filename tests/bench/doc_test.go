@@ -1,20 +1,19 @@
-// Package bench measures the whole program from outside, and what docs/performance.md says is measured by it.
+// Package bench measures the whole program from outside. The numbers in docs/performance.md come from it.
 //
 // BenchmarkJob runs the real binary against a development server and a Docker Engine, with the sample plugin, which is built
-// with the official Go SDK. In every round the same job is done in all ways in turn, so that all meet the same machine: by
-// `docker run --rm`, in a container made by bare calls of the Engine API, cold, and ten times warm. It takes no time from
-// the program: the server, which is in the benchmark's process, says when requests came and answers were ready, and packets
-// on the bridge, stamped by the kernel, say when a job's input left and its result arrived. That needs root.
+// with the official Go SDK. Every round runs the same job in all ways in turn, so that they share the machine's conditions:
+// by `docker run --rm`, in a container created by plain Engine API calls, cold, and ten times warm. No times come from the
+// program itself: the server, which is in the benchmark's process, records when requests arrive and answers are ready, and
+// packets on the bridge, timestamped by the kernel, show when a job's input is sent and its result arrives. That needs root.
 //
-// BenchmarkScript asks how long a person waits for a script: of an idle runner, of one whose other executors work, and of one
-// whose executors all work while more tasks wait; each in turn, in every round.
+// BenchmarkScript measures how long a script takes on an idle runner, on one whose other executors are busy, and on one whose
+// executors are all busy while more tasks wait. Every round measures all three.
 //
-// BenchmarkFlood does a warm job beside an executor that floods its log.
+// BenchmarkFlood measures a warm job while another executor floods its log.
 //
-// BenchmarkStart and BenchmarkRecovery say how long a start takes that finds much to do.
+// BenchmarkStart and BenchmarkRecovery measure the start of a runner with much to recover.
 //
-// BenchmarkExecutors runs actors and spool with the fake engine: what a job costs them must not depend on the number of
-// executors.
+// BenchmarkExecutors runs actors and spool with the fake engine: the cost of a job must not depend on the number of executors.
 //
-// A round of BenchmarkJob takes five seconds, so it wants a number of rounds (-benchtime 30x) rather than a time.
+// A round of BenchmarkJob takes five seconds, so give it a number of rounds (-benchtime 30x), not a time.
 package bench

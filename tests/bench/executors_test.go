@@ -12,8 +12,8 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// BenchmarkExecutors is what a job costs the runner where executors cost nothing, with as many jobs as there are executors at
-// work all the time. What counts is the processor's time in the program: that in the kernel is the disk's.
+// BenchmarkExecutors measures the cost of a job in the runner, with fake executors, which cost nothing, and all of them busy all the time.
+// The relevant number is the CPU time in the program; that in the kernel is the disk's.
 func BenchmarkExecutors(b *testing.B) {
 	for _, executors := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(executors), func(b *testing.B) { benchExecutors(b, executors) })
@@ -21,7 +21,7 @@ func BenchmarkExecutors(b *testing.B) {
 }
 
 func benchExecutors(b *testing.B, executors int) {
-	starting := 2 * executors // jobs until all executors are there
+	starting := 2 * executors // jobs until all executors exist
 	finished := startRunner(b, executors, starting+b.N)
 	for range starting {
 		<-finished
@@ -37,10 +37,10 @@ func benchExecutors(b *testing.B, executors int) {
 	b.ReportMetric(float64((kernel2-kernel).Microseconds())/float64(b.N), "kernel-µs/job")
 }
 
-// startRunner gives a runner so many jobs, and says when each is finished.
+// startRunner starts a runner with the given number of jobs. The channel gets a value for each finished job.
 func startRunner(b *testing.B, executors, jobs int) (finished <-chan struct{}) {
 	b.Helper()
-	s := openStage(b, executors)
+	s := newFakeEnv(b, executors)
 	server := countingServer{s.server, make(chan struct{}, jobs)}
 	for range jobs {
 		server.Submit(fakes.Task{Image: "plugin", Type: taskType})
@@ -50,21 +50,21 @@ func startRunner(b *testing.B, executors, jobs int) (finished <-chan struct{}) {
 	return server.finished
 }
 
-// countingServer tells of every finish.
+// countingServer signals every finish.
 type countingServer struct {
 	*fakes.Server
 	finished chan struct{}
 }
 
-func (s countingServer) Finish(ctx context.Context, of msg.Job, ending msg.Ending, result []byte) error {
-	err := s.Server.Finish(ctx, of, ending, result)
+func (s countingServer) Finish(ctx context.Context, job msg.Job, ending msg.Ending, result []byte) error {
+	err := s.Server.Finish(ctx, job, ending, result)
 	if err == nil {
 		s.finished <- struct{}{}
 	}
 	return err
 }
 
-// processorTime is what this process has used.
+// processorTime returns the CPU time that this process has used.
 func processorTime(b *testing.B) (program, kernel time.Duration) {
 	b.Helper()
 	var used unix.Rusage

@@ -10,79 +10,79 @@ import (
 
 const (
 	warmPerRound = 10
-	// pace keeps below what the Go SDK allows itself: five requests a second and container.
-	pace = 250 * time.Millisecond
-	// leastInput is less than a Secret with a job in it, and more than anything else that leaves between offer and result.
-	leastInput = 500
+	// jobInterval respects the Go SDK's own limit: five requests per second and container.
+	jobInterval = 250 * time.Millisecond
+	// minInputBytes is less than a Secret with a job, and more than anything else that is sent between offer and result.
+	minInputBytes = 500
 )
 
-// samples are durations by what they are of.
+// samples has durations by what was measured.
 type samples map[string][]time.Duration
 
 func (s samples) add(what string, d time.Duration) { s[what] = append(s[what], d) }
 
-// of is a quantile, in milliseconds.
-func (s samples) of(what string, quantile float64) float64 {
+// quantile returns a quantile in ms.
+func (s samples) quantile(what string, quantile float64) float64 {
 	sorted := slices.Sorted(slices.Values(s[what]))
 	return float64(sorted[int(quantile*float64(len(sorted)-1))]) / float64(time.Millisecond)
 }
 
-// BenchmarkJob does the same job in all ways, side by side.
+// BenchmarkJob runs the same job in all ways, in turn.
 func BenchmarkJob(b *testing.B) {
-	shop := openShop(b)
-	warm := open(b, shop, api.Config{Revision: 1, Enabled: true, Capacity: 1, EvictionSeconds: 3600})
-	cold := open(b, shop, api.Config{Revision: 1, Enabled: true, Capacity: 1})
-	warm.job(shop.image) // now there is an executor
-	run, bare := shop.dockerRun(), shop.bareLike(warm, cold)
-	taken := samples{}
-	tick := time.NewTicker(pace)
+	h := newHarness(b)
+	warm := newEnv(b, h, api.Config{Revision: 1, Enabled: true, Capacity: 1, EvictionSeconds: 3600})
+	cold := newEnv(b, h, api.Config{Revision: 1, Enabled: true, Capacity: 1})
+	warm.runJob(h.image) // starts the executor
+	run, bare := h.dockerRun(), h.newBare(warm, cold)
+	results := samples{}
+	tick := time.NewTicker(jobInterval)
 	defer tick.Stop()
 	for range b.N {
-		taken.add("docker-run", run.once())
-		taken.add("bare", bare.once())
-		cold.cold(shop.image, taken)
-		shop.alone(cold)
+		results.add("docker-run", run.once())
+		results.add("bare", bare.once())
+		cold.measureCold(h.image, results)
+		h.awaitNoExecutors(cold)
 		for range warmPerRound {
 			<-tick.C
-			warm.warm(shop.image, taken)
+			warm.measureWarm(h.image, results)
 		}
 	}
-	report(b, taken)
+	report(b, results)
 }
 
-func report(b *testing.B, taken samples) {
-	for what := range taken {
-		b.ReportMetric(taken.of(what, .5), what+"-p50-ms")
+func report(b *testing.B, results samples) {
+	for what := range results {
+		b.ReportMetric(results.quantile(what, .5), what+"-p50-ms")
 	}
 	for _, what := range []string{"warm", "overhead", "to-input", "to-finish"} {
-		b.ReportMetric(taken.of(what, .99), what+"-p99-ms")
+		b.ReportMetric(results.quantile(what, .99), what+"-p99-ms")
 	}
-	b.ReportMetric(taken.of("docker-run", .5)/taken.of("warm", .5), "docker-run/warm")
-	b.ReportMetric(taken.of("cold-start", .5)/taken.of("bare", .5), "cold-start/bare")
+	b.ReportMetric(results.quantile("docker-run", .5)/results.quantile("warm", .5), "docker-run/warm")
+	b.ReportMetric(results.quantile("cold-start", .5)/results.quantile("bare", .5), "cold-start/bare")
 	b.ReportMetric(0, "ns/op")
 }
 
-// cold does one job, for which a container has to be started.
-func (s *site) cold(image string, taken samples) {
-	submitted, at, seen := s.job(image)
-	came := first(s.b, "the plugin's first packet", seen, func(p packet) bool { return p.opens && p.to == s.door.Secrets })
-	taken.add("cold", at.finished.Sub(submitted))
-	taken.add("cold-start", came.Sub(at.confirmed))
+// measureCold runs one job whose container has to be started.
+func (s *env) measureCold(image string, results samples) {
+	submitted, at, seen := s.runJob(image)
+	connected := firstPacket(s.b, "the plugin's first packet", seen, func(p packet) bool { return p.opens && p.to == s.gateway.Secrets })
+	results.add("cold", at.finished.Sub(submitted))
+	results.add("cold-start", connected.Sub(at.confirmed))
 }
 
-// warm does one job in the executor that waits for it.
-func (s *site) warm(image string, taken samples) {
-	submitted, at, seen := s.job(image)
-	input := first(s.b, "the input", seen, func(p packet) bool {
-		return p.from == s.door.Secrets && p.bytes >= leastInput && p.at.After(at.offered)
+// measureWarm runs one job in the idle executor.
+func (s *env) measureWarm(image string, results samples) {
+	submitted, at, seen := s.runJob(image)
+	input := firstPacket(s.b, "the input", seen, func(p packet) bool {
+		return p.from == s.gateway.Secrets && p.bytes >= minInputBytes && p.at.After(at.offered)
 	})
-	result := first(s.b, "the callback", seen, func(p packet) bool {
-		return p.to == s.door.Callbacks && p.bytes > 0 && p.at.After(input)
+	result := firstPacket(s.b, "the callback", seen, func(p packet) bool {
+		return p.to == s.gateway.Callbacks && p.bytes > 0 && p.at.After(input)
 	})
 	before, after := input.Sub(at.offered), at.finishing.Sub(result)
-	taken.add("warm", at.finished.Sub(submitted))
-	taken.add("to-input", before)
-	taken.add("plugin", result.Sub(input))
-	taken.add("to-finish", after)
-	taken.add("overhead", before+after)
+	results.add("warm", at.finished.Sub(submitted))
+	results.add("to-input", before)
+	results.add("plugin", result.Sub(input))
+	results.add("to-finish", after)
+	results.add("overhead", before+after)
 }

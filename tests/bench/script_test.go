@@ -12,75 +12,75 @@ import (
 )
 
 const (
-	executorsOfScripts = 4
-	scriptsPerLoad     = 10
-	taskSteps          = 3 // of 100 ms
+	scriptExecutors = 4
+	scriptsPerLoad  = 10
+	taskSteps       = 3 // of 100 ms
 )
 
-// BenchmarkScript asks for the same script of one runner under several loads. All its executors are warm.
+// BenchmarkScript runs the same script on one runner under several loads. All executors are warm.
 func BenchmarkScript(b *testing.B) {
-	shop := openShop(b)
-	s := &site{b: b}
-	url := s.serve(shop.types, api.Config{Revision: 1, Enabled: true, Capacity: executorsOfScripts, EvictionSeconds: 3600}, nil)
-	s.run(shop.runnerd, "--release-url", url, "--state-dir", filepath.Join(b.TempDir(), "state"))
-	s.load(shop.image, executorsOfScripts)() // now there are as many executors
-	taken := samples{}
+	h := newHarness(b)
+	s := &env{b: b}
+	url := s.serve(h.typeDefinitions, api.Config{Revision: 1, Enabled: true, Capacity: scriptExecutors, EvictionSeconds: 3600}, nil)
+	s.startRunner(h.runnerd, "--release-url", url, "--state-dir", filepath.Join(b.TempDir(), "state"))
+	s.startLoad(h.image, scriptExecutors)() // starts all executors
+	results := samples{}
 	for range b.N {
 		for _, load := range []struct {
 			what  string
-			tasks int // that run or wait, all the time
-		}{{"idle", 0}, {"busy", executorsOfScripts - 1}, {"full", 2 * executorsOfScripts}} {
-			stop := s.load(shop.image, load.tasks)
-			s.scripts(shop.image, load.what, taken)
+			tasks int // that run or wait all the time
+		}{{"idle", 0}, {"busy", scriptExecutors - 1}, {"full", 2 * scriptExecutors}} {
+			stop := s.startLoad(h.image, load.tasks)
+			s.measureScripts(h.image, load.what, results)
 			stop()
 		}
 	}
-	for what := range taken {
-		b.ReportMetric(taken.of(what, .5), what+"-p50-ms")
-		b.ReportMetric(taken.of(what, .99), what+"-p99-ms")
+	for what := range results {
+		b.ReportMetric(results.quantile(what, .5), what+"-p50-ms")
+		b.ReportMetric(results.quantile(what, .99), what+"-p99-ms")
 	}
-	b.ReportMetric(taken.of("busy", .5)/taken.of("idle", .5), "busy/idle-p50")
-	b.ReportMetric(taken.of("busy", .99)/taken.of("idle", .99), "busy/idle-p99")
+	b.ReportMetric(results.quantile("busy", .5)/results.quantile("idle", .5), "busy/idle-p50")
+	b.ReportMetric(results.quantile("busy", .99)/results.quantile("idle", .99), "busy/idle-p99")
 	b.ReportMetric(0, "ns/op")
 }
 
-func (s *site) scripts(image, what string, taken samples) {
-	tick := time.NewTicker(pace)
+func (s *env) measureScripts(image, what string, results samples) {
+	tick := time.NewTicker(jobInterval)
 	defer tick.Stop()
 	for range scriptsPerLoad {
 		<-tick.C
 		began := time.Now()
-		s.completes(devserver.TaskRequest{Image: image, TaskType: "sample.Lookup", Properties: map[string]any{"prefix": "A"}})
-		taken.add(what, time.Since(began))
+		s.runTask(devserver.TaskRequest{Image: image, TaskType: "sample.Lookup", Properties: map[string]any{"prefix": "A"}})
+		results.add(what, time.Since(began))
 	}
 }
 
-// load keeps so many tasks at the server, and returns once as many as there are executors for are at work. stop returns when none
-// is left.
-func (s *site) load(image string, tasks int) (stop func()) {
+// startLoad keeps the given number of tasks at the server and returns once all executors that they can use are busy. stop returns when all
+// tasks are finished.
+func (s *env) startLoad(image string, tasks int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var under sync.WaitGroup
+	var workers sync.WaitGroup
 	for range tasks {
-		under.Go(func() {
+		workers.Go(func() {
 			for ctx.Err() == nil {
-				s.completes(devserver.TaskRequest{Image: image, TaskType: "sample.Slow", Properties: map[string]any{"steps": taskSteps, "delayMillis": 100}})
+				s.runTask(devserver.TaskRequest{Image: image, TaskType: "sample.Slow", Properties: map[string]any{"steps": taskSteps, "delayMillis": 100}})
 			}
 		})
 	}
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for deadline := time.Now().Add(patience); s.running() < min(tasks, executorsOfScripts); <-look.C {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(timeout); s.running() < min(tasks, scriptExecutors); <-tick.C {
 		if time.Now().After(deadline) {
 			n := s.running()
 			cancel()
-			under.Wait()
+			workers.Wait()
 			s.b.Fatalf("only %d tasks ran at once", n)
 		}
 	}
-	return func() { cancel(); under.Wait() }
+	return func() { cancel(); workers.Wait() }
 }
 
-func (s *site) running() (n int) {
+func (s *env) running() (n int) {
 	for _, t := range s.server.Tasks() {
 		if t.State == devserver.Running {
 			n++
@@ -89,8 +89,8 @@ func (s *site) running() (n int) {
 	return n
 }
 
-func (s *site) completes(request devserver.TaskRequest) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (s *env) runTask(request devserver.TaskRequest) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	id, err := s.server.Submit(request)
 	if err != nil {

@@ -12,26 +12,26 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// silent is a server that registers runners and takes nothing from them.
-type silent struct{ *fakes.Server }
+// silentServer is a server that registers runners and never answers their reports.
+type silentServer struct{ *fakes.Server }
 
-func (silent) Finish(ctx context.Context, _ msg.Job, _ msg.Ending, _ []byte) error {
+func (silentServer) Finish(ctx context.Context, _ msg.Job, _ msg.Ending, _ []byte) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-func (silent) AppendLog(ctx context.Context, _ msg.JobID, _ int64, _ []byte, _ int64) (int64, error) {
+func (silentServer) AppendLog(ctx context.Context, _ msg.JobID, _ int64, _ []byte, _ int64) (int64, error) {
 	<-ctx.Done()
 	return 0, context.Cause(ctx)
 }
 
-// BenchmarkStart is what a start costs after a long outage: until the spool is read, and until the runner is ready; and what memory
-// all that waits takes.
+// BenchmarkStart measures a start after a long outage: the time until the spool is read, the time until the runner is ready, and the
+// memory that the waiting results need.
 func BenchmarkStart(b *testing.B) {
 	for _, results := range []int{0, 10_000} {
 		b.Run(fmt.Sprint(results), func(b *testing.B) {
-			s := openStage(b, 1)
-			s.owes(results)
+			s := newFakeEnv(b, 1)
+			s.addResults(results)
 			b.ResetTimer()
 			var opened time.Duration
 			var heap uint64
@@ -42,10 +42,10 @@ func BenchmarkStart(b *testing.B) {
 				b.StopTimer()
 				must(b, disk.Close())
 				b.StartTimer()
-				p := s.start(silent{s.server})
+				p := s.start(silentServer{s.server})
 				p.ready()
 				b.StopTimer()
-				heap = max(heap, inUse())
+				heap = max(heap, heapInUse())
 				p.stop()
 				b.StartTimer()
 			}
@@ -58,15 +58,15 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-func inUse() uint64 {
+func heapInUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// owes puts so many results of two kilobytes, each with a little log, into the spool.
-func (s *stage) owes(results int) {
+// addResults adds the given number of results of 2 kB, each with a small log, to the spool.
+func (s *fakeEnv) addResults(results int) {
 	s.b.Helper()
 	if results == 0 {
 		return
@@ -89,15 +89,15 @@ func (s *stage) owes(results int) {
 	must(s.b, disk.Close())
 }
 
-// BenchmarkRecovery is a restart with a hundred executors at work: until all of them are found again.
+// BenchmarkRecovery measures a restart with a hundred busy executors: the time until all of them are recovered.
 func BenchmarkRecovery(b *testing.B) {
 	const executors = 100
-	s := openStage(b, executors)
+	s := newFakeEnv(b, executors)
 	for range executors {
-		s.server.Submit(fakes.Task{Image: "plugin", Type: taskType, Errand: fakes.Errand{Works: time.Hour}})
+		s.server.Submit(fakes.Task{Image: "plugin", Type: taskType, Behavior: fakes.Behavior{Duration: time.Hour}})
 	}
 	p := s.start(s.server)
-	for tick := time.Tick(10 * time.Millisecond); len(s.site.Runs()) < executors; {
+	for tick := time.Tick(10 * time.Millisecond); len(s.pluginHost.Runs()) < executors; {
 		<-tick
 	}
 	b.ResetTimer()

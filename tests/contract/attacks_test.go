@@ -13,31 +13,31 @@ import (
 	msg "runnerd/messages"
 )
 
-// What broke invariants before: a second process in a container, a connection that is dead, a plugin that does not come back; and the
-// actor's own end at any time.
+// Regression tests for what once broke invariants: a second process in a container, a dead connection, a plugin that does not reconnect,
+// and the end of the executor's actor at any time.
 
-// I2: a job runs at most once.
-func TestRule4ASecondProcessNeverGetsAJobThatTheFirstOneHas(t *testing.T) {
+// The rule follows from I2: a job runs at most once.
+func TestRule4SecondProcessDoesNotGetJob(t *testing.T) {
 	for _, row := range []struct {
 		what   string
 		result bool
-	}{{"the first left no result", false}, {"the first left its result", true}} {
+	}{{"first process left no result", false}, {"first process left its result", true}} {
 		t.Run(row.what, func(t *testing.T) {
-			x := newEnv(t).executor("second", msg.Daemon)
-			j := x.hello()
-			x.first(j)
+			x := newEnv(t).newExecutor("second", msg.Daemon)
+			j := x.helloTask()
+			x.deliverFirst(j)
 			if row.result {
-				x.store.on("StoreResult", func(msg.ExecutionID) error { return nil })
+				x.store.beforeCall("StoreResult", func(msg.ExecutionID) error { return nil })
 				x.writeResult(j.result(3))
 			}
 			asked := x.python().Get(t.Context()) // another process
 			if row.result {
-				if rec := x.expectOver(j); rec.Ending.Outcome != msg.Completed || x.outcome(j).ExitCode != 3 {
-					t.Errorf("it ended %+v", rec.Ending)
+				if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed || x.storedResult(j).ExitCode != 3 {
+					t.Errorf("ending: %+v", rec.Ending)
 				}
 				a := await(t, asked)
 				if len(a.Secret.Data["input"])+len(a.Secret.Data["fetchUrl"]) > 0 {
-					t.Error("it gets the job")
+					t.Error("the answer has the job")
 				}
 				return
 			}
@@ -45,7 +45,7 @@ func TestRule4ASecondProcessNeverGetsAJobThatTheFirstOneHas(t *testing.T) {
 			expect[msg.Retired](x)
 			expect[msg.SlotFreed](x)
 			if a := await(t, asked); len(a.Secret.Data["input"]) > 0 {
-				t.Error("it gets the job")
+				t.Error("the answer has the job")
 			}
 			if rec := x.record(j); rec.HandOuts != 1 {
 				t.Errorf("handed out %d times", rec.HandOuts)
@@ -54,17 +54,17 @@ func TestRule4ASecondProcessNeverGetsAJobThatTheFirstOneHas(t *testing.T) {
 	}
 }
 
-// The runner does not forget that the first process has it.
-func TestRule4ASecondProcessGetsNothingAfterARestartEither(t *testing.T) {
+// After a restart the runner still knows that the first process has the job.
+func TestRule4SecondProcessGetsNothingAfterRestart(t *testing.T) {
 	for what, restart := range map[string]func(*executor){
-		"of the runner": func(x *executor) { x.restart() },
-		"its end":       func(x *executor) { x.crash(); x.start() },
-		"of the actor":  func(x *executor) { x.stopActor(); x.spawn(false) },
+		"runner restarts": func(x *executor) { x.restart() },
+		"runner crashes":  func(x *executor) { x.crash(); x.start() },
+		"actor restarts":  func(x *executor) { x.stopActor(); x.spawn(false) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			x := newEnv(t).executor("again", msg.Daemon)
-			j := x.hello()
-			x.first(j)
+			x := newEnv(t).newExecutor("again", msg.Daemon)
+			j := x.helloTask()
+			x.deliverFirst(j)
 			restart(x)
 			x.python().Get(t.Context())
 			x.expectFailed(j, "another process asked for the job")
@@ -72,29 +72,29 @@ func TestRule4ASecondProcessGetsNothingAfterARestartEither(t *testing.T) {
 	}
 }
 
-// Two processes in one container, and the second asks while the job of the first is being journaled.
-func TestRule4ASecondProcessThatAsksDuringTheHandOutDoesNotGetTheJob(t *testing.T) {
+// The second of two processes in a container sends a GET while the hand-out to the first is being journaled.
+func TestRule4SecondProcessDuringHandOutGetsNothing(t *testing.T) {
 	x, c, _ := newEnv(t).warm("window")
-	asked := c.ask()
-	began, goOn := make(chan struct{}), make(chan struct{})
-	x.store.on("HandOut", func(msg.ExecutionID) error { close(began); <-goOn; return nil })
-	j := x.hello()
+	asked := c.poll()
+	began, proceed := make(chan struct{}), make(chan struct{})
+	x.store.beforeCall("HandOut", func(msg.ExecutionID) error { close(began); <-proceed; return nil })
+	j := x.helloTask()
 	x.assign(j)
 	await(t, began)
 	other := x.python()
 	second := other.Get(t.Context())
-	x.untilWaiting(2)
-	close(goOn)
-	x.check(await(t, asked), j)
+	x.awaitWaiting(2)
+	close(proceed)
+	x.checkDelivered(await(t, asked), j)
 	if a := await(t, second); len(a.Secret.Data["input"]) > 0 {
-		t.Fatal("both have the job")
+		t.Fatal("both processes have the job")
 	}
-	other.Get(t.Context()) // it comes again
+	other.Get(t.Context()) // the second process retries
 	x.expectFailed(j, "another process asked for the job")
 }
 
-// untilWaiting waits until so many requests of the executor wait for an answer.
-func (x *executor) untilWaiting(want int) {
+// awaitWaiting waits until the given number of requests of the executor wait for an answer.
+func (x *executor) awaitWaiting(want int) {
 	x.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -110,69 +110,69 @@ func (x *executor) untilWaiting(want int) {
 		}
 		<-tick.C
 	}
-	x.t.Fatalf("there are never %d requests that wait", want)
+	x.t.Fatalf("no %d waiting requests within the timeout", want)
 }
 
-// The executor was cut off from the network: its machine never acknowledges the job.
-func TestAJobWhoseAnswerIsNeverAcknowledgedMovesWhenItsExecutorHasExited(t *testing.T) {
-	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).executor("deaf", msg.Daemon)
-	j := x.large()
+// The executor has lost its network: its side never acknowledges the bytes of the job.
+func TestUnacknowledgedJobMovesAfterExecutorExit(t *testing.T) {
+	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).newExecutor("deaf", msg.Daemon)
+	j := x.largeTask()
 	x.launch(j)
 	get := x.python().Stall()
-	get.Begin()
+	get.ReadHeader()
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	expect[msg.SlotFreed](x)
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.Executor != "" {
-		t.Errorf("it is %s, of executor %q", rec.Stage, rec.Executor)
+		t.Errorf("stage: %s, executor: %q", rec.Stage, rec.Executor)
 	}
-	other := x.env.executor("other", msg.Daemon)
-	c, a := other.first(j)
+	other := x.env.newExecutor("other", msg.Daemon)
+	c, a := other.deliverFirst(j)
 	c.finish(a, j)
 	if rec := x.record(j); rec.HandOuts != 2 {
 		t.Errorf("handed out %d times", rec.HandOuts)
 	}
 }
 
-// The control: an answer that is acknowledged in time is the plugin's, however long it takes then.
-func TestAJobThatIsAcknowledgedIsNotTakenAway(t *testing.T) {
-	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).executor("slow", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	x.waitsOut()
+// Control for the test above: once its answer is acknowledged, a job belongs to the plugin, however long that takes.
+func TestAcknowledgedJobIsNotTakenAway(t *testing.T) {
+	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).newExecutor("slow", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
+	x.outlastPickUp()
 	c.finish(a, j)
 }
 
-// waitsOut lets another executor, which never asks, pass the same limit.
-func (x *executor) waitsOut() {
+// outlastPickUp waits until another executor, which never sends a GET, has exceeded the pick-up limit.
+func (x *executor) outlastPickUp() {
 	x.t.Helper()
-	other := x.env.executor("control", msg.Daemon)
-	j := x.hello()
+	other := x.env.newExecutor("control", msg.Daemon)
+	j := x.helloTask()
 	other.launch(j)
 	other.expectFailed(j, "did not ask for its job within")
 }
 
-func TestAWarmExecutorThatDoesNotAskForItsJobReturnsIt(t *testing.T) {
+func TestWarmExecutorThatDoesNotPollReturnsJob(t *testing.T) {
 	x, c, _ := newEnv(t).warm("warm")
-	c.loses() // an outage, and the plugin takes its time to come back
-	j := x.hello()
+	c.losePoll() // the connection is lost, and the plugin does not reconnect at once
+	j := x.helloTask()
 	x.assign(j)
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	if rec := x.record(j); rec.Stage != msg.Confirmed {
-		t.Errorf("it is %s", rec.Stage)
+		t.Errorf("stage: %s", rec.Stage)
 	}
-	c.round(x.hello()) // and when it is back it gets another
+	c.round(x.helloTask()) // when it reconnects, it gets another job
 }
 
-func TestAJobIsHandedOutFiveTimesAtMostHoweverManyExecutorsHadIt(t *testing.T) {
+func TestJobIsHandedOutAtMostFiveTimes(t *testing.T) {
 	e := newEnv(t)
-	j := e.hello()
+	j := e.helloTask()
 	for n := 1; n <= 5; n++ {
-		x := e.executor(msg.ExecutorID(fmt.Sprint("ends", n)), msg.Single)
-		x.first(j)
+		x := e.newExecutor(msg.ExecutorID(fmt.Sprint("ends", n)), msg.Single)
+		x.deliverFirst(j)
 		must(t, os.WriteFile(x.out("aside"), []byte(`{"exitCode":1}`), 0o644))
 		must(t, os.Rename(x.out("aside"), x.resultFile()))
 		x.exit <- 1
@@ -180,7 +180,7 @@ func TestAJobIsHandedOutFiveTimesAtMostHoweverManyExecutorsHadIt(t *testing.T) {
 			x.store.until(t, func() bool { return x.record(j).Stage == msg.Ended })
 			break
 		}
-		if got := expectBeside[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
+		if got := expectIgnoring[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
 			t.Errorf("returned: %+v", got)
 		}
 	}
@@ -189,10 +189,10 @@ func TestAJobIsHandedOutFiveTimesAtMostHoweverManyExecutorsHadIt(t *testing.T) {
 	}
 }
 
-// panicsAt lets the actor panic at the next call of a verb of the spool, once.
-func (x *executor) panicsAt(verb string) {
+// panicAt makes the actor panic, once, at its next call of a method of the spool.
+func (x *executor) panicAt(verb string) {
 	var done atomic.Bool
-	x.store.on(verb, func(msg.ExecutionID) error {
+	x.store.beforeCall(verb, func(msg.ExecutionID) error {
 		if done.CompareAndSwap(false, true) {
 			panic("on purpose")
 		}
@@ -200,21 +200,21 @@ func (x *executor) panicsAt(verb string) {
 	})
 }
 
-func TestAGETThatWaitsOutlivesItsActor(t *testing.T) {
+func TestWaitingGETSurvivesActorCrash(t *testing.T) {
 	for verb, handOuts := range map[string]int{"HandOut": 1, "HandedOut": 1} {
 		t.Run(verb, func(t *testing.T) {
 			x, c, _ := newEnv(t).warm("parked")
-			asked := c.ask()
-			j := x.hello()
-			x.panicsAt(verb)
+			asked := c.poll()
+			j := x.helloTask()
+			x.panicAt(verb)
 			x.assign(j)
-			x.respawn()
-			if verb == "HandOut" { // the job was not journaled: the dispatcher gives it anew
+			x.restartActor()
+			if verb == "HandOut" { // the hand-out was not journaled, so the dispatcher assigns the job again
 				expect[msg.Idle](x)
 				x.assign(j)
 			}
 			a := await(t, asked)
-			x.check(a, j)
+			x.checkDelivered(a, j)
 			c.finish(a, j)
 			if rec := x.record(j); rec.HandOuts != handOuts {
 				t.Errorf("handed out %d times", rec.HandOuts)
@@ -223,62 +223,62 @@ func TestAGETThatWaitsOutlivesItsActor(t *testing.T) {
 	}
 }
 
-func TestACallbackThatWaitsOutlivesItsActor(t *testing.T) {
-	x := newEnv(t).executor("parked", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	x.panicsAt("StoreResult")
-	status := c.PostLater(a.CallbackURL(t), j.result(0))
-	x.respawn()
+func TestWaitingCallbackSurvivesActorCrash(t *testing.T) {
+	x := newEnv(t).newExecutor("parked", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
+	x.panicAt("StoreResult")
+	status := c.PostAsync(a.CallbackURL(t), j.result(0))
+	x.restartActor()
 	if got := await(t, status); got != 204 {
-		t.Errorf("answered %d", got)
+		t.Errorf("status %d", got)
 	}
-	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Completed {
-		t.Errorf("it ended %+v", rec.Ending)
+	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
-	c.notified()
-	c.round(x.hello())
+	c.awaitNotify()
+	c.round(x.helloTask())
 }
 
-func TestAnOpenWatchOutlivesItsActor(t *testing.T) {
+func TestOpenWatchSurvivesActorCrash(t *testing.T) {
 	for what, client := range map[string]func(*executor) *client{"python": (*executor).python, "informer": (*executor).informer} {
 		t.Run(what, func(t *testing.T) {
-			x := newEnv(t).executor("watched", msg.Daemon)
-			j := x.hello()
+			x := newEnv(t).newExecutor("watched", msg.Daemon)
+			j := x.helloTask()
 			x.launch(j)
 			c := client(x)
 			a := c.receive(j)
 			var w <-chan event
 			if what == "informer" {
-				w = c.Watch(gatewaytest.Standing(c.List().ResourceVersion))
+				w = c.Watch(gatewaytest.InformerParams(c.List().ResourceVersion))
 			}
-			// The version is noted and the event is not sent.
-			x.panicsAt("UpdateExecutor")
+			// The crash happens after the version was recorded and before the event is sent.
+			x.panicAt("UpdateExecutor")
 			c.finish(a, j)
 			if what == "python" {
 				w = c.Watch("")
 				await(t, w) // the baseline
 			}
-			x.respawn()
+			x.restartActor()
 			got := await(t, w)
-			for got.Type == "ADDED" { // the next actor shows the baseline once more
+			for got.Type == "ADDED" { // the next actor sends the baseline again
 				got = await(t, w)
 			}
 			if got.Type != "MODIFIED" {
-				t.Errorf("it gets %s", got.Type)
+				t.Errorf("watch event: %s, want MODIFIED", got.Type)
 			}
-			c.round(x.hello())
+			c.round(x.helloTask())
 		})
 	}
 }
 
-// The plugin is a process that its entrypoint starts again whenever it exits.
-func TestAPluginThatIsStartedAgainRunsItsJobOnce(t *testing.T) {
+// The plugin is a process that its container's entrypoint restarts whenever it exits.
+func TestRestartedPluginRunsJobOnce(t *testing.T) {
 	e := newEnv(t)
 	var ran atomic.Int64
 	var x *executor
 	ready := make(chan struct{})
-	x = e.executorOf("loop", msg.Daemon, func(ctx context.Context, _ *fake.World) int {
+	x = e.newExecutorRunning("loop", msg.Daemon, func(ctx context.Context, _ *fake.Process) int {
 		<-ready
 		for ctx.Err() == nil {
 			if a := <-x.python().Get(ctx); a.Err == nil && len(a.Secret.Data["input"]) > 0 {
@@ -287,13 +287,13 @@ func TestAPluginThatIsStartedAgainRunsItsJobOnce(t *testing.T) {
 		}
 		return 137
 	})
-	j := e.hello()
+	j := e.helloTask()
 	x.launch(j)
 	close(ready)
 	x.expectFailed(j, "another process asked for the job")
 	expect[msg.Retired](x)
 	expect[msg.SlotFreed](x)
 	if n := ran.Load(); n != 1 {
-		t.Errorf("it ran %d times", n)
+		t.Errorf("the job ran %d times", n)
 	}
 }

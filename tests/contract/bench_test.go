@@ -6,26 +6,26 @@ import (
 	msg "runnerd/messages"
 )
 
-// BenchmarkWarmRound is what an executor needs from one result to the next: callback, result stored, event, GET, job journaled and handed
-// out, with the fsyncs of the disk that the test's directory is on.
+// BenchmarkWarmRound measures the time from one result of an executor to the next: callback, storing the result, event, GET, journaling and
+// handing out the job. It includes the fsyncs of the disk with the test's directory.
 func BenchmarkWarmRound(b *testing.B) {
-	x := newEnv(b).executor("bench", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+	x := newEnv(b).newExecutor("bench", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	for b.Loop() {
 		b.StopTimer()
-		next := x.hello()
+		next := x.helloTask()
 		b.StartTimer()
-		c.deliver(a, j.result(0))
-		x.expectOver(j)
+		c.postResult(a, j.result(0))
+		x.expectEnded(j)
 		w, stop := c.OpenWatch("")
 		await(b, w)
 		await(b, w)
-		asked := c.ask()
+		asked := c.poll()
 		x.assign(next)
 		a = await(b, asked)
 		b.StopTimer()
-		x.check(a, next)
+		x.checkDelivered(a, next)
 		stop()
 		must(b, x.store.Remove(j.Execution))
 		j = next

@@ -1,6 +1,6 @@
-// Package contract_test proves what an executor meets: the real session (package actors) behind the real gateway, with a real spool on disk.
-// On the other side is what the official SDKs ask, replayed request by request (gatewaytest), or the Go SDK itself in a process of its own.
-// The container around it is the fake engine's. The rules by number are in docs/executor-contract.md.
+// Package contract_test tests the executor contract: the real session (package actors) behind the real gateway, with a real spool on disk.
+// The client replays the requests of the official SDKs (gatewaytest), or is the Go SDK itself in its own process. The container is the fake
+// engine's. docs/executor-contract.md has the numbered rules.
 package contract_test
 
 import (
@@ -36,20 +36,20 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// must and await are short for what every line here needs.
+// must and await are short names for helpers that almost every line needs.
 func must(t testing.TB, err error) { t.Helper(); gatewaytest.Must(t, err) }
 
 func await[T any](t testing.TB, c <-chan T) T { t.Helper(); return gatewaytest.Await(t, c) }
 
-// env is one runner without a server, and its executors.
+// env is a runner without a server, and its executors.
 type env struct {
 	t        testing.TB
 	store    *store
 	identity *seal.Identity
 	engine   *fake.Driver
-	shop     actors.ExecutorDeps
+	deps     actors.ExecutorDeps
 	options  gateway.Options
-	log      *gatewaytest.Log
+	log      *gatewaytest.LogBuffer
 
 	gateway            *gateway.Gateway
 	secrets, callbacks *gatewaytest.Listener
@@ -70,14 +70,15 @@ func newEnv(t testing.TB, settings ...setting) *env {
 	t.Cleanup(func() { must(t, s.Close()) })
 	identity, err := seal.NewIdentity()
 	must(t, err)
-	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &gatewaytest.Log{}}
+	e := &env{t: t, store: newStore(s), identity: identity, engine: fake.New(), log: &gatewaytest.LogBuffer{}}
 	t.Cleanup(e.engine.Close)
-	e.shop = actors.ExecutorDeps{
+	e.deps = actors.ExecutorDeps{
 		Spool: e.store, Driver: e.engine, Keyring: identity,
 		NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 		Limits:    msg.ExecutorLimits{Abort: time.Hour, Term: time.Hour, Quiet: time.Second},
 	}
-	e.options = gateway.Options{Store: e.store, Keys: identity, Host: net.IPv4(127, 0, 0, 2)} // where nobody else takes the ports while they are free
+	// No other process binds ports of this address between two starts.
+	e.options = gateway.Options{Store: e.store, Keys: identity, Host: net.IPv4(127, 0, 0, 2)}
 	for _, set := range settings {
 		set(e)
 	}
@@ -91,10 +92,10 @@ func newEnv(t testing.TB, settings ...setting) *env {
 	return e
 }
 
-func limits(set func(*msg.ExecutorLimits)) setting { return func(e *env) { set(&e.shop.Limits) } }
+func limits(set func(*msg.ExecutorLimits)) setting { return func(e *env) { set(&e.deps.Limits) } }
 func options(set func(*gateway.Options)) setting   { return func(e *env) { set(&e.options) } }
 
-// start is what the runner does at its start: the gateway knows the executors and their URLs before it serves.
+// start starts the gateway as the runner does: it admits the executors and opens their URLs before it serves.
 func (e *env) start() {
 	e.t.Helper()
 	ports := []int{0, 0}
@@ -113,7 +114,7 @@ func (e *env) start() {
 		must(e.t, err)
 		must(e.t, e.gateway.OpenURLs(rec.ID, actors.CallbackURLs(e.store, rec)...))
 	}
-	e.shop.Gateway = e.gateway
+	e.deps.Gateway = e.gateway
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- e.gateway.Serve(ctx) }()
@@ -128,7 +129,7 @@ func (e *env) start() {
 	}
 }
 
-// stop is a planned one: the actors end, then the gateway.
+// stop simulates a planned stop: it ends the actors, then the gateway.
 func (e *env) stop() {
 	for _, x := range e.executors {
 		x.stopActor()
@@ -136,32 +137,33 @@ func (e *env) stop() {
 	e.stopGateway()
 }
 
-// crash is the end of the process from one moment to the next.
+// crash simulates the sudden end of the process.
 func (e *env) crash() {
 	_ = errors.Join(e.secrets.Close(), e.callbacks.Close())
 	for _, x := range e.executors {
 		x.stopActor()
 	}
-	e.cut()
+	e.cutConnections()
 	e.stopGateway()
 }
 
-// restart is a return of the runner with the same spool.
+// restart stops and starts the runner with the same spool.
 func (e *env) restart() { e.stop(); e.start() }
 
-// cut resets every connection there is.
-func (e *env) cut() { e.secrets.Cut(); e.callbacks.Cut() }
+// cutConnections resets all connections.
+func (e *env) cutConnections() { e.secrets.Reset(); e.callbacks.Reset() }
 
 func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
-// task is a job in the spool, with what the server knows of it.
+// task is a job in the spool, with the key and the input that the server has.
 type task struct {
 	msg.Job
 	key   seal.Key
 	input string
 }
 
-func (e *env) task(kind string, properties map[string]any) task {
+// newTask adds a confirmed job to the spool.
+func (e *env) newTask(kind string, properties map[string]any) task {
 	e.t.Helper()
 	in := contract.InputContext{Task: contract.Task{ID: "Task", Type: kind, Properties: []contract.Property{}}}
 	for name, value := range properties {
@@ -173,7 +175,7 @@ func (e *env) task(kind string, properties map[string]any) task {
 	return e.offer(key, key, seal.Encrypt(key, plain))
 }
 
-// offer puts a job into the spool whose session key need not be the one that opens its input.
+// offer adds a confirmed job to the spool. Its sealed session key need not be the key of its input.
 func (e *env) offer(key, sealed seal.Key, input string) task {
 	e.t.Helper()
 	e.jobs++
@@ -185,14 +187,14 @@ func (e *env) offer(key, sealed seal.Key, input string) task {
 	return j
 }
 
-func (e *env) hello() task { return e.task("sample.Hello", map[string]any{"yourName": "World"}) }
+func (e *env) helloTask() task { return e.newTask("sample.Hello", map[string]any{"yourName": "World"}) }
 
 func (j task) result(exitCode int) string {
 	return seal.Encrypt(j.key, fmt.Appendf(nil, `{"exitCode":%d}`, exitCode))
 }
 
-// outcome opens the result that is stored.
-func (e *env) outcome(j task) contract.Result {
+// storedResult returns the decrypted stored result of a job.
+func (e *env) storedResult(j task) contract.Result {
 	e.t.Helper()
 	body, err := e.store.Result(j.Execution)
 	must(e.t, err)
@@ -203,7 +205,7 @@ func (e *env) outcome(j task) contract.Result {
 	return r
 }
 
-// record is what the spool knows of a job.
+// record returns the spool's record of a job.
 func (e *env) record(j task) msg.JobRecord {
 	e.t.Helper()
 	rec, ok := e.store.Job(j.Execution)
@@ -213,10 +215,10 @@ func (e *env) record(j task) msg.JobRecord {
 	return rec
 }
 
-// until waits until the spool says so of a job.
-func (e *env) until(j task, says func(msg.JobRecord) bool) {
+// until waits until the condition holds for the spool's record of a job.
+func (e *env) until(j task, condition func(msg.JobRecord) bool) {
 	e.t.Helper()
-	e.store.until(e.t, func() bool { return says(e.record(j)) })
+	e.store.until(e.t, func() bool { return condition(e.record(j)) })
 }
 
 func (e *env) untilDelivered(j task) {
@@ -224,7 +226,7 @@ func (e *env) untilDelivered(j task) {
 	e.until(j, func(r msg.JobRecord) bool { return r.Delivered })
 }
 
-// store is a spool that can fail, or wait, before it does something, and says when it has.
+// store is a spool with a hook before each call, which may fail or block. It signals each change.
 type store struct {
 	*spool.Spool
 	mu      sync.Mutex
@@ -236,17 +238,17 @@ func newStore(s *spool.Spool) *store {
 	return &store{Spool: s, before: map[string]func(msg.ExecutionID) error{}, changed: make(chan struct{})}
 }
 
-// on lets something happen before a verb; nil: nothing any more.
-func (s *store) on(verb string, what func(msg.ExecutionID) error) {
+// beforeCall sets the hook that runs before each call of a method. Nil removes it.
+func (s *store) beforeCall(verb string, what func(msg.ExecutionID) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before[verb] = what
 }
 
-// fail lets a verb fail so many times.
+// fail makes the next calls of a method fail, the given number of times.
 func (s *store) fail(verb string, times int) {
 	var mu sync.Mutex
-	s.on(verb, func(msg.ExecutionID) error {
+	s.beforeCall(verb, func(msg.ExecutionID) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if times--; times < 0 {
@@ -258,7 +260,7 @@ func (s *store) fail(verb string, times int) {
 
 var errDisk = errors.New("disk full")
 
-func (s *store) do(verb string, id msg.ExecutionID, act func() error) error {
+func (s *store) call(verb string, id msg.ExecutionID, act func() error) error {
 	s.mu.Lock()
 	before := s.before[verb]
 	s.mu.Unlock()
@@ -267,29 +269,29 @@ func (s *store) do(verb string, id msg.ExecutionID, act func() error) error {
 			return err
 		}
 	}
-	defer s.hasChanged()
+	defer s.notifyChanged()
 	return act()
 }
 
-// after is what happens after a verb.
-func (s *store) after(verb string, id msg.ExecutionID) {
-	_ = s.do(verb, id, func() error { return nil })
+// afterCall runs the hook of an event that follows a call, such as HandedOut.
+func (s *store) afterCall(verb string, id msg.ExecutionID) {
+	_ = s.call(verb, id, func() error { return nil })
 }
 
-func (s *store) hasChanged() {
+func (s *store) notifyChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-func (s *store) until(t testing.TB, says func() bool) {
+func (s *store) until(t testing.TB, condition func() bool) {
 	t.Helper()
 	for {
 		s.mu.Lock()
 		changed := s.changed
 		s.mu.Unlock()
-		if says() {
+		if condition() {
 			return
 		}
 		await(t, changed)
@@ -297,13 +299,13 @@ func (s *store) until(t testing.TB, says func() bool) {
 }
 
 func (s *store) HandOut(h msg.HandOut) error {
-	err := s.do("HandOut", h.Execution, func() error { return s.Spool.HandOut(h) })
-	s.after("HandedOut", h.Execution)
+	err := s.call("HandOut", h.Execution, func() error { return s.Spool.HandOut(h) })
+	s.afterCall("HandedOut", h.Execution)
 	return err
 }
 
 func (s *store) StoreResult(id msg.ExecutionID, r msg.Result) (stored bool, err error) {
-	err = s.do("StoreResult", id, func() error {
+	err = s.call("StoreResult", id, func() error {
 		stored, err = s.Spool.StoreResult(id, r)
 		return err
 	})
@@ -311,7 +313,7 @@ func (s *store) StoreResult(id msg.ExecutionID, r msg.Result) (stored bool, err 
 }
 
 func (s *store) Input(id msg.ExecutionID) (text string, err error) {
-	err = s.do("Input", id, func() error {
+	err = s.call("Input", id, func() error {
 		text, err = s.Spool.Input(id)
 		return err
 	})
@@ -319,15 +321,15 @@ func (s *store) Input(id msg.ExecutionID) (text string, err error) {
 }
 
 func (s *store) Delivered(id msg.ExecutionID) error {
-	return s.do("Delivered", id, func() error { return s.Spool.Delivered(id) })
+	return s.call("Delivered", id, func() error { return s.Spool.Delivered(id) })
 }
 
 func (s *store) NotStarted(id msg.ExecutionID, handOut int) error {
-	return s.do("NotStarted", id, func() error { return s.Spool.NotStarted(id, handOut) })
+	return s.call("NotStarted", id, func() error { return s.Spool.NotStarted(id, handOut) })
 }
 
 func (s *store) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, err error) {
-	err = s.do("End", id, func() error {
+	err = s.call("End", id, func() error {
 		stands, err = s.Spool.End(id, ending)
 		return err
 	})
@@ -335,11 +337,11 @@ func (s *store) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, e
 }
 
 func (s *store) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error {
-	return s.do("UpdateExecutor", "", func() error { return s.Spool.UpdateExecutor(id, change) })
+	return s.call("UpdateExecutor", "", func() error { return s.Spool.UpdateExecutor(id, change) })
 }
 
-// recordOf is what the spool knows of an executor.
-func (s *store) recordOf(id msg.ExecutorID) msg.ExecutorRecord {
+// executorRecord returns the spool's record of an executor, or a zero record.
+func (s *store) executorRecord(id msg.ExecutorID) msg.ExecutorRecord {
 	all := s.Executors()
 	if i := slices.IndexFunc(all, func(r msg.ExecutorRecord) bool { return r.ID == id }); i >= 0 {
 		return all[i]

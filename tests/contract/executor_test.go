@@ -19,31 +19,31 @@ import (
 	msg "runnerd/messages"
 )
 
-// executor is one executor's actor, what it tells, and the container that it has.
+// executor is an executor's actor with its messages and its container.
 type executor struct {
 	*env
-	id      msg.ExecutorID
-	mode    msg.Mode
-	system  *actorrt.System
-	actor   actorrt.Ref[msg.ToExecutor]
-	seq     uint64
-	told    chan msg.ToDispatcher
-	reports chan msg.ToReporter
-	started chan *fake.World // the processes that its container had
-	exit    chan int         // ends the process
-	access  msg.Access
+	id       msg.ExecutorID
+	mode     msg.Mode
+	system   *actorrt.System
+	actor    actorrt.Ref[msg.ToExecutor]
+	seq      uint64
+	messages chan msg.ToDispatcher
+	reports  chan msg.ToReporter
+	started  chan *fake.Process // the processes of its container
+	exit     chan int           // ends the process with this code
+	access   msg.Access
 }
 
-// receiver is anybody who is told something.
+// receiver is a function as the target of an actor's messages.
 type receiver[M any] func(M)
 
 func (r receiver[M]) Tell(m M) { r(m) }
 
-// executor is a new one. Its container runs until it is told to exit, or is killed.
-func (e *env) executor(id msg.ExecutorID, mode msg.Mode) *executor {
+// newExecutor starts an executor whose container runs until it gets an exit code or is killed.
+func (e *env) newExecutor(id msg.ExecutorID, mode msg.Mode) *executor {
 	e.t.Helper()
 	exit := make(chan int, 1)
-	x := e.executorOf(id, mode, func(ctx context.Context, w *fake.World) int {
+	x := e.newExecutorRunning(id, mode, func(ctx context.Context, w *fake.Process) int {
 		select {
 		case code := <-exit:
 			return code
@@ -55,11 +55,11 @@ func (e *env) executor(id msg.ExecutorID, mode msg.Mode) *executor {
 	return x
 }
 
-// executorOf is one whose container runs a program.
-func (e *env) executorOf(id msg.ExecutorID, mode msg.Mode, run func(context.Context, *fake.World) int) *executor {
+// newExecutorRunning starts an executor whose container runs the function.
+func (e *env) newExecutorRunning(id msg.ExecutorID, mode msg.Mode, run func(context.Context, *fake.Process) int) *executor {
 	e.t.Helper()
-	x := &executor{env: e, id: id, mode: mode, told: make(chan msg.ToDispatcher, 10000), reports: make(chan msg.ToReporter, 10000), started: make(chan *fake.World, 10)}
-	e.engine.Load(string(id), fake.Image{Program: fake.Program{IgnoresStop: true, Run: func(ctx context.Context, w *fake.World) int {
+	x := &executor{env: e, id: id, mode: mode, messages: make(chan msg.ToDispatcher, 10000), reports: make(chan msg.ToReporter, 10000), started: make(chan *fake.Process, 10)}
+	e.engine.Load(string(id), fake.Image{Program: fake.Program{IgnoresStop: true, Run: func(ctx context.Context, w *fake.Process) int {
 		x.started <- w
 		return run(ctx, w)
 	}}})
@@ -68,17 +68,17 @@ func (e *env) executorOf(id msg.ExecutorID, mode msg.Mode, run func(context.Cont
 	return x
 }
 
-// spawn starts the actor; returned: the runner was away.
-func (x *executor) spawn(returned bool) {
+// spawn starts the actor. afterRestart says that the runner was restarted.
+func (x *executor) spawn(afterRestart bool) {
 	x.t.Helper()
-	rec := x.store.recordOf(x.id)
+	rec := x.store.executorRecord(x.id)
 	if rec.ID == "" {
 		rec = msg.ExecutorRecord{ID: x.id, Key: msg.Key{Image: string(x.id)}, Mode: x.mode, Created: time.Now()}
 	}
 	x.system = actorrt.NewSystem(actorrt.Options{Log: zerolog.New(x.log)})
 	var err error
-	x.actor, err = actorrt.SpawnRoot(x.system, actors.Executor(x.shop, rec, x.seq, returned,
-		receiver[msg.ToDispatcher](func(m msg.ToDispatcher) { x.told <- m }), receiver[msg.ToReporter](func(m msg.ToReporter) { x.reports <- m })))
+	x.actor, err = actorrt.SpawnRoot(x.system, actors.Executor(x.deps, rec, x.seq, afterRestart,
+		receiver[msg.ToDispatcher](func(m msg.ToDispatcher) { x.messages <- m }), receiver[msg.ToReporter](func(m msg.ToReporter) { x.reports <- m })))
 	must(x.t, err)
 }
 
@@ -88,28 +88,28 @@ func (x *executor) stopActor() {
 	must(x.t, x.system.Stop(ctx))
 }
 
-// respawn is what the dispatcher does when the actor has panicked.
-func (x *executor) respawn() {
+// restartActor restarts the actor after a panic, as the dispatcher does.
+func (x *executor) restartActor() {
 	x.t.Helper()
 	await(x.t, x.system.Fatal())
 	x.stopActor()
 	x.spawn(false)
 }
 
-// assign gives it a job.
+// assign assigns a job to the executor.
 func (x *executor) assign(j task) {
 	x.seq++
 	x.actor.Tell(msg.Assign{Job: j.Job, Seq: x.seq})
 }
 
-// launch assigns its first job, and returns when its container runs.
+// launch assigns the executor's first job and waits until its container runs.
 func (x *executor) launch(j task) {
 	x.t.Helper()
 	x.assign(j)
-	x.running()
+	x.awaitContainer()
 }
 
-func (x *executor) running() {
+func (x *executor) awaitContainer() {
 	x.t.Helper()
 	w := await(x.t, x.started)
 	dir := x.store.ExecutorDir(x.id)
@@ -121,55 +121,55 @@ func (x *executor) running() {
 	}
 }
 
-// expect returns what the dispatcher is told next, which must be a V. What it is told of the engine is passed over.
+// expect returns the next message to the dispatcher, which must be a V. It skips messages about the engine.
 func expect[V msg.ToDispatcher](x *executor) V {
 	x.t.Helper()
-	return expectBeside[V, msg.ProcessesCounted](x)
+	return expectIgnoring[V, msg.ProcessesCounted](x)
 }
 
-// expectBeside is expect, and passes over another message.
-func expectBeside[V, Other msg.ToDispatcher](x *executor) V {
+// expectIgnoring is like expect, but also skips messages of type Other.
+func expectIgnoring[V, Other msg.ToDispatcher](x *executor) V {
 	x.t.Helper()
 	for {
-		switch got := await(x.t, x.told).(type) {
+		switch got := await(x.t, x.messages).(type) {
 		case V:
 			return got
 		case Other, msg.Attached, msg.ImageFound, msg.NotPolling:
 		default:
-			x.t.Fatalf("the dispatcher is told %T%+v, want %T", got, got, *new(V))
+			x.t.Fatalf("message to the dispatcher: %T%+v, want %T", got, got, *new(V))
 		}
 	}
 }
 
-// eventually waits until the dispatcher is told a V, whatever comes before.
-func eventually[V msg.ToDispatcher](x *executor) {
+// awaitMessage waits for a V to the dispatcher and skips all other messages.
+func awaitMessage[V msg.ToDispatcher](x *executor) {
 	x.t.Helper()
 	for {
-		if _, is := await(x.t, x.told).(V); is {
+		if _, is := await(x.t, x.messages).(V); is {
 			return
 		}
 	}
 }
 
-// expectOver is the end of a job.
-func (x *executor) expectOver(j task) msg.JobRecord {
+// expectEnded expects the end of a job and returns the job's record.
+func (x *executor) expectEnded(j task) msg.JobRecord {
 	x.t.Helper()
-	if got := expect[msg.JobOver](x); got.Execution != j.Execution {
-		x.t.Errorf("over: %+v, want %s", got, j.Execution)
+	if got := expect[msg.JobDone](x); got.Execution != j.Execution {
+		x.t.Errorf("ended: %+v, want %s", got, j.Execution)
 	}
 	return x.record(j)
 }
 
-// expectFailed is the end of a job without a result, for that reason.
+// expectFailed expects that a job fails without a result, with a message that contains all parts of why.
 func (x *executor) expectFailed(j task, why ...string) {
 	x.t.Helper()
-	rec := x.expectOver(j)
+	rec := x.expectEnded(j)
 	if rec.HasResult || rec.Ending.Outcome != msg.Failed {
-		x.t.Errorf("it ended %+v", rec.Ending)
+		x.t.Errorf("ending: %+v", rec.Ending)
 	}
 	for _, part := range why {
 		if !strings.Contains(rec.Ending.Message, part) {
-			x.t.Errorf("it ended with %q, which does not say %q", rec.Ending.Message, part)
+			x.t.Errorf("ending message: %q, want it to contain %q", rec.Ending.Message, part)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func (x *executor) expectFailed(j task, why ...string) {
 func (x *executor) python() *client   { return &client{gatewaytest.Python(x.t, x.access), x} }
 func (x *executor) informer() *client { return &client{gatewaytest.Informer(x.t, x.access), x} }
 
-// out is a file in the result directory.
+// out returns the path of a file in the result directory.
 func (x *executor) out(name string) string {
 	return filepath.Join(x.store.ExecutorDir(x.id), "out", name)
 }
@@ -189,7 +189,7 @@ func (x *executor) writeResult(text string) {
 	must(x.t, os.WriteFile(x.resultFile(), []byte(text), 0o644))
 }
 
-// client is the executor's plugin, request by request.
+// client sends the requests of the executor's plugin.
 type client struct {
 	*gatewaytest.Client
 	x *executor
@@ -200,61 +200,61 @@ type (
 	event  = gatewaytest.Event
 )
 
-// first launches an executor with its first job, and returns when that is delivered.
-func (x *executor) first(j task) (*client, answer) {
+// deliverFirst launches an executor with its first job and waits until the job is delivered.
+func (x *executor) deliverFirst(j task) (*client, answer) {
 	x.t.Helper()
 	x.launch(j)
 	c := x.python()
 	return c, c.receive(j)
 }
 
-// firstOf is first with an informer.
-func (x *executor) firstOf(j task) (*client, answer) {
+// deliverFirstToInformer is like deliverFirst, but its client is an informer.
+func (x *executor) deliverFirstToInformer(j task) (*client, answer) {
 	x.t.Helper()
 	x.launch(j)
 	c := x.informer()
 	return c, c.receive(j)
 }
 
-// warm is a new executor that has had a job and is told to ask for another. bogus delivers a result under the key of the first.
+// warm starts an executor that has completed a job and was notified to send its next GET. bogus posts a result with the key of that job.
 func (e *env) warm(id msg.ExecutorID) (x *executor, c *client, bogus func()) {
 	e.t.Helper()
-	x = e.executor(id, msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+	x = e.newExecutor(id, msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	c.finish(a, j)
-	c.notified()
-	return x, c, func() { c.deliver(a, j.result(1)) }
+	c.awaitNotify()
+	return x, c, func() { c.postResult(a, j.result(1)) }
 }
 
-// receive is a GET that gets the job that is assigned.
+// receive sends a GET, which must return the assigned job.
 func (c *client) receive(j task) answer {
 	c.x.t.Helper()
 	a := await(c.x.t, c.Get(context.Background()))
-	c.x.check(a, j)
+	c.x.checkDelivered(a, j)
 	return a
 }
 
-// check is what a plugin needs of its job.
-func (x *executor) check(a answer, j task) {
+// checkDelivered checks that the answer has the job, and waits until the job is delivered.
+func (x *executor) checkDelivered(a answer, j task) {
 	x.t.Helper()
 	must(x.t, a.Err)
 	if a.Status != http.StatusOK || string(a.Secret.Data[contract.KeyExecutionID]) != string(j.Execution) {
-		x.t.Fatalf("the GET is answered %d with job %q, want %q", a.Status, a.Secret.Data[contract.KeyExecutionID], j.Execution)
+		x.t.Fatalf("answer to the GET: status %d, job %q, want job %q", a.Status, a.Secret.Data[contract.KeyExecutionID], j.Execution)
 	}
 	x.untilDelivered(j)
 }
 
-// ask is a GET that waits for a job.
-func (c *client) ask() <-chan answer {
+// poll sends a GET and waits until the executor is idle.
+func (c *client) poll() <-chan answer {
 	c.x.t.Helper()
 	asked := c.Get(context.Background())
 	expect[msg.Idle](c.x)
 	return asked
 }
 
-// loses is a GET that waits for a job, and is given up.
-func (c *client) loses() {
+// losePoll sends a GET and cancels it while it waits for a job.
+func (c *client) losePoll() {
 	c.x.t.Helper()
 	ctx, lose := context.WithCancel(context.Background())
 	asked := c.Get(ctx)
@@ -264,65 +264,65 @@ func (c *client) loses() {
 	expect[msg.NotIdle](c.x)
 }
 
-// next takes the executor's GET through the hand-out of a job.
-func (c *client) next(j task) answer {
+// nextJob sends a GET, assigns the job, and returns the answer.
+func (c *client) nextJob(j task) answer {
 	c.x.t.Helper()
-	asked := c.ask()
+	asked := c.poll()
 	c.x.assign(j)
 	a := await(c.x.t, asked)
-	c.x.check(a, j)
+	c.x.checkDelivered(a, j)
 	return a
 }
 
-// deliver is the callback of a result that is taken.
-func (c *client) deliver(a answer, body string) {
+// postResult posts a result to the callback, which must accept it.
+func (c *client) postResult(a answer, body string) {
 	c.x.t.Helper()
 	if status := c.Post(a.CallbackURL(c.x.t), body); status != http.StatusNoContent {
-		c.x.t.Fatalf("the callback is answered %d", status)
+		c.x.t.Fatalf("answer to the callback: status %d", status)
 	}
 }
 
-// finish delivers a result and waits for the end of the job.
+// finish posts a result and waits for the end of the job.
 func (c *client) finish(a answer, j task) {
 	c.x.t.Helper()
-	c.deliver(a, j.result(0))
-	if rec := c.x.expectOver(j); !rec.HasResult || rec.Ending.Outcome != msg.Completed {
-		c.x.t.Errorf("it ended %+v", rec.Ending)
+	c.postResult(a, j.result(0))
+	if rec := c.x.expectEnded(j); !rec.HasResult || rec.Ending.Outcome != msg.Completed {
+		c.x.t.Errorf("ending: %+v", rec.Ending)
 	}
 }
 
-// round is a whole job of an executor that has had one.
+// round runs a whole job in an executor that has completed one.
 func (c *client) round(j task) {
 	c.x.t.Helper()
-	c.finish(c.next(j), j)
+	c.finish(c.nextJob(j), j)
 }
 
-// notified opens Python's watch after a job, and returns the event that makes it ask, after the baseline.
-func (c *client) notified() (baseline, now event) {
+// awaitNotify opens the Python SDK's watch after a job. It returns the baseline event and the event that notifies the plugin.
+func (c *client) awaitNotify() (baseline, now event) {
 	c.x.t.Helper()
 	w := c.Watch("")
 	return await(c.x.t, w), await(c.x.t, w)
 }
 
-// quiet fails if the watch has got something since. A LIST is answered after all that was sent before.
-func (c *client) quiet(w <-chan event) {
+// expectNoEvent fails if the watch has received an event. A LIST is answered after all events that were sent before it.
+func (c *client) expectNoEvent(w <-chan event) {
 	c.x.t.Helper()
 	c.List()
 	select {
 	case e := <-w:
-		c.x.t.Fatalf("a watch gets %s %s", e.Type, e.Object.ResourceVersion)
+		c.x.t.Fatalf("unexpected watch event: %s %s", e.Type, e.Object.ResourceVersion)
 	default:
 	}
 }
 
-// never fails if one of the messages was told.
-func never[V msg.ToDispatcher](t testing.TB, x *executor) {
+// expectNone fails if a V is among the pending messages.
+func expectNone[V msg.ToDispatcher](t testing.TB, x *executor) {
 	t.Helper()
 	for {
 		select {
-		case got := <-x.told:
+		case got := <-x.messages:
 			if v, is := got.(V); is {
-				t.Errorf("the dispatcher is told %T%+v", v, v)
+				t.Errorf("unexpected message to the dispatcher: %T%+v", v, v)
 			}
 		default:
 			return

@@ -13,202 +13,204 @@ import (
 	msg "runnerd/messages"
 )
 
-// Rules 9 to 16: what a plugin hands in, and what is given to it.
+// Rules 9 to 16: results and inputs.
 
-func TestRule9ACallbackIsAnsweredAsTheContractSays(t *testing.T) {
-	x := newEnv(t).executor("callback", msg.Daemon)
-	j, other := x.hello(), x.hello()
-	c, a := x.first(j)
+func TestRule9CallbackAnswersFollowContract(t *testing.T) {
+	x := newEnv(t).newExecutor("callback", msg.Daemon)
+	j, other := x.helloTask(), x.helloTask()
+	c, a := x.deliverFirst(j)
 	url := a.CallbackURL(t)
 	for _, row := range []struct {
 		outcome, url, body string
 		status             int
 	}{
-		{"plaintext is no result", url, `{"exitCode":0}`, 204},
-		{"a result under another key is no result", url, other.result(0), 204},
-		{"an unknown path leads nowhere", url[:len(url)-1] + "x", j.result(0), 404},
-		{"the path of the input is not the callback's", strings.Replace(url, "callback", "input", 1), j.result(0), 404},
+		{"plaintext", url, `{"exitCode":0}`, 204},
+		{"result with another key", url, other.result(0), 204},
+		{"unknown path", url[:len(url)-1] + "x", j.result(0), 404},
+		{"path of the input", strings.Replace(url, "callback", "input", 1), j.result(0), 404},
 	} {
 		t.Run(row.outcome, func(t *testing.T) {
 			if got := c.Post(row.url, row.body); got != row.status {
-				t.Errorf("answered %d, want %d", got, row.status)
+				t.Errorf("status %d, want %d", got, row.status)
 			}
 			if x.record(j).HasResult {
 				t.Error("a result is stored")
 			}
 		})
 	}
-	c.deliver(a, j.result(3)) // the control
-	x.expectOver(j)
-	c.deliver(a, j.result(4))
-	if got := x.outcome(j); got.ExitCode != 3 {
+	c.postResult(a, j.result(3)) // the control
+	x.expectEnded(j)
+	c.postResult(a, j.result(4))
+	if got := x.storedResult(j); got.ExitCode != 3 {
 		t.Errorf("the result is %+v", got)
 	}
 }
 
-func TestRule9ACallbackIsAnsweredOnceItsResultCouldBeStored(t *testing.T) {
+func TestRule9CallbackIsAnsweredAfterResultIsStored(t *testing.T) {
 	t.Parallel()
-	x := newEnv(t).executor("full", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+	x := newEnv(t).newExecutor("full", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	x.store.fail("StoreResult", 2)
-	c.deliver(a, j.result(0))
+	c.postResult(a, j.result(0))
 	if !x.record(j).HasResult {
-		t.Error("it was answered before the result was stored")
+		t.Error("the callback was answered before the result was stored")
 	}
-	x.expectOver(j)
+	x.expectEnded(j)
 }
 
-func TestRule10AResultFileIsTakenOnceItCouldBeStored(t *testing.T) {
+func TestRule10ResultFileIsRetriedUntilStored(t *testing.T) {
 	t.Parallel()
-	x := newEnv(t).executor("fullfile", msg.Daemon)
-	j := x.hello()
-	x.first(j)
+	x := newEnv(t).newExecutor("fullfile", msg.Daemon)
+	j := x.helloTask()
+	x.deliverFirst(j)
 	x.store.fail("StoreResult", 1)
 	x.writeResult(j.result(0))
-	x.expectOver(j)
+	x.expectEnded(j)
 }
 
-func TestRule10TheResultFileIsTakenAsSoonAsItDecryptsAndEmptiedAtTheNextGET(t *testing.T) {
-	x := newEnv(t).executor("files", msg.Daemon)
-	j := x.hello()
-	c, _ := x.first(j)
+// The result directory is emptied at the next GET.
+func TestRule10ResultFileIsAcceptedOnceItDecrypts(t *testing.T) {
+	x := newEnv(t).newExecutor("files", msg.Daemon)
+	j := x.helloTask()
+	c, _ := x.deliverFirst(j)
 	x.writeResult(`{"exitCode":0}`)
-	c.List() // is answered after a look at the file
+	c.List() // is answered after the result file was read
 	if x.record(j).HasResult {
-		t.Fatal("plain text is taken for a result")
+		t.Fatal("plain text was accepted as a result")
 	}
-	whole := j.result(7)
-	x.writeResult(whole[:20])
-	x.writeResult(whole)
-	x.expectOver(j)
-	if got := x.outcome(j); got.ExitCode != 7 {
+	body := j.result(7)
+	x.writeResult(body[:20])
+	x.writeResult(body)
+	x.expectEnded(j)
+	if got := x.storedResult(j); got.ExitCode != 7 {
 		t.Errorf("result %+v", got)
 	}
-	c.notified()
-	c.ask()
-	if left, err := os.ReadDir(x.out("")); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
+	c.awaitNotify()
+	c.poll()
+	if remaining, err := os.ReadDir(x.out("")); err != nil || len(remaining) > 0 {
+		t.Errorf("remaining files: %v, %v", remaining, err)
 	}
 }
 
-func TestRule11RawBytesOfAResultAreTakenToo(t *testing.T) {
-	x := newEnv(t).executor("raw", msg.Single)
-	j := x.hello()
-	c, a := x.first(j)
-	c.deliver(a, gatewaytest.PlainURL(t, []byte(j.result(5)))) // without its base64
-	x.expectOver(j)
-	if got := x.outcome(j); got.ExitCode != 5 {
+func TestRule11RawResultBytesAreAccepted(t *testing.T) {
+	x := newEnv(t).newExecutor("raw", msg.Single)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
+	c.postResult(a, gatewaytest.PlainURL(t, []byte(j.result(5)))) // without its base64
+	x.expectEnded(j)
+	if got := x.storedResult(j); got.ExitCode != 5 {
 		t.Errorf("result %+v", got)
 	}
 }
 
-func TestRule11AResultThatIsNoJSONIsTheResultAndTheExecutorGoesOn(t *testing.T) {
-	x := newEnv(t).executor("nested", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+// The result is JSON of a depth that no parser accepts. It is stored as it is, and the executor continues.
+func TestRule11InvalidJSONResultIsAccepted(t *testing.T) {
+	x := newEnv(t).newExecutor("nested", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	deep := `{"exitCode":0,"outputProperties":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + `}`
-	c.deliver(a, seal.Encrypt(j.key, []byte(deep)))
-	if rec := x.expectOver(j); !rec.HasResult || rec.Ending.Outcome != msg.Completed {
-		t.Errorf("it ended %+v", rec.Ending)
+	c.postResult(a, seal.Encrypt(j.key, []byte(deep)))
+	if rec := x.expectEnded(j); !rec.HasResult || rec.Ending.Outcome != msg.Completed {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
-	c.notified()
-	c.round(x.hello())
+	c.awaitNotify()
+	c.round(x.helloTask())
 }
 
-func TestRule12ALargeInputIsFetched(t *testing.T) {
-	x := newEnv(t, options(func(o *gateway.Options) { o.InlineInput = 10 })).executor("fetch", msg.Single)
-	j := x.hello()
-	c, a := x.first(j)
+func TestRule12LargeInputIsFetched(t *testing.T) {
+	x := newEnv(t, options(func(o *gateway.Options) { o.InlineInput = 10 })).newExecutor("fetch", msg.Single)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	if len(a.Secret.Data["input"]) > 0 {
 		t.Fatal("the input is in the Secret")
 	}
 	if status, body := c.Fetch(gatewaytest.PlainURL(t, a.Secret.Data["fetchUrl"])); status != 200 || body != j.input {
-		t.Errorf("%d: %d bytes, want %d", status, len(body), len(j.input))
+		t.Errorf("status %d, %d bytes, want %d bytes", status, len(body), len(j.input))
 	}
 }
 
-func TestRule14ADaemonOfThePythonSDKIsReplacedAfter200Jobs(t *testing.T) {
+func TestRule14PythonDaemonIsReplacedAfter200Jobs(t *testing.T) {
 	t.Parallel()
-	x := newEnv(t).executor("old", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+	x := newEnv(t).newExecutor("old", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	for n := 1; n < 200; n++ {
 		c.finish(a, j)
 		w, stop := c.OpenWatch("")
 		await(t, w)
 		await(t, w)
-		stop() // the real one keeps them open, and that is why
+		stop() // the real SDK keeps its watches open, which is the reason for this rule
 		must(t, x.store.Remove(j.Execution))
-		j = x.hello()
-		a = c.next(j)
+		j = x.helloTask()
+		a = c.nextJob(j)
 	}
 	c.finish(a, j)
-	c.notified()
+	c.awaitNotify()
 	c.Get(t.Context())
 	if got := expect[msg.Retired](x); !strings.Contains(got.Reason, "200") {
 		t.Errorf("retired: %s", got.Reason)
 	}
 }
 
-func TestRule15AnInputThatDoesNotOpenIsNotHandedOut(t *testing.T) {
+func TestRule15UndecryptableInputIsNotHandedOut(t *testing.T) {
 	e := newEnv(t)
 	key := seal.NewKey()
 	for what, j := range map[string]task{
-		"no base64":                {input: "no base64!"},
-		"another key":              {input: seal.Encrypt(seal.NewKey(), []byte(`{}`))},
-		"of somebody else":         {input: seal.Encrypt(key, []byte(`{}`))},
-		"what is inside is no job": {input: seal.Encrypt(key, []byte(`no JSON`))},
+		"invalid base64":             {input: "no base64!"},
+		"another key":                {input: seal.Encrypt(seal.NewKey(), []byte(`{}`))},
+		"session key of another job": {input: seal.Encrypt(key, []byte(`{}`))},
+		"content is no job":          {input: seal.Encrypt(key, []byte(`no JSON`))},
 	} {
 		t.Run(what, func(t *testing.T) {
 			sealed := key
-			if what == "of somebody else" {
+			if what == "session key of another job" {
 				sealed = seal.NewKey()
 			}
-			x := e.executor(msg.ExecutorID(strings.ReplaceAll(strings.ReplaceAll(what, " ", ""), "'", "")), msg.Daemon)
-			good, bad := e.hello(), e.offer(key, sealed, j.input)
-			c, a := x.first(good)
+			x := e.newExecutor(msg.ExecutorID(strings.ReplaceAll(strings.ReplaceAll(what, " ", ""), "'", "")), msg.Daemon)
+			good, bad := e.helloTask(), e.offer(key, sealed, j.input)
+			c, a := x.deliverFirst(good)
 			c.finish(a, good)
-			c.notified()
-			c.ask()
+			c.awaitNotify()
+			c.poll()
 			x.assign(bad)
 			x.expectFailed(bad, "the job cannot be run")
 			if rec := x.record(bad); rec.HandOuts > 0 {
-				t.Error("it was journaled")
+				t.Error("the hand-out was journaled")
 			}
-			expect[msg.Idle](x) // the same GET waits for another
+			expect[msg.Idle](x) // the GET keeps waiting for another job
 		})
 	}
 }
 
-func TestRule16AnExecutorWhoseJobWasAbortedTakesNoOther(t *testing.T) {
-	x := newEnv(t).executor("aborted", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+func TestRule16AbortedExecutorTakesNoOtherJob(t *testing.T) {
+	x := newEnv(t).newExecutor("aborted", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	x.actor.Tell(msg.AbortJob{Execution: j.Execution, Reason: "somebody wants it"})
 	expect[msg.Retired](x)
-	c.deliver(a, j.result(1))
-	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Aborted || !rec.HasResult || !strings.Contains(rec.Ending.Message, "somebody wants it") {
-		t.Errorf("it ended %+v", rec.Ending)
+	c.postResult(a, j.result(1))
+	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Aborted || !rec.HasResult || !strings.Contains(rec.Ending.Message, "somebody wants it") {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
 	expect[msg.SlotFreed](x)
 }
 
-func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
+func TestOversizedResultIsRefusedOnce(t *testing.T) {
 	body := strings.Repeat("A", 10000)
 	for _, first := range []string{"file", "callback", "file at its exit"} {
 		t.Run(first, func(t *testing.T) {
-			x := newEnv(t, options(func(o *gateway.Options) { o.MaxResult = 4096 })).executor("large", msg.Daemon)
-			j := x.hello()
-			c, a := x.first(j)
+			x := newEnv(t, options(func(o *gateway.Options) { o.MaxResult = 4096 })).newExecutor("large", msg.Daemon)
+			j := x.helloTask()
+			c, a := x.deliverFirst(j)
 			switch first {
 			case "callback":
-				c.deliver(a, body)
+				c.postResult(a, body)
 			case "file":
-				x.writesOn(body[:5000])
+				x.writeUnfinished(body[:5000])
 				x.writeResult(body)
 			default:
-				x.writesOn(body)
+				x.writeUnfinished(body)
 				x.exit <- 0
 				x.expectFailed(j, "10000", "4096")
 				expect[msg.SlotFreed](x)
@@ -216,8 +218,8 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 			}
 			x.expectFailed(j, "10000", "4096")
 			x.writeResult(body)
-			x.Post(t, c, a, body)
-			x.Post(t, c, a, j.result(0)) // it fits, and is too late
+			x.postLate(t, c, a, body)
+			x.postLate(t, c, a, j.result(0)) // within the limit, but too late
 			expect[msg.Retired](x)
 			expect[msg.SlotFreed](x)
 			if x.record(j).HasResult {
@@ -227,16 +229,16 @@ func TestAResultThatIsTooLargeIsRefusedOnceHoweverItComes(t *testing.T) {
 	}
 }
 
-// Post is a callback that may find its executor gone.
-func (x *executor) Post(t *testing.T, c *client, a answer, body string) {
+// postLate posts to the callback of an executor that may already be gone.
+func (x *executor) postLate(t *testing.T, c *client, a answer, body string) {
 	t.Helper()
 	if status := c.Post(a.CallbackURL(t), body); status != 204 && status != 404 {
-		t.Errorf("answered %d", status)
+		t.Errorf("status %d", status)
 	}
 }
 
-// writesOn leaves a result file that somebody still writes, however slow this machine is.
-func (x *executor) writesOn(text string) {
+// writeUnfinished writes a result file that looks unfinished: its time of change is in the future, so a slow machine does not matter.
+func (x *executor) writeUnfinished(text string) {
 	x.t.Helper()
 	aside, ahead := x.out("aside"), time.Now().Add(time.Hour)
 	must(x.t, os.WriteFile(aside, []byte(text), 0o644))
@@ -244,85 +246,85 @@ func (x *executor) writesOn(text string) {
 	must(x.t, os.Rename(aside, x.resultFile()))
 }
 
-func TestAResultFileThatIsTooLargeAndOverwrittenByOneThatFitsIsNotRefused(t *testing.T) {
-	x := newEnv(t, options(func(o *gateway.Options) { o.MaxResult = 4096 })).executor("again", msg.Daemon)
-	j := x.hello()
-	c, _ := x.first(j)
-	x.writesOn(strings.Repeat("A", 10000))
-	c.List() // is answered after a look at the file
+func TestOversizedResultFileCanBeOverwritten(t *testing.T) {
+	x := newEnv(t, options(func(o *gateway.Options) { o.MaxResult = 4096 })).newExecutor("again", msg.Daemon)
+	j := x.helloTask()
+	c, _ := x.deliverFirst(j)
+	x.writeUnfinished(strings.Repeat("A", 10000))
+	c.List() // is answered after the result file was read
 	x.writeResult(j.result(0))
-	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Completed {
-		t.Errorf("it ended %+v", rec.Ending)
+	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
 }
 
-func TestAPluginsNoiseIsAWarningOnce(t *testing.T) {
-	x := newEnv(t).executor("noise", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+func TestBogusResultIsLoggedOnce(t *testing.T) {
+	x := newEnv(t).newExecutor("noise", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	for range 10 {
-		c.deliver(a, "no result")
+		c.postResult(a, "no result")
 	}
 	c.finish(a, j)
-	x.stop() // nothing writes to the log any more
+	x.stop() // from now on, nothing writes to the log
 	if n := strings.Count(x.log.String(), "something that is not the job's result"); n != 1 {
-		t.Errorf("%d warnings", n)
+		t.Errorf("%d warnings, want 1", n)
 	}
 }
 
-func TestWhatCannotBeJournaledIsNotHandedOut(t *testing.T) {
+func TestUnjournaledJobIsNotHandedOut(t *testing.T) {
 	x, c, _ := newEnv(t).warm("journal")
-	asked := c.ask()
+	asked := c.poll()
 	x.store.fail("HandOut", 1)
-	j := x.hello()
+	j := x.helloTask()
 	x.assign(j)
 	if got := expect[msg.JobReturned](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	if a := await(t, asked); len(a.Secret.Data["input"]) > 0 {
-		t.Error("it gets the job")
+		t.Error("the answer has the job")
 	}
 	if rec := x.record(j); rec.Stage != msg.Confirmed {
-		t.Errorf("it is %s", rec.Stage)
+		t.Errorf("stage: %s", rec.Stage)
 	}
 }
 
-func TestAPluginWhoseResultDirectoryIsBeingClearedKeepsOnlyItsOwnGETWaiting(t *testing.T) {
+func TestClearingResultsDelaysOnlyOwnExecutor(t *testing.T) {
 	e := newEnv(t)
-	slow := &slowClearing{Gateway: e.gateway, of: "litters", began: make(chan struct{}), goOn: make(chan struct{})}
-	e.shop.Gateway = slow
-	x, other := e.executor("litters", msg.Daemon), e.executor("other", msg.Daemon)
-	j := x.hello()
+	slow := &slowClearGateway{Gateway: e.gateway, executor: "leftovers", began: make(chan struct{}), proceed: make(chan struct{})}
+	e.deps.Gateway = slow
+	x, other := e.newExecutor("leftovers", msg.Daemon), e.newExecutor("other", msg.Daemon)
+	j := x.helloTask()
 	x.launch(j)
 	c := x.python()
 	asked := c.Get(context.Background())
 	await(t, slow.began)
 	if len(c.List().Items) != 1 {
-		t.Error("its LIST is not answered")
+		t.Error("the LIST was not answered")
 	}
-	k := x.hello()
-	q, a := other.first(k)
+	k := x.helloTask()
+	q, a := other.deliverFirst(k)
 	q.finish(a, k)
-	must(t, os.WriteFile(x.out("litter"), nil, 0o644))
-	close(slow.goOn)
+	must(t, os.WriteFile(x.out("leftover"), nil, 0o644))
+	close(slow.proceed)
 	a = await(t, asked)
-	x.check(a, j)
-	if _, err := os.Stat(x.out("litter")); !os.IsNotExist(err) {
-		t.Errorf("the job finds what was left: %v", err)
+	x.checkDelivered(a, j)
+	if _, err := os.Stat(x.out("leftover")); !os.IsNotExist(err) {
+		t.Errorf("the job finds a leftover file: %v", err)
 	}
 }
 
-// slowClearing takes as long as it takes to empty a directory with much in it.
-type slowClearing struct {
+// slowClearGateway blocks the clearing of an executor's result directory, as a large directory would.
+type slowClearGateway struct {
 	*gateway.Gateway
-	of          msg.ExecutorID
-	began, goOn chan struct{}
+	executor       msg.ExecutorID
+	began, proceed chan struct{}
 }
 
-func (s *slowClearing) ClearResults(id msg.ExecutorID) {
-	if id == s.of {
+func (s *slowClearGateway) ClearResults(id msg.ExecutorID) {
+	if id == s.executor {
 		close(s.began)
-		<-s.goOn
+		<-s.proceed
 	}
 	s.Gateway.ClearResults(id)
 }

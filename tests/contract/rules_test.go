@@ -16,50 +16,50 @@ import (
 	msg "runnerd/messages"
 )
 
-// Rules 1 to 8, with the requests of the Python SDK and of an informer, replayed.
+// Rules 1 to 8, with replayed requests of the Python SDK and of an informer.
 
-func TestRule1TheSequenceOfThePythonSDKRunsThirtyJobs(t *testing.T) {
-	x := newEnv(t).executor("python", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+func TestRule1PythonSDKRunsThirtyJobs(t *testing.T) {
+	x := newEnv(t).newExecutor("python", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	for n := range 30 {
 		if string(a.Secret.Data[contract.KeyInput]) != j.input {
 			t.Fatalf("job %d: the plugin got %v", n, a.Secret.Data)
 		}
 		c.finish(a, j)
-		before, now := c.notified()
+		before, now := c.awaitNotify()
 		if before.Type != "ADDED" || now.Type != "MODIFIED" {
-			t.Fatalf("job %d: the watch shows %s, %s", n, before.Type, now.Type)
+			t.Fatalf("job %d: watch events: %s, %s", n, before.Type, now.Type)
 		}
 		if bytes.Equal(before.Object.Data[contract.KeySessionKey], now.Object.Data[contract.KeySessionKey]) {
-			t.Fatalf("job %d: the key does not change", n)
+			t.Fatalf("job %d: the dummy key did not change", n)
 		}
-		j = x.hello()
-		a = c.next(j)
+		j = x.helloTask()
+		a = c.nextJob(j)
 	}
 }
 
-func TestRule1AnInformersOpenWatchGetsTheEventAndItsNewWatchWhatItMissed(t *testing.T) {
-	x := newEnv(t).executor("informer", msg.Daemon)
-	j := x.hello()
-	c, a := x.firstOf(j)
+func TestRule1InformerWatchesGetMissedEvents(t *testing.T) {
+	x := newEnv(t).newExecutor("informer", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirstToInformer(j)
 	version := c.List().ResourceVersion
-	open := c.Watch(gatewaytest.Standing(version) + "&timeoutSeconds=300")
+	open := c.Watch(gatewaytest.InformerParams(version) + "&timeoutSeconds=300")
 	c.finish(a, j)
 	first := await(t, open)
-	missed := await(t, c.Watch(gatewaytest.Standing(version)))
+	missed := await(t, c.Watch(gatewaytest.InformerParams(version)))
 	if diff := cmp.Diff(first, missed); diff != "" || first.Type != "MODIFIED" {
-		t.Errorf("the new watch gets something else than the one before (%s):\n%s", first.Type, diff)
+		t.Errorf("the new watch gets a different event than the old one (%s):\n%s", first.Type, diff)
 	}
-	current := c.Watch(gatewaytest.Standing(first.Object.ResourceVersion))
-	c.quiet(current)
-	c.round(x.hello())
+	current := c.Watch(gatewaytest.InformerParams(first.Object.ResourceVersion))
+	c.expectNoEvent(current)
+	c.round(x.helloTask())
 	if got := await(t, current); got.Type != "MODIFIED" {
-		t.Errorf("after its second job: %s", got.Type)
+		t.Errorf("watch event after the second job: %s", got.Type)
 	}
 }
 
-func TestRule1TheDummyKeyIsTheSameAfterARestart(t *testing.T) {
+func TestRule1DummyKeySurvivesRestart(t *testing.T) {
 	x, c, _ := newEnv(t).warm("derived")
 	before := c.List().Items[0]
 	x.restart()
@@ -68,284 +68,285 @@ func TestRule1TheDummyKeyIsTheSameAfterARestart(t *testing.T) {
 	}
 }
 
-func TestRule1AWatchThatAsksForInitialEventsGetsThemAndTheirBookmark(t *testing.T) {
-	x := newEnv(t).executor("initial", msg.Daemon)
-	c, _ := x.firstOf(x.hello())
+func TestRule1WatchSendsInitialEventsAndBookmark(t *testing.T) {
+	x := newEnv(t).newExecutor("initial", msg.Daemon)
+	c, _ := x.deliverFirstToInformer(x.helloTask())
 	w := c.Watch("&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
 	if got := await(t, w); got.Type != "ADDED" {
-		t.Errorf("first %s", got.Type)
+		t.Errorf("first event: %s", got.Type)
 	}
 	if got := await(t, w); got.Type != "BOOKMARK" || got.Object.Annotations["k8s.io/initial-events-end"] != "true" {
-		t.Errorf("then %+v", got)
+		t.Errorf("second event: %+v", got)
 	}
 }
 
-func TestRule2NoEventIsSentWhileAJobRunsOrAGETWaits(t *testing.T) {
-	x := newEnv(t).executor("silent", msg.Daemon)
-	first := x.hello()
-	c, a := x.first(first)
+func TestRule2NoEventDuringJobOrPoll(t *testing.T) {
+	x := newEnv(t).newExecutor("silent", msg.Daemon)
+	first := x.helloTask()
+	c, a := x.deliverFirst(first)
 	c.finish(a, first)
-	_, now := c.notified()
-	asked := c.ask()
-	waiting := c.Watch(gatewaytest.Standing("1"))
-	c.quiet(waiting)
-	j := x.hello()
+	_, now := c.awaitNotify()
+	asked := c.poll()
+	waiting := c.Watch(gatewaytest.InformerParams("1"))
+	c.expectNoEvent(waiting)
+	j := x.helloTask()
 	x.assign(j)
 	a = await(t, asked)
-	x.check(a, j)
-	c.quiet(c.Watch(gatewaytest.Standing("1")))
-	c.quiet(c.Watch(gatewaytest.Standing(now.Object.ResourceVersion)))
+	x.checkDelivered(a, j)
+	c.expectNoEvent(c.Watch(gatewaytest.InformerParams("1")))
+	c.expectNoEvent(c.Watch(gatewaytest.InformerParams(now.Object.ResourceVersion)))
 	nested := c.Watch("")
 	await(t, nested) // the baseline
-	c.quiet(nested)
+	c.expectNoEvent(nested)
 	c.finish(a, j)
-	c.quiet(nested) // it was opened before the result: only the newest is listened to
-	c.notified()
-	c.quiet(nested)
+	c.expectNoEvent(nested) // opened before the result: the SDK listens only to the newest watch
+	c.awaitNotify()
+	c.expectNoEvent(nested)
 }
 
-// The runner was killed when it had noted the version of an event: the informer lists anew, from the version that it has seen.
-func TestRule2AListThatShowsAKeyThatWasMissedIsTheEvent(t *testing.T) {
-	x := newEnv(t).executor("missed", msg.Daemon)
-	j := x.hello()
-	c, a := x.firstOf(j)
+// The runner is killed after it has recorded the version of an event. The informer lists again, from the last version that it has seen.
+func TestRule2ListWithMissedKeyReplacesEvent(t *testing.T) {
+	x := newEnv(t).newExecutor("missed", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirstToInformer(j)
 	seen := c.List()
-	w := c.Watch(gatewaytest.Standing(seen.ResourceVersion))
+	w := c.Watch(gatewaytest.InformerParams(seen.ResourceVersion))
 	c.finish(a, j)
-	await(t, w) // and this event is lost
+	await(t, w) // the client ignores this event, as if it was lost
 	x.restart()
 
 	shown := c.ListFrom(seen.ResourceVersion)
 	if bytes.Equal(shown.Items[0].Data[contract.KeySessionKey], seen.Items[0].Data[contract.KeySessionKey]) {
-		t.Error("the list shows the key that was seen: nobody asks")
+		t.Error("the list shows the old key, so the plugin does not poll")
 	}
-	events := c.Watch(gatewaytest.Standing(shown.ResourceVersion))
-	c.quiet(events) // it would be the second
-	c.round(x.hello())
+	events := c.Watch(gatewaytest.InformerParams(shown.ResourceVersion))
+	c.expectNoEvent(events) // an event would be the second one
+	c.round(x.helloTask())
 	await(t, events)
 }
 
-func TestRule2AListWhileAJobRunsShowsNothingNew(t *testing.T) {
-	x := newEnv(t).executor("nothing", msg.Daemon)
-	j := x.hello()
-	c, a := x.firstOf(j)
+func TestRule2ListDuringJobShowsNothingNew(t *testing.T) {
+	x := newEnv(t).newExecutor("nothing", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirstToInformer(j)
 	seen := c.List()
-	w := c.Watch(gatewaytest.Standing(seen.ResourceVersion))
+	w := c.Watch(gatewaytest.InformerParams(seen.ResourceVersion))
 	c.finish(a, j)
 	await(t, w)
-	asked := c.ask()
-	c.shows(seen, "while a GET waits")
-	j = x.hello()
+	asked := c.poll()
+	c.checkList(seen, "while a GET waits")
+	j = x.helloTask()
 	x.assign(j)
-	x.check(await(t, asked), j)
-	c.shows(seen, "while a job runs")
+	x.checkDelivered(await(t, asked), j)
+	c.checkList(seen, "while a job runs")
 }
 
-func (c *client) shows(seen corev1.SecretList, when string) {
+func (c *client) checkList(seen corev1.SecretList, when string) {
 	c.x.t.Helper()
 	if diff := cmp.Diff(seen, c.ListFrom(seen.ResourceVersion)); diff != "" {
-		c.x.t.Errorf("%s the list shows something else than was seen:\n%s", when, diff)
+		c.x.t.Errorf("%s: unexpected difference in the list:\n%s", when, diff)
 	}
 }
 
-// Its plugin may not have got the first answer, and repeats its GET.
-func TestRule3AGETWhileAJobIsNotDeliveredGetsTheSameSecretAgain(t *testing.T) {
-	x := newEnv(t).executor("again", msg.Daemon)
-	j := x.large()
+// The plugin may have lost the first answer and repeats its GET.
+func TestRule3UndeliveredJobIsSentAgain(t *testing.T) {
+	x := newEnv(t).newExecutor("again", msg.Daemon)
+	j := x.largeTask()
 	x.launch(j)
 	c := x.python()
 	lost := c.Stall()
-	lost.Begin()
+	lost.ReadHeader()
 	second := await(t, c.Get(context.Background()))
-	x.check(second, j)
+	x.checkDelivered(second, j)
 	if string(second.Secret.Data[contract.KeyInput]) != j.input {
-		t.Error("another input")
+		t.Error("unexpected input")
 	}
 	if rec := x.record(j); rec.HandOuts != 1 {
 		t.Errorf("journaled %d times", rec.HandOuts)
 	}
-	lost.Break()
+	lost.Reset()
 	c.finish(second, j)
 }
 
-// large is more than a stalled connection takes.
-func (e *env) large() task {
-	return e.task("sample.Large", map[string]any{"text": strings.Repeat("x", 200<<10)})
+// largeTask adds a job whose answer exceeds the buffers of a stalled connection.
+func (e *env) largeTask() task {
+	return e.newTask("sample.Large", map[string]any{"text": strings.Repeat("x", 200<<10)})
 }
 
-func TestRule3AGETAfterTheResultCameByFileGetsTheSameURLAndNoInput(t *testing.T) {
-	x := newEnv(t).executor("loop", msg.Daemon)
-	j := x.hello()
-	c, first := x.first(j)
+// The Secret still has the same URL.
+func TestRule3GETAfterResultFileOmitsInput(t *testing.T) {
+	x := newEnv(t).newExecutor("loop", msg.Daemon)
+	j := x.helloTask()
+	c, first := x.deliverFirst(j)
 	x.writeResult(j.result(0))
-	x.expectOver(j)
+	x.expectEnded(j)
 	second := await(t, c.Get(context.Background()))
 	if second.Key() != first.Key() || second.CallbackURL(t) != first.CallbackURL(t) {
-		t.Error("another key or url")
+		t.Error("unexpected key or URL")
 	}
 	if len(second.Secret.Data["input"])+len(second.Secret.Data["fetchUrl"]) > 0 {
-		t.Error("it gets the input again")
+		t.Error("the answer has the input again")
 	}
-	c.deliver(second, j.result(0)) // the loop ends, and the executor goes on
-	c.notified()
-	c.round(x.hello())
+	c.postResult(second, j.result(0)) // ends the loop; the executor continues
+	c.awaitNotify()
+	c.round(x.helloTask())
 }
 
-func TestRule4ABogusResultHandsTheJobOutOnceMoreAndNotForEver(t *testing.T) {
+func TestRule4BogusResultsLimitHandOuts(t *testing.T) {
 	x, c, bogus := newEnv(t).warm("bogus")
-	j := x.hello()
-	first := c.next(j)
-	const most = 5
-	for n := 2; n <= most; n++ {
+	j := x.helloTask()
+	first := c.nextJob(j)
+	const maxHandOuts = 5
+	for n := 2; n <= maxHandOuts; n++ {
 		bogus()
-		_, now := c.notified()
+		_, now := c.awaitNotify()
 		again := await(t, c.Get(context.Background()))
 		if diff := cmp.Diff(first.Secret.Data, again.Secret.Data); diff != "" || now.Type != "MODIFIED" {
-			t.Errorf("after %s another job:\n%s", now.Type, diff)
+			t.Errorf("after event %s, unexpected job:\n%s", now.Type, diff)
 		}
 		x.until(j, func(r msg.JobRecord) bool { return r.HandOuts == n && !r.Unstarted && r.Delivered })
 	}
 	bogus()
-	x.expectFailed(j, "could not read its input, 5 times")
-	if rec := x.record(j); rec.HandOuts != most {
+	x.expectFailed(j, "could not read its input in 5 attempts")
+	if rec := x.record(j); rec.HandOuts != maxHandOuts {
 		t.Errorf("handed out %d times", rec.HandOuts)
 	}
 	expect[msg.Retired](x)
 }
 
-func TestRule4AProofIsNotForgottenByACrash(t *testing.T) {
+func TestRule4ProofSurvivesCrash(t *testing.T) {
 	x, c, bogus := newEnv(t).warm("proven")
-	j := x.hello()
-	c.next(j)
+	j := x.helloTask()
+	c.nextJob(j)
 	bogus()
 	x.until(j, func(r msg.JobRecord) bool { return r.Unstarted })
 	x.crash()
 	x.start()
-	c.notified() // its plugin waits for an event
+	c.awaitNotify() // the plugin waits for an event
 	await(t, c.Get(context.Background()))
 	x.until(j, func(r msg.JobRecord) bool { return r.HandOuts == 2 && !r.Unstarted })
 }
 
-func TestRule5ALostGETIsToldAndTheNextOneWaitsAgain(t *testing.T) {
+func TestRule5LostGETIsReportedAndReplaced(t *testing.T) {
 	x, c, _ := newEnv(t).warm("lost")
-	c.loses()
-	c.round(x.hello())
+	c.losePoll()
+	c.round(x.helloTask())
 }
 
-func TestRule6APlannedStopAsksWaitingGETsToComeAgainAndTheyGetTheirJob(t *testing.T) {
+func TestRule6PlannedStopAsksPollsToRetry(t *testing.T) {
 	x, c, _ := newEnv(t).warm("planned")
-	asked := c.ask()
-	w := c.Watch(gatewaytest.Standing("1"))
+	asked := c.poll()
+	w := c.Watch(gatewaytest.InformerParams("1"))
 	x.restart()
 	a := await(t, asked)
 	if seconds, _ := strconv.Atoi(a.RetryAfter); a.Status != http.StatusServiceUnavailable || seconds < 8 {
-		t.Errorf("answered %d, Retry-After %q", a.Status, a.RetryAfter)
+		t.Errorf("status %d, Retry-After %q", a.Status, a.RetryAfter)
 	}
-	if _, more := <-w; more {
-		t.Error("the watch goes on")
+	if _, extraEnv := <-w; extraEnv {
+		t.Error("the watch continues")
 	}
-	c.round(x.hello())
+	c.round(x.helloTask())
 }
 
-func TestRule6ACallbackThatIsUnderWayAtAPlannedStopIsNotLost(t *testing.T) {
-	x := newEnv(t).executor("late", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
-	began, goOn := make(chan struct{}), make(chan struct{})
-	x.store.on("StoreResult", func(msg.ExecutionID) error { close(began); <-goOn; return nil })
-	status := c.PostLater(a.CallbackURL(t), j.result(0))
+func TestRule6PlannedStopKeepsCallbackInProgress(t *testing.T) {
+	x := newEnv(t).newExecutor("late", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
+	began, proceed := make(chan struct{}), make(chan struct{})
+	x.store.beforeCall("StoreResult", func(msg.ExecutionID) error { close(began); <-proceed; return nil })
+	status := c.PostAsync(a.CallbackURL(t), j.result(0))
 	await(t, began)
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); x.stop() }()
-	close(goOn)
+	close(proceed)
 	await(t, stopped)
 	await(t, status)
 	if !x.record(j).HasResult {
-		t.Error("there is no result")
+		t.Error("no result was stored")
 	}
 }
 
-func TestRule7ABogusResultOfAnIdleExecutorBringsANewDummyKey(t *testing.T) {
-	x := newEnv(t).executor("deaf", msg.Daemon)
-	j := x.hello()
-	c, old := x.firstOf(j)
-	w := c.Watch(gatewaytest.Standing(c.List().ResourceVersion))
+func TestRule7IdleBogusResultChangesDummyKey(t *testing.T) {
+	x := newEnv(t).newExecutor("deaf", msg.Daemon)
+	j := x.helloTask()
+	c, old := x.deliverFirstToInformer(j)
+	w := c.Watch(gatewaytest.InformerParams(c.List().ResourceVersion))
 	c.finish(old, j)
 	await(t, w)
-	c.loses()
-	c.deliver(old, j.result(1))
+	c.losePoll()
+	c.postResult(old, j.result(1))
 	if got := await(t, w); got.Type != "MODIFIED" {
 		t.Errorf("got %s", got.Type)
 	}
-	c.round(x.hello())
-	if x.outcome(j).ExitCode != 0 {
+	c.round(x.helloTask())
+	if x.storedResult(j).ExitCode != 0 {
 		t.Error("the bogus result replaced the first")
 	}
 }
 
-func TestRule8AfterAReturnAResultInTheFileIsStoredAndItsExecutorRetired(t *testing.T) {
-	x := newEnv(t).executor("away", msg.Daemon)
-	j := x.hello()
-	x.first(j)
+func TestRule8ResultFileIsStoredAfterRestart(t *testing.T) {
+	x := newEnv(t).newExecutor("away", msg.Daemon)
+	j := x.helloTask()
+	x.deliverFirst(j)
 	x.stop()
 	x.writeResult(j.result(0))
 	x.start()
-	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Completed {
-		t.Errorf("it ended %+v", rec.Ending)
+	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
 	if got := expect[msg.Retired](x); got.Reason == "" {
-		t.Error("no reason")
+		t.Error("empty reason")
 	}
 	expect[msg.SlotFreed](x)
 }
 
-func TestRule8AfterAReturnAnOpenJobGoesOn(t *testing.T) {
-	x := newEnv(t).executor("open", msg.Daemon)
-	j := x.hello()
-	c, a := x.first(j)
+func TestRule8OpenJobContinuesAfterRestart(t *testing.T) {
+	x := newEnv(t).newExecutor("open", msg.Daemon)
+	j := x.helloTask()
+	c, a := x.deliverFirst(j)
 	x.restart()
 	c.finish(a, j)
-	c.notified()
-	c.round(x.hello())
+	c.awaitNotify()
+	c.round(x.helloTask())
 }
 
-func TestRule8AnIdleExecutorMayComeBackByItselfUnlessItsFileProvesThatItGaveUp(t *testing.T) {
-	for name, gaveUp := range map[string]bool{"comes back": false, "gave up": true} {
+func TestRule8IdleExecutorReconnectsUnlessItGaveUp(t *testing.T) {
+	for name, gaveUp := range map[string]bool{"reconnects": false, "gave up": true} {
 		t.Run(name, func(t *testing.T) {
-			x := newEnv(t).executor("returns", msg.Daemon)
-			j := x.hello()
-			c, a := x.firstOf(j)
-			w := c.Watch(gatewaytest.Standing(c.List().ResourceVersion))
+			x := newEnv(t).newExecutor("returns", msg.Daemon)
+			j := x.helloTask()
+			c, a := x.deliverFirstToInformer(j)
+			w := c.Watch(gatewaytest.InformerParams(c.List().ResourceVersion))
 			c.finish(a, j)
 			await(t, w)
-			c.ask()
-			x.store.until(t, func() bool { return !x.store.recordOf(x.id).IdleSince.IsZero() })
+			c.poll()
+			x.store.until(t, func() bool { return !x.store.executorRecord(x.id).IdleSince.IsZero() })
 			x.crash()
 			if gaveUp {
 				x.writeResult(j.result(1))
 			}
 			x.start()
-			events := c.Watch(gatewaytest.Standing(c.List().ResourceVersion))
+			events := c.Watch(gatewaytest.InformerParams(c.List().ResourceVersion))
 			if gaveUp {
 				await(t, events)
 			} else {
-				c.quiet(events)
+				c.expectNoEvent(events)
 			}
-			never[msg.Idle](t, x)
-			c.round(x.hello())
+			expectNone[msg.Idle](t, x)
+			c.round(x.helloTask())
 		})
 	}
 }
 
-func TestRule8AnIdleExecutorIsNotRetiredForTheFileOfALaterJob(t *testing.T) {
+func TestRule8LaterResultFileDoesNotRetireExecutor(t *testing.T) {
 	x, c, _ := newEnv(t).warm("later")
-	c.ask()
+	c.poll()
 	x.restart()
-	j := x.hello()
-	a := c.next(j)
-	x.writeResult(j.result(0)) // as the Go SDK does before its callback
-	x.expectOver(j)
-	c.deliver(a, j.result(0))
-	c.notified()
-	c.round(x.hello())
+	j := x.helloTask()
+	a := c.nextJob(j)
+	x.writeResult(j.result(0)) // the Go SDK writes the file before its callback
+	x.expectEnded(j)
+	c.postResult(a, j.result(0))
+	c.awaitNotify()
+	c.round(x.helloTask())
 }

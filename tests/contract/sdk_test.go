@@ -9,152 +9,151 @@ import (
 	msg "runnerd/messages"
 )
 
-// The same with the official Go SDK in a process of its own.
+// The rules with the official Go SDK in its own process.
 
-func TestAHundredJobsInARowRunInOneProcessOfTheGoSDK(t *testing.T) {
+func TestGoSDKRunsHundredJobsInOneProcess(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("warm", msg.Daemon)
+	x, p := newEnv(t).newGoSDKExecutor("warm", msg.Daemon)
 	for range 100 {
-		if r := x.runs(x.hello()); r.ExitCode != 0 || r.OutputProperties["greeting"] != "Hello World" {
+		if r := x.runJob(x.helloTask()); r.ExitCode != 0 || r.OutputProperties["greeting"] != "Hello World" {
 			t.Fatalf("result %+v", r)
 		}
-		x.idles()
+		x.awaitIdle()
 	}
-	x.retires()
-	p.ran(100)
+	x.retire()
+	p.checkRuns(100)
 }
 
-func TestTheGoSDKExitsAfterItsOnlyJobInModeSingle(t *testing.T) {
+func TestGoSDKExitsAfterJobInSingleMode(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("once", msg.Single)
-	x.runs(x.hello())
+	x, p := newEnv(t).newGoSDKExecutor("once", msg.Single)
+	x.runJob(x.helloTask())
 	await(t, p.done)
 	expect[msg.SlotFreed](x)
 }
 
-func TestTheGoSDKFetchesALargeInputAndReturnsALargeResult(t *testing.T) {
+func TestGoSDKHandlesLargeInputAndResult(t *testing.T) {
 	t.Parallel()
-	x, _ := newEnv(t, options(func(o *gateway.Options) { o.InlineInput = 1 << 20 })).goSDK("large", msg.Daemon)
+	x, _ := newEnv(t, options(func(o *gateway.Options) { o.InlineInput = 1 << 20 })).newGoSDKExecutor("large", msg.Daemon)
 	for range 3 {
-		r := x.runs(x.task("sample.Large", map[string]any{"text": strings.Repeat("x", 3<<20), "size": 0}))
+		r := x.runJob(x.newTask("sample.Large", map[string]any{"text": strings.Repeat("x", 3<<20), "size": 0}))
 		if text, _ := r.OutputProperties["text"].(string); r.ExitCode != 0 || len(text) != 3<<20 {
 			t.Fatalf("exit code %d, %d bytes, %s", r.ExitCode, len(text), r.JobErrorMessage)
 		}
-		x.idles()
+		x.awaitIdle()
 	}
 }
 
-func TestAResultOfTheGoSDKThatLostItsCallbackIsTakenFromTheFile(t *testing.T) {
+func TestGoSDKLostCallbackFallsBackToFile(t *testing.T) {
 	t.Parallel()
-	x, _ := newEnv(t).goSDK("file", msg.Daemon)
+	x, _ := newEnv(t).newGoSDKExecutor("file", msg.Daemon)
 	for range 3 {
-		x.runs(x.task("sample.Misbehave", map[string]any{"how": "lose-callback"}))
-		x.idles()
+		x.runJob(x.newTask("sample.Misbehave", map[string]any{"how": "lose-callback"}))
+		x.awaitIdle()
 	}
-	x.runs(x.hello()) // and the executor goes on
+	x.runJob(x.helloTask()) // the executor continues
 }
 
-// The input cannot be read when the plugin fetches it.
-func TestRule4AJobWhoseInputTheGoSDKCouldNotFetchIsHandedOutOnceMore(t *testing.T) {
+// Reading the input fails when the plugin fetches it.
+func TestRule4FailedInputFetchHandsJobOutAgain(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, options(func(o *gateway.Options) { o.InlineInput = 1 << 20 }))
-	x, _ := e.goSDK("fetch", msg.Daemon)
-	x.runs(x.hello())
-	x.idles()
-	j := x.task("sample.Large", map[string]any{"text": strings.Repeat("x", 2<<20)})
+	x, _ := e.newGoSDKExecutor("fetch", msg.Daemon)
+	x.runJob(x.helloTask())
+	x.awaitIdle()
+	j := x.newTask("sample.Large", map[string]any{"text": strings.Repeat("x", 2<<20)})
 	var reads atomic.Int64
-	e.store.on("Input", func(id msg.ExecutionID) error {
+	e.store.beforeCall("Input", func(id msg.ExecutionID) error {
 		if id == j.Execution && reads.Add(1) == 2 {
 			return errDisk
 		}
 		return nil
 	})
-	x.runs(j)
-	if rec := x.record(j); rec.HandOuts != 2 || x.outcome(j).ExitCode != 0 {
-		t.Errorf("handed out %d times, outcome %d", rec.HandOuts, x.outcome(j).ExitCode)
+	x.runJob(j)
+	if rec := x.record(j); rec.HandOuts != 2 || x.storedResult(j).ExitCode != 0 {
+		t.Errorf("handed out %d times, outcome %d", rec.HandOuts, x.storedResult(j).ExitCode)
 	}
-	x.idles()
-	x.runs(x.hello())
+	x.awaitIdle()
+	x.runJob(x.helloTask())
 }
 
-// It comes back by itself after a planned restart, and runs the next job.
-func TestRule6TheGoSDKComesBackAfterAPlannedRestart(t *testing.T) {
+func TestRule6GoSDKReconnectsAfterPlannedRestart(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("back", msg.Daemon)
-	x.runs(x.hello())
-	x.idles()
+	x, p := newEnv(t).newGoSDKExecutor("back", msg.Daemon)
+	x.runJob(x.helloTask())
+	x.awaitIdle()
 	x.restart()
-	x.idles()
-	x.runs(x.hello())
-	x.idles()
-	x.retires()
-	p.ran(2)
+	x.awaitIdle()
+	x.runJob(x.helloTask())
+	x.awaitIdle()
+	x.retire()
+	p.checkRuns(2)
 }
 
-// A reset is free once.
-func TestRule5TheGoSDKComesBackAfterALostGET(t *testing.T) {
+// The SDK tolerates a single connection reset.
+func TestRule5GoSDKReconnectsAfterLostGET(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("reset", msg.Daemon)
+	x, p := newEnv(t).newGoSDKExecutor("reset", msg.Daemon)
 	for range 3 {
-		x.runs(x.hello())
-		x.idles()
-		x.cut()
+		x.runJob(x.helloTask())
+		x.awaitIdle()
+		x.cutConnections()
 		expect[msg.NotIdle](x)
-		x.idles()
+		x.awaitIdle()
 	}
-	x.retires()
-	p.ran(3)
+	x.retire()
+	p.checkRuns(3)
 }
 
-// The port refuses until the plugin has given up its GET and has written a bogus result into the file.
-func TestRule7TheGoSDKIsNotifiedAfterACrashWithThePortRefusing(t *testing.T) {
+// The port refuses connections until the plugin has given up its GET and has written a bogus result into the file.
+func TestRule7GoSDKIsNotifiedAfterCrash(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("crash", msg.Daemon)
-	j := x.hello()
-	x.runs(j)
-	x.idles()
-	x.store.until(t, func() bool { return !x.store.recordOf(x.id).IdleSince.IsZero() })
+	x, p := newEnv(t).newGoSDKExecutor("crash", msg.Daemon)
+	j := x.helloTask()
+	x.runJob(j)
+	x.awaitIdle()
+	x.store.until(t, func() bool { return !x.store.executorRecord(x.id).IdleSince.IsZero() })
 	x.crash()
-	untilThereIs(t, x.resultFile())
+	awaitFile(t, x.resultFile())
 	x.start()
-	eventually[msg.Idle](x)
-	x.runs(x.hello())
-	x.idles()
-	x.retires()
-	p.ran(2)
-	if r := x.outcome(j); r.ExitCode != 0 {
-		t.Errorf("the bogus result is taken: %+v", r)
+	awaitMessage[msg.Idle](x)
+	x.runJob(x.helloTask())
+	x.awaitIdle()
+	x.retire()
+	p.checkRuns(2)
+	if r := x.storedResult(j); r.ExitCode != 0 {
+		t.Errorf("the bogus result was accepted: %+v", r)
 	}
 }
 
-// The job ends while nobody is there, and its result is found in the file.
-func TestRule8AResultThatTheGoSDKWroteDuringACrashIsFound(t *testing.T) {
+// The job ends while no runner is running, so its result is only in the file.
+func TestRule8GoSDKResultSurvivesCrash(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("found", msg.Daemon)
-	j := x.task("sample.Slow", map[string]any{"steps": 10, "delayMillis": 150})
+	x, p := newEnv(t).newGoSDKExecutor("found", msg.Daemon)
+	j := x.newTask("sample.Slow", map[string]any{"steps": 10, "delayMillis": 150})
 	x.assign(j)
-	await(t, p.atWork) // what was written may be lost with the connection until then
+	await(t, p.working) // until then, the answer may still be lost with the connection
 	x.crash()
-	untilThereIs(t, x.resultFile())
+	awaitFile(t, x.resultFile())
 	x.start()
-	if rec := x.expectOver(j); rec.Ending.Outcome != msg.Completed {
-		t.Errorf("it ended %+v", rec.Ending)
+	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed {
+		t.Errorf("ending: %+v", rec.Ending)
 	}
 	expect[msg.Retired](x)
-	if r := x.outcome(j); r.ExitCode != 0 {
+	if r := x.storedResult(j); r.ExitCode != 0 {
 		t.Errorf("result %+v", r)
 	}
 }
 
-// crashesAt lets the connections go down as soon as the job is journaled: before the first byte of its input leaves.
-func (x *executor) crashesAt(j task) (down <-chan struct{}) {
+// crashAt cuts all connections as soon as the hand-out is journaled, before the first byte of the input is sent.
+func (x *executor) crashAt(j task) (down <-chan struct{}) {
 	done := make(chan struct{})
-	x.store.on("HandedOut", func(id msg.ExecutionID) error {
+	x.store.beforeCall("HandedOut", func(id msg.ExecutionID) error {
 		if id == j.Execution {
-			x.store.on("HandedOut", nil)
+			x.store.beforeCall("HandedOut", nil)
 			_ = x.secrets.Close()
 			_ = x.callbacks.Close()
-			x.cut()
+			x.cutConnections()
 			close(done)
 		}
 		return nil
@@ -162,53 +161,53 @@ func (x *executor) crashesAt(j task) (down <-chan struct{}) {
 	return done
 }
 
-// The runner is killed after it has journaled the hand-out and before the answer has left, and the port refuses until the plugin has given
-// up its GET. Its callback finds nobody: only the file says that it did not start.
-func TestRule4AJobWhoseAnswerWasLostWithTheRunnerIsHandedOutOnceMore(t *testing.T) {
-	for which, before := range map[string]int{"its first job": 0, "its second job": 1} {
+// The runner is killed after it has journaled the hand-out and before it sends the answer. The port refuses connections until the plugin
+// has given up its GET and its callback, so only the file proves that the job did not start.
+func TestRule4AnswerLostInCrashIsSentAgain(t *testing.T) {
+	for which, before := range map[string]int{"first job": 0, "second job": 1} {
 		t.Run(which, func(t *testing.T) {
 			t.Parallel()
-			// Of a result that only the file takes the SDK asks whether it was taken, while the goroutine that is to say so may
-			// not run yet: on a busy machine one process in forty ends then, which a runner sees and this test does not.
-			x, p := newEnv(t).goSDK("lost", msg.Daemon, "GOMAXPROCS=1")
+			// The SDK checks whether the file accepted the result before the goroutine that reports this may have run. On a busy
+			// machine, one process in forty exits because of that. A runner notices the exit, this test does not.
+			x, p := newEnv(t).newGoSDKExecutor("lost", msg.Daemon, "GOMAXPROCS=1")
 			for range before {
-				done := x.hello()
-				x.runs(done)
-				x.idles()
-				must(t, x.store.Remove(done.Execution)) // the server has all of it
+				done := x.helloTask()
+				x.runJob(done)
+				x.awaitIdle()
+				must(t, x.store.Remove(done.Execution)) // the job is fully reported
 			}
-			j := x.hello()
-			down := x.crashesAt(j)
+			j := x.helloTask()
+			down := x.crashAt(j)
 			x.assign(j)
 			await(t, down)
 			x.crash()
-			untilThereIs(t, x.resultFile())
+			awaitFile(t, x.resultFile())
 			x.start()
 			x.until(j, func(r msg.JobRecord) bool { return r.Stage == msg.Ended })
-			if rec := x.record(j); rec.HandOuts != 2 || x.outcome(j).ExitCode != 0 {
-				t.Errorf("handed out %d times, outcome %+v", rec.HandOuts, x.outcome(j))
+			if rec := x.record(j); rec.HandOuts != 2 || x.storedResult(j).ExitCode != 0 {
+				t.Errorf("handed out %d times, outcome %+v", rec.HandOuts, x.storedResult(j))
 			}
-			eventually[msg.Idle](x)
-			x.runs(x.hello())
-			x.idles()
-			x.retires()
-			p.ran(before + 2)
+			awaitMessage[msg.Idle](x)
+			x.runJob(x.helloTask())
+			x.awaitIdle()
+			x.retire()
+			p.checkRuns(before + 2)
 		})
 	}
 }
 
-// A plugin that runs one job only ends when it could not get it: whoever looks for its result finds the proof, and the job goes to another.
-func TestRule4APluginThatEndsWithoutItsOnlyJobLeavesAProof(t *testing.T) {
+// A plugin in single mode exits if it could not get its job. Its result file proves that, so the job moves to another executor.
+func TestRule4SinglePluginExitWithoutJobLeavesProof(t *testing.T) {
 	t.Parallel()
-	x, p := newEnv(t).goSDK("ended", msg.Single)
-	j := x.hello()
-	down := x.crashesAt(j)
+	x, p := newEnv(t).newGoSDKExecutor("ended", msg.Single)
+	j := x.helloTask()
+	down := x.crashAt(j)
 	x.assign(j)
 	await(t, down)
 	x.crash()
 	await(t, p.done)
 	x.start()
-	if got := expectBeside[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
+	if got := expectIgnoring[msg.JobReturned, msg.SlotFreed](x); got.Execution != j.Execution {
 		t.Errorf("returned: %+v", got)
 	}
 	if rec := x.record(j); rec.Stage != msg.Confirmed || rec.HasResult {
@@ -216,14 +215,14 @@ func TestRule4APluginThatEndsWithoutItsOnlyJobLeavesAProof(t *testing.T) {
 	}
 }
 
-func TestAChildProcessOfTheGoSDKRunsAJobByFiles(t *testing.T) {
+func TestGoSDKChildProcessRunsJobByFiles(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, func(e *env) { e.shop.FilesOnly = true })
+	e := newEnv(t, func(e *env) { e.deps.FilesOnly = true })
 	binary, err := samplePlugin()
 	must(t, err)
-	x := e.executorOf("child", msg.Files, childProcess(binary))
-	if r := x.runs(x.hello()); r.ExitCode != 0 {
+	x := e.newExecutorRunning("child", msg.Files, childProcess(binary))
+	if r := x.runJob(x.helloTask()); r.ExitCode != 0 {
 		t.Errorf("result %+v", r)
 	}
-	expectBeside[msg.SlotFreed, msg.Retired](x)
+	expectIgnoring[msg.SlotFreed, msg.Retired](x)
 }

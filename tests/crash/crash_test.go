@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"runnerd/infra/devserver"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// mode is a world in which a runner is killed.
+// mode is a configuration of the runner that is killed.
 type mode struct {
 	name     string
 	capacity int
@@ -23,97 +23,98 @@ type mode struct {
 
 func modes() []mode {
 	return []mode{
-		{name: "daemon mode", capacity: 3, eviction: 2 * time.Second, images: func() []string { return []string{shop.Blue, shop.Green} }},
-		{name: "normal mode", capacity: 3, images: func() []string { return []string{shop.Blue} }},
+		{name: "daemon mode", capacity: 3, eviction: 2 * time.Second, images: func() []string { return []string{shared.Blue, shared.Green} }},
+		{name: "normal mode", capacity: 3, images: func() []string { return []string{shared.Blue} }},
 	}
 }
 
-// histogram counts the kills of all worlds.
-type histogram struct {
-	mu   sync.Mutex
-	left int // kills to come
-	hits map[row]int
+// killCounts counts the kills of all modes.
+type killCounts struct {
+	mu        sync.Mutex
+	remaining int // kills that are still to do
+	counts    map[killPoint]int
 }
 
-// more reports whether another kill is due, and takes it.
-func (h *histogram) more() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.left--
-	return h.left >= 0
+// next reports whether another kill is to be done, and counts it as taken.
+func (c *killCounts) next() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remaining--
+	return c.remaining >= 0
 }
 
-func (h *histogram) add(r row) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.hits[r]++
+func (c *killCounts) add(p killPoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts[p]++
 }
 
-func (h *histogram) String() string {
+func (c *killCounts) String() string {
 	var text strings.Builder
-	for _, r := range rows {
-		fmt.Fprintf(&text, "%4d  %s\n", h.hits[r], r)
+	for _, p := range killPoints {
+		fmt.Fprintf(&text, "%4d  %s\n", c.counts[p], p)
 	}
 	return text.String()
 }
 
-func TestWhereverTheRunnerIsKilledEveryJobRunsOnceAndNothingIsLost(t *testing.T) {
-	h := &histogram{left: *kills, hits: map[row]int{}}
-	t.Run("rows", func(t *testing.T) {
+// The runner is killed at every kill point; every job must run once and nothing may be lost.
+func TestKilledRunnerLosesNoJob(t *testing.T) {
+	counts := &killCounts{remaining: *kills, counts: map[killPoint]int{}}
+	t.Run("modes", func(t *testing.T) {
 		for i, m := range modes() {
 			t.Run(m.name, func(t *testing.T) {
 				t.Parallel()
-				s := newSiege(t, m, rand.New(rand.NewPCG(*seed, uint64(i))), h)
-				s.kill()
-				s.judge()
+				s := newCrashLoop(t, m, rand.New(rand.NewPCG(*seed, uint64(i))), counts)
+				s.killRepeatedly()
+				s.check()
 			})
 		}
 	})
-	t.Logf("kills by row, with -seed=%d:\n%s", *seed, h)
-	for _, r := range wanted() {
-		if h.hits[r] == 0 && !t.Failed() {
-			t.Errorf("no runner was killed %s: nothing is proven of it", r)
+	t.Logf("kills by kill point, with -seed=%d:\n%s", *seed, counts)
+	for _, p := range selectedPoints() {
+		if counts.counts[p] == 0 && !t.Failed() {
+			t.Errorf("no runner was killed %s: this kill point is untested", p)
 		}
 	}
 }
 
-// siege is a runner that works, and is killed again and again.
-type siege struct {
-	*rig.World
+// crashLoop kills a busy runner repeatedly.
+type crashLoop struct {
+	*harness.Env
 	mode   mode
-	chance *rand.Rand
-	hits   *histogram
-	trap   *trap
+	random *rand.Rand
+	counts *killCounts
+	killer *killer
 	load   *load
 }
 
-func newSiege(t *testing.T, m mode, chance *rand.Rand, h *histogram) *siege {
-	s := &siege{mode: m, chance: chance, hits: h, trap: &trap{}}
-	door := shop.Door(t)
-	door.Front = s.trap.door
-	door.Lift()
-	s.World = shop.World(t, rig.Plan{
-		Capacity: m.capacity, Eviction: m.eviction, Lease: 2 * time.Second, Env: []string{door.Env()},
-		Front: s.trap.front(func() *devserver.Server { return s.Server }), NoRunner: true,
+func newCrashLoop(t *testing.T, m mode, random *rand.Rand, counts *killCounts) *crashLoop {
+	s := &crashLoop{mode: m, random: random, counts: counts, killer: &killer{}}
+	proxy := shared.NewEngineProxy(t)
+	proxy.Intercept = s.killer.interceptEngine
+	proxy.Listen()
+	s.Env = shared.NewEnv(t, harness.Options{
+		Capacity: m.capacity, Eviction: m.eviction, Lease: 2 * time.Second, Environ: []string{proxy.Environ()},
+		Intercept: s.killer.interceptServer(func() *devserver.Server { return s.Server }), NoRunner: true,
 	})
 	s.Start()
-	s.Ready()
-	s.trap.watchSpool(t, s.Spool())
+	s.WaitReady()
+	s.killer.watchSpool(t, s.Spool())
 	s.Kill()
-	s.load = &load{w: s.World, images: m.images(), bell: s.World.Bell()}
+	s.load = &load{env: s.Env, images: m.images(), notifier: s.Env.NewNotifier()}
 	return s
 }
 
-// kill kills the runner again and again, at every row in turn, for as long as kills are left.
-func (s *siege) kill() {
+// killRepeatedly kills the runner at every kill point in turn, in random order, until no kills remain.
+func (s *crashLoop) killRepeatedly() {
 	s.T.Helper()
-	s.load.begin(2 * s.mode.capacity)
-	defer s.load.end() // when the last runner has dealt with it
+	s.load.start(2 * s.mode.capacity)
+	defer s.load.stop() // after the last runner has finished the load
 	began, times := time.Now(), 0
-	for order := []row(nil); s.hits.more(); times++ {
+	for order := []killPoint(nil); s.counts.next(); times++ {
 		if len(order) == 0 {
-			order = wanted()
-			s.chance.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+			order = selectedPoints()
+			s.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		}
 		s.killAt(order[0])
 		order = order[1:]
@@ -122,23 +123,23 @@ func (s *siege) kill() {
 	s.Start()
 }
 
-// killAt starts the runner, and kills it at this row.
-func (s *siege) killAt(at row) {
+// killAt starts the runner and kills it at a kill point.
+func (s *crashLoop) killAt(p killPoint) {
 	s.T.Helper()
-	sprung := s.trap.set(at, func() *rig.Process { return s.Start() })
-	if longest := atRandom[at]; longest > 0 {
-		time.AfterFunc(time.Duration(s.chance.Int64N(int64(longest))), func() { s.trap.happens(at) })
+	killed := s.killer.arm(p, func() *harness.Process { return s.Start() })
+	if longest := randomPoints[p]; longest > 0 {
+		time.AfterFunc(time.Duration(s.random.Int64N(int64(longest))), func() { s.killer.reached(p) })
 	}
 	select {
-	case <-sprung:
-	case <-time.After(rig.Patience):
-		s.T.Fatalf("it never was so that the runner could be killed %s\n%s", at, s.Runner.Tail())
+	case <-killed:
+	case <-time.After(harness.Timeout):
+		s.T.Fatalf("the kill point was not reached: %s\n%s", p, s.Runner.LogTail())
 	}
-	s.Ends()
-	s.hits.add(at)
+	s.WaitExit()
+	s.counts.add(p)
 }
 
-// wanted are the rows of this run.
-func wanted() []row {
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return !strings.Contains(string(r), *only) })
+// selectedPoints returns the kill points of this run.
+func selectedPoints() []killPoint {
+	return slices.DeleteFunc(slices.Clone(killPoints), func(p killPoint) bool { return !strings.Contains(string(p), *only) })
 }

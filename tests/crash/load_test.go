@@ -7,34 +7,34 @@ import (
 	"sync"
 
 	"runnerd/infra/devserver"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// load keeps the runner busy, and remembers what it was given.
+// load keeps the runner busy and stores the submitted jobs.
 type load struct {
-	w      *rig.World
-	images []string
-	bell   *rig.Bell
+	env      *harness.Env
+	images   []string
+	notifier *harness.Notifier
 
-	working sync.WaitGroup
+	workers sync.WaitGroup
 	stopped chan struct{}
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards jobs
 	jobs []job
 }
 
 // job is a task of the load.
 type job struct {
 	id    string
-	name  string // by which it rings
+	name  string // its name at the notifier
 	steps int
 }
 
-// begin keeps so many jobs open, one after another, until end.
-func (l *load) begin(open int) {
+// start keeps a number of jobs open until stop.
+func (l *load) start(open int) {
 	l.stopped = make(chan struct{})
 	for range open {
-		l.working.Go(func() {
+		l.workers.Go(func() {
 			for {
 				select {
 				case <-l.stopped:
@@ -43,10 +43,10 @@ func (l *load) begin(open int) {
 				}
 				id, err := l.submit()
 				if err != nil {
-					l.w.T.Errorf("submit a job: %v", err)
+					l.env.T.Errorf("submit a job: %v", err)
 					return
 				}
-				if !l.over(id) {
+				if !l.waitDone(id) {
 					return
 				}
 			}
@@ -54,30 +54,30 @@ func (l *load) begin(open int) {
 	}
 }
 
-func (l *load) over(id string) bool {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), rig.Patience, errors.New("not done in time"))
+func (l *load) waitDone(id string) bool {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), harness.Timeout, errors.New("not done in time"))
 	defer cancel()
-	view, err := l.w.Server.Wait(ctx, id)
+	view, err := l.env.Server.Wait(ctx, id)
 	if err != nil {
-		l.w.T.Errorf("job %s: %v; it is %s\n%s", id, err, view.State, l.w.Heard(id))
+		l.env.T.Errorf("job %s: %v; state %s\n%s", id, err, view.State, l.env.GrepLog(id))
 	}
 	return err == nil
 }
 
-// end returns when all that was begun is over.
-func (l *load) end() {
+// stop submits no more jobs and waits until all are done.
+func (l *load) stop() {
 	close(l.stopped)
-	l.working.Wait()
+	l.workers.Wait()
 }
 
 func (l *load) submit() (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.jobs)
-	j := job{name: fmt.Sprintf("%s-%d", l.w.Marker, n), steps: 3 + n%8}
-	id, err := l.w.Server.Submit(devserver.TaskRequest{
-		Image: l.images[n/5%len(l.images)], TaskType: "sample.Slow", // in runs: a change costs the idle executors
-		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "tell": l.bell.Address},
+	j := job{name: fmt.Sprintf("%s-%d", l.env.Marker, n), steps: 3 + n%8}
+	id, err := l.env.Server.Submit(devserver.TaskRequest{
+		Image: l.images[n/5%len(l.images)], TaskType: "sample.Slow", // the image changes every five jobs, because a change evicts the idle executors
+		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "tell": l.notifier.Address},
 	})
 	j.id = id
 	l.jobs = append(l.jobs, j)

@@ -11,152 +11,151 @@ import (
 
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// Aborts, at every state of a job.
+var shortGraces = []string{"--abort-wait=1s", "--term-wait=1s"}
 
-var quickly = []string{"--abort-wait=1s", "--term-wait=1s"}
-
-// aborted asks for the end of a job, and checks what becomes of it. The message must match says; a number of seconds in it is no
-// less than those that must have passed.
-func aborted(w *rig.World, id, says string, seconds float64) (view devserver.TaskView, log string) {
-	w.T.Helper()
-	rig.Must(w.T, w.Server.Abort(id, "enough"))
-	view, log = w.Done(id)
-	match := regexp.MustCompile("^" + says + "$").FindStringSubmatch(view.Message)
+// checkAborted aborts a job and checks that its message matches says. A number of seconds in the message must be at least seconds.
+func checkAborted(env *harness.Env, id, wantMessage string, seconds float64) (view devserver.TaskView, log string) {
+	env.T.Helper()
+	harness.Must(env.T, env.Server.Abort(id, "enough"))
+	view, log = env.WaitDone(id)
+	match := regexp.MustCompile("^" + wantMessage + "$").FindStringSubmatch(view.Message)
 	if view.State != devserver.Aborted || match == nil {
-		w.T.Errorf("it is %s with %q, want %q\n%s", view.State, view.Message, says, log)
+		env.T.Errorf("it is %s with %q, want %q\n%s", view.State, view.Message, wantMessage, log)
 	} else if len(match) > 1 {
-		if took, err := strconv.ParseFloat(match[1], 64); err != nil || took < seconds {
-			w.T.Errorf("%q: the waits alone are %v s", view.Message, seconds)
+		if elapsed, err := strconv.ParseFloat(match[1], 64); err != nil || elapsed < seconds {
+			env.T.Errorf("%q: the waits alone are %v s", view.Message, seconds)
 		}
 	}
 	return view, log
 }
 
-const after = `after (\d+\.\d)s`
+const afterSeconds = `after (\d+\.\d)s`
 
-func TestAJobThatRunsIsAbortedInTheOneWayThatItsPluginLeaves(t *testing.T) {
+func TestRunningJobIsAbortedWithEscalatingSignals(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Eviction: time.Minute, Flags: quickly})
+	env := shared.NewEnv(t, harness.Options{Eviction: time.Minute, Flags: shortGraces})
 	for name, c := range map[string]struct {
-		taskType string
-		set      map[string]any
-		says     string
-		seconds  float64
-		signals  string
-		code     int
-		prints   string
+		taskType    string
+		set         map[string]any
+		wantMessage string
+		seconds     float64
+		signals     string
+		code        int
+		wantLog     string
 	}{
-		"the abort command runs": {"sample.Slow", map[string]any{"steps": 6000, "delayMillis": 100},
-			"Aborted: enough. The plugin answered SIGABRT with its result " + after, 0, "6 9", 134, "aborted after "},
-		"it has no abort command": {"sample.Misbehave", misbehaving("hang"),
-			"Aborted: enough. The plugin answered SIGABRT with its result " + after, 0, "6 9", 134, "without abort command"},
-		"it ignores SIGABRT": {"sample.Misbehave", misbehaving("hang-ignoring-abort"), "Aborted: enough. It ended on SIGTERM " + after, 1, "6 15", 0, ""},
-		"it ignores all":     {"sample.Misbehave", misbehaving("hang-ignoring-signals"), "Aborted: enough. It took SIGKILL, " + after, 2, "6 15 9", 0, ""},
+		"abort command": {"sample.Slow", map[string]any{"steps": 6000, "delayMillis": 100},
+			"Aborted: enough. The plugin answered SIGABRT with its result " + afterSeconds, 0, "6 9", 134, "aborted after "},
+		"no abort command": {"sample.Misbehave", misbehaving("hang"),
+			"Aborted: enough. The plugin answered SIGABRT with its result " + afterSeconds, 0, "6 9", 134, "without abort command"},
+		"ignores SIGABRT":     {"sample.Misbehave", misbehaving("hang-ignoring-abort"), "Aborted: enough. The plugin exited on SIGTERM " + afterSeconds, 1, "6 15", 0, ""},
+		"ignores all signals": {"sample.Misbehave", misbehaving("hang-ignoring-signals"), "Aborted: enough. The plugin was killed (SIGKILL) " + afterSeconds, 2, "6 15 9", 0, ""},
 	} {
-		id := w.Submit(shop.Blue, c.taskType, c.set)
-		w.Says(id, map[string]string{"sample.Slow": "step 2 of ", "sample.Misbehave": "misbehaving: "}[c.taskType])
-		view, log := aborted(w, id, c.says, c.seconds)
-		if *view.ExitCode != c.code || !strings.Contains(log, c.prints) {
-			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.prints, log)
+		id := env.Submit(shared.Blue, c.taskType, c.set)
+		env.WaitTaskLog(id, map[string]string{"sample.Slow": "step 2 of ", "sample.Misbehave": "misbehaving: "}[c.taskType])
+		view, log := checkAborted(env, id, c.wantMessage, c.seconds)
+		if *view.ExitCode != c.code || !strings.Contains(log, c.wantLog) {
+			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.wantLog, log)
 		}
-		said := w.LinesOf(id, "job stopped")
-		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(said) != 1 || !strings.HasSuffix(said[0].Reason, text) {
-			t.Fatalf("%s: the runner's log says %v, want once %s", name, said, text)
+		output := env.LogLinesOf(id, "job stopped")
+		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(output) != 1 || !strings.HasSuffix(output[0].Reason, text) {
+			t.Fatalf("%s: the runner's log says %v, want once %s", name, output, text)
 		}
-		executor := said[0].Executor
-		rig.Until(t, "its executor has died", func() bool { return !w.Lives().Died[executor].IsZero() })
-		if got := strings.Join(w.Signals(executor), " "); got != c.signals {
+		executor := output[0].Executor
+		harness.WaitUntil(t, "its executor has died", func() bool { return !env.Executors().Died[executor].IsZero() })
+		if got := strings.Join(env.Signals(executor), " "); got != c.signals {
 			t.Errorf("%s: it was sent the signals %s, want %s", name, got, c.signals)
 		}
 	}
 }
 
-func TestAnAbortedScriptSaysSo(t *testing.T) {
+func TestAbortedScriptReportsAbort(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Flags: quickly})
-	runs := w.Submit(shop.Blue, "sample.Lookup", map[string]any{"delayMillis": 600_000})
-	rig.Until(t, "it runs", func() bool { return strings.Contains(w.Heard(`"message":"input delivered"`), w.ExecutionOf(runs)) })
-	waits := w.Submit(shop.Blue, "sample.Lookup", nil)
-	w.Hears(w.ExecutionOf(waits))
-	if view, _ := aborted(w, waits, "Aborted while it waited for an executor: enough", 0); view.OutputProperties != nil {
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Flags: shortGraces})
+	runs := env.Submit(shared.Blue, "sample.Lookup", map[string]any{"delayMillis": 600_000})
+	harness.WaitUntil(t, "it runs", func() bool {
+		return strings.Contains(env.GrepLog(`"message":"input delivered"`), env.ExecutionOf(runs))
+	})
+	waits := env.Submit(shared.Blue, "sample.Lookup", nil)
+	env.WaitRunnerLog(env.ExecutionOf(waits))
+	if view, _ := checkAborted(env, waits, "Aborted while it waited for an executor: enough", 0); view.OutputProperties != nil {
 		t.Errorf("it has outputs: %v", view.OutputProperties)
 	}
-	if view, _ := aborted(w, runs, "Aborted: enough. The plugin answered SIGABRT with its result "+after, 0); *view.ExitCode != 134 {
+	if view, _ := checkAborted(env, runs, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 0); *view.ExitCode != 134 {
 		t.Errorf("the exit code of its result is %d", *view.ExitCode)
 	}
 }
 
-func TestAJobIsAbortedWhileItsImageIsPulled(t *testing.T) {
+func TestJobIsAbortedDuringPull(t *testing.T) {
 	t.Parallel()
-	d := shop.Door(t)
+	d := shared.NewEngineProxy(t)
 	pulls := make(chan struct{})
-	pulled := sync.OnceFunc(func() { close(pulls) })
-	d.Front = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	pullStarted := sync.OnceFunc(func() { close(pulls) })
+	d.Intercept = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if strings.HasSuffix(r.URL.Path, "/images/create") {
-			pulled()
+			pullStarted()
 			<-r.Context().Done()
 			return
 		}
 		next(out, r)
 	}
-	d.Lift()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Env: []string{d.Env()}})
-	job := w.SubmitTask(devserver.TaskRequest{Image: "127.0.0.1:1/stalls:1.0", TaskType: "sample.Hello", ImagePullPolicy: api.PullAlways})
+	d.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{d.Environ()}})
+	job := env.SubmitTask(devserver.TaskRequest{Image: "127.0.0.1:1/stalls:1.0", TaskType: "sample.Hello", ImagePullPolicy: api.PullAlways})
 	<-pulls
-	aborted(w, job, "Aborted while its image was pulled: enough", 0)
-	w.Completed(w.Submit(shop.Blue, "sample.Hello", map[string]any{"yourName": w.Marker})) // the place is free
+	checkAborted(env, job, "Aborted while its image was being pulled: enough", 0)
+	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})) // the slot is free
 }
 
-func TestAJobIsAbortedWhileItsExecutorIsStarted(t *testing.T) {
+func TestJobIsAbortedDuringExecutorStart(t *testing.T) {
 	t.Parallel()
-	d := shop.Door(t)
+	d := shared.NewEngineProxy(t)
 	starts, release := make(chan struct{}), make(chan struct{})
-	begun, letGo := sync.OnceFunc(func() { close(starts) }), sync.OnceFunc(func() { close(release) })
-	t.Cleanup(letGo)
-	d.Front = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	started, releaseStart := sync.OnceFunc(func() { close(starts) }), sync.OnceFunc(func() { close(release) })
+	t.Cleanup(releaseStart)
+	d.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "start" {
-			begun()
+			started()
 			<-release
 		}
 		next(out, r)
 	}
-	d.Lift()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Env: []string{d.Env()}})
-	job := w.Slow(shop.Blue, 10)
+	d.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{d.Environ()}})
+	job := env.SubmitSlow(shared.Blue, 10)
 	<-starts
-	aborted(w, job, "Aborted while its executor was started: enough", 0)
-	letGo()
-	w.Completed(w.Submit(shop.Blue, "sample.Hello", map[string]any{"yourName": w.Marker}))
-	if n := len(w.Lives().Created); n != 2 {
-		t.Errorf("%d executors were made: the one that was late was used", n)
+	checkAborted(env, job, "Aborted while its executor was being started: enough", 0)
+	releaseStart()
+	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker}))
+	if n := len(env.Executors().Created); n != 2 {
+		t.Errorf("%d executors were created: the aborted job's executor was reused", n)
 	}
 }
 
-func TestAJobIsAbortedBeforeItsPluginAsksForIt(t *testing.T) {
+func TestJobIsAbortedBeforeItsPluginPolls(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
-	job := w.Submit(deaf, "sample.Hello", map[string]any{"yourName": w.Marker})
-	w.Says(job, "this is no plugin")
-	aborted(w, job, "Aborted before its plugin asked for it: enough", 0)
-	w.AllDie()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute})
+	job := env.Submit(neverPolls, "sample.Hello", map[string]any{"yourName": env.Marker})
+	env.WaitTaskLog(job, "this is not a plugin")
+	checkAborted(env, job, "Aborted before its plugin asked for it: enough", 0)
+	env.WaitNoExecutors()
 }
 
-func TestAnAbortOutlivesKillMinusNine(t *testing.T) {
+func TestAbortSurvivesKill(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Eviction: time.Minute, Flags: []string{"--abort-wait=5m"}})
-	job := w.Submit(shop.Blue, "sample.Slow", map[string]any{"steps": 6000, "delayMillis": 100, "abortMillis": 15_000})
-	w.Says(job, "step 2 of ")
-	rig.Must(t, w.Server.Abort(job, "enough"))
-	w.Says(job, "cleaning up")
-	w.Kill()
-	w.Start()
-	w.Ready()
-	view, log := aborted(w, job, "Aborted: enough. The plugin answered SIGABRT with its result "+after, 15)
+	env := shared.NewEnv(t, harness.Options{Eviction: time.Minute, Flags: []string{"--abort-wait=5m"}})
+	job := env.Submit(shared.Blue, "sample.Slow", map[string]any{"steps": 6000, "delayMillis": 100, "abortMillis": 15_000})
+	env.WaitTaskLog(job, "step 2 of ")
+	harness.Must(t, env.Server.Abort(job, "enough"))
+	env.WaitTaskLog(job, "cleaning up")
+	env.Kill()
+	env.Start()
+	env.WaitReady()
+	view, log := checkAborted(env, job, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 15)
 	if *view.ExitCode != 134 || strings.Count(log, "aborted after ") != 1 {
 		t.Errorf("its exit code is %d, and its log:\n%s", *view.ExitCode, log)
 	}
-	w.FinishedOnce(job)
+	env.CheckFinishedOnce(job)
 }

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
+func TestFirstReadmeCommandRunsSamples(t *testing.T) {
 	t.Parallel()
-	if shop == nil {
+	if shared == nil {
 		t.Skip("no Docker Engine answers")
 	}
 	for _, row := range []struct {
@@ -20,30 +20,30 @@ func TestTheFirstCommandOfTheReadmeRunsTheSamples(t *testing.T) {
 		driver string
 	}{
 		{with: "an engine", driver: "Driver   docker, because a Docker Engine answers"},
-		{with: "no engine", env: []string{"DOCKER_HOST=unix:///nowhere/docker.sock"}, driver: "Driver   process, because there is no engine to use"},
+		{with: "no engine", env: []string{"DOCKER_HOST=unix:///nowhere/docker.sock"}, driver: "Driver   process, because no Docker Engine is usable"},
 	} {
 		t.Run(row.with, func(t *testing.T) {
 			t.Parallel()
-			log := shop.Watch(t)
-			dev := exec.CommandContext(t.Context(), shop.Runnerd, "dev", "--once", "--listen", rig.FreeAddress(t))
+			log := shared.WatchEvents(t)
+			dev := exec.CommandContext(t.Context(), shared.Runnerd, "dev", "--once", "--listen", harness.FreeAddress(t))
 			dev.Dir, dev.Env = "../..", append(os.Environ(), row.env...)
-			said, err := dev.CombinedOutput()
+			output, err := dev.CombinedOutput()
 			if err != nil {
-				t.Fatalf("dev --once ends with %v:\n%s", err, said)
+				t.Fatalf("dev --once ends with %v:\n%s", err, output)
 			}
-			for _, text := range []string{row.driver, "All samples went as they should.", "Hello World"} {
-				if !strings.Contains(string(said), text) {
-					t.Errorf("it does not say %q:\n%s", text, said)
+			for _, text := range []string{row.driver, "All samples ended as expected.", "Hello World"} {
+				if !strings.Contains(string(output), text) {
+					t.Errorf("the output lacks %q:\n%s", text, output)
 				}
 			}
-			if strings.Contains(string(said), "DATA RACE") {
-				t.Errorf("a data race:\n%s", said)
+			if strings.Contains(string(output), "DATA RACE") {
+				t.Errorf("a data race:\n%s", output)
 			}
 			for runner := range log.RunnersOf("runnerd-dev:") {
 				if row.env != nil {
 					break // those are the other row's
 				}
-				if left, nets := shop.Containers(t, runner), shop.Networks(t, runner); len(left) > 0 || len(nets) > 0 {
+				if left, nets := shared.Containers(t, runner), shared.Networks(t, runner); len(left) > 0 || len(nets) > 0 {
 					t.Errorf("left in the engine: %v, %v", left, nets)
 				}
 			}

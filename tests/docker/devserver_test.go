@@ -11,36 +11,36 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
+func TestDevServerDocumentationCommandsRun(t *testing.T) {
 	t.Parallel()
-	if shop == nil {
+	if shared == nil {
 		t.Skip("no Docker Engine answers")
 	}
 	text, err := os.ReadFile("../../docs/devserver.md")
-	rig.Must(t, err)
-	address := rig.FreeAddress(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*rig.Patience)
+	harness.Must(t, err)
+	address := harness.FreeAddress(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*harness.Timeout)
 	t.Cleanup(cancel)
-	var said bytes.Buffer
-	dev := exec.Command(shop.Runnerd, "dev", "--listen", address)
-	dev.Dir, dev.Stdout, dev.Stderr = "../..", &said, &said
-	rig.Must(t, dev.Start())
+	var output bytes.Buffer
+	dev := exec.Command(shared.Runnerd, "dev", "--listen", address)
+	dev.Dir, dev.Stdout, dev.Stderr = "../..", &output, &output
+	harness.Must(t, dev.Start())
 	var failed error
 	ended := make(chan struct{})
 	go func() { failed = dev.Wait(); close(ended) }()
-	t.Cleanup(func() { // where the last line has not ended it
+	t.Cleanup(func() { // unless the last command has ended it
 		_ = dev.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(rig.Patience):
+		case <-time.After(harness.Timeout):
 			_ = dev.Process.Kill()
 			<-ended
 		}
 	})
-	rig.Until(t, "a runner has registered", func() bool {
+	harness.WaitUntil(t, "a runner has registered", func() bool {
 		out, err := exec.CommandContext(ctx, "curl", "-sS", "http://"+address+"/api/runners").Output()
 		return err == nil && strings.Contains(string(out), "runner-")
 	})
@@ -51,7 +51,7 @@ func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
 		script.WriteString(strings.ReplaceAll(block[1], "127.0.0.1:5516", address))
 	}
 	paste := exec.CommandContext(ctx, "sh", "-c", script.String())
-	paste.WaitDelay = time.Second // for what the shell has started
+	paste.WaitDelay = time.Second // for the shell's children
 	out, err := paste.CombinedOutput()
 	answers := string(out)
 	if err != nil {
@@ -71,6 +71,6 @@ func TestEveryLineAboutTheDevelopmentServerCanBePasted(t *testing.T) {
 		t.Fatal("the runner was deleted, and dev does not end")
 	}
 	if failed != nil {
-		t.Errorf("the runner was deleted, and dev ends with %v:\n%s", failed, &said)
+		t.Errorf("the runner was deleted, and dev ends with %v:\n%s", failed, &output)
 	}
 }

@@ -7,50 +7,50 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-func TestInputsAndResultsAboveOneMebibyteTravelBothWays(t *testing.T) {
+func TestLargeInputsAndResultsAreDelivered(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		how  string
-		plan rig.Plan
+		plan harness.Options
 	}{
-		{how: "daemon mode", plan: rig.Plan{Eviction: time.Minute}},
-		{how: "normal mode", plan: rig.Plan{}},
-		{how: "processes", plan: rig.Plan{Eviction: time.Minute, Flags: []string{"--driver", "process"}}},
+		{how: "daemon mode", plan: harness.Options{Eviction: time.Minute}},
+		{how: "normal mode", plan: harness.Options{}},
+		{how: "processes", plan: harness.Options{Eviction: time.Minute, Flags: []string{"--driver", "process"}}},
 	} {
 		t.Run(row.how, func(t *testing.T) {
 			t.Parallel()
-			if shop != nil && row.how == "processes" {
-				row.plan.Flags = append(row.plan.Flags, "--process-image", shop.Blue+"="+shop.Plugin)
+			if shared != nil && row.how == "processes" {
+				row.plan.Flags = append(row.plan.Flags, "--process-image", shared.Blue+"="+shared.Plugin)
 			}
-			w := shop.World(t, row.plan)
-			text := strings.Repeat(w.Marker+" and so on. ", 3<<20/len(w.Marker))
-			echo := w.Submit(shop.Blue, "sample.Large", map[string]any{"text": text})
-			more := w.Submit(shop.Blue, "sample.Large", map[string]any{"text": text, "size": 9 << 20})
+			env := shared.NewEnv(t, row.plan)
+			text := strings.Repeat(env.Marker+" and so on. ", 3<<20/len(env.Marker))
+			echo := env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text})
+			more := env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text, "size": 9 << 20})
 
-			view, _ := w.Completed(echo)
+			view, _ := env.WaitCompleted(echo)
 			if got, _ := view.OutputProperties["text"].(string); got != text {
-				t.Errorf("of %d bytes %d came back", len(text), len(got))
+				t.Errorf("sent %d bytes, got %d back", len(text), len(got))
 			}
-			view, _ = w.Completed(more)
+			view, _ = env.WaitCompleted(more)
 			got, _ := view.OutputProperties["text"].(string)
 			if len(got) != 9<<20 || view.OutputProperties["textSha256"] != digest(got) || view.OutputProperties["inputSha256"] != digest(text) {
-				t.Errorf("%d bytes came back, and not the right ones", len(got))
+				t.Errorf("got %d wrong bytes back", len(got))
 			}
 		})
 	}
 }
 
-func TestALargeInputComesWhole(t *testing.T) {
+func TestLargeInputIsComplete(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-memory", "2GiB"}})
-	for _, size := range []int{1 << 10, rig.Size(20, 100) << 20} { // the control is in its offer
-		text := strings.Repeat(w.Marker+" and so on. ", size/len(w.Marker))[:size]
-		view, _ := w.Completed(w.Submit(shop.Blue, "sample.Large", map[string]any{"text": text, "size": 1}))
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-memory", "2GiB"}})
+	for _, size := range []int{1 << 10, harness.Size(20, 100) << 20} { // the small control travels in its offer
+		text := strings.Repeat(env.Marker+" and so on. ", size/len(env.Marker))[:size]
+		view, _ := env.WaitCompleted(env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text, "size": 1}))
 		if view.OutputProperties["inputSha256"] != digest(text) {
-			t.Errorf("of %d bytes others came to the plugin", size)
+			t.Errorf("the plugin got a wrong input of %d bytes", size)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package docker tests what users and operators see of the whole program, with a real engine (package rig).
+// Package docker tests what users and operators see of the whole program, with a real engine (package harness).
 //
 // One test takes ten minutes and runs with RUNNERD_LONG=1 only.
 package docker
@@ -8,29 +8,29 @@ import (
 	"os"
 	"testing"
 
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// shop is nil if no engine answers.
-var shop *rig.Shop
+// shared is nil if no engine answers.
+var shared *harness.Harness
 
-// Images that are no plugins.
+// Images that are not plugins.
 var (
-	deaf    string // it never asks for a job
-	quitter string // it ends before it asks for one
+	neverPolls string // it never asks for a job
+	exitsEarly string // it ends before it asks for one
 )
 
 var supervised string // the sample plugin under a process 1 that starts it again
 
-func TestMain(m *testing.M) { os.Exit(rig.Main(m, stock)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, buildImages)) }
 
-func stock(ctx context.Context, s *rig.Shop) (err error) {
-	shop = s
-	for ref, how := range map[*string]string{&deaf: "deaf", &quitter: "quitter"} {
-		if *ref, err = s.Build(ctx, how, "./testdata/raw", "-X main.how="+how); err != nil {
+func buildImages(ctx context.Context, s *harness.Harness) (err error) {
+	shared = s
+	for ref, how := range map[*string]string{&neverPolls: "never-polls", &exitsEarly: "exits-early"} {
+		if *ref, err = s.BuildImage(ctx, how, "./testdata/nonplugin", "-X main.how="+how); err != nil {
 			return err
 		}
 	}
-	supervised, err = s.Wrap(ctx, s.Blue, "supervisor", "./testdata/supervisor")
+	supervised, err = s.WrapImage(ctx, s.Blue, "supervisor", "./testdata/supervisor")
 	return err
 }

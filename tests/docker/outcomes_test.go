@@ -8,14 +8,14 @@ import (
 
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
 const password = `s3cr3t"with a quote`
 
-// fate is a job and what its user is told.
-type fate struct {
-	job      string // in the reader's words
+// outcomeCase is a job with the outcome that its user should see.
+type outcomeCase struct {
+	name     string // completes "a job …"
 	image    *string
 	ref      string // instead of image
 	taskType string
@@ -26,137 +26,137 @@ type fate struct {
 	state   devserver.State
 	outcome api.Outcome
 	code    int
-	says    []string // in the message
-	prints  []string // in the log
+	message []string // parts of the message
+	log     []string // parts of the log
 }
 
 func misbehaving(how string) map[string]any { return map[string]any{"how": how} }
 
-func fates() []fate {
+func outcomeCases() []outcomeCase {
 	const (
 		completed = devserver.Completed
 		failed    = devserver.Failed
 		misbehave = "sample.Misbehave"
 	)
-	image := &shop.Blue
-	return []fate{
-		{job: "that fails", image: image, taskType: "sample.Fail", set: map[string]any{"message": "no such host"},
-			state: failed, outcome: api.OutcomeCompleted, code: -1, says: []string{"Cause: no such host"}},
-		{job: "of a type that the plugin does not have", image: image, taskType: "sample.Nonsense",
-			state: failed, outcome: api.OutcomeCompleted, code: -1, says: []string{"this plugin has no type sample.Nonsense"}},
-		{job: "of an image that does not exist here", ref: "runnerd-e2e/nowhere:1.0", taskType: "sample.Hello", policy: api.PullNever,
-			state: failed, outcome: api.OutcomeFailed, says: []string{`"runnerd-e2e/nowhere:1.0"`, "it is not on this machine", "if-not-present"}},
-		{job: "of an image whose registry cannot be reached", ref: "127.0.0.1:1/nowhere:1.0", taskType: "sample.Hello",
-			state: failed, outcome: api.OutcomeFailed, says: []string{`"127.0.0.1:1/nowhere:1.0"`, "connection refused"}},
-		{job: "of an image that has no proper name", ref: "What is this?", taskType: "sample.Hello",
-			state: failed, outcome: api.OutcomeFailed, says: []string{"this is no name of an image"}},
-		{job: "whose plugin exits without a result", image: image, taskType: misbehave, set: misbehaving("exit-without-result"),
+	image := &shared.Blue
+	return []outcomeCase{
+		{name: "that fails", image: image, taskType: "sample.Fail", set: map[string]any{"message": "no such host"},
+			state: failed, outcome: api.OutcomeCompleted, code: -1, message: []string{"Cause: no such host"}},
+		{name: "of a type that the plugin does not have", image: image, taskType: "sample.Nonsense",
+			state: failed, outcome: api.OutcomeCompleted, code: -1, message: []string{"this plugin has no type sample.Nonsense"}},
+		{name: "of an image that does not exist here", ref: "runnerd-e2e/nowhere:1.0", taskType: "sample.Hello", policy: api.PullNever,
+			state: failed, outcome: api.OutcomeFailed, message: []string{`"runnerd-e2e/nowhere:1.0"`, "the image is not on this machine", "if-not-present"}},
+		{name: "of an image whose registry cannot be reached", ref: "127.0.0.1:1/nowhere:1.0", taskType: "sample.Hello",
+			state: failed, outcome: api.OutcomeFailed, message: []string{`"127.0.0.1:1/nowhere:1.0"`, "connection refused"}},
+		{name: "of an image that has no proper name", ref: "What is this?", taskType: "sample.Hello",
+			state: failed, outcome: api.OutcomeFailed, message: []string{"invalid image name"}},
+		{name: "whose plugin exits without a result", image: image, taskType: misbehave, set: misbehaving("exit-without-result"),
 			state: failed, outcome: api.OutcomeFailed, code: 3,
-			says: []string{"the plugin exited with code 3 without a result. Its last output:", "misbehaving: exit-without-result"}},
-		{job: "whose plugin exits before it asks", image: &quitter, taskType: "sample.Hello",
+			message: []string{"the plugin exited with code 3 without a result. Its last output:", "misbehaving: exit-without-result"}},
+		{name: "whose plugin exits before it asks", image: &exitsEarly, taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed, code: 7,
-			says: []string{"the plugin exited with code 7 before it asked for its job. Its last output:", "cannot find my settings"}},
-		{job: "whose plugin never asks", image: &deaf, taskType: "sample.Hello",
+			message: []string{"the plugin exited with code 7 before it asked for its job. Its last output:", "cannot find my settings"}},
+		{name: "whose plugin never asks", image: &neverPolls, taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed,
-			says: []string{"did not ask for its job within 10s", "integration SDK", "this is no plugin, but a deaf"}},
-		{job: "whose plugin hangs", image: image, taskType: misbehave, set: misbehaving("hang"), timeout: 2,
-			state: failed, outcome: api.OutcomeTimedOut, code: 134, says: []string{"no result after 2s", "The plugin answered SIGABRT with its result after "}},
-		{job: "whose plugin hangs and is deaf to signals", image: image, taskType: misbehave, set: misbehaving("hang-ignoring-signals"), timeout: 2,
-			state: failed, outcome: api.OutcomeTimedOut, says: []string{"no result after 2s", "It took SIGKILL, after "}},
-		{job: "whose plugin exits with 255 after its result", image: image, taskType: misbehave, set: misbehaving("exit-after-result"),
+			message: []string{"did not ask for its job within 10s", "integration SDK", "this is not a plugin: never-polls"}},
+		{name: "whose plugin hangs", image: image, taskType: misbehave, set: misbehaving("hang"), timeout: 2,
+			state: failed, outcome: api.OutcomeTimedOut, code: 134, message: []string{"no result after 2s", "The plugin answered SIGABRT with its result after "}},
+		{name: "whose plugin hangs and is deaf to signals", image: image, taskType: misbehave, set: misbehaving("hang-ignoring-signals"), timeout: 2,
+			state: failed, outcome: api.OutcomeTimedOut, message: []string{"no result after 2s", "The plugin was killed (SIGKILL) after "}},
+		{name: "whose plugin exits with 255 after its result", image: image, taskType: misbehave, set: misbehaving("exit-after-result"),
 			state: completed, outcome: api.OutcomeCompleted},
-		{job: "whose plugin hangs after its result", image: image, taskType: misbehave, set: misbehaving("hang-after-result"),
+		{name: "whose plugin hangs after its result", image: image, taskType: misbehave, set: misbehaving("hang-after-result"),
 			state: completed, outcome: api.OutcomeCompleted},
-		{job: "whose plugin talks after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
-			state: completed, outcome: api.OutcomeCompleted, prints: []string{"said after the result"}},
-		{job: "whose plugin only writes its result file", image: image, taskType: misbehave, set: misbehaving("lose-callback"),
+		{name: "whose plugin talks after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
+			state: completed, outcome: api.OutcomeCompleted, log: []string{"said after the result"}},
+		{name: "whose plugin only writes its result file", image: image, taskType: misbehave, set: misbehaving("lose-callback"),
 			state: completed, outcome: api.OutcomeCompleted},
-		{job: "whose plugin takes too much memory", image: image, taskType: misbehave, set: map[string]any{"how": "memory", "size": 400},
-			state: failed, outcome: api.OutcomeFailed, code: 137, says: []string{"lack of memory", "memory limit"}},
-		{job: "whose result is too large", image: image, taskType: "sample.Large", set: map[string]any{"size": 3 << 20},
-			state: failed, outcome: api.OutcomeFailed, says: []string{"more than the 2097152 that this runner takes", "raise --max-result"}},
-		{job: "with a password", image: image, taskType: "sample.Secret", set: map[string]any{"password": password},
-			state: completed, outcome: api.OutcomeCompleted, prints: []string{"plain: ***", "on the other stream: ***", "in two writes: ***"}},
+		{name: "whose plugin takes too much memory", image: image, taskType: misbehave, set: map[string]any{"how": "memory", "size": 400},
+			state: failed, outcome: api.OutcomeFailed, code: 137, message: []string{"ran out of memory", "memory limit"}},
+		{name: "whose result is too large", image: image, taskType: "sample.Large", set: map[string]any{"size": 3 << 20},
+			state: failed, outcome: api.OutcomeFailed, message: []string{"more than the limit of 2097152 bytes", "raise --max-result"}},
+		{name: "with a password", image: image, taskType: "sample.Secret", set: map[string]any{"password": password},
+			state: completed, outcome: api.OutcomeCompleted, log: []string{"plain: ***", "on the other stream: ***", "in two writes: ***"}},
 	}
 }
 
-func TestEveryJobEndsWithWhatItsUserNeedsToKnow(t *testing.T) {
+func TestEveryJobReportsItsOutcome(t *testing.T) {
 	t.Parallel()
 	for mode, eviction := range map[string]time.Duration{"daemon mode": 2 * time.Second, "normal mode": 0} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			w := shop.World(t, rig.Plan{Capacity: 4, Eviction: eviction, Flags: []string{
+			env := shared.NewEnv(t, harness.Options{Capacity: 4, Eviction: eviction, Flags: []string{
 				"--pickup-timeout=10s", "--settle-timeout=3s", "--abort-wait=1s", "--term-wait=1s", "--max-result=2MiB",
 				"--executor-memory=256MiB",
 			}})
-			all := fates()
+			all := outcomeCases()
 			ids := make([]string, len(all))
 			for i, f := range all {
 				request := devserver.TaskRequest{Image: f.ref, TaskType: f.taskType, Properties: f.set, TimeoutSeconds: f.timeout, ImagePullPolicy: f.policy}
 				if f.image != nil {
 					request.Image = *f.image
 				}
-				ids[i] = w.SubmitTask(request)
+				ids[i] = env.SubmitTask(request)
 			}
 			for i, f := range all {
-				view, log := w.Done(ids[i])
+				view, log := env.WaitDone(ids[i])
 				f.check(t, view, log)
 			}
-			noPassword(w, ids)
-			w.AllDie() // the places of those that hang are free again
-			w.NoMoreThan(4)
-			stopSequences(w)
+			checkNoPassword(env, ids)
+			env.WaitNoExecutors() // the slots of hanging jobs are free again
+			env.CheckCapacity(4)
+			checkStopSequences(env)
 		})
 	}
 }
 
-func (f fate) check(t *testing.T, view devserver.TaskView, log string) {
+func (f outcomeCase) check(t *testing.T, view devserver.TaskView, log string) {
 	t.Helper()
 	if view.State != f.state || view.Outcome != f.outcome || *view.ExitCode != f.code {
-		t.Errorf("a job %s is %s (%s, code %d), want %s (%s, code %d): %s\n%s", f.job, view.State, view.Outcome, *view.ExitCode,
+		t.Errorf("a job %s is %s (%s, code %d), want %s (%s, code %d): %s\n%s", f.name, view.State, view.Outcome, *view.ExitCode,
 			f.state, f.outcome, f.code, view.Message, log)
 	}
-	for _, part := range f.says {
+	for _, part := range f.message {
 		if !strings.Contains(view.Message, part) {
-			t.Errorf("a job %s does not say %q, but %s", f.job, part, view.Message)
+			t.Errorf("a job %s does not say %q, but %s", f.name, part, view.Message)
 		}
 	}
-	for _, part := range f.prints {
+	for _, part := range f.log {
 		if !strings.Contains(log, part) {
-			t.Errorf("a job %s has not %q in its log, but %s", f.job, part, log)
+			t.Errorf("a job %s has not %q in its log, but %s", f.name, part, log)
 		}
 	}
 }
 
-// noPassword looks for it in all that leaves the runner, as it is and as it is in JSON.
-func noPassword(w *rig.World, ids []string) {
-	w.T.Helper()
+// checkNoPassword checks that nothing that leaves the runner contains the password, in plain text or in JSON.
+func checkNoPassword(env *harness.Env, ids []string) {
+	env.T.Helper()
 	for _, form := range []string{password, strings.ReplaceAll(password, `"`, `\"`)} {
-		if files := w.OnDisk(form); files != nil {
-			w.T.Errorf("the password stands in %v", files)
+		if files := env.FilesContaining(form); files != nil {
+			env.T.Errorf("the password is in %v", files)
 		}
-		if strings.Contains(w.Runner.Said(), form) {
-			w.T.Error("the password is in what the runner says")
+		if strings.Contains(env.Runner.Log(), form) {
+			env.T.Error("the password is in the runner's output")
 		}
 		for _, id := range ids {
-			view, log := w.Done(id)
+			view, log := env.WaitDone(id)
 			if strings.Contains(log+view.Message+strings.Join(view.Comments, ""), form) {
-				w.T.Errorf("the password is in the log, the message or a comment of %s:\n%s", view.TaskType, log)
+				env.T.Errorf("the password is in the log, the message or a comment of %s:\n%s", view.TaskType, log)
 			}
 		}
 	}
 }
 
-// stopSequences: those who do not end by themselves are asked twice before they are killed.
-func stopSequences(w *rig.World) {
-	w.T.Helper()
-	var patient int
-	for executor := range w.Lives().Died {
-		if slices.Equal(w.Signals(executor), []string{"6", "15", "9"}) {
-			patient++
+// checkStopSequences checks that an executor that does not exit gets SIGABRT and SIGTERM before SIGKILL.
+func checkStopSequences(env *harness.Env) {
+	env.T.Helper()
+	var escalated int
+	for executor := range env.Executors().Died {
+		if slices.Equal(env.Signals(executor), []string{"6", "15", "9"}) {
+			escalated++
 		}
 	}
-	if patient == 0 {
-		w.T.Error("no executor was sent SIGABRT, SIGTERM and SIGKILL")
+	if escalated == 0 {
+		env.T.Error("no executor was sent SIGABRT, SIGTERM and SIGKILL")
 	}
 }

@@ -18,17 +18,17 @@ import (
 	"runnerd/spool"
 )
 
-// Verbs of the gateway, for Script.
+// Operations of the gateway, for Script.
 const (
-	Admit   = "admit"
-	HandOut = "hand out" // its part: the URLs of the job are opened
-	Look    = "look"
+	Admit    = "admit"
+	HandOut  = "hand out" // the gateway's part: opening the URLs
+	ReadFile = "read result"
 )
 
-// Gateway is a gateway without a network: plugins of a site call it. Like the real one it parks requests, and decides nothing.
+// Gateway is a gateway without a network; the plugins of a PluginHost call it. Like the real gateway it holds requests and decides nothing.
 type Gateway struct {
 	*fake.Faults
-	site *Site
+	host *PluginHost
 	keys *seal.Identity
 
 	mu        sync.Mutex // guards what follows
@@ -36,48 +36,48 @@ type Gateway struct {
 	closed    bool
 }
 
-// endpoint is one executor's. Guarded by Gateway.mu.
+// endpoint is the endpoint of one executor. Guarded by Gateway.mu.
 type endpoint struct {
 	last      msg.RequestID
-	open      map[msg.RequestID]*request
+	requests  map[msg.RequestID]*request
 	keys      map[msg.ExecutionID]seal.Key // of the jobs whose URLs are open
-	newest    msg.ExecutionID              // of them
-	current   msg.ExecutionID              // the job that the plugin was given last
+	newest    msg.ExecutionID              // of keys
+	current   msg.ExecutionID              // the last job sent to the plugin
 	delivered msg.ExecutionID
 	sdk       msg.SDK
 	queue     []msg.SessionEvent
 	changed   chan struct{}
-	broken    error // ends Requests
+	err       error // to end Requests with
 	gone      bool
 }
 
-// request is one that a plugin made. Guarded by Gateway.mu.
+// request is a request of a plugin. Guarded by Gateway.mu.
 type request struct {
-	at     *Gateway
-	of     msg.ExecutorID
-	event  msg.SessionEvent
-	answer msg.Answer       // nil: none yet
-	given  given            // with it
-	events []msg.WatchEvent // of a watch
-	lost   bool
+	gateway  *Gateway
+	executor msg.ExecutorID
+	event    msg.SessionEvent
+	answer   msg.Answer       // nil: none yet
+	job      receivedJob      // in the answer
+	events   []msg.WatchEvent // of a watch
+	lost     bool
 }
 
 var errNotAdmitted = errors.New("the executor is not admitted")
 
-// OpenGateway is a runner's start.
-func OpenGateway(site *Site, keys *seal.Identity, s *spool.Spool) *Gateway {
-	g := &Gateway{Faults: fake.On(site.stage, site.Fate), site: site, keys: keys, endpoints: map[msg.ExecutorID]*endpoint{}}
+// OpenGateway returns the gateway of a runner that starts with this spool.
+func OpenGateway(host *PluginHost, keys *seal.Identity, s *spool.Spool) *Gateway {
+	g := &Gateway{Faults: fake.NewFaults(host.scheduler, host.DecideCall), host: host, keys: keys, endpoints: map[msg.ExecutorID]*endpoint{}}
 	for _, rec := range s.Executors() {
 		g.admit(rec)
 		_ = g.openURLs(rec.ID, actors.CallbackURLs(s, rec))
 	}
-	site.open(g)
+	host.setGateway(g)
 	return g
 }
 
-// Close is the runner's end: nobody is answered any more.
+// Close ends the gateway with its runner. All requests are lost.
 func (g *Gateway) Close() {
-	g.site.open(nil)
+	g.host.setGateway(nil)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
@@ -86,28 +86,28 @@ func (g *Gateway) Close() {
 	}
 }
 
-// Cut is the loss of the connections of an executor.
+// Cut closes the connections of an executor.
 func (g *Gateway) Cut(id msg.ExecutorID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if e := g.endpoints[id]; e != nil {
 		e.loseAll()
-		g.site.wake(id)
+		g.host.wake(id)
 	}
 }
 
-// Break ends Requests. What happens meanwhile is told when somebody asks again.
-func (g *Gateway) Break(id msg.ExecutorID, err error) {
+// BreakRequests makes Requests return err. The next call of Requests replays the state.
+func (g *Gateway) BreakRequests(id msg.ExecutorID, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if e := g.endpoints[id]; e != nil {
-		e.broken = err
+		e.err = err
 		e.change()
 	}
 }
 
-// Doors counts the executors that are admitted.
-func (g *Gateway) Doors() int {
+// EndpointCount returns the number of admitted executors.
+func (g *Gateway) EndpointCount() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.endpoints)
@@ -124,27 +124,27 @@ func (e *endpoint) add(event msg.SessionEvent) {
 }
 
 func (e *endpoint) loseAll() {
-	for _, id := range slices.Sorted(maps.Keys(e.open)) {
-		e.end(id)
+	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
+		e.loseRequest(id)
 	}
 }
 
-// end is the loss of a request.
-func (e *endpoint) end(id msg.RequestID) {
-	r := e.open[id]
+// loseRequest ends a request without an answer.
+func (e *endpoint) loseRequest(id msg.RequestID) {
+	r := e.requests[id]
 	r.lost = true
 	if _, ok := r.event.(msg.SecretRequested); ok {
-		r.at.site.witness().Lost(r.of)
+		r.gateway.host.observer().PollLost(r.executor)
 	}
-	delete(e.open, id)
-	told := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return v.OpenedRequest() == id })
+	delete(e.requests, id)
+	known := !slices.ContainsFunc(e.queue, func(v msg.SessionEvent) bool { return v.OpenedRequest() == id })
 	e.queue = slices.DeleteFunc(e.queue, func(v msg.SessionEvent) bool { return v.OpenedRequest() == id })
-	if told {
+	if known {
 		e.add(msg.RequestEnded{Request: id})
 	}
 }
 
-// Admit lets a plugin in.
+// Admit creates the endpoint of an executor.
 func (g *Gateway) Admit(rec msg.ExecutorRecord) (access msg.Access, err error) {
 	err = g.Do(context.Background(), Admit, func() error {
 		g.admit(rec)
@@ -159,13 +159,13 @@ func (g *Gateway) admit(rec msg.ExecutorRecord) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.endpoints[rec.ID] == nil {
-		g.endpoints[rec.ID] = &endpoint{open: map[msg.RequestID]*request{}, keys: map[msg.ExecutionID]seal.Key{}, current: rec.Job, changed: make(chan struct{})}
+		g.endpoints[rec.ID] = &endpoint{requests: map[msg.RequestID]*request{}, keys: map[msg.ExecutionID]seal.Key{}, current: rec.Job, changed: make(chan struct{})}
 	}
 }
 
-// Dismiss shuts it out.
+// Dismiss removes the endpoint of an executor.
 func (g *Gateway) Dismiss(id msg.ExecutorID) {
-	g.site.stage.Do("dismiss", func() {
+	g.host.scheduler.Do("dismiss", func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if e := g.endpoints[id]; e != nil {
@@ -174,11 +174,11 @@ func (g *Gateway) Dismiss(id msg.ExecutorID) {
 			e.change()
 			delete(g.endpoints, id)
 		}
-		g.site.empty(id)
+		g.host.removeFile(id)
 	})
 }
 
-// OpenURLs is part of a hand-out.
+// OpenURLs opens the URLs of jobs, as a part of a hand-out.
 func (g *Gateway) OpenURLs(id msg.ExecutorID, jobs ...msg.JobURL) error {
 	return g.Do(context.Background(), HandOut, func() error { return g.openURLs(id, jobs) })
 }
@@ -195,8 +195,8 @@ func (g *Gateway) openURLs(id msg.ExecutorID, jobs []msg.JobURL) error {
 		key := e.keys[job.Execution]
 		if len(job.SealedKey) > 0 {
 			key, _ = g.keys.OpenKey(job.SealedKey)
-		} else if kept, err := g.keys.Unseal(job.Key); err == nil && len(kept) == 1 {
-			copy(key[:], kept[0])
+		} else if unsealed, err := g.keys.Unseal(job.Key); err == nil && len(unsealed) == 1 {
+			copy(key[:], unsealed[0])
 		}
 		keys[job.Execution], e.newest = key, job.Execution
 	}
@@ -204,25 +204,25 @@ func (g *Gateway) openURLs(id msg.ExecutorID, jobs []msg.JobURL) error {
 	return nil
 }
 
-// Requests tells what is so, and then every change.
+// Requests emits events that describe the present state, and then every change.
 func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg.SessionEvent) error) error {
 	var e *endpoint
 	for {
 		var v msg.SessionEvent
 		var err error
-		ended := g.site.stage.Until(ctx, "requests", func() (done bool, changed <-chan struct{}, again time.Time) {
+		ended := g.host.scheduler.Until(ctx, "requests", func() (done bool, changed <-chan struct{}, again time.Time) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if e == nil {
 				if e = g.endpoints[id]; e != nil {
-					e.afresh()
+					e.replay()
 				}
 			}
 			switch {
 			case e == nil || e.gone:
 				err = errNotAdmitted
-			case e.broken != nil:
-				err, e.broken = e.broken, nil
+			case e.err != nil:
+				err, e.err = e.err, nil
 			case ctx.Err() != nil:
 				return false, nil, again
 			case len(e.queue) == 0:
@@ -241,7 +241,7 @@ func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg
 	}
 }
 
-func (e *endpoint) afresh() {
+func (e *endpoint) replay() {
 	e.queue = nil
 	if e.sdk != "" {
 		e.queue = append(e.queue, msg.SDKDetected{SDK: e.sdk})
@@ -249,8 +249,8 @@ func (e *endpoint) afresh() {
 	if e.delivered != "" {
 		e.queue = append(e.queue, msg.Delivered{Execution: e.delivered})
 	}
-	for _, id := range slices.Sorted(maps.Keys(e.open)) {
-		e.queue = append(e.queue, e.open[id].event)
+	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
+		e.queue = append(e.queue, e.requests[id].event)
 	}
 }
 
@@ -259,68 +259,68 @@ func (g *Gateway) IsWaiting(id msg.ExecutorID, n msg.RequestID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e := g.endpoints[id]
-	return e != nil && e.open[n] != nil
+	return e != nil && e.requests[n] != nil
 }
 
 // Answer answers a request.
 func (g *Gateway) Answer(id msg.ExecutorID, n msg.RequestID, a msg.Answer) {
-	g.site.stage.Do("answer", func() {
+	g.host.scheduler.Do("answer", func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		e := g.endpoints[id]
-		if e == nil || e.open[n] == nil {
+		if e == nil || e.requests[n] == nil {
 			return
 		}
-		r := e.open[n]
+		r := e.requests[n]
 		r.answer = a
-		delete(e.open, n)
+		delete(e.requests, n)
 		if job, ok := a.(msg.GiveJob); ok {
 			e.current = job.Execution
-			r.given = given{job.Execution, e.keys[job.Execution], job.Input}
+			r.job = receivedJob{job.Execution, e.keys[job.Execution], job.Input}
 		}
 		if _, ok := r.event.(msg.SecretRequested); ok {
-			g.site.witness().Answered(id, r.given.execution)
+			g.host.observer().PollAnswered(id, r.job.execution)
 		}
-		g.site.wake(id)
+		g.host.wake(id)
 	})
 }
 
-// Notify sends a watch an event.
+// Notify sends an event to a watch.
 func (g *Gateway) Notify(id msg.ExecutorID, n msg.RequestID, event msg.WatchEvent) {
-	g.site.stage.Do("notify", func() {
+	g.host.scheduler.Do("notify", func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if event.Kind == msg.WatchModified && g.site.isWorking(id) {
-			g.site.add("rule 2: %s is sent an event while its job runs", id)
+		if event.Kind == msg.WatchModified && g.host.isWorking(id) {
+			g.host.add("rule 2: event sent to %s while its job runs", id)
 		}
-		if e := g.endpoints[id]; e != nil && e.open[n] != nil {
-			e.open[n].events = append(e.open[n].events, event)
-			g.site.wake(id)
+		if e := g.endpoints[id]; e != nil && e.requests[n] != nil {
+			e.requests[n].events = append(e.requests[n].events, event)
+			g.host.wake(id)
 		}
 	})
 }
 
-// HasResultFile reports whether there is one.
-func (g *Gateway) HasResultFile(id msg.ExecutorID) bool { return g.site.file(id) != nil }
+// HasResultFile reports whether there is a result file.
+func (g *Gateway) HasResultFile(id msg.ExecutorID) bool { return g.host.file(id) != nil }
 
-// tooLarge is the body of a result that no runner takes.
+// tooLarge is the body of a result that exceeds the gateway's limit.
 var tooLarge = []byte("too large")
 
 // ReadResult reads the result file.
 func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.Delivery, err error) {
-	err = g.Do(context.Background(), Look, func() error {
+	err = g.Do(context.Background(), ReadFile, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		e, body := g.endpoints[id], g.site.file(id)
+		e, body := g.endpoints[id], g.host.file(id)
 		switch {
 		case e == nil:
 			return errNotAdmitted
 		case body == nil:
 			return nil
 		}
-		got = judge(e.keys[f.Execution], body)
+		got = decryptResult(e.keys[f.Execution], body)
 		got.Result.Via = msg.ViaFile
-		if got.Verdict == msg.NoDelivery && f.Before != "" && judge(e.keys[f.Before], body).Verdict == msg.IsResult {
+		if got.Verdict == msg.NoDelivery && f.Previous != "" && decryptResult(e.keys[f.Previous], body).Verdict == msg.IsResult {
 			got.Verdict = msg.NotStarted
 		}
 		return nil
@@ -328,8 +328,8 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.Deliv
 	return got, err
 }
 
-// judge says what a body is to a key.
-func judge(key seal.Key, body []byte) (got msg.Delivery) {
+// decryptResult decrypts a body with a job's key and classifies it.
+func decryptResult(key seal.Key, body []byte) (got msg.Delivery) {
 	if bytes.Equal(body, tooLarge) {
 		return msg.Delivery{Verdict: msg.TooLarge, Size: 1 << 20, Limit: 1 << 19}
 	}
@@ -344,14 +344,14 @@ func judge(key seal.Key, body []byte) (got msg.Delivery) {
 	return msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{Body: body, ExitCode: inside.ExitCode}}
 }
 
-// ClearResults empties the result directory.
+// ClearResults removes the result file.
 func (g *Gateway) ClearResults(id msg.ExecutorID) {
-	g.site.stage.Do("clear", func() { g.site.empty(id) })
+	g.host.scheduler.Do("clear", func() { g.host.removeFile(id) })
 }
 
-// WriteInput leaves a job for a plugin that is not there yet.
+// WriteInput writes the input of an executor in mode messages.Files before its process starts.
 func (g *Gateway) WriteInput(id msg.ExecutorID, execution msg.ExecutionID, input string) (map[string]string, error) {
-	g.site.stage.Do("write input", func() { g.site.leaveInput(id, given{execution, g.key(id, execution), input}) })
+	g.host.scheduler.Do("write input", func() { g.host.setInput(id, receivedJob{execution, g.key(id, execution), input}) })
 	return map[string]string{}, nil
 }
 

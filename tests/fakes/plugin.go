@@ -10,243 +10,244 @@ import (
 	msg "runnerd/messages"
 )
 
-// ModeVariable tells a plugin whether to stay.
+// ModeVariable is the environment variable that tells a plugin whether it stays after its job.
 const ModeVariable = "EXECUTOR_EXECUTION_MODE"
 
-// PickUp is what the SDKs print when they go for a job that is not their first.
-const PickUp = "Detected input context value change"
+// PickUpLine is the line that the SDKs print before they get a job that is not their first.
+const PickUpLine = "Detected input context value change"
 
-// receipt is what the runner puts before a line: no plugin here says the time.
-var receipt = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z `)
+// timestamp matches the time that the runner puts before each line. No plugin here prints a time.
+var timestamp = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z `)
 
-// Said is what a job's plugin printed about it, by its log. timed: each line of the log begins with its time, once.
-func Said(log string) (text string, timed bool) {
-	text = receipt.ReplaceAllString(log, "")
+// JobOutput returns what the plugin printed for a job, from the job's log. timed reports whether each line of the log begins with exactly
+// one time.
+func JobOutput(log string) (text string, timed bool) {
+	text = timestamp.ReplaceAllString(log, "")
 	timed = len(log)-len(text) == (strings.Count(strings.TrimSuffix(log, "\n"), "\n")+min(len(log), 1))*len("2006-01-02T15:04:05.000Z ")
-	return strings.ReplaceAll(text, PickUp+"\n", ""), timed
+	return strings.ReplaceAll(text, PickUpLine+"\n", ""), timed
 }
 
-// Step is between two things that a plugin does: nothing takes no time at all.
-const Step = time.Millisecond
+// StepTime is the minimum time between two actions of a plugin, because nothing takes no time at all.
+const StepTime = time.Millisecond
 
-// Plugin is the program of an image, in the manner of the Go SDK, or of the Python SDK. Its zero value does as it is told.
+// Plugin is the program of an image. It behaves like the Go SDK or the Python SDK. The zero value has no fault.
 type Plugin struct {
-	StartsIn      time.Duration // until it asks
-	NeverAsks     bool          // it lives and does nothing
-	DiesAtStart   int           // exit code; zero: it does not
-	Respawns      bool          // its container's first process starts it again when it has ended, until a signal comes; and it crashes
-	SettlesIn     time.Duration // after a result, until it asks again
-	HangsAfter    bool          // after a result it does nothing any more
-	ExitsAfter    int           // after a result it exits with this code; zero: as its mode wants
-	IgnoresAbort  bool          // SIGABRT has no effect, as in Python; else it ends the job with a result of 134
-	IgnoresTerm   bool          // SIGTERM has no effect; else the process dies without a result, in Python it delivers one of 1
-	AbortsIn      time.Duration // from the signal to its result
-	GreetsOnStart string        // a line, before it asks for anything
-	MuttersAfter  time.Duration // a line, when it has waited so long for a job; zero: none
-	SDK           msg.SDK       // as the gateway recognises it; empty: it does not
+	StartDelay         time.Duration // before the first GET
+	NeverPolls         bool          // runs and does nothing
+	StartExitCode      int           // exits at the start with this code; 0: does not
+	RestartsAfterCrash bool          // the container's first process restarts it after an exit, until a signal comes; it crashes in jobs
+	PollDelay          time.Duration // after a result, before the next GET
+	HangsAfterJob      bool          // after a result it hangs
+	ExitCodeAfterJob   int           // after a result it exits with this code; 0: as its mode requires
+	IgnoresAbort       bool          // SIGABRT has no effect, as in Python; otherwise it ends the job with result 134
+	IgnoresTerm        bool          // SIGTERM has no effect; otherwise the process exits without a result, or in Python delivers result 1
+	AbortDelay         time.Duration // from the signal to the result
+	StartLine          string        // printed before the first request
+	IdleLineAfter      time.Duration // prints a line after it has waited so long for a job; 0: none
+	SDK                msg.SDK       // that the gateway detects; empty: none
 }
 
-// Program makes the plugin come to site.
-func (p Plugin) Program(site *Site) fake.Program {
-	return fake.Program{Run: func(ctx context.Context, w *fake.World) int {
-		site.enter(w)
-		defer site.leave(w)
+// Program returns a program that runs the plugin in an executor of host.
+func (p Plugin) Program(host *PluginHost) fake.Program {
+	return fake.Program{Run: func(ctx context.Context, w *fake.Process) int {
+		host.addProcess(w)
+		defer host.removeProcess(w)
 		for {
-			v := &visitor{Plugin: p, site: site, World: w}
-			code := v.live(ctx)
-			site.stage.Do("hang up", v.hangUp)
-			if code != crashed || ctx.Err() != nil {
+			r := &runningPlugin{Plugin: p, host: host, Process: w}
+			code := r.run(ctx)
+			host.scheduler.Do("close requests", r.closeRequests)
+			if code != exitCrashed || ctx.Err() != nil {
 				return code
 			}
 		}
 	}}
 }
 
-// crashed is the exit code of a process that is started again.
-const crashed = 139
+// exitCrashed is the exit code of a process that its container restarts.
+const exitCrashed = 139
 
-// visitor is a plugin in one executor.
-type visitor struct {
+// runningPlugin is a process of a plugin in one executor.
+type runningPlugin struct {
 	Plugin
-	*fake.World
-	site *Site
-	last given // the newest job that it ran; none: the first is to come
+	*fake.Process
+	host    *PluginHost
+	lastJob receivedJob // the last job it ran; empty before the first
 
-	listens listening
-	getting *request  // its newest GET
-	mutters time.Time // zero: not any more
+	watching   watchState
+	poll       *request  // its last GET
+	idleLineAt time.Time // zero: no line, or already printed
 }
 
-const died = 255
+const exitKilled = 255
 
-func (v *visitor) python() bool { return v.SDK == msg.PythonSDK }
+func (p *runningPlugin) isPython() bool { return p.SDK == msg.PythonSDK }
 
-func (v *visitor) live(ctx context.Context) int {
-	if v.GreetsOnStart != "" {
-		v.Print(v.GreetsOnStart + "\n")
+func (p *runningPlugin) run(ctx context.Context) int {
+	if p.StartLine != "" {
+		p.Print(p.StartLine + "\n")
 	}
-	if code, over := v.pause(ctx, v.StartsIn+Step); over {
+	if code, exited := p.sleep(ctx, p.StartDelay+StepTime); exited {
 		return code
 	}
-	if v.DiesAtStart != 0 {
-		return v.DiesAtStart
+	if p.StartExitCode != 0 {
+		return p.StartExitCode
 	}
-	v.site.stage.Do("introduce", func() { v.site.introduce(v.Spec.ID, v.SDK) })
-	if v.NeverAsks {
-		return v.forever(ctx)
+	p.host.scheduler.Do("introduce", func() { p.host.setSDK(p.Spec.ID, p.SDK) })
+	if p.NeverPolls {
+		return p.sleepForever(ctx)
 	}
 	for {
-		if v.MuttersAfter > 0 {
-			v.mutters = time.Now().Add(v.MuttersAfter)
+		if p.IdleLineAfter > 0 {
+			p.idleLineAt = time.Now().Add(p.IdleLineAfter)
 		}
-		in, code, over := v.ask(ctx)
-		if over {
+		in, code, exited := p.nextJob(ctx)
+		if exited {
 			return code
 		}
-		if code, over := v.run(ctx, in); over {
+		if code, exited := p.runJob(ctx, in); exited {
 			return code
 		}
-		v.last = in
-		if code, over := v.rest(ctx); over {
+		p.lastJob = in
+		if code, exited := p.afterJob(ctx); exited {
 			return code
 		}
 	}
 }
 
-// run does one job; over: the process has ended with it.
-func (v *visitor) run(ctx context.Context, in given) (code int, over bool) {
-	v.site.stage.Do("begin", func() {
-		v.site.begin(Run{Execution: in.execution, Executor: v.Spec.ID, Image: v.Spec.Labels["runnerd.image"]})
+// runJob runs one job. exited reports that the process has exited with code.
+func (p *runningPlugin) runJob(ctx context.Context, in receivedJob) (code int, exited bool) {
+	p.host.scheduler.Do("begin", func() {
+		p.host.startJob(Run{Execution: in.execution, Executor: p.Spec.ID, Image: p.Spec.Labels["runnerd.image"]})
 	})
-	errand, err := readErrand(in.key, in.input)
+	behavior, err := readBehavior(in.key, in.input)
 	if err != nil {
-		v.site.add("contract: %s cannot be read by the plugin: %v", in.execution, err)
+		p.host.add("contract: the plugin cannot read the input of %s: %v", in.execution, err)
 		return 2, true
 	}
-	if v.Respawns && v.site.chance(Crashes) {
-		_ = v.passes(ctx, errand.Works/2)
-		return crashed, true
+	if p.RestartsAfterCrash && p.host.injectFault(CrashInJob) {
+		_ = p.sleepThroughSignals(ctx, behavior.Duration/2)
+		return exitCrashed, true
 	}
-	if errand.Fills > 0 {
-		v.Fill(errand.Fills)
+	if behavior.DiskBytes > 0 {
+		p.Fill(behavior.DiskBytes)
 	}
-	if errand.Forks {
-		v.Fork()
+	if behavior.Forks {
+		p.Fork()
 	}
-	for _, line := range errand.Prints {
-		v.say(in, line+"\n")
-		if v.passes(ctx, max(errand.Every, Step)) != nil {
-			return died, true
+	for _, line := range behavior.Lines {
+		p.printForJob(in, line+"\n")
+		if p.sleepThroughSignals(ctx, max(behavior.LineInterval, StepTime)) != nil {
+			return exitKilled, true
 		}
 	}
-	result, code, over := v.work(ctx, errand)
-	if over {
+	result, code, exited := p.work(ctx, behavior)
+	if exited {
 		return code, true
 	}
-	v.site.stage.Do("has worked", func() { v.site.hasWorked(v.Spec.ID) })
-	fileFirst := v.python() || v.site.chance(FileFirst)
-	taken := v.site.deliver(ctx, v.World, in, resultOf(in.key, result), errand, fileFirst)
-	if !taken && v.python() && v.site.chance(ReadsURL) {
-		if code, over := v.readsURL(ctx, in); over {
+	p.host.scheduler.Do("end job", func() { p.host.endJob(p.Spec.ID) })
+	fileFirst := p.isPython() || p.host.injectFault(FileFirst)
+	taken := p.host.deliverResult(ctx, p.Process, in, resultOf(in.key, result), behavior, fileFirst)
+	if !taken && p.isPython() && p.host.injectFault(RereadURL) {
+		if code, exited := p.rereadURL(ctx, in); exited {
 			return code, true
 		}
 	}
-	for _, line := range errand.Trails {
-		if v.passes(ctx, Step) != nil {
-			return died, true
+	for _, line := range behavior.TrailingLines {
+		if p.sleepThroughSignals(ctx, StepTime) != nil {
+			return exitKilled, true
 		}
-		v.say(in, line+"\n")
+		p.printForJob(in, line+"\n")
 	}
 	return 0, false
 }
 
-// say prints something of a job.
-func (v *visitor) say(of given, text string) {
-	v.site.stage.Do("say", func() {
-		if v.Print(text) {
-			v.site.witness().Printed(of.execution, text)
+// printForJob prints text as output of a job.
+func (p *runningPlugin) printForJob(of receivedJob, text string) {
+	p.host.scheduler.Do("print", func() {
+		if p.Print(text) {
+			p.host.observer().Printed(of.execution, text)
 		}
 	})
 }
 
-// work takes its time, and hears signals.
-func (v *visitor) work(ctx context.Context, e Errand) (result, code int, over bool) {
-	end := time.Now().Add(e.Works + Step)
+// work runs for the job's duration and handles signals.
+func (p *runningPlugin) work(ctx context.Context, e Behavior) (result, code int, exited bool) {
+	end := time.Now().Add(e.Duration + StepTime)
 	if e.Hangs {
 		end = time.Time{}
 	}
 	stopped := 0
-	killed := v.Until(ctx, "work", func() (bool, time.Time) {
-		switch s := v.Signal(); {
-		case s == msg.SIGABRT && !v.IgnoresAbort && !v.python():
+	killed := p.Until(ctx, "work", func() (bool, time.Time) {
+		switch s := p.Signal(); {
+		case s == msg.SIGABRT && !p.IgnoresAbort && !p.isPython():
 			stopped = 134
-		case s == msg.SIGTERM && !v.IgnoresTerm && v.python():
+		case s == msg.SIGTERM && !p.IgnoresTerm && p.isPython():
 			stopped = 1
-		case s == msg.SIGTERM && !v.IgnoresTerm:
-			code, over = 143, true
+		case s == msg.SIGTERM && !p.IgnoresTerm:
+			code, exited = 143, true
 		case end.IsZero() || time.Now().Before(end):
 			return false, end
 		default:
-			result, code, over = e.ExitCode, e.Dies, e.Dies != 0
+			result, code, exited = e.ExitCode, e.DeathCode, e.DeathCode != 0
 		}
 		return true, end
 	})
 	if killed == nil && stopped != 0 {
-		result, killed = stopped, v.passes(ctx, v.AbortsIn)
+		result, killed = stopped, p.sleepThroughSignals(ctx, p.AbortDelay)
 	}
 	if killed != nil {
-		return 0, died, true
+		return 0, exitKilled, true
 	}
-	return result, code, over
+	return result, code, exited
 }
 
-// rest is what comes between two jobs.
-func (v *visitor) rest(ctx context.Context) (code int, over bool) {
+// afterJob does what the plugin does between two jobs.
+func (p *runningPlugin) afterJob(ctx context.Context) (code int, exited bool) {
 	switch {
-	case v.HangsAfter:
-		return v.forever(ctx), true
-	case v.ExitsAfter != 0:
-		_ = v.passes(ctx, Step)
-		return v.ExitsAfter, true
-	case v.Spec.Env[ModeVariable] != string(msg.Daemon) && v.site.chance(OddExit):
+	case p.HangsAfterJob:
+		return p.sleepForever(ctx), true
+	case p.ExitCodeAfterJob != 0:
+		_ = p.sleepThroughSignals(ctx, StepTime)
+		return p.ExitCodeAfterJob, true
+	case p.Spec.Env[ModeVariable] != string(msg.Daemon) && p.host.injectFault(OddExit):
 		return 255, true
-	case v.Spec.Env[ModeVariable] != string(msg.Daemon):
+	case p.Spec.Env[ModeVariable] != string(msg.Daemon):
 		return 0, true
 	}
-	return v.pause(ctx, v.SettlesIn+Step)
+	return p.sleep(ctx, p.PollDelay+StepTime)
 }
 
-func (v *visitor) forever(ctx context.Context) int {
-	code, _ := v.pause(ctx, 1<<62)
+func (p *runningPlugin) sleepForever(ctx context.Context) int {
+	code, _ := p.sleep(ctx, 1<<62)
 	return code
 }
 
-// pause lets time go by, unless SIGTERM or the end comes first.
-func (v *visitor) pause(ctx context.Context, d time.Duration) (code int, over bool) {
+// sleep waits for d. SIGTERM or the end of the process ends it early.
+func (p *runningPlugin) sleep(ctx context.Context, d time.Duration) (code int, exited bool) {
 	end := time.Now().Add(d)
-	if v.Until(ctx, "pause", func() (bool, time.Time) {
-		for s := v.Signal(); s != ""; s = v.Signal() {
-			code, over = v.dies(s)
+	if p.Until(ctx, "pause", func() (bool, time.Time) {
+		for s := p.Signal(); s != ""; s = p.Signal() {
+			code, exited = p.handleSignal(s)
 		}
-		return over || !time.Now().Before(end), end
+		return exited || !time.Now().Before(end), end
 	}) != nil {
-		return died, true
+		return exitKilled, true
 	}
-	return code, over
+	return code, exited
 }
 
-// dies is the effect of a signal on a plugin that has no job.
-func (v *visitor) dies(s msg.Signal) (code int, dies bool) {
-	return 143, s == msg.SIGTERM && !v.IgnoresTerm && !v.python()
+// handleSignal handles a signal to a plugin that has no job.
+func (p *runningPlugin) handleSignal(s msg.Signal) (code int, exited bool) {
+	return 143, s == msg.SIGTERM && !p.IgnoresTerm && !p.isPython()
 }
 
-// passes lets time go by, whatever signals come.
-func (v *visitor) passes(ctx context.Context, d time.Duration) error {
+// sleepThroughSignals waits for d and leaves signals for later.
+func (p *runningPlugin) sleepThroughSignals(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
 	end := time.Now().Add(d)
-	return v.site.stage.Until(ctx, "pass", func() (bool, <-chan struct{}, time.Time) {
+	return p.host.scheduler.Until(ctx, "pass", func() (bool, <-chan struct{}, time.Time) {
 		return !time.Now().Before(end), nil, end
 	})
 }

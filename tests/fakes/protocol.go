@@ -13,59 +13,60 @@ import (
 
 // The server's side of a job: offer, confirm, log, finish.
 
-// Reserve offers what waits, and what was offered and not confirmed in time.
-func (s *Server) Reserve(ctx context.Context, most int, wait time.Duration) (offers []msg.Offer, err error) {
+// Reserve offers the waiting tasks, and those that were offered and not confirmed in time.
+func (s *Server) Reserve(ctx context.Context, limit int, wait time.Duration) (offers []msg.Offer, err error) {
 	poll := 0
-	var over time.Time
+	var deadline time.Time
 	err = s.Until(ctx, Reserve, func() (done bool, changed <-chan struct{}, again time.Time, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.left {
+		if s.unregistered {
 			return true, nil, again, refuse(Reserve, 401)
 		}
 		if poll == 0 {
-			poll, over = s.reserves(ctx), time.Now().Add(wait)
+			poll, deadline = s.openPoll(ctx), time.Now().Add(wait)
 		}
-		offers, again = s.offer(most)
-		if again.IsZero() || over.Before(again) {
-			again = over
+		offers, again = s.offer(limit)
+		if again.IsZero() || deadline.Before(again) {
+			again = deadline
 		}
-		return len(offers) > 0 || !time.Now().Before(over), s.changed, again, nil
+		return len(offers) > 0 || !time.Now().Before(deadline), s.changed, again, nil
 	})
 	if err != nil { // the answer is lost
 		offers = nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.reserving, poll)
+	delete(s.openPolls, poll)
 	return offers, err
 }
 
-// reserves notes a long poll. One that its caller has given up counts no more. mu is held.
-func (s *Server) reserves(ctx context.Context) int {
-	for _, other := range s.reserving {
+// openPoll records a long poll and returns its number. Two polls at a time are a violation, unless the first one's context has ended.
+// mu is held.
+func (s *Server) openPoll(ctx context.Context) int {
+	for _, other := range s.openPolls {
 		if other.Err() == nil {
-			s.add("intake: two reserves at a time")
+			s.add("intake: two reserve calls at the same time")
 		}
 	}
 	s.polls++
-	s.reserving[s.polls] = ctx
+	s.openPolls[s.polls] = ctx
 	return s.polls
 }
 
-// offer makes offers, and says when the next lease ends. mu is held.
-func (s *Server) offer(most int) (offers []msg.Offer, next time.Time) {
+// offer makes offers, and returns when the next offer expires. mu is held.
+func (s *Server) offer(limit int) (offers []msg.Offer, next time.Time) {
 	for _, j := range s.order {
 		switch {
-		case j.confirmed || j.gone || j.abort != "" || j.Kind == msg.Script:
+		case j.confirmed || j.forgotten || j.abortReason != "" || j.Kind == msg.Script:
 		case !j.leaseEnds.IsZero() && time.Now().Before(j.leaseEnds):
 			if next.IsZero() || j.leaseEnds.Before(next) {
 				next = j.leaseEnds
 			}
-		case len(offers) < most:
+		case len(offers) < limit:
 			j.offers++
 			j.execution = msg.ExecutionID(fmt.Sprintf("%s-%d", j.id, j.offers))
-			j.offered, j.leaseEnds = time.Now(), time.Now().Add(lease)
+			j.offeredAt, j.leaseEnds = time.Now(), time.Now().Add(offerTimeout)
 			offers = append(offers, j.offer())
 		}
 	}
@@ -76,7 +77,7 @@ func (j *job) offer() msg.Offer {
 	o := msg.Offer{SessionKey: j.sealed, Input: j.input, Job: msg.Job{
 		ID: j.id, Execution: j.execution, Kind: cmp.Or(j.Kind, msg.Task), TaskID: string(j.id), TaskType: j.Type, Image: j.Image,
 		Priority: j.Priority, Timeout: j.Timeout}}
-	if j.Fetched {
+	if j.InputByURL {
 		o.Input, o.InputURL = "", string(j.id)
 	}
 	return o
@@ -84,45 +85,45 @@ func (j *job) offer() msg.Offer {
 
 func refuse(op string, status int) *msg.Refusal { return &msg.Refusal{Op: op, Status: status} }
 
-// Confirm gives the job to the runner.
+// Confirm assigns the job to the runner.
 func (s *Server) Confirm(ctx context.Context, id msg.JobID, execution msg.ExecutionID) error {
 	return s.Do(ctx, Confirm, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[id]
 		switch {
-		case s.left:
+		case s.unregistered:
 			return refuse(Confirm, 401)
-		case j == nil || j.gone || j.abandoned:
+		case j == nil || j.forgotten || j.abandoned:
 			return refuse(Confirm, 404)
 		case j.execution != execution:
 			return refuse(Confirm, 409)
 		case j.confirmed:
 			return nil
-		case j.abort != "":
+		case j.abortReason != "":
 			return refuse(Confirm, 410)
 		}
-		j.confirmed, j.taken = true, time.Now()
+		j.confirmed, j.confirmedAt = true, time.Now()
 		return nil
 	})
 }
 
-// Heartbeat answers with the jobs that must end.
+// Heartbeat returns stop orders for the jobs that must end.
 func (s *Server) Heartbeat(ctx context.Context, phases []msg.JobPhase) (orders []msg.StopOrder, err error) {
 	err = s.Do(ctx, Heartbeat, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.left {
+		if s.unregistered {
 			return refuse(Heartbeat, 401)
 		}
-		orders, s.once = s.once, nil
+		orders, s.pendingStops = s.pendingStops, nil
 		for _, j := range s.order {
-			if j.abort != "" && j.execution != "" && j.finish == nil {
-				orders = append(orders, msg.StopOrder{ID: j.id, Execution: j.execution, Reason: j.abort})
+			if j.abortReason != "" && j.execution != "" && j.finish == nil {
+				orders = append(orders, msg.StopOrder{ID: j.id, Execution: j.execution, Reason: j.abortReason})
 			}
 		}
 		for _, p := range phases {
-			if j := s.jobs[p.ID]; j == nil || j.gone {
+			if j := s.jobs[p.ID]; j == nil || j.forgotten {
 				orders = append(orders, msg.StopOrder{ID: p.ID, Execution: p.Execution, Reason: "the server does not know it"})
 			}
 		}
@@ -131,35 +132,35 @@ func (s *Server) Heartbeat(ctx context.Context, phases []msg.JobPhase) (orders [
 	return orders, err
 }
 
-// AppendLog takes bytes in order.
+// AppendLog appends to a job's log. Bytes must arrive in order.
 func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text []byte, total int64) (size int64, err error) {
 	err = s.Do(ctx, Log, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[id]
 		switch {
-		case s.left:
+		case s.unregistered:
 			return refuse(Log, 401)
-		case j == nil || j.gone || j.abandoned:
+		case j == nil || j.forgotten || j.abandoned:
 			return refuse(Log, 404)
 		}
 		size = int64(len(j.log))
 		switch {
 		case !j.confirmed:
-			s.add("I3: log of %s, which is not confirmed", id)
+			s.add("I3: log of unconfirmed job %s", id)
 		case j.Kind == msg.Script:
 			s.add("protocol: log of script %s", id)
 		case offset < size && bytes.HasPrefix(j.log[offset:], text) && offset+int64(len(text)) == size && total == j.total && total >= 0:
-			return nil // the end is repeated
+			return nil // a repeated request
 		case offset != size:
 			return &msg.Refusal{Op: Log, Status: 409, Offset: size}
 		case j.total >= 0 && len(text) > 0:
-			s.add("I7: log of %s goes on after its total", id)
+			s.add("I7: log of %s continues after its total", id)
 		}
 		j.log = append(j.log, text...)
 		if size = int64(len(j.log)); total >= 0 {
 			if total != size {
-				s.add("I7: log of %s has %d bytes, and the total is %d", id, size, total)
+				s.add("I7: log of %s has %d bytes, but its total is %d", id, size, total)
 			}
 			j.total = total
 		}
@@ -168,19 +169,19 @@ func (s *Server) AppendLog(ctx context.Context, id msg.JobID, offset int64, text
 	return size, err
 }
 
-// Finish takes a job's ending: the first one counts, and no other may come.
+// Finish records a job's ending. The first one counts, and a different second one is a violation.
 func (s *Server) Finish(ctx context.Context, of msg.Job, ending msg.Ending, result []byte) error {
 	return s.Do(ctx, Finish, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		j := s.jobs[of.ID]
 		switch {
-		case s.left:
+		case s.unregistered:
 			return refuse(Finish, 401)
-		case j == nil || j.gone || j.abandoned:
+		case j == nil || j.forgotten || j.abandoned:
 			return refuse(Finish, 404)
 		case !j.confirmed:
-			s.add("I3: finish of %s, which is not confirmed", of.ID)
+			s.add("I3: finish of unconfirmed job %s", of.ID)
 		case j.execution != of.Execution:
 			s.add("I1: finish of %s under the old execution %s", of.ID, of.Execution)
 			return refuse(Finish, 409)

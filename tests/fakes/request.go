@@ -5,11 +5,11 @@ import (
 	msg "runnerd/messages"
 )
 
-// The plugins' side of the gateway. All of it is part of a deed.
+// The plugins' requests to the gateway. Callers are inside an action of the scheduler.
 
-// send makes a request. nil: the runner is away, or does not let the executor in (gone).
-func (s *Site) send(id msg.ExecutorID, event func(n msg.RequestID, e *endpoint) msg.SessionEvent) (r *request, gone bool) {
-	g := s.now()
+// send sends a request. It returns nil if the runner is down, or if it does not admit the executor (gone).
+func (h *PluginHost) send(id msg.ExecutorID, event func(n msg.RequestID, e *endpoint) msg.SessionEvent) (r *request, gone bool) {
+	g := h.currentGateway()
 	if g == nil {
 		return nil, false
 	}
@@ -23,26 +23,26 @@ func (s *Site) send(id msg.ExecutorID, event func(n msg.RequestID, e *endpoint) 
 		return nil, true
 	}
 	e.last++
-	r = &request{at: g, of: id, event: event(e.last, e)}
-	e.open[e.last] = r
+	r = &request{gateway: g, executor: id, event: event(e.last, e)}
+	e.requests[e.last] = r
 	e.add(r.event)
 	if _, ok := r.event.(msg.SecretRequested); ok {
-		s.witness().Asked(id)
+		h.observer().PollStarted(id)
 	}
 	return r, false
 }
 
-// result is a request's answer; lost: there will be none.
+// result returns the answer, nil if there is none yet. lost reports that there will be none.
 func (r *request) result() (a msg.Answer, lost bool) {
-	r.at.mu.Lock()
-	defer r.at.mu.Unlock()
+	r.gateway.mu.Lock()
+	defer r.gateway.mu.Unlock()
 	return r.answer, r.lost
 }
 
-// next takes the oldest event of a watch; lost: it is closed.
-func (r *request) next() (event msg.WatchEvent, ok, lost bool) {
-	r.at.mu.Lock()
-	defer r.at.mu.Unlock()
+// nextEvent returns the oldest event of a watch. lost reports that the watch is closed.
+func (r *request) nextEvent() (event msg.WatchEvent, ok, lost bool) {
+	r.gateway.mu.Lock()
+	defer r.gateway.mu.Unlock()
 	if len(r.events) == 0 {
 		return event, false, r.lost
 	}
@@ -50,70 +50,70 @@ func (r *request) next() (event msg.WatchEvent, ok, lost bool) {
 	return event, true, false
 }
 
-// hangUp is the end of who made the request.
-func (r *request) hangUp() {
+// close closes a request: its process has exited or gives up.
+func (r *request) close() {
 	if r == nil {
 		return
 	}
-	r.at.mu.Lock()
-	defer r.at.mu.Unlock()
-	if e := r.at.endpoints[r.of]; e != nil {
-		for n, other := range e.open {
+	r.gateway.mu.Lock()
+	defer r.gateway.mu.Unlock()
+	if e := r.gateway.endpoints[r.executor]; e != nil {
+		for n, other := range e.requests {
 			if other == r {
-				e.end(n)
+				e.loseRequest(n)
 			}
 		}
 	}
 }
 
-// receive takes the job out of a request's answer, and acknowledges it.
-func (r *request) receive() given {
-	r.at.mu.Lock()
-	defer r.at.mu.Unlock()
-	if e := r.at.endpoints[r.of]; e != nil && e.current == r.given.execution {
-		e.delivered = r.given.execution
+// receive returns the job in the answer and acknowledges it.
+func (r *request) receive() receivedJob {
+	r.gateway.mu.Lock()
+	defer r.gateway.mu.Unlock()
+	if e := r.gateway.endpoints[r.executor]; e != nil && e.current == r.job.execution {
+		e.delivered = r.job.execution
 		e.add(msg.Delivered{Execution: e.delivered})
 	}
-	return r.given
+	return r.job
 }
 
-func (s *Site) get(id msg.ExecutorID) (*request, bool) {
-	return s.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent { return msg.SecretRequested{Request: n} })
+func (h *PluginHost) get(id msg.ExecutorID) (*request, bool) {
+	return h.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent { return msg.SecretRequested{Request: n} })
 }
 
-func (s *Site) list(id msg.ExecutorID, seen uint64) (*request, bool) {
-	return s.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent {
+func (h *PluginHost) list(id msg.ExecutorID, seen uint64) (*request, bool) {
+	return h.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent {
 		return msg.SecretListed{Request: n, Version: seen}
 	})
 }
 
-func (s *Site) watch(id msg.ExecutorID, w msg.WatchOpened) (*request, bool) {
-	return s.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent { w.Request = n; return w })
+func (h *PluginHost) watch(id msg.ExecutorID, w msg.WatchOpened) (*request, bool) {
+	return h.send(id, func(n msg.RequestID, _ *endpoint) msg.SessionEvent { w.Request = n; return w })
 }
 
-// post brings a body to a job's URL. It is not found when that leads nowhere.
-func (s *Site) post(id msg.ExecutorID, job msg.ExecutionID, body []byte) (r *request, found bool) {
+// post sends body to a job's URL. found is false if the URL is not open.
+func (h *PluginHost) post(id msg.ExecutorID, job msg.ExecutionID, body []byte) (r *request, found bool) {
 	found = true
-	r, gone := s.send(id, func(n msg.RequestID, e *endpoint) msg.SessionEvent {
+	r, gone := h.send(id, func(n msg.RequestID, e *endpoint) msg.SessionEvent {
 		key, open := e.keys[job]
 		found = open
 		got := msg.Delivery{}
 		if open && job == e.newest && key != (seal.Key{}) {
-			got = judge(key, body)
+			got = decryptResult(key, body)
 			got.Result.Via = msg.ViaCallback
 		}
 		return msg.CallbackReceived{Request: n, Execution: job, Current: e.current, Delivery: got}
 	})
 	if !found || gone {
-		r.hangUp()
+		r.close()
 		return nil, false
 	}
 	return r, true
 }
 
-// fileChanged tells the gateway of the result file.
-func (s *Site) fileChanged(id msg.ExecutorID) {
-	g := s.now()
+// fileChanged notifies the gateway of a change of the result file.
+func (h *PluginHost) fileChanged(id msg.ExecutorID) {
+	g := h.currentGateway()
 	if g == nil {
 		return
 	}

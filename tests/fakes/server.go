@@ -13,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// lease is how long the server keeps an offer for the runner that it was made to.
-const lease = time.Minute
+// offerTimeout is how long an offer waits to be confirmed before the job is offered again.
+const offerTimeout = time.Minute
 
 // Operations of the server, for Script and Calls.
 const (
@@ -32,40 +32,40 @@ const (
 // Server is a Release server for one runner.
 type Server struct {
 	*fake.Faults
-	breaches
+	violations
 	publicKey []byte // of the runner
 
-	mu        sync.Mutex // guards what follows
-	config    msg.Config
-	jobs      map[msg.JobID]*job
-	order     []*job
-	polls     int
-	reserving map[int]context.Context // by number
-	once      []msg.StopOrder
-	channel   channel
-	left      bool // the runner has unregistered
-	changed   chan struct{}
+	mu           sync.Mutex // guards what follows
+	config       msg.Config
+	jobs         map[msg.JobID]*job
+	order        []*job
+	polls        int
+	openPolls    map[int]context.Context // by number
+	pendingStops []msg.StopOrder
+	stream       eventStream
+	unregistered bool
+	changed      chan struct{}
 }
 
-// job is a task on its way.
+// job is a submitted task.
 type job struct {
 	Task
-	id        msg.JobID
-	key       seal.Key
-	sealed    []byte
-	input     string
-	offers    int
-	execution msg.ExecutionID // of the newest offer
-	leaseEnds time.Time       // zero: not offered
-	confirmed bool
-	offered   time.Time // the newest offer
-	taken     time.Time // when it was confirmed
-	abort     string
-	log       []byte
-	total     int64
-	finish    *Finished
-	gone      bool // the server has forgotten it
-	abandoned bool // its runner has left for good
+	id          msg.JobID
+	key         seal.Key
+	sealed      []byte
+	input       string
+	offers      int
+	execution   msg.ExecutionID // of the newest offer
+	leaseEnds   time.Time       // zero: not offered
+	confirmed   bool
+	offeredAt   time.Time // of the newest offer
+	confirmedAt time.Time
+	abortReason string
+	log         []byte
+	total       int64
+	finish      *Finished
+	forgotten   bool // the server does not know the job any more
+	abandoned   bool // the runner has unregistered
 }
 
 // Finished is a job's finish in effect.
@@ -73,21 +73,21 @@ type Finished struct {
 	msg.Ending
 	Result   string // decrypted
 	At       time.Time
-	LogBytes int // that were there
+	LogBytes int // at the finish
 }
 
-// NewServer is a server for the runner that has the private half of the key.
+// NewServer returns a server, in real time, for the runner that has the private key.
 func NewServer(publicKey []byte, config msg.Config) *Server {
-	return NewServerOn(fake.On(fake.Live(), nil), publicKey, config)
+	return NewServerWith(fake.NewFaults(fake.RealTime(), nil), publicKey, config)
 }
 
-// NewServerOn is NewServer, on the stage of these faults.
-func NewServerOn(faults *fake.Faults, publicKey []byte, config msg.Config) *Server {
-	return &Server{Faults: faults, publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, reserving: map[int]context.Context{},
+// NewServerWith is like NewServer, with the scheduler of faults.
+func NewServerWith(faults *fake.Faults, publicKey []byte, config msg.Config) *Server {
+	return &Server{Faults: faults, publicKey: publicKey, config: config, jobs: map[msg.JobID]*job{}, openPolls: map[int]context.Context{},
 		changed: make(chan struct{})}
 }
 
-// Submit puts a task into the queue.
+// Submit submits a task.
 func (s *Server) Submit(t Task) msg.JobID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Server) Submit(t Task) msg.JobID {
 	s.jobs[j.id] = j
 	s.order = append(s.order, j)
 	if j.Kind == msg.Script {
-		s.push(j)
+		s.offerScript(j)
 	}
 	s.change()
 	return j.id
@@ -113,25 +113,25 @@ func (s *Server) change() {
 	s.changed = make(chan struct{})
 }
 
-// Abort asks for the end of a job, with every heartbeat until it is finished.
+// Abort makes every heartbeat order the stop of a job until it is finished.
 func (s *Server) Abort(id msg.JobID, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jobs[id].abort = reason
+	s.jobs[id].abortReason = reason
 }
 
-// AbortOnce asks for the end of a job with the next heartbeat, and not again.
+// AbortOnce makes only the next heartbeat order the stop of a job.
 func (s *Server) AbortOnce(id msg.JobID, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.once = append(s.once, msg.StopOrder{ID: id, Execution: s.jobs[id].execution, Reason: reason})
+	s.pendingStops = append(s.pendingStops, msg.StopOrder{ID: id, Execution: s.jobs[id].execution, Reason: reason})
 }
 
-// Forget lets the server know nothing of a job any more.
+// Forget makes the server forget a job.
 func (s *Server) Forget(id msg.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jobs[id].gone = true
+	s.jobs[id].forgotten = true
 }
 
 // FinishOf returns how a job ended.
@@ -144,31 +144,31 @@ func (s *Server) FinishOf(id msg.JobID) (Finished, bool) {
 	return Finished{}, false
 }
 
-// Unfinished lists the jobs that the runner owes a finish for.
+// Unfinished lists the confirmed jobs without a finish.
 func (s *Server) Unfinished() (ids []msg.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
-		if j.confirmed && j.finish == nil && !j.gone {
+		if j.confirmed && j.finish == nil && !j.forgotten {
 			ids = append(ids, j.id)
 		}
 	}
 	return ids
 }
 
-// Open counts the jobs that have no finish.
-func (s *Server) Open() (n int) {
+// OpenJobs counts the jobs without a finish. It skips forgotten jobs, and aborted ones that the runner has not confirmed.
+func (s *Server) OpenJobs() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
-		if j.finish == nil && !j.gone && !(j.abort != "" && !j.confirmed) {
+		if j.finish == nil && !j.forgotten && !(j.abortReason != "" && !j.confirmed) {
 			n++
 		}
 	}
 	return n
 }
 
-// IsConfirmed reports whether the runner has a job under this id.
+// IsConfirmed reports whether the runner has confirmed the job under this execution id.
 func (s *Server) IsConfirmed(id msg.ExecutionID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,49 +177,49 @@ func (s *Server) IsConfirmed(id msg.ExecutionID) bool {
 	return j != nil && j.confirmed && j.execution == id
 }
 
-// Account is what the server knows of a job.
-type Account struct {
+// JobInfo is the server's state of a job.
+type JobInfo struct {
 	Task
-	ID        msg.JobID
-	Execution msg.ExecutionID // of the newest offer
-	Confirmed bool
-	Offered   time.Time // the newest offer
-	Taken     time.Time // when it was confirmed
-	Aborted   bool      // somebody asked for its end
-	Forgotten bool
-	Abandoned bool // its runner has left for good
-	Finish    *Finished
-	Log       string
-	LogEnded  bool
+	ID          msg.JobID
+	Execution   msg.ExecutionID // of the newest offer
+	Confirmed   bool
+	OfferedAt   time.Time // of the newest offer
+	ConfirmedAt time.Time
+	Aborted     bool // Abort was called
+	Forgotten   bool
+	Abandoned   bool // the runner has unregistered
+	Finish      *Finished
+	Log         string
+	LogComplete bool
 }
 
-// Accounts lists all jobs, oldest first.
-func (s *Server) Accounts() (all []Account) {
+// Jobs lists all jobs, oldest first.
+func (s *Server) Jobs() (all []JobInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
-		all = append(all, j.account())
+		all = append(all, j.info())
 	}
 	return all
 }
 
-// AccountOf returns one, by any of its offers.
-func (s *Server) AccountOf(id msg.ExecutionID) Account {
+// JobOf returns a job by any of its execution ids.
+func (s *Server) JobOf(id msg.ExecutionID) JobInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, _, _ := strings.Cut(string(id), "-")
 	if j := s.jobs[msg.JobID(name)]; j != nil {
-		return j.account()
+		return j.info()
 	}
-	return Account{}
+	return JobInfo{}
 }
 
-func (j *job) account() Account {
-	return Account{Task: j.Task, ID: j.id, Execution: j.execution, Confirmed: j.confirmed, Offered: j.offered, Taken: j.taken,
-		Aborted: j.abort != "", Forgotten: j.gone, Abandoned: j.abandoned, Finish: j.finish, Log: string(j.log), LogEnded: j.total >= 0}
+func (j *job) info() JobInfo {
+	return JobInfo{Task: j.Task, ID: j.id, Execution: j.execution, Confirmed: j.confirmed, OfferedAt: j.offeredAt, ConfirmedAt: j.confirmedAt,
+		Aborted: j.abortReason != "", Forgotten: j.forgotten, Abandoned: j.abandoned, Finish: j.finish, Log: string(j.log), LogComplete: j.total >= 0}
 }
 
-// LogOf returns a job's log, and whether its total is known.
+// LogOf returns a job's log, and whether it is complete.
 func (s *Server) LogOf(id msg.JobID) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,40 +227,40 @@ func (s *Server) LogOf(id msg.JobID) (string, bool) {
 	return string(j.log), j.total >= 0
 }
 
-// ExecutionOf returns the newest offer of a job.
+// ExecutionOf returns the execution id of a job's newest offer.
 func (s *Server) ExecutionOf(id msg.JobID) msg.ExecutionID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jobs[id].execution
 }
 
-// Confirmed reports whether the runner has a job.
+// Confirmed reports whether the runner has confirmed a job.
 func (s *Server) Confirmed(id msg.JobID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jobs[id].confirmed
 }
 
-// Register answers with the configuration.
+// Register registers the runner and returns its configuration.
 func (s *Server) Register(ctx context.Context) (reg msg.Registration, err error) {
 	err = s.Do(ctx, Register, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.left = false
-		s.channel.sessions++
-		s.channel.counted, s.channel.late = s.channel.last, nil
-		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEvent(), Config: s.config}
+		s.unregistered = false
+		s.stream.registrations++
+		s.stream.registeredID, s.stream.repeated = s.stream.lastID, nil
+		reg = msg.Registration{RunnerID: "runner", AccessToken: "token", LastEventID: s.lastEventID(), Config: s.config}
 		return nil
 	})
 	return reg, err
 }
 
-// FetchInput serves an input by the job's id.
+// FetchInput returns an input. The URL is the job's id.
 func (s *Server) FetchInput(ctx context.Context, url string) (body io.ReadCloser, err error) {
 	err = s.Do(ctx, Fetch, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.left {
+		if s.unregistered {
 			return refuse(Fetch, 401)
 		}
 		body = io.NopCloser(strings.NewReader(s.jobs[msg.JobID(url)].input))

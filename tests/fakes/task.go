@@ -10,71 +10,71 @@ import (
 	msg "runnerd/messages"
 )
 
-// Task is what somebody wants done on the server.
+// Task is a task to submit to the server.
 type Task struct {
 	Image    string
-	Kind     msg.Kind // Task if empty
+	Kind     msg.Kind // msg.Task if empty
 	Type     string
 	Priority int
 	Timeout  time.Duration
-	Errand   Errand
+	Behavior Behavior
 	Secret   string // a password among the properties
 
-	Unreadable bool // its input is not what the key encrypted
-	Fetched    bool // its input is too large for the offer
+	Undecryptable bool // the input is encrypted with another key
+	InputByURL    bool // the input is too large for the offer and must be fetched
 }
 
-// Errand is what a plugin does for one job. It travels in the job's input.
-type Errand struct {
-	Prints   []string      // lines, before the work
-	Every    time.Duration // from one of them to the next; zero: nothing takes no time at all
-	Works    time.Duration // until there is a result
-	ExitCode int           // in the result
-	Trails   []string      // lines, after the result
-	Dies     int           // not zero: in the end it exits with this code instead of having a result
-	Hangs    bool          // it never comes to an end
-	Fills    int64         // bytes of disk
-	Forks    bool          // it leaves a process behind
-	FileOnly bool          // the result goes into the file, and nobody is called back
-	TooLarge bool          // the result is larger than the gateway takes
+// Behavior is what a plugin does for one job. It is part of the job's input.
+type Behavior struct {
+	Lines         []string      // printed before the work
+	LineInterval  time.Duration // between two lines; at least StepTime
+	Duration      time.Duration // waitUntil there is a result
+	ExitCode      int           // in the result
+	TrailingLines []string      // printed after the result
+	DeathCode     int           // not 0: after the work the process exits with this code, without a result
+	Hangs         bool          // the work never ends
+	DiskBytes     int64         // written to disk
+	Forks         bool          // leaves a process behind
+	FileOnly      bool          // the result is only written to the file, without a callback
+	TooLarge      bool          // the result is larger than the gateway accepts
 }
 
 const (
-	errandProperty = "errand"
-	secretProperty = "secret"
+	behaviorProperty = "behavior"
+	secretProperty   = "secret"
 )
 
 func (t Task) input(key seal.Key) (string, error) {
-	errand, err := json.Marshal(t.Errand)
+	behavior, err := json.Marshal(t.Behavior)
 	if err != nil {
-		return "", fmt.Errorf("write the errand: %w", err)
+		return "", fmt.Errorf("encode the behavior: %w", err)
 	}
 	text, err := json.Marshal(contract.InputContext{Task: contract.Task{Type: t.Type, Properties: []contract.Property{
-		{Name: errandProperty, Value: string(errand), Kind: "STRING", Category: "input"},
+		{Name: behaviorProperty, Value: string(behavior), Kind: "STRING", Category: "input"},
 		{Name: secretProperty, Value: t.Secret, Kind: "STRING", Category: "input", Password: true},
 	}}})
 	if err != nil {
-		return "", fmt.Errorf("write the input: %w", err)
+		return "", fmt.Errorf("encode the input: %w", err)
 	}
-	if t.Unreadable {
+	if t.Undecryptable {
 		key = seal.NewKey()
 	}
 	return seal.Encrypt(key, text), nil
 }
 
-// readErrand is the plugin's side.
-func readErrand(key seal.Key, input string) (Errand, error) {
+// readBehavior decrypts a job's input and returns its behavior.
+func readBehavior(key seal.Key, input string) (Behavior, error) {
 	text, err := seal.Decrypt(key, []byte(input))
 	if err != nil {
-		return Errand{}, err
+		return Behavior{}, err
 	}
 	in, err := contract.ParseInput(text)
 	if err != nil {
-		return Errand{}, err
+		return Behavior{}, err
 	}
-	var e Errand
+	var e Behavior
 	for _, p := range in.Task.Properties {
-		if p.Name == errandProperty {
+		if p.Name == behaviorProperty {
 			err = json.Unmarshal([]byte(p.Value.(string)), &e)
 		}
 	}
@@ -82,6 +82,6 @@ func readErrand(key seal.Key, input string) (Errand, error) {
 }
 
 func resultOf(key seal.Key, code int) []byte {
-	text, _ := json.Marshal(contract.Result{ExitCode: code}) // it cannot fail
+	text, _ := json.Marshal(contract.Result{ExitCode: code}) // cannot fail
 	return []byte(seal.Encrypt(key, text))
 }

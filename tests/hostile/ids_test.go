@@ -17,67 +17,67 @@ import (
 
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// names is a server that calls its jobs as nobody should. Each is a copy of a job that it offered before, under other ids.
-type names struct {
+// hostileServer is a server with hostile job ids. Each of its jobs is a copy of an earlier job with other ids.
+type hostileServer struct {
 	mu       sync.Mutex
-	model    api.Job
-	offered  []api.Job           // not yet
+	template api.Job
+	pending  []api.Job           // not offered yet
 	accepted map[string][]string // operations by job id
 	endings  map[string]api.Ending
-	sizes    map[string]int // of logs
+	logSizes map[string]int // bytes
 }
 
-func (n *names) front(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+func (n *hostileServer) handle(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	id, _ := url.PathUnescape(strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/api/v1/jobs/"), "/")[0])
 	switch _, ours := n.accepted[id]; {
 	case op == "reserve":
-		if job := n.next(); job != nil {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(api.Offers{Jobs: []api.Job{*job}})
+		if job := n.nextOffer(); job != nil {
+			out.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(out).Encode(api.Offers{Jobs: []api.Job{*job}})
 			return
 		}
 		n.mu.Unlock()
 		answer := httptest.NewRecorder()
 		next(answer, r)
 		n.mu.Lock()
-		n.learn(answer.Body.Bytes())
+		n.saveTemplate(answer.Body.Bytes())
 		for key, values := range answer.Header() {
-			w.Header()[key] = values
+			out.Header()[key] = values
 		}
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes())
+		out.WriteHeader(answer.Code)
+		_, _ = out.Write(answer.Body.Bytes())
 	case !ours:
 		n.mu.Unlock()
-		next(w, r)
+		next(out, r)
 		n.mu.Lock()
 	default:
-		n.take(op, id, w, r)
+		n.handleJob(op, id, out, r)
 	}
 }
 
-func (n *names) next() *api.Job {
-	if len(n.offered) == 0 || n.model.JobID == "" {
+func (n *hostileServer) nextOffer() *api.Job {
+	if len(n.pending) == 0 || n.template.JobID == "" {
 		return nil
 	}
-	job := n.offered[0]
-	n.offered = n.offered[1:]
-	job.Kind, job.Input, job.SessionKey = n.model.Kind, n.model.Input, n.model.SessionKey
+	job := n.pending[0]
+	n.pending = n.pending[1:]
+	job.Kind, job.Input, job.SessionKey = n.template.Kind, n.template.Input, n.template.SessionKey
 	return &job
 }
 
-func (n *names) learn(text []byte) {
+func (n *hostileServer) saveTemplate(text []byte) {
 	var offers api.Offers
-	if json.Unmarshal(text, &offers) == nil && len(offers.Jobs) > 0 && n.model.JobID == "" {
-		n.model = offers.Jobs[0]
+	if json.Unmarshal(text, &offers) == nil && len(offers.Jobs) > 0 && n.template.JobID == "" {
+		n.template = offers.Jobs[0]
 	}
 }
 
-func (n *names) take(op, id string, w http.ResponseWriter, r *http.Request) {
+func (n *hostileServer) handleJob(op, id string, out http.ResponseWriter, r *http.Request) {
 	n.accepted[id] = append(n.accepted[id], op)
 	var body bytes.Buffer
 	_, _ = body.ReadFrom(r.Body)
@@ -87,52 +87,52 @@ func (n *names) take(op, id string, w http.ResponseWriter, r *http.Request) {
 		_ = json.Unmarshal(body.Bytes(), &ending)
 		n.endings[id] = ending
 	case "log":
-		n.sizes[id] += body.Len()
-		w.Header().Set("Log-Offset", strconv.Itoa(n.sizes[id]))
+		n.logSizes[id] += body.Len()
+		out.Header().Set("Log-Offset", strconv.Itoa(n.logSizes[id]))
 	}
-	w.WriteHeader(http.StatusNoContent)
+	out.WriteHeader(http.StatusNoContent)
 }
 
-func (n *names) ended() int {
+func (n *hostileServer) endedCount() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.endings)
 }
 
-func TestWhateverAServerCallsItsJobsNothingLeavesTheStateDirectory(t *testing.T) {
+func TestHostileJobIDsCannotEscapeStateDirectory(t *testing.T) {
 	t.Parallel()
-	n := &names{accepted: map[string][]string{}, endings: map[string]api.Ending{}, sizes: map[string]int{}}
+	n := &hostileServer{accepted: map[string][]string{}, endings: map[string]api.Ending{}, logSizes: map[string]int{}}
 	outside := t.TempDir()
 	temp := filepath.Join(outside, "so", "deep", "that", "none", "leads", "out")
-	rig.Must(t, os.MkdirAll(temp, 0o700))
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, Front: n.front, Env: []string{"TMPDIR=" + temp}})
-	hello := func() string { return attempt{what: "read", target: "/"}.submit(w) }
+	harness.Must(t, os.MkdirAll(temp, 0o700))
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Intercept: n.handle, Environ: []string{"TMPDIR=" + temp}})
+	hello := func() string { return attempt{what: "read", target: "/"}.submit(env) }
 	control := hello()
-	got(w, control)
+	resultOf(env, control)
 
 	long := strings.Repeat("x", 10_000)
-	evil := []string{"../../escape", "..\\escape", "/escape", "NUL\x00escape", "new\nline", "%2e%2e%2fescape", "ünï ☃", "'; --", long}
+	hostileIDs := []string{"../../escape", "..\\escape", "/escape", "NUL\x00escape", "new\nline", "%2e%2e%2fescape", "ünï ☃", "'; --", long}
 	n.mu.Lock()
-	for _, id := range evil {
+	for _, id := range hostileIDs {
 		n.accepted[id] = nil
-		n.offered = append(n.offered, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: plugin})
+		n.pending = append(n.pending, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: plugin})
 	}
-	for _, image := range []string{"../../escape", "/escape:1", "NUL\x00escape", long} { // a job is refused for its image's name
+	for _, image := range []string{"../../escape", "/escape:1", "NUL\x00escape", long} { // these jobs fail because of their image's name
 		id := "image " + image
 		n.accepted[id] = nil
-		n.offered = append(n.offered, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: image})
+		n.pending = append(n.pending, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: image})
 	}
-	all := len(n.offered)
-	for _, id := range []string{".", ".."} { // such an offer is none
-		n.offered = append(n.offered, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: plugin})
+	all := len(n.pending)
+	for _, id := range []string{".", ".."} { // such an offer is invalid
+		n.pending = append(n.pending, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: plugin})
 	}
 	n.mu.Unlock()
-	got(w, hello()) // the poll is answered with this one, or with those above first
-	rig.Until(t, "all that can be run have ended", func() bool { return n.ended() == all })
-	got(w, hello())
+	resultOf(env, hello()) // the poll gets this job, or those above first
+	harness.WaitUntil(t, "all that can be run have ended", func() bool { return n.endedCount() == all })
+	resultOf(env, hello())
 
 	for _, id := range []string{".", ".."} {
-		w.Hears(`jobId: \"` + id + `\" is another path`)
+		env.WaitRunnerLog(`jobId: \"` + id + `\" is another path`)
 	}
 
 	n.mu.Lock()
@@ -146,19 +146,19 @@ func TestWhateverAServerCallsItsJobsNothingLeavesTheStateDirectory(t *testing.T)
 			t.Errorf("%.40q is %s (%.200s), named %.40q; said was %v", id, ending.Outcome, ending.Message, ending.ExecutionID, n.accepted[id])
 		}
 	}
-	around := filepath.Dir(w.State)
+	around := filepath.Dir(env.StateDir)
 	left, err := os.ReadDir(around)
-	rig.Must(t, err)
+	harness.Must(t, err)
 	if len(left) != 1 {
-		t.Errorf("beside the state directory there are %v", left)
+		t.Errorf("unexpected entries beside the state directory: %v", left)
 	}
-	rig.Must(t, filepath.WalkDir(outside, func(path string, _ os.DirEntry, err error) error {
+	harness.Must(t, filepath.WalkDir(outside, func(path string, _ os.DirEntry, err error) error {
 		if !strings.HasPrefix(temp, path) {
 			t.Errorf("there is %s", path)
 		}
 		return err
 	}))
-	if files := w.OnDisk("escape"); files != nil {
+	if files := env.FilesContaining("escape"); files != nil {
 		for _, file := range files {
 			if strings.Contains(file, "escape") {
 				t.Errorf("there is %s", file)
@@ -167,14 +167,14 @@ func TestWhateverAServerCallsItsJobsNothingLeavesTheStateDirectory(t *testing.T)
 	}
 }
 
-func TestAnImageWithAnImpossibleNameFailsItsJobAlone(t *testing.T) {
+func TestInvalidImageNameFailsOnlyItsJob(t *testing.T) {
 	t.Parallel()
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute})
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute})
 	for _, image := range []string{"../../escape", "NUL\x00escape", strings.Repeat("x", 10_000)} {
-		view, _ := w.Done(w.SubmitTask(devserver.TaskRequest{Image: image, TaskType: strings.Repeat("../", 4000) + "\x00"}))
-		if view.State != devserver.Failed || !strings.Contains(view.Message, "this is no name of an image") {
+		view, _ := env.WaitDone(env.SubmitTask(devserver.TaskRequest{Image: image, TaskType: strings.Repeat("../", 4000) + "\x00"}))
+		if view.State != devserver.Failed || !strings.Contains(view.Message, "invalid image name") {
 			t.Errorf("%.20q: the job is %s: %.200s", image, view.State, view.Message)
 		}
 	}
-	(attempt{what: "read", target: "/"}).got(w) // the control
+	(attempt{what: "read", target: "/"}).run(env) // the control
 }

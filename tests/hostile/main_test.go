@@ -1,8 +1,8 @@
-// Package hostile has a plugin that wants what is not its own, or more than its share, and a server that names things as nobody
-// should. It runs with the real binary on a real engine (package rig); the plugin is in plugin/, and tells what each attempt got.
+// Package hostile tests a plugin that attempts to get more than its own data and resources, and a server with hostile names. It runs
+// the real binary with a real engine (package harness). The plugin is in plugin/ and returns what each attempt got.
 //
-// Beside each attempt that must fail, the same attempt at what the plugin may have or do succeeds: an attempt that fails because
-// it is made wrongly proves nothing.
+// Each attempt that must fail has a control, the same attempt at something that is allowed, because an attempt that is
+// made wrongly would fail as well.
 package hostile
 
 import (
@@ -14,23 +14,23 @@ import (
 	"testing"
 
 	"runnerd/infra/devserver"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-// shop is nil if no engine answers.
-var shop *rig.Shop
+// shared is nil if no engine answers.
+var shared *harness.Harness
 
 var plugin string // the image of the hostile plugin
 
-func TestMain(m *testing.M) { os.Exit(rig.Main(m, stock)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, buildImages)) }
 
-func stock(ctx context.Context, s *rig.Shop) (err error) {
-	shop = s
-	plugin, err = s.BuildPlugin(ctx, "hostile", "plugin")
+func buildImages(ctx context.Context, s *harness.Harness) (err error) {
+	shared = s
+	plugin, err = s.BuildPluginImage(ctx, "hostile", "plugin")
 	return err
 }
 
-// attempt is what the plugin tries; see its type-definitions.yaml.
+// attempt is one attempt of the plugin; see its type-definitions.yaml.
 type attempt struct {
 	what   string
 	target string
@@ -39,40 +39,40 @@ type attempt struct {
 	gate   *gate // where it waits
 }
 
-func (a attempt) submit(w *rig.World) (task string) {
-	w.T.Helper()
+func (a attempt) submit(env *harness.Env) (task string) {
+	env.T.Helper()
 	set := map[string]any{"what": a.what, "target": a.target, "with": a.with, "size": a.size}
 	if a.gate != nil {
-		set["tell"] = a.gate.address
+		set["gate"] = a.gate.address
 	}
-	return w.Submit(plugin, "hostile.Try", set)
+	return env.Submit(plugin, "hostile.Try", set)
 }
 
-// got is what a completed attempt tells.
-func got(w *rig.World, task string) string {
-	w.T.Helper()
-	view := w.Finished(task)
+// resultOf waits for an attempt and returns its output.
+func resultOf(env *harness.Env, task string) string {
+	env.T.Helper()
+	view := env.WaitFinished(task)
 	if view.State != devserver.Completed {
-		w.T.Fatalf("task %s is %s: %s\n%s", task, view.State, view.Message, w.Log(task))
+		env.T.Fatalf("task %s is %s: %s\n%s", task, view.State, view.Message, env.TaskLog(task))
 	}
 	return fmt.Sprint(view.OutputProperties["got"])
 }
 
-func (a attempt) got(w *rig.World) string {
-	w.T.Helper()
-	return got(w, a.submit(w))
+func (a attempt) run(env *harness.Env) string {
+	env.T.Helper()
+	return resultOf(env, a.submit(env))
 }
 
-// gate stops whoever comes, at this machine's address in the runner's network.
+// gate blocks attempts that connect to it, at this machine's address in the runner's network.
 type gate struct {
 	address string
 	open    func() // for all, for ever
 }
 
-func newGate(w *rig.World) *gate {
-	w.T.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(w.Bridge(), "0"))
-	rig.Must(w.T, err)
+func newGate(env *harness.Env) *gate {
+	env.T.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(env.BridgeAddress(), "0"))
+	harness.Must(env.T, err)
 	opened := make(chan struct{})
 	g := &gate{address: listener.Addr().String(), open: sync.OnceFunc(func() { close(opened) })}
 	var all sync.WaitGroup
@@ -85,6 +85,6 @@ func newGate(w *rig.World) *gate {
 			all.Go(func() { <-opened; _ = c.Close() })
 		}
 	})
-	w.T.Cleanup(func() { g.open(); rig.Must(w.T, listener.Close()); all.Wait() })
+	env.T.Cleanup(func() { g.open(); harness.Must(env.T, listener.Close()); all.Wait() })
 	return g
 }

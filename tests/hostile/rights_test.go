@@ -8,46 +8,46 @@ import (
 	"testing"
 	"time"
 
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
-func TestTheRightsThatTheServicesUnitLeavesAreEnough(t *testing.T) {
+func TestCapabilitiesOfServiceUnitSuffice(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("setpriv"); err != nil || os.Geteuid() != 0 {
 		t.Skip("it needs root and setpriv")
 	}
-	w := shop.World(t, rig.Plan{Capacity: 1, Eviction: time.Minute, NoRunner: true})
-	rights := []string{"--no-new-privs", "--bounding-set=-all" + strings.ToLower(strings.ReplaceAll(" "+ofUnit(t, "CapabilityBoundingSet"), " CAP_", ",+"))}
-	runnerd := w.Command
-	w.Command = func(args ...string) *exec.Cmd {
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, NoRunner: true})
+	setprivArgs := []string{"--no-new-privs", "--bounding-set=-all" + strings.ToLower(strings.ReplaceAll(" "+unitSetting(t, "CapabilityBoundingSet"), " CAP_", ",+"))}
+	runnerd := env.Command
+	env.Command = func(args ...string) *exec.Cmd {
 		c := runnerd(args...)
-		become := append([]string{"-c", "umask " + ofUnit(t, "UMask") + ` && exec setpriv "$@"`, "sh"}, rights...)
-		return exec.Command("sh", append(append(become, c.Path), args...)...)
+		setpriv := append([]string{"-c", "umask " + unitSetting(t, "UMask") + ` && exec setpriv "$@"`, "sh"}, setprivArgs...)
+		return exec.Command("sh", append(append(setpriv, c.Path), args...)...)
 	}
-	w.Start()
-	w.Ready()
+	env.Start()
+	env.WaitReady()
 	out := attempt{what: "read", target: "/runnerd/out"}
-	private := attempt{what: "litter", size: 1} // a directory into which nobody else may look
-	out.got(w)
-	first := w.Only()
+	private := attempt{what: "make-dirs", size: 1} // a directory that others cannot read
+	out.run(env)
+	first := env.OnlyExecutor()
 	for range 2 {
-		if said := private.got(w); said != "1 directories" {
-			t.Errorf("it left %s", said)
+		if got := private.run(env); got != "1 directories" {
+			t.Errorf("it left %s", got)
 		}
-		if said := out.got(w); said != "0 entries" {
-			t.Errorf("after the job there are %s", said)
+		if got := out.run(env); got != "0 entries" {
+			t.Errorf("the directory has %s after the job", got)
 		}
 	}
-	if now := w.Only(); now != first {
+	if now := env.OnlyExecutor(); now != first {
 		t.Errorf("the last job ran in executor %s, the first in %s", now, first)
 	}
 }
 
-// ofUnit is a setting of the service's unit.
-func ofUnit(t *testing.T, name string) string {
+// unitSetting returns a setting of the systemd unit.
+func unitSetting(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../infra/systemd/runnerd.service")
-	rig.Must(t, err)
+	harness.Must(t, err)
 	found := regexp.MustCompile(`(?m)^` + name + `=(.*)$`).FindSubmatch(text)
 	if found == nil {
 		t.Fatalf("the unit does not set %s", name)

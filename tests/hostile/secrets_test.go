@@ -13,13 +13,13 @@ import (
 
 	"runnerd/infra/devserver"
 	"runnerd/infra/release/api"
-	"runnerd/tests/rig"
+	"runnerd/tests/harness"
 )
 
 const password = `s3cr3t"with a quote & more`
 
-// forms are those in which the plugin prints a text.
-func forms(text string) map[string]string {
+// encodings returns the forms in which the plugin prints a text.
+func encodings(text string) map[string]string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
 		panic(err)
@@ -32,96 +32,96 @@ func forms(text string) map[string]string {
 	}
 }
 
-// command runs another runnerd on the runner's state directory.
-func command(w *rig.World, args ...string) string {
-	w.T.Helper()
-	c := exec.Command(shop.Runnerd, append(args, "--state-dir", w.State)...)
+// runCommand runs a runnerd command on the runner's state directory and returns its output.
+func runCommand(env *harness.Env, args ...string) string {
+	env.T.Helper()
+	c := exec.Command(shared.Runnerd, append(args, "--state-dir", env.StateDir)...)
 	out, err := c.CombinedOutput()
 	if err != nil {
-		w.T.Fatalf("%v: %v\n%s", args, err, out)
+		env.T.Fatalf("%v: %v\n%s", args, err, out)
 	}
 	return string(out)
 }
 
-// The plugin prints its password and a text that is none in the same ways; wherever the one might be, the other is.
-func TestAPasswordIsNowhereWhereTheTextBesideItIs(t *testing.T) {
+// The plugin prints its password and an open text in the same ways. The open text shows where the password could be.
+func TestPasswordIsMaskedEverywhere(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	w := shop.World(t, rig.Plan{Capacity: 3, Eviction: time.Minute, Front: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	env := shared.NewEnv(t, harness.Options{Capacity: 3, Eviction: time.Minute, Intercept: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "finish" {
 			<-release
 		}
 		next(out, r)
 	}})
-	letGo := sync.OnceFunc(func() { close(release) })
-	t.Cleanup(letGo)
-	leak := func(kind api.Kind, dies bool) string {
-		return w.SubmitTask(devserver.TaskRequest{Image: plugin, TaskType: "hostile.Leak", Kind: kind,
-			Properties: map[string]any{"password": password, "open": w.Marker, "dies": dies}})
+	releaseFinishes := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(releaseFinishes)
+	leak := func(kind api.Kind, withoutResult bool) string {
+		return env.SubmitTask(devserver.TaskRequest{Image: plugin, TaskType: "hostile.Leak", Kind: kind,
+			Properties: map[string]any{"password": password, "open": env.Marker, "exit": withoutResult}})
 	}
-	lives, dies, script := leak(api.KindTask, false), leak(api.KindTask, true), leak(api.KindScript, false)
-	rig.Until(t, "all three are over, and no ending is at the server", func() bool {
-		return len(w.Lines("result stored")) == 2 && len(w.Lines("job ended")) == 1
+	withResult, withoutResult, script := leak(api.KindTask, false), leak(api.KindTask, true), leak(api.KindScript, false)
+	harness.WaitUntil(t, "all three jobs have ended, and none is reported", func() bool {
+		return len(env.LogLines("result stored")) == 2 && len(env.LogLines("job ended")) == 1
 	})
-	rig.Until(t, "their logs are whole", func() bool {
-		for _, id := range []string{lives, dies, script} {
-			if !strings.Contains(command(w, "spool", "show", "--log", w.ExecutionOf(id)), "last words with the open") {
+	harness.WaitUntil(t, "their logs are complete", func() bool {
+		for _, id := range []string{withResult, withoutResult, script} {
+			if !strings.Contains(runCommand(env, "spool", "show", "--log", env.ExecutionOf(id)), "last words with the open") {
 				return false
 			}
 		}
 		return true
 	})
 
-	places := map[string]string{}
-	for what, id := range map[string]string{"a task": lives, "one without a result": dies, "a script": script} {
-		execution := w.ExecutionOf(id)
-		places["spool show --log of "+what] = command(w, "spool", "show", "--log", execution)
-		places["spool export of "+what] = command(w, "spool", "export", execution)
+	texts := map[string]string{}
+	for what, id := range map[string]string{"a task": withResult, "one without a result": withoutResult, "a script": script} {
+		execution := env.ExecutionOf(id)
+		texts["spool show --log of "+what] = runCommand(env, "spool", "show", "--log", execution)
+		texts["spool export of "+what] = runCommand(env, "spool", "export", execution)
 	}
-	places["spool show"] = command(w, "spool", "show", w.ExecutionOf(dies))
-	status := command(w, "status", "-o", "json")
-	for form, text := range forms(password) {
-		if files := w.OnDisk(text); files != nil {
-			t.Errorf("%s: the password stands in %v", form, files)
+	texts["spool show"] = runCommand(env, "spool", "show", env.ExecutionOf(withoutResult))
+	status := runCommand(env, "status", "-o", "json")
+	for form, text := range encodings(password) {
+		if files := env.FilesContaining(text); files != nil {
+			t.Errorf("%s: the password is in %v", form, files)
 		}
 		if strings.Contains(status, text) {
 			t.Errorf("%s: the password is in the status", form)
 		}
 	}
-	if n := len(w.OnDisk("open in JSON: ")); n != 3 {
-		t.Errorf("%d files have what was printed beside the password, want the three logs", n)
+	if n := len(env.FilesContaining("open in JSON: ")); n != 3 {
+		t.Errorf("%d files contain the open text, want the three logs", n)
 	}
 	var document struct{ Backlog struct{ Jobs int } }
 	if err := json.Unmarshal([]byte(status), &document); err != nil || document.Backlog.Jobs != 3 {
-		t.Errorf("the status does not know of the three jobs: %v\n%s", err, status)
+		t.Errorf("the status lacks the three jobs: %v\n%s", err, status)
 	}
 
-	letGo()
-	for what, id := range map[string]string{"a task": lives, "one without a result": dies} {
-		view, log := w.Done(id)
-		places["the log of "+what] = log
-		places["the comments of "+what] = strings.Join(view.Comments, "\n")
-		places["the status line of "+what] = view.StatusLine
-		if id == dies {
-			places["the message of "+what] = view.Message
+	releaseFinishes()
+	for what, id := range map[string]string{"a task": withResult, "one without a result": withoutResult} {
+		view, log := env.WaitDone(id)
+		texts["the log of "+what] = log
+		texts["the comments of "+what] = strings.Join(view.Comments, "\n")
+		texts["the status line of "+what] = view.StatusLine
+		if id == withoutResult {
+			texts["the message of "+what] = view.Message
 		}
 	}
-	w.Done(script)
-	w.LoggedByScript(script, "last words with the open")
-	places["what the runner says of the script"] = w.Heard(`"script":"` + script + `"`)
-	places["what the runner says of the job without a result"] = w.Heard("job ended")
-	places["the runner's log"] = w.Runner.Said()
-	for place, text := range places {
-		for form, secret := range forms(password) {
+	env.WaitDone(script)
+	env.WaitScriptLog(script, "last words with the open")
+	texts["what the runner says of the script"] = env.GrepLog(`"script":"` + script + `"`)
+	texts["what the runner says of the job without a result"] = env.GrepLog("job ended")
+	texts["the runner's log"] = env.Runner.Log()
+	for where, text := range texts {
+		for form, secret := range encodings(password) {
 			if strings.Contains(text, secret) {
-				t.Errorf("%s: the password is in %s:\n%s", form, place, text)
+				t.Errorf("%s: the password is in %s:\n%s", form, where, text)
 			}
 		}
-		if !strings.Contains(text, w.Marker) {
-			t.Errorf("the text that is no password is not in %s: %s", place, text)
+		if !strings.Contains(text, env.Marker) {
+			t.Errorf("the open text is not in %s: %s", where, text)
 		}
 	}
-	if log := places["the log of a task"]; !strings.Contains(log, forms(w.Marker)["in base64"]) || strings.Count(log, "********") < 8 {
+	if log := texts["the log of a task"]; !strings.Contains(log, encodings(env.Marker)["in base64"]) || strings.Count(log, "********") < 8 {
 		t.Errorf("its log is\n%s", log)
 	}
 }

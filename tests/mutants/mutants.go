@@ -1,4 +1,4 @@
-// Package mutants compiles tests with a bug in the program on purpose, for those that must find it.
+// Package mutants compiles tests with a deliberate bug in the program, for the tests that must find the bug.
 package mutants
 
 import (
@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// Edit changes a source: the file, a snippet that is in it exactly once, and what stands there instead.
+// Edit is a change of a source file: the file, a snippet that occurs in it exactly once, and the replacement.
 type Edit [3]string
 
-// Build returns the program with the tests of a package, compiled from sources with these edits. The paths of files and of the package
-// begin at root.
+// Build compiles the tests of a package from sources with these edits, and returns the program's path. The paths of files and of the
+// package are relative to root.
 func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
 	t.Helper()
 	root, err := filepath.Abs(root)
@@ -30,7 +30,7 @@ func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600))
 	program = filepath.Join(dir, "mutant.test")
-	// Links are most of the work, so they are made without what only a debugger reads.
+	// Most of the time goes into linking, so the program is linked without debug information.
 	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, pkg)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
@@ -39,7 +39,7 @@ func Build(t testing.TB, root, pkg string, edits []Edit) (program string) {
 	return program
 }
 
-// Apply returns the edited sources by file. A snippet that is not there exactly once fails the test.
+// Apply returns the edited sources by file. It fails the test if a snippet does not occur exactly once.
 func Apply(t testing.TB, root string, edits []Edit) map[string]string {
 	t.Helper()
 	sources := map[string]string{}

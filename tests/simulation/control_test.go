@@ -10,132 +10,132 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// What must hold of what the server says over the control channel.
+// What must hold for the server's events.
 
-const deletionHeard = "the server deletes this runner: its jobs are aborted, and what it has on this machine is removed"
+const deletionMessage = "server deleted this runner: aborting its jobs and removing its data from this machine"
 
-// change is one of the runner's configuration.
-type change struct {
+// configChange is a change of the runner's configuration.
+type configChange struct {
 	from    time.Time
 	enabled bool
 	scripts bool
 }
 
-// waiting is a job that the runner has confirmed, and has no executor yet.
-type waiting struct {
+// waitingJob is a confirmed job without an executor.
+type waitingJob struct {
 	since  time.Time
 	script bool
 }
 
-// boots: the runner goes by what its disk knows.
-func (o *oracle) boots() {
-	o.configured(o.w.config)
-	o.trouble()
-	if !o.w.note {
-		o.deletion = deletion{}
+// processStarted records that the runner starts with the saved configuration.
+func (c *checker) processStarted() {
+	c.configChanged(c.env.savedConfig)
+	c.disturb()
+	if !c.env.deletionRecorded {
+		c.deletion = deletion{}
 	}
 }
 
-// configured: the runner goes by this from now on.
-func (o *oracle) configured(c msg.Config) {
-	o.now, o.nowFrom = c, time.Now()
-	o.capacity = append(o.capacity, capacity{time.Now(), c.Capacity})
-	o.changes = append(o.changes, change{time.Now(), c.Enabled, slices.Contains(c.Capabilities, "remote-script")})
+// configChanged records the runner's configuration from now on.
+func (c *checker) configChanged(config msg.Config) {
+	c.config, c.configSince = config, time.Now()
+	c.capacityHistory = append(c.capacityHistory, capacityChange{time.Now(), config.Capacity})
+	c.configHistory = append(c.configHistory, configChange{time.Now(), config.Enabled, slices.Contains(config.Capabilities, "remote-script")})
 }
 
-// everSince reports whether it was so all the time since t, give or take a second.
-func (o *oracle) everSince(t time.Time, so func(change) bool) bool {
-	for i, c := range o.changes {
-		if last := i+1 == len(o.changes); (last || !o.changes[i+1].from.Before(t.Add(-time.Second))) && !so(c) {
+// alwaysSince reports whether condition idle for every configuration since t, with 1 s of tolerance.
+func (c *checker) alwaysSince(t time.Time, condition func(configChange) bool) bool {
+	for i, change := range c.configHistory {
+		if last := i+1 == len(c.configHistory); (last || !c.configHistory[i+1].from.Before(t.Add(-time.Second))) && !condition(change) {
 			return false
 		}
 	}
-	return len(o.changes) > 0
+	return len(c.configHistory) > 0
 }
 
-// controlled: in good times the runner goes by what the server has said, and scripts are taken.
-func (o *oracle) controlled() {
-	if !o.deletion.heard.IsZero() {
+// checkControl checks that without faults the runner follows the server's events.
+func (c *checker) checkControl() {
+	if !c.deletion.began.IsZero() {
 		return
 	}
-	if held := o.idle(); o.calm(10*time.Second) && len(held) > 0 && len(o.alive) > o.now.Capacity && time.Since(o.nowFrom) > 10*time.Second {
-		o.breach("I4: %v are alive and the capacity is %d, though %v are idle", o.living(), o.now.Capacity, held)
+	if idle := c.longIdle(); c.undisturbedFor(10*time.Second) && len(idle) > 0 && len(c.alive) > c.config.Capacity && time.Since(c.configSince) > 10*time.Second {
+		c.violate("I4: %v are alive, but the capacity is %d, and %v are idle", c.aliveExecutors(), c.config.Capacity, idle)
 	}
-	if !o.calm(2 * time.Minute) {
+	if !c.undisturbedFor(2 * time.Minute) {
 		return
 	}
-	if got, want := o.now, o.w.wanted; time.Since(o.w.said) > time.Second && (got.Enabled != want.Enabled || got.Capacity != want.Capacity || got.Eviction != want.Eviction || !slices.Equal(got.Capabilities, want.Capabilities)) {
-		o.breach("config: the runner goes by %+v, and the server has said %+v", got, want)
+	if got, want := c.config, c.env.serverConfig; time.Since(c.env.serverConfigSince) > time.Second && (got.Enabled != want.Enabled || got.Capacity != want.Capacity || got.Eviction != want.Eviction || !slices.Equal(got.Capabilities, want.Capabilities)) {
+		c.violate("config: the runner has %+v, but the server's configuration is %+v", got, want)
 	}
-	o.stopped()
+	c.checkStopped()
 }
 
-// idle are those that have waited for a while.
-func (o *oracle) idle() (ids []msg.ExecutorID) {
-	for _, id := range o.living() {
-		if since := o.waits[id]; o.held[id] && !since.IsZero() && time.Since(since) > 30*time.Second {
+// longIdle returns the executors that have been idle for more than 30 s.
+func (c *checker) longIdle() (ids []msg.ExecutorID) {
+	for _, id := range c.aliveExecutors() {
+		if since := c.idleSince[id]; c.isPolling[id] && !since.IsZero() && time.Since(since) > 30*time.Second {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// stops: an event says so, and that is all the runner hears of it.
-func (o *oracle) stops(id msg.ExecutionID) {
-	if o.calm(2*time.Minute) && o.w.sys != nil {
-		o.stopping[id] = time.Now()
+// jobStopped records that only an event orders the stop of a job.
+func (c *checker) jobStopped(id msg.ExecutionID) {
+	if c.undisturbedFor(2*time.Minute) && c.env.sys != nil {
+		c.stoppedAt[id] = time.Now()
 	}
 }
 
-// stopped: who was stopped in good times ends so. A runner remembers for 2 min what it was told of a job to come.
-func (o *oracle) stopped() {
-	for _, id := range slices.Sorted(maps.Keys(o.stopping)) {
-		since, a := o.stopping[id], o.w.server.AccountOf(id)
+// checkStopped checks that stop events take effect without faults. The runner remembers a stop of an unknown job for 2 min.
+func (c *checker) checkStopped() {
+	for _, id := range slices.Sorted(maps.Keys(c.stoppedAt)) {
+		since, a := c.stoppedAt[id], c.env.server.JobOf(id)
 		switch {
 		case time.Since(since) < 2*time.Minute:
 			continue
-		case !a.Confirmed || a.Execution != id || a.Taken.Sub(since) > time.Minute || a.Forgotten:
+		case !a.Confirmed || a.Execution != id || a.ConfirmedAt.Sub(since) > time.Minute || a.Forgotten:
 		case a.Finish == nil:
-			o.breach("I11: %s was stopped by an event and has no finish", a.ID)
-		case a.Finish.Outcome == msg.Completed && o.stored[id].Sub(since) > time.Second:
-			o.breach("I11: %s was stopped by an event, and completes %v after it", a.ID, o.stored[id].Sub(since))
+			c.violate("I11: %s was stopped by an event but has no finish", a.ID)
+		case a.Finish.Outcome == msg.Completed && c.stored[id].Sub(since) > time.Second:
+			c.violate("I11: %s was stopped by an event but completed %v later", a.ID, c.stored[id].Sub(since))
 		}
-		delete(o.stopping, id)
+		delete(c.stoppedAt, id)
 	}
 }
 
-// mayBegin looks at what a job needs besides its executor.
-func (o *oracle) mayBegin(id msg.ExecutionID) {
-	if d := o.deletion; d.undisturbed(o) && time.Since(d.heard) > 2*time.Second {
-		o.breach("deletion: %s begins", id)
+// checkJobStart checks that a job may start.
+func (c *checker) checkJobStart(id msg.ExecutionID) {
+	if d := c.deletion; d.undisturbed(c) && time.Since(d.began) > 2*time.Second {
+		c.violate("deletion: %s starts", id)
 	}
-	a := o.w.server.AccountOf(id)
+	a := c.env.server.JobOf(id)
 	if a.Kind != msg.Script {
 		return
 	}
-	if o.everSince(a.Taken, func(c change) bool { return !c.scripts }) {
-		o.breach("capability: %s is a script, and the runner may run none", id)
+	if c.alwaysSince(a.ConfirmedAt, func(change configChange) bool { return !change.scripts }) {
+		c.violate("capability: script %s runs without the capability", id)
 	}
-	if o.everSince(a.Offered, func(c change) bool { return !c.enabled }) {
-		o.breach("disable: script %s runs", id)
+	if c.alwaysSince(a.OfferedAt, func(change configChange) bool { return !change.enabled }) {
+		c.violate("disable: script %s runs", id)
 	}
 }
 
-// isRefused: a script must not be, while the runner may run it.
-func (o *oracle) isRefused(a fakes.Account) bool {
-	return strings.Contains(a.Finish.Message, "runs no scripts") && o.everSince(a.Taken, func(c change) bool { return c.scripts })
+// isWronglyRefused reports whether a script was refused although the runner had the capability.
+func (c *checker) isWronglyRefused(a fakes.JobInfo) bool {
+	return strings.Contains(a.Finish.Message, "runs no scripts") && c.alwaysSince(a.ConfirmedAt, func(change configChange) bool { return change.scripts })
 }
 
-// starts: an executor is made for a job. No script may wait then that was there before.
-func (o *oracle) starts(id msg.ExecutionID) {
-	delete(o.waiting, id)
-	if o.w.server.AccountOf(id).Kind == msg.Script || !o.calm(time.Minute) {
+// checkOrder is called when an executor is created for a job. No earlier script may be waiting then.
+func (c *checker) checkOrder(id msg.ExecutionID) {
+	delete(c.waitingJobs, id)
+	if c.env.server.JobOf(id).Kind == msg.Script || !c.undisturbedFor(time.Minute) {
 		return
 	}
-	for _, other := range slices.Sorted(maps.Keys(o.waiting)) {
-		w := o.waiting[other]
-		if w.script && time.Since(w.since) > time.Second && o.w.server.AccountOf(other).Finish == nil {
-			o.breach("order: task %s gets an executor, and script %s has waited for %v", id, other, time.Since(w.since))
+	for _, other := range slices.Sorted(maps.Keys(c.waitingJobs)) {
+		job := c.waitingJobs[other]
+		if job.script && time.Since(job.since) > time.Second && c.env.server.JobOf(other).Finish == nil {
+			c.violate("order: task %s gets an executor, but script %s has been waiting for %v", id, other, time.Since(job.since))
 			return
 		}
 	}

@@ -8,112 +8,113 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// What the program does about a runner that the server deletes, and what must hold then.
+// What the program does when the server deletes the runner, and what must hold then.
 
-// deleted is the runner's last word.
-func (w *world) deleted() {
-	w.exits(w.wipe)()
+// onDeleted is called when the actors have finished the deletion.
+func (e *env) onDeleted() {
+	e.exitOnce(e.wipe)()
 }
 
-// wipe takes away all that the runner has kept, but for the note.
-func (w *world) wipe() {
-	w.oracle.deletionEnds()
-	_ = w.disk.Close()
-	w.disk = memfs.New()
-	w.config, w.wiped = msg.Config{}, true
+// wipe removes the runner's files except for the record of the deletion.
+func (e *env) wipe() {
+	e.checker.deletionEnded()
+	_ = e.disk.Close()
+	e.disk = memfs.New()
+	e.savedConfig, e.wiped = msg.Config{}, true
 }
 
-// refuses: whoever starts the runner again is told that it was deleted, until somebody takes the note away. Who does that
-// deals on the server with what it knows of the runner.
-func (w *world) refuses() {
-	w.trace.note("boot: the server has deleted this runner")
-	if !w.note {
-		w.oracle.breach("deletion: the runner comes back by itself")
+// refuseBoot simulates starts of a deleted runner, which fail until an operator removes the record of the deletion. The operator also
+// removes the runner on the server if it is still registered.
+func (e *env) refuseBoot() {
+	e.trace.recordf("boot: the server has deleted this runner")
+	if !e.deletionRecorded {
+		e.checker.violate("deletion: the runner restarts without its record")
 	}
-	w.in(w.between(time.Second, 10*time.Minute), "the note is taken away", func() {
-		if !w.server.HasLeft() {
-			w.server.Abandon()
+	e.schedule(e.randomDuration(time.Second, 10*time.Minute), "the record of the deletion is removed", func() {
+		if !e.server.IsUnregistered() {
+			e.server.Abandon()
 		}
-		w.note, w.wiped = false, false
-		w.boot()
+		e.deletionRecorded, e.wiped = false, false
+		e.boot()
 	})
 }
 
-// killsWhoLeaves: a runner unregisters so quickly that a kill hardly ever comes at that moment by itself.
-func (w *world) killsWhoLeaves() {
-	life := w.life
-	if w.peaceful || !w.strikes(0.5) {
+// maybeKillDuringUnregister kills the process around an unregister call. This call is so short that other kills rarely hit it.
+func (e *env) maybeKillDuringUnregister() {
+	process := e.process
+	if e.faultsStopped || !e.faultOccurs(0.5) {
 		return
 	}
-	w.in(w.between(0, 40*time.Millisecond), "kill -9 as it unregisters", func() {
-		if w.life == life {
-			w.dies("kill -9", false, 0)
+	e.schedule(e.randomDuration(0, 40*time.Millisecond), "kill -9 during unregister", func() {
+		if e.process == process {
+			e.endProcess("kill -9", false, 0)
 		}
 	})
 }
 
-// deletion is what is known of one that is under way.
+// deletion is the checker's state of a deletion in progress.
 type deletion struct {
-	heard time.Time // zero: none is
-	owed  []msg.ExecutionID
+	began     time.Time // zero: none in progress
+	confirmed []msg.ExecutionID
 }
 
-// deletionBegins: the runner knows of it. What it has confirmed by then it can tell the end of, if nothing goes wrong.
-func (o *oracle) deletionBegins() {
-	if o.deletion.heard.IsZero() {
-		o.deletion.heard = time.Now()
-		for _, job := range o.w.spool.Jobs() {
+// deletionBegan records the start of the deletion. The runner must report the jobs confirmed by then, unless a fault occurs.
+func (c *checker) deletionBegan() {
+	if c.deletion.began.IsZero() {
+		c.deletion.began = time.Now()
+		for _, job := range c.env.spool.Jobs() {
 			if job.Stage >= msg.Confirmed {
-				o.deletion.owed = append(o.deletion.owed, job.Execution)
+				c.deletion.confirmed = append(c.deletion.confirmed, job.Execution)
 			}
 		}
 	}
 }
 
-// undisturbed: nothing has gone wrong since the deletion began.
-func (d deletion) undisturbed(o *oracle) bool {
-	return !d.heard.IsZero() && o.troubled.Before(d.heard.Add(-time.Minute))
+// undisturbed reports whether no fault has occurred since the deletion began.
+func (d deletion) undisturbed(c *checker) bool {
+	return !d.began.IsZero() && c.disturbedUntil.Before(d.began.Add(-time.Minute))
 }
 
-// deletionEnds: the process takes away what it has, and no container is left. What the server was not told it will not hear.
-func (o *oracle) deletionEnds() {
-	if list := o.w.engine.Containers(); len(list) > 0 {
-		o.breach("I10: the deleted runner leaves containers: %v", list)
+// deletionEnded checks the end of the deletion, before the process removes its files: no container is left. Jobs that are unreported
+// then stay so.
+func (c *checker) deletionEnded() {
+	if list := c.env.engine.Containers(); len(list) > 0 {
+		c.violate("I10: the deleted runner leaves containers: %v", list)
 	}
-	for _, job := range o.w.spool.Jobs() {
-		o.untold[job.Execution] = true
+	for _, job := range c.env.spool.Jobs() {
+		c.unreported[job.Execution] = true
 	}
-	if o.deletion.undisturbed(o) {
-		for _, id := range o.deletion.owed {
-			if o.untold[id] {
-				o.breach("deletion: the server was not told of %s", id)
+	if c.deletion.undisturbed(c) {
+		for _, id := range c.deletion.confirmed {
+			if c.unreported[id] {
+				c.violate("deletion: %s was not reported", id)
 			}
-			if f := o.w.server.AccountOf(id).Finish; f != nil && f.Outcome == msg.Completed && o.stored[id].Sub(o.deletion.heard) > time.Second {
-				o.breach("deletion: %s goes on, and completes", id)
+			if f := c.env.server.JobOf(id).Finish; f != nil && f.Outcome == msg.Completed && c.stored[id].Sub(c.deletion.began) > time.Second {
+				c.violate("deletion: %s continued and completed", id)
 			}
 		}
 	}
-	o.deletion = deletion{}
+	c.deletion = deletion{}
 }
 
-// asked: the runner asks the server for something.
-func (o *oracle) asked(op string) {
-	d := &o.deletion
+// serverCalled checks that the runner may make this call.
+func (c *checker) serverCalled(op string) {
+	d := &c.deletion
 	switch {
-	case op == fakes.Unregister && !o.w.note:
-		o.breach("deletion: the server is told, and the next start does not know")
-	case op == fakes.Register && o.w.note:
-		o.breach("deletion: the runner registers again")
-	case op == fakes.Reserve && !d.heard.IsZero() && time.Since(d.heard) > 2*time.Second:
-		o.breach("deletion: the runner asks for jobs")
-	case op == fakes.Reserve && !o.now.Enabled && time.Since(o.nowFrom) > 2*time.Second:
-		o.breach("disable: the runner asks for jobs")
+	case op == fakes.Unregister && !c.env.deletionRecorded:
+		c.violate("deletion: unregister before the deletion is recorded")
+	case op == fakes.Register && c.env.deletionRecorded:
+		c.violate("deletion: the runner registers again")
+	case op == fakes.Reserve && !d.began.IsZero() && time.Since(d.began) > 2*time.Second:
+		c.violate("deletion: the runner reserves jobs")
+	case op == fakes.Reserve && !c.config.Enabled && time.Since(c.configSince) > 2*time.Second:
+		c.violate("disable: the runner reserves jobs")
 	}
 }
 
-// deletedInTime: it takes as long as aborts do.
-func (o *oracle) deletedInTime() {
-	if d := o.deletion; !d.heard.IsZero() && time.Since(d.heard) > 2*time.Minute && o.calm(2*time.Minute) && o.w.sys != nil {
-		o.breach("deletion: it goes on for more than 2 min")
+// checkDeletionTime checks that a deletion takes at most as long as aborts.
+func (c *checker) checkDeletionTime() {
+	if d := c.deletion; !d.began.IsZero() && time.Since(d.began) > 2*time.Minute && c.undisturbedFor(2*time.Minute) && c.env.sys != nil {
+		c.violate("deletion: takes more than 2 min")
 	}
 }

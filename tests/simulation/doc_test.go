@@ -1,20 +1,21 @@
-// Package simulation runs the whole actor system under one seed: actors.Root with the real spool on a file system in memory that
-// crashes, and around it the fake server, engine, gateway and plugins, in virtual time. What happens, and in which order, the
-// seed decides; what goes wrong too: answers, disks, containers, actors, the process, the machine.
+// Package simulation runs the whole actor system under one seed: actors.Root with the real spool on an in-memory file system that
+// can crash, and the fake server, engine, gateway and plugins, in virtual time. The seed decides what happens, in which order, and
+// which faults occur: in answers, disks, containers, actors, the process, the machine.
 //
-//	stepper    one deed at a time: messages, tasks, timers, calls to the outside; the seed picks the next
-//	fate       what befalls the runner, and when
-//	world      what is around the runner, and its lives: start, kill -9, loss of power
-//	oracle     what must hold all the time, and at the end (I1 to I12 of docs/architecture.md)
-//	trace      what happened, in order: two runs of a seed have the same
+//	scheduler   runs one action at a time: messages, tasks, timers, calls to the outside; the seed picks the next
+//	faults      the fault injector: what goes wrong, and when
+//	conditions  how likely each kind of call fails at present
+//	env         the runner's environment and its processes: start, kill -9, loss of power
+//	checker     what must hold all the time, and at the end (I1 to I12 of docs/architecture.md)
+//	trace       what happened, in order: two runs of a seed have the same trace
 //
-// # Rules for what is simulated
+// # Rules for simulated code
 //
-// A turn never blocks. Tasks, and the programs of executors, touch what others touch only in deeds of the stage (Do, Until). No
-// select on two things that one instant can make ready, but for the end of a context, after which a deed decides. All chance
-// comes from the seed, that of cryptography too; no decision by the order of a map. A mutex may be held over a verb of the spool
-// by the logbook only, whose verbs are therefore no deeds of their own.
+// A turn never blocks. Tasks, and the programs of executors, touch shared state only in actions of the scheduler (Do, Until). No
+// code selects on two channels that can become ready at the same instant, except for the end of a context, after which an action
+// decides. All randomness comes from the seed, that of cryptography too; no decision depends on the order of a map. Only the log
+// attributor may hold a mutex while it calls the spool; its spool calls are therefore not separate actions.
 //
-// Breaking these shows as two runs of one seed that differ. A seed is valid for one build: a bug that one has found is kept as
-// a scenario of its own.
+// When code breaks these rules, two runs of one seed differ. A seed is valid for one build only: a bug that a seed has found gets
+// a test of its own.
 package simulation

@@ -2,4 +2,4 @@
 
 package simulation
 
-func init() { raced = true }
+func init() { raceDetector = true }

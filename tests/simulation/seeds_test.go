@@ -14,71 +14,71 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", 0, "how many seeds to run; 0: as many as CI runs")
-	first  = flag.Uint64("from", 1, "the first of them")
-	seed   = flag.Uint64("seed", 0, "run this one alone, and print the end of its trace")
-	lines  = flag.Int("lines", 300, "how much of it to print")
-	worker = flag.Bool("worker", false, "print outcomes for the process that has started this one")
-	step   = flag.Uint64("step", 1, "every so manieth seed only")
-	traced = flag.Bool("traced", false, "make the hashes of the traces")
-	once   = flag.Bool("once", false, "stop at the first breach")
-	bugs   = flag.Int("bugs", 12, "how many of the deliberate bugs to look for; 0: all")
-	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "decides which")
+	seeds  = flag.Int("seeds", 0, "number of seeds to run; 0: as many as CI runs")
+	first  = flag.Uint64("from", 1, "first seed")
+	seed   = flag.Uint64("seed", 0, "run only this seed, and print the end of its trace")
+	lines  = flag.Int("lines", 300, "number of trace lines to print")
+	worker = flag.Bool("worker", false, "print outcomes for the parent process")
+	step   = flag.Uint64("step", 1, "run every nth seed")
+	traced = flag.Bool("traced", false, "compute the hashes of the traces")
+	once   = flag.Bool("once", false, "stop at the first violation")
+	bugs   = flag.Int("bugs", 12, "number of deliberate bugs to look for; 0: all")
+	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "selects which deliberate bugs")
 
-	asMany = 300
-	pairs  = 20
-	raced  bool // the race detector is on: it costs ten times as much
+	seedCount    = 300
+	pairs        = 20
+	raceDetector bool // the race detector makes the simulation ten times slower
 )
 
 func TestEverySeedKeepsTheInvariants(t *testing.T) {
 	switch {
 	case *seed > 0:
-		o := history(t, *seed, *lines, true)
-		t.Logf("%s\n%d steps, %v, hash %016x", o.Last, o.Steps, o.Virtual, o.Hash)
-		for _, b := range o.Breaches {
-			t.Errorf("breach of %s", b)
+		o := runSeed(t, *seed, *lines, true)
+		t.Logf("%s\n%d steps, %v, hash %016x", o.Tail, o.Steps, o.Virtual, o.Hash)
+		for _, b := range o.Violations {
+			t.Errorf("violation of %s", b)
 		}
 		return
 	case *worker:
-		work(t)
+		runWorker(t)
 		return
 	case *seeds > 0:
-		asMany = *seeds
-	case raced || testing.Short():
-		asMany = 10
+		seedCount = *seeds
+	case raceDetector || testing.Short():
+		seedCount = 10
 	}
 	began := time.Now()
-	all := outcome{Hits: map[string]int{}}
+	all := outcome{Counts: map[string]int{}}
 	failed := 0
-	for o := range crew(t, uint64(runtime.GOMAXPROCS(0)), asMany, *first) {
+	for o := range runSeeds(t, uint64(runtime.GOMAXPROCS(0)), seedCount, *first) {
 		all.Steps, all.Virtual, all.Jobs = all.Steps+o.Steps, all.Virtual+o.Virtual, all.Jobs+o.Jobs
-		sumHits(all.Hits, o.Hits)
-		if len(o.Breaches) == 0 {
+		addCounts(all.Counts, o.Counts)
+		if len(o.Violations) == 0 {
 			continue
 		}
 		if failed++; failed <= 3 {
-			t.Errorf("seed %d: breach of %s\n%s\nagain: go tool task simulate -- -seed=%d", o.Seed, o.Breaches[0], o.Last, o.Seed)
+			t.Errorf("seed %d: violation of %s\n%s\nto repeat: go tool task simulate -- -seed=%d", o.Seed, o.Violations[0], o.Tail, o.Seed)
 		} else {
-			t.Errorf("seed %d: breach of %s", o.Seed, o.Breaches[0])
+			t.Errorf("seed %d: violation of %s", o.Seed, o.Violations[0])
 		}
 	}
 	took := time.Since(began)
-	t.Logf("%d seeds, %d jobs, %d steps, %.0f virtual hours in %v: %.0f an hour of virtual time a second\n%s", asMany, all.Jobs, all.Steps,
-		all.Virtual.Hours(), took.Round(time.Second), all.Virtual.Hours()/took.Seconds(), showHits(all.Hits))
+	t.Logf("%d seeds, %d jobs, %d steps, %.0f virtual hours in %v: %.0f an hour of virtual time a second\n%s", seedCount, all.Jobs, all.Steps,
+		all.Virtual.Hours(), took.Round(time.Second), all.Virtual.Hours()/took.Seconds(), formatCounts(all.Counts))
 }
 
-// TestOneSeedIsOneHistory runs seeds in two processes with different numbers of processors.
-func TestOneSeedIsOneHistory(t *testing.T) {
+// TestSeedIsDeterministic runs seeds in two processes with different numbers of processors.
+func TestSeedIsDeterministic(t *testing.T) {
 	if *seed > 0 {
-		t.Skip("one seed is wanted alone")
+		t.Skip("runs only without -seed")
 	}
-	if raced {
-		t.Skip("the same without the race detector")
+	if raceDetector {
+		t.Skip("runs without the race detector")
 	}
 	var hashes [2]map[uint64]uint64
 	for n := range hashes {
 		hashes[n] = map[uint64]uint64{}
-		for o := range run(t, os.Args[0], fmt.Sprint("GOMAXPROCS=", n+1), "-traced", fmt.Sprint("-seeds=", pairs), "-from=5001") {
+		for o := range runProcess(t, os.Args[0], fmt.Sprint("GOMAXPROCS=", n+1), "-traced", fmt.Sprint("-seeds=", pairs), "-from=5001") {
 			hashes[n][o.Seed] = o.Hash
 		}
 	}
@@ -90,39 +90,39 @@ func TestOneSeedIsOneHistory(t *testing.T) {
 		}
 	}
 	if len(different) != pairs {
-		t.Errorf("%d seeds made %d histories", pairs, len(different))
+		t.Errorf("%d seeds had %d different traces", pairs, len(different))
 	}
 }
 
-// work runs a share of the seeds, and prints an outcome a line.
-func work(t *testing.T) {
+// runWorker runs some of the seeds, and prints one outcome per line.
+func runWorker(t *testing.T) {
 	out := json.NewEncoder(os.Stdout)
 	for n := range uint64(*seeds) {
 		s := *first + n**step
-		fmt.Fprintf(os.Stderr, "seed %d\n", s) // should it panic
-		o := history(t, s, 0, *traced)
-		if len(o.Breaches) > 0 {
-			o.Last = history(t, s, *lines, true).Last
+		fmt.Fprintf(os.Stderr, "seed %d\n", s) // in case it panics
+		o := runSeed(t, s, 0, *traced)
+		if len(o.Violations) > 0 {
+			o.Tail = runSeed(t, s, *lines, true).Tail
 		}
 		fmt.Print("\noutcome ")
 		if err := out.Encode(o); err != nil {
 			t.Fatal(err)
 		}
-		if *once && len(o.Breaches) > 0 {
+		if *once && len(o.Violations) > 0 {
 			return
 		}
 	}
 }
 
-// crew shares the seeds out among processes: cryptography has one source of chance in a process.
-func crew(t *testing.T, processes uint64, seeds int, first uint64) <-chan outcome {
+// runSeeds distributes the seeds to several processes, because cryptography has one source of randomness per process.
+func runSeeds(t *testing.T, processes uint64, seeds int, first uint64) <-chan outcome {
 	all := make(chan outcome)
 	done := make(chan struct{})
 	for n := range processes {
 		share := (seeds + int(processes-1-n)) / int(processes)
 		go func() {
 			defer func() { done <- struct{}{} }()
-			for o := range run(t, os.Args[0], "GOMAXPROCS=1", fmt.Sprint("-seeds=", share), fmt.Sprint("-from=", first+n), fmt.Sprint("-step=", processes)) {
+			for o := range runProcess(t, os.Args[0], "GOMAXPROCS=1", fmt.Sprint("-seeds=", share), fmt.Sprint("-from=", first+n), fmt.Sprint("-step=", processes)) {
 				all <- o
 			}
 		}()
@@ -136,8 +136,8 @@ func crew(t *testing.T, processes uint64, seeds int, first uint64) <-chan outcom
 	return all
 }
 
-// run is a process of the program that works.
-func run(t *testing.T, program, env string, args ...string) <-chan outcome {
+// runProcess starts a process of program as a worker, and returns its outcomes.
+func runProcess(t *testing.T, program, env string, args ...string) <-chan outcome {
 	all := make(chan outcome)
 	command := exec.Command(program, append([]string{"-test.run=^TestEverySeedKeepsTheInvariants$", "-test.timeout=1h", "-worker", fmt.Sprint("-lines=", *lines)}, args...)...)
 	command.Env = append(os.Environ(), env)

@@ -10,9 +10,9 @@ import (
 	msg "runnerd/messages"
 )
 
-// trace is what happened, in order. Its hash is the fingerprint of a run.
+// trace records what happened, in order. Its hash identifies a run.
 type trace struct {
-	keep  int // so many of the last lines; zero: none
+	limit int // number of last lines to store
 	off   bool
 	hash  uint64 // FNV-1a
 	lines []string
@@ -20,8 +20,8 @@ type trace struct {
 	line  []byte
 }
 
-func newTrace(keep int) *trace {
-	return &trace{keep: keep, hash: 14695981039346656037, began: time.Now()}
+func newTrace(limit int) *trace {
+	return &trace{limit: limit, hash: 14695981039346656037, began: time.Now()}
 }
 
 func (t *trace) add(path string, n uint64, what string) {
@@ -37,18 +37,18 @@ func (t *trace) add(path string, n uint64, what string) {
 	t.end()
 }
 
-// message traces a message with what it says: a difference shows at once.
+// message records a message with its fields, so that a difference between two runs shows early.
 func (t *trace) message(path string, m any) {
 	if t.off {
 		return
 	}
 	t.begin(path)
 	t.line = append(t.line, " <- "...)
-	t.line = t.say(t.line, reflect.ValueOf(m))
+	t.line = t.appendValue(t.line, reflect.ValueOf(m))
 	t.end()
 }
 
-func (t *trace) note(format string, args ...any) {
+func (t *trace) recordf(format string, args ...any) {
 	if t.off {
 		return
 	}
@@ -66,24 +66,24 @@ func (t *trace) end() {
 	for _, c := range t.line {
 		t.hash = (t.hash ^ uint64(c)) * 1099511628211
 	}
-	if t.keep == 0 {
+	if t.limit == 0 {
 		return
 	}
-	if len(t.lines) >= 2*t.keep {
-		t.lines = append(t.lines[:0], t.lines[t.keep:]...)
+	if len(t.lines) >= 2*t.limit {
+		t.lines = append(t.lines[:0], t.lines[t.limit:]...)
 	}
 	t.lines = append(t.lines, string(t.line))
 }
 
-// last is the end of the trace.
-func (t *trace) last() string {
-	return strings.Join(t.lines[max(0, len(t.lines)-t.keep):], "\n")
+// tail returns the last lines of the trace.
+func (t *trace) tail() string {
+	return strings.Join(t.lines[max(0, len(t.lines)-t.limit):], "\n")
 }
 
-const longest = 120 // of a text; longer ones are ciphertext, or nobody reads them
+const maxText = 120 // of a text in the trace; longer ones, usually ciphertext, are recorded by length
 
-// say prints a value without what differs from run to run: addresses, functions.
-func (t *trace) say(b []byte, v reflect.Value) []byte {
+// appendValue formats a value without what differs from run to run: addresses, functions.
+func (t *trace) appendValue(b []byte, v reflect.Value) []byte {
 	if !v.IsValid() {
 		return append(b, "nil"...)
 	}
@@ -114,34 +114,34 @@ func (t *trace) say(b []byte, v reflect.Value) []byte {
 	case reflect.Float64:
 		return strconv.AppendFloat(b, v.Float(), 'g', -1, 64)
 	case reflect.String:
-		if v.Len() > longest {
+		if v.Len() > maxText {
 			return append(strconv.AppendInt(append(b, '<'), int64(v.Len()), 10), '>')
 		}
 		return append(b, v.String()...)
 	case reflect.Interface, reflect.Pointer:
-		return t.say(b, v.Elem())
+		return t.appendValue(b, v.Elem())
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			return append(strconv.AppendInt(append(b, '<'), int64(v.Len()), 10), '>')
 		}
 		b = append(b, '[')
 		for i := range v.Len() {
-			b = append(t.say(b, v.Index(i)), ' ')
+			b = append(t.appendValue(b, v.Index(i)), ' ')
 		}
 		return append(b, ']')
 	case reflect.Struct:
-		return t.sayFields(b, v)
+		return t.appendFields(b, v)
 	}
 	return append(b, v.Kind().String()...)
 }
 
-func (t *trace) sayFields(b []byte, v reflect.Value) []byte {
+func (t *trace) appendFields(b []byte, v reflect.Value) []byte {
 	b = append(append(b, v.Type().Name()...), '{')
 	if strings.HasSuffix(v.Type().PkgPath(), "/messages") {
 		for i := range v.NumField() {
 			if f := v.Field(i); !f.IsZero() {
 				b = append(append(b, v.Type().Field(i).Name...), ':')
-				b = append(t.say(b, f), ' ')
+				b = append(t.appendValue(b, f), ' ')
 			}
 		}
 	}

@@ -14,10 +14,10 @@ const (
 	blue, green = "runnerd-demo/blue:1", "runnerd-demo/green:1"
 )
 
-// makeImages builds the programs of the clone that the working directory is in, and an image of each.
-func makeImages(ctx context.Context) error {
+// buildImages builds the programs of the clone in the working directory, and an image of each.
+func buildImages(ctx context.Context) error {
 	if _, err := os.Stat("infra/compose/compose.yaml"); err != nil {
-		return fmt.Errorf("find the stack: %w: run it in a clone's first directory", err)
+		return fmt.Errorf("find the stack: %w: run the demo in the root of a clone", err)
 	}
 	dir, err := os.MkdirTemp("", "runnerd-demo-images-")
 	if err != nil {
@@ -28,27 +28,27 @@ func makeImages(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(root, "app"), 0o755); err != nil {
 		return err
 	}
-	if err := build(ctx, ".", filepath.Join(root, "runnerd"), "./cmd/runnerd"); err != nil {
+	if err := buildProgram(ctx, ".", filepath.Join(root, "runnerd"), "./cmd/runnerd"); err != nil {
 		return err
 	}
 	if err := os.Symlink("/runnerd", filepath.Join(root, "app", "release-runner")); err != nil {
 		return err
 	}
-	if err := image(ctx, runnerImage, "infra/compose/Dockerfile", dir); err != nil {
+	if err := buildImage(ctx, runnerImage, "infra/compose/Dockerfile", dir); err != nil {
 		return err
 	}
-	if err := build(ctx, "infra/sampleplugin", filepath.Join(dir, "sampleplugin"), "."); err != nil {
+	if err := buildProgram(ctx, "infra/sampleplugin", filepath.Join(dir, "sampleplugin"), "."); err != nil {
 		return err
 	}
 	for _, ref := range []string{blue, green} {
-		if err := image(ctx, ref, "infra/sampleplugin/Dockerfile", dir); err != nil {
+		if err := buildImage(ctx, ref, "infra/sampleplugin/Dockerfile", dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func build(ctx context.Context, dir, to, what string) error {
+func buildProgram(ctx context.Context, dir, to, what string) error {
 	c := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", to, what)
 	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if said, err := c.CombinedOutput(); err != nil {
@@ -57,14 +57,13 @@ func build(ctx context.Context, dir, to, what string) error {
 	return nil
 }
 
-// image makes an image with the classic builder, which needs no plugin of the client. Each has a label of its own, or two of
-// one program would be one.
-func image(ctx context.Context, ref, dockerfile, dir string) error {
+// buildImage builds an image with the classic builder, which needs no client plugin. A label makes two images of one program different.
+func buildImage(ctx context.Context, ref, dockerfile, dir string) error {
 	c := exec.CommandContext(ctx, "docker", "build", "--quiet", "--label", "runnerd.demo="+ref, "--tag", ref, "--file", dockerfile, dir)
 	c.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
 	said, err := c.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("make image %s: %w\n%s", ref, err, said)
+		return fmt.Errorf("build image %s: %w\n%s", ref, err, said)
 	}
 	lines := strings.Fields(string(said))
 	say("%-22s %s", ref, strings.TrimPrefix(lines[len(lines)-1], "sha256:")[:12])

@@ -1,10 +1,10 @@
-// Command demo shows what a runner does, on this machine's Docker Engine: it makes the images, brings the stack of
-// infra/compose/compose.yaml up, gives it work, kills the runner in the middle of a job, and takes everything down.
+// Command demo demonstrates a runner on this machine's Docker Engine: it builds the images, starts the stack of
+// infra/compose/compose.yaml, runs jobs, kills the runner in the middle of a job, and removes everything.
 //
-//	images.go   the images, from static binaries
-//	stack.go    compose and the engine, by their command lines
-//	server.go   the server's REST API
-//	story.go    what is shown
+//	images.go   builds the images from static binaries
+//	stack.go    runs compose and the engine's command line
+//	server.go   calls the server's REST API
+//	scenes.go   the steps of the demo
 package main
 
 import (
@@ -17,19 +17,19 @@ import (
 )
 
 func main() {
-	imagesOnly := flag.Bool("images-only", false, "make the images and end")
+	imagesOnly := flag.Bool("images-only", false, "build the images, then exit")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := demo(ctx, *imagesOnly); err != nil {
+	if err := run(ctx, *imagesOnly); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func demo(ctx context.Context, imagesOnly bool) (err error) {
-	chapter("The images, from static binaries: no registry is asked")
-	if err := makeImages(ctx); err != nil || imagesOnly {
+func run(ctx context.Context, imagesOnly bool) (err error) {
+	heading("Images are built from static binaries, without a registry")
+	if err := buildImages(ctx); err != nil || imagesOnly {
 		return err
 	}
 	s, err := newStack(ctx)
@@ -41,5 +41,5 @@ func demo(ctx context.Context, imagesOnly bool) (err error) {
 			err = downErr
 		}
 	}()
-	return tell(ctx, s)
+	return runDemo(ctx, s)
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// server is the development server's REST API.
+// server calls the development server's REST API.
 type server struct{ url string }
 
-// task is what it shows of one.
+// task is a task of the REST API.
 type task struct {
 	ID               string         `json:"id"`
 	State            string         `json:"state"`
@@ -24,9 +24,9 @@ type task struct {
 	Finished         time.Time      `json:"finished"`
 }
 
-func (t task) took() time.Duration { return t.Finished.Sub(t.Created).Round(time.Millisecond) }
+func (t task) duration() time.Duration { return t.Finished.Sub(t.Created).Round(time.Millisecond) }
 
-func (s server) ask(ctx context.Context, method, path string, body, answer any) error {
+func (s server) request(ctx context.Context, method, path string, body, answer any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (s server) ask(ctx context.Context, method, path string, body, answer any) 
 	defer res.Body.Close()
 	if res.StatusCode >= 300 {
 		var problem struct{ Detail string }
-		_ = json.NewDecoder(res.Body).Decode(&problem) // else the status has to do
+		_ = json.NewDecoder(res.Body).Decode(&problem) // on error, only the status is known
 		return fmt.Errorf("%s %s: %s %s", method, path, res.Status, problem.Detail)
 	}
 	if answer == nil {
@@ -54,35 +54,35 @@ func (s server) ask(ctx context.Context, method, path string, body, answer any) 
 
 func (s server) runners(ctx context.Context) (n int, err error) {
 	var all []any
-	err = s.ask(ctx, http.MethodGet, "/api/runners", nil, &all)
+	err = s.request(ctx, http.MethodGet, "/api/runners", nil, &all)
 	return len(all), err
 }
 
 func (s server) submit(ctx context.Context, image, taskType string, properties map[string]any) (t task, err error) {
-	err = s.ask(ctx, http.MethodPost, "/api/tasks", map[string]any{"image": image, "taskType": taskType, "properties": properties}, &t)
+	err = s.request(ctx, http.MethodPost, "/api/tasks", map[string]any{"image": image, "taskType": taskType, "properties": properties}, &t)
 	return t, err
 }
 
 func (s server) abort(ctx context.Context, id, reason string) error {
-	return s.ask(ctx, http.MethodPost, "/api/tasks/"+id+"/abort", map[string]any{"reason": reason}, nil)
+	return s.request(ctx, http.MethodPost, "/api/tasks/"+id+"/abort", map[string]any{"reason": reason}, nil)
 }
 
-// done waits for a task's end.
-func (s server) done(ctx context.Context, id string) (t task, err error) {
-	err = until(ctx, "task "+id+" is done", func() (bool, error) {
-		err := s.ask(ctx, http.MethodGet, "/api/tasks/"+id, nil, &t)
+// waitForTask waits until a task has ended.
+func (s server) waitForTask(ctx context.Context, id string) (t task, err error) {
+	err = waitUntil(ctx, "task "+id+" is done", func() (bool, error) {
+		err := s.request(ctx, http.MethodGet, "/api/tasks/"+id, nil, &t)
 		return !t.Finished.IsZero(), err
 	})
 	return t, err
 }
 
-func (s server) breaches(ctx context.Context) (all []any, err error) {
+func (s server) violations(ctx context.Context) (all []any, err error) {
 	var ledger struct{ Breaches []any }
-	err = s.ask(ctx, http.MethodGet, "/api/ledger", nil, &ledger)
+	err = s.request(ctx, http.MethodGet, "/api/ledger", nil, &ledger)
 	return ledger.Breaches, err
 }
 
-// follow hands on the lines of a log while they come, to its end.
+// follow calls line for each line of a log until the log ends.
 func (s server) follow(ctx context.Context, id string, line func(string) error) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/api/tasks/"+id+"/log", nil)
 	if err != nil {

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// stack is the services of compose.yaml.
+// stack is the running services of compose.yaml.
 type stack struct {
-	compose []string // the command
+	compose []string // the compose command
 	env     []string
 	state   string
 	server  server
 }
 
-// newStack brings it up.
+// newStack starts the stack.
 func newStack(ctx context.Context) (*stack, error) {
 	compose, err := composeCommand(ctx)
 	if err != nil {
@@ -35,17 +35,17 @@ func newStack(ctx context.Context) (*stack, error) {
 		return nil, err
 	}
 	if err := os.Chown(state, user.uid, user.gid); err != nil {
-		return nil, fmt.Errorf("give the state directory to the runner's user: %w: run the demo as root", err)
+		return nil, fmt.Errorf("chown the state directory to the runner's user: %w: run the demo as root", err)
 	}
 	s := &stack{
 		compose: compose, state: state, server: server{url: "http://127.0.0.1:5516"},
 		env: append(os.Environ(), "RUNNERD_STATE="+state, "RUNNERD_TOKEN=rpa_"+rand.Text(), fmt.Sprintf("RUNNERD_USER=%d:%d", user.uid, user.gid)),
 	}
-	chapter("The stack: " + strings.Join(compose, " ") + " up")
-	if err := s.do(ctx, "up", "--detach"); err != nil {
+	heading("The stack: " + strings.Join(compose, " ") + " up")
+	if err := s.runCompose(ctx, "up", "--detach"); err != nil {
 		return nil, errors.Join(err, s.down(context.WithoutCancel(ctx)))
 	}
-	say("runner as user %d:%d, with a read-only root; it keeps its state in %s", user.uid, user.gid, state)
+	say("runner has user %d:%d, a read-only root, and its state in %s", user.uid, user.gid, state)
 	return s, nil
 }
 
@@ -57,26 +57,26 @@ func composeCommand(ctx context.Context) ([]string, error) {
 	if _, err := exec.LookPath("docker-compose"); err == nil {
 		return append([]string{"docker-compose"}, file...), nil
 	}
-	return nil, errors.New("there is neither docker compose nor docker-compose: install one of them")
+	return nil, errors.New("neither docker compose nor docker-compose is installed: install one of them")
 }
 
-type user struct{ uid, gid int }
+type userID struct{ uid, gid int }
 
-// socketUser is a user without privileges where the engine's socket has a group that may use it.
-func socketUser() (user, error) {
+// socketUser returns an unprivileged user in the group of the engine's socket, or root if the socket has no such group.
+func socketUser() (userID, error) {
 	const nobody = 65532
 	info, err := os.Stat("/var/run/docker.sock")
 	if err != nil {
-		return user{}, fmt.Errorf("find the engine: %w", err)
+		return userID{}, fmt.Errorf("find the engine: %w", err)
 	}
 	group := int(info.Sys().(*syscall.Stat_t).Gid)
 	if group == 0 || info.Mode().Perm()&0o060 != 0o060 {
-		return user{}, nil
+		return userID{}, nil
 	}
-	return user{nobody, group}, nil
+	return userID{nobody, group}, nil
 }
 
-func (s *stack) do(ctx context.Context, args ...string) error {
+func (s *stack) runCompose(ctx context.Context, args ...string) error {
 	c := exec.CommandContext(ctx, s.compose[0], append(s.compose[1:], args...)...)
 	c.Env = s.env
 	if said, err := c.CombinedOutput(); err != nil {
@@ -85,42 +85,42 @@ func (s *stack) do(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// killRunner is kill -9 of the runner's container. It is started again as a service manager would.
+// killRunner kills the runner's container with SIGKILL and starts it again, as a service manager would.
 func (s *stack) killRunner(ctx context.Context) error {
-	if err := s.do(ctx, "kill", "runner"); err != nil {
+	if err := s.runCompose(ctx, "kill", "runner"); err != nil {
 		return err
 	}
-	return s.do(ctx, "up", "--detach", "runner")
+	return s.runCompose(ctx, "up", "--detach", "runner")
 }
 
-// down drains the runner, and takes everything away.
+// down drains the runner and removes everything.
 func (s *stack) down(ctx context.Context) error {
-	chapter("Down")
+	heading("Everything is removed")
 	if out, err := exec.CommandContext(ctx, "docker", "ps", "--quiet", "--filter", "label=com.docker.compose.project=runnerd-demo", "--filter", "label=com.docker.compose.service=runner").Output(); err == nil && len(out) > 0 {
-		_ = exec.CommandContext(ctx, "docker", "exec", strings.TrimSpace(string(out)), "/app/release-runner", "drain", "--state-dir", s.state).Run() // what is left is seen below
+		_ = exec.CommandContext(ctx, "docker", "exec", strings.TrimSpace(string(out)), "/app/release-runner", "drain", "--state-dir", s.state).Run() // leftovers are reported below
 	}
-	err := errors.Join(s.do(ctx, "down", "--timeout", "60"), os.RemoveAll(s.state))
+	err := errors.Join(s.runCompose(ctx, "down", "--timeout", "60"), os.RemoveAll(s.state))
 	if err != nil {
 		return err
 	}
-	left, err := executors(ctx)
-	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("executors are left: %v", left)
+	remaining, err := listExecutors(ctx)
+	if err == nil && len(remaining) > 0 {
+		err = fmt.Errorf("executors remain: %v", remaining)
 	}
 	if err == nil {
-		say("nothing is left: no container, no network, no directory")
+		say("nothing remains: no container, no network, no directory")
 	}
 	return err
 }
 
-// healthy counts the services whose health check says so.
-func healthy(ctx context.Context) (int, error) {
+// countHealthy returns the number of healthy services.
+func countHealthy(ctx context.Context) (int, error) {
 	out, err := exec.CommandContext(ctx, "docker", "ps", "--quiet", "--filter", "label=com.docker.compose.project=runnerd-demo", "--filter", "health=healthy").Output()
 	return len(strings.Fields(string(out))), err
 }
 
-// executors are the containers of the runner's that run, by id, with their images.
-func executors(ctx context.Context) (map[string]string, error) {
+// listExecutors returns the images of the demo's executors by container id.
+func listExecutors(ctx context.Context) (map[string]string, error) {
 	out, err := exec.CommandContext(ctx, "docker", "ps", "--all", "--filter", "label=runnerd.executor", "--format", "{{.ID}} {{.Label \"runnerd.image\"}}").Output()
 	if err != nil {
 		return nil, fmt.Errorf("list the executors: %w", err)
@@ -134,13 +134,13 @@ func executors(ctx context.Context) (map[string]string, error) {
 	return found, nil
 }
 
-// until waits for something that happens by itself.
-func until(ctx context.Context, what string, so func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("after two minutes it is not so: %s", what))
+// waitUntil polls the condition until it holds, for at most two minutes.
+func waitUntil(ctx context.Context, condition string, holds func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("timed out after 2m: %s", condition))
 	defer cancel()
 	for {
-		yes, err := so()
-		if yes || err != nil && ctx.Err() != nil {
+		ok, err := holds()
+		if ok || err != nil && ctx.Err() != nil {
 			return err
 		}
 		select {

@@ -1,5 +1,4 @@
-// Package drivertest is the conformance suite of the driver contract: what a driver must do for the rest of runnerd to keep
-// its promises, one test per promise. A driver's own tests call Run with a Harness; the fake's do too.
+// Package drivertest is the conformance suite of driver.Driver. A driver's tests call Run with a Harness.
 package drivertest
 
 import (
@@ -13,7 +12,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// Behaviour is what the program in an executor does.
+// Behaviour says what the program in an executor does.
 type Behaviour string
 
 const (
@@ -22,62 +21,62 @@ const (
 	Stubborn Behaviour = "stubborn" // prints "ready\n", then waits; ignores SIGABRT and SIGTERM
 	Floods   Behaviour = "floods"   // prints "line 0\n" … "line 1999\n" and exits 0
 	LongLine Behaviour = "longline" // prints 40,000 times "x" and "\n", and exits 0
-	OOM      Behaviour = "oom"      // takes memory until it is killed for it
+	OOM      Behaviour = "oom"      // allocates memory until it is killed
 )
 
-// Harness is how the suite gets what it tests.
+// Harness gives the suite access to a driver.
 type Harness struct {
-	// Driver returns a driver that is ready. What the suite makes with it is removed by the suite.
+	// Driver returns a driver that is ready. The suite removes the executors that it creates.
 	Driver func(*testing.T) driver.Driver
-	// Spec says how to create an executor that behaves so; the suite chooses the id. False: the driver cannot.
+	// Spec returns the spec of an executor with this behaviour; the suite sets the id. False: the driver does not support it.
 	Spec func(*testing.T, driver.Driver, Behaviour) (msg.ExecutorSpec, bool)
-	// Restart is what docker restart -t 0 is, or docker start of an executor that has ended. Nil: nobody can do that.
+	// Restart restarts an executor externally, like docker restart -t 0, or docker start of one that has exited. Nil: not possible.
 	Restart func(*testing.T, driver.Driver, msg.ExecutorID)
-	// Reopen returns the driver that the next start of the runner has, for what d has made; d is not used any more.
+	// Reopen returns the driver of the runner's next start, with the executors of d. The suite stops using d.
 	Reopen func(t *testing.T, d driver.Driver) driver.Driver
-	// EndsWithRunner: an executor does not outlive the runner that has started it. The next driver lists it as exited with the
-	// code -1, and still has its output. False: it goes on.
+	// EndsWithRunner says that executors do not outlive the runner that started them. The next driver lists them as exited with
+	// code -1, and still has their output.
 	EndsWithRunner bool
-	// Image is a reference that Pull finds without a registry, Missing one that is nowhere. Empty: the driver pulls nothing.
+	// Image is a reference that Pull finds without a registry, Missing one that does not exist. Empty: the driver pulls nothing.
 	Image, Missing string
 }
 
-// patience bounds a test that would hang; nothing is measured by it.
-const patience = 3 * time.Minute
+// testTimeout ends a test that hangs. No test depends on its length.
+const testTimeout = 3 * time.Minute
 
-// bench is a driver with what a test does to it again and again.
-type bench struct {
+// fixture is the driver under test with helpers.
+type fixture struct {
 	driver.Driver
 	*testing.T
 	harness Harness
 	ctx     context.Context
 }
 
-func (h Harness) bench(t *testing.T) *bench {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (h Harness) fixture(t *testing.T) *fixture {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
-	return &bench{Driver: h.Driver(t), T: t, harness: h, ctx: ctx}
+	return &fixture{Driver: h.Driver(t), T: t, harness: h, ctx: ctx}
 }
 
 func newID() msg.ExecutorID { return msg.ExecutorID(strings.ToLower(rand.Text()[:12])) }
 
-func (b *bench) create(does Behaviour) msg.ExecutorID {
+func (b *fixture) create(does Behaviour) msg.ExecutorID {
 	b.Helper()
 	spec := b.spec(does)
 	b.ok(b.Create(b.ctx, spec))
 	return spec.ID
 }
 
-// spec is one of an executor that is removed when the test ends.
-func (b *bench) spec(does Behaviour) msg.ExecutorSpec {
+// spec returns the spec of an executor that is removed when the test ends.
+func (b *fixture) spec(does Behaviour) msg.ExecutorSpec {
 	b.Helper()
-	spec, can := b.harness.Spec(b.T, b.Driver, does)
-	if !can {
+	spec, supported := b.harness.Spec(b.T, b.Driver, does)
+	if !supported {
 		b.Skipf("this driver has no executor that %s", does)
 	}
 	spec.ID = newID()
 	b.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		if err := b.Remove(ctx, spec.ID); err != nil {
 			b.Error(err)
@@ -86,8 +85,8 @@ func (b *bench) spec(does Behaviour) msg.ExecutorSpec {
 	return spec
 }
 
-// start returns once the executor runs; one that Lives or is Stubborn, once it is ready for signals.
-func (b *bench) start(does Behaviour) msg.ExecutorID {
+// start starts an executor. It returns once it runs, for Lives and Stubborn once it is ready for signals.
+func (b *fixture) start(does Behaviour) msg.ExecutorID {
 	b.Helper()
 	id := b.create(does)
 	b.ok(b.Start(b.ctx, id))
@@ -97,7 +96,7 @@ func (b *bench) start(does Behaviour) msg.ExecutorID {
 	return id
 }
 
-func (b *bench) awaitText(id msg.ExecutorID, want string) {
+func (b *fixture) awaitText(id msg.ExecutorID, want string) {
 	b.Helper()
 	ctx, seen := context.WithCancel(b.ctx)
 	defer seen()
@@ -114,19 +113,19 @@ func (b *bench) awaitText(id msg.ExecutorID, want string) {
 	}
 }
 
-func (b *bench) exit(id msg.ExecutorID) msg.Exit {
+func (b *fixture) exit(id msg.ExecutorID) msg.Exit {
 	b.Helper()
 	exit, err := b.Wait(b.ctx, id)
 	b.ok(err)
 	return exit
 }
 
-func (b *bench) log(id msg.ExecutorID, from msg.Position) (log []msg.LogEntry) {
+func (b *fixture) log(id msg.ExecutorID, from msg.Position) (log []msg.LogEntry) {
 	b.Helper()
 	read := false
 	b.ok(b.Logs(b.ctx, id, from, func(batch []msg.LogEntry) error {
 		if len(batch) > 0 && !read {
-			b.Error("entries come before anybody knows that the log is being read")
+			b.Error("the first batch has entries")
 		}
 		read = true
 		log = append(log, batch...)
@@ -135,7 +134,7 @@ func (b *bench) log(id msg.ExecutorID, from msg.Position) (log []msg.LogEntry) {
 	return log
 }
 
-func (b *bench) ok(err error) {
+func (b *fixture) ok(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func wholeLog(b *bench) {
+func wholeLog(b *fixture) {
 	log := b.log(b.start(Floods), msg.Position{})
 	var want strings.Builder
 	for i := range 2000 {
@@ -24,15 +24,15 @@ func wholeLog(b *bench) {
 	}
 }
 
-func longLine(b *bench) {
+func longLine(b *fixture) {
 	got := textOf(b.log(b.start(LongLine), msg.Position{}))
 	if want := strings.Repeat("x", 40_000) + "\n"; got != want {
 		b.Errorf("got %d bytes, want %d", len(got), len(want))
 	}
 }
 
-func follows(b *bench) {
-	id := b.start(Lives) // which has seen its first line while it runs
+func follows(b *fixture) {
+	id := b.start(Lives) // start reads its first line while it runs
 	done := make(chan error, 1)
 	go func() {
 		done <- b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })
@@ -41,33 +41,33 @@ func follows(b *bench) {
 	b.ok(<-done)
 }
 
-// resumes computes positions as a reader does that has taken so much, and wants exactly the rest.
-func resumes(b *bench) {
+// resumes reads from every position of a log and expects exactly the rest.
+func resumes(b *fixture) {
 	for _, does := range []Behaviour{Quits, LongLine} {
 		id := b.start(does)
-		whole := b.log(id, msg.Position{})
-		for i, e := range whole {
-			places := []msg.Position{positionOf(whole, i)}
+		all := b.log(id, msg.Position{})
+		for i, e := range all {
+			positions := []msg.Position{positionOf(all, i)}
 			for _, skip := range []int{1, len(e.Text) - 1} {
-				inside := positionOf(whole, i+1)
+				inside := positionOf(all, i+1)
 				inside.Count, inside.Skip = inside.Count-1, skip
-				places = append(places, inside)
+				positions = append(positions, inside)
 			}
-			for _, at := range places {
+			for _, at := range positions {
 				skip := at.Skip
-				got, want := textOf(b.log(id, at)), textOf(whole[i:])[skip:]
+				got, want := textOf(b.log(id, at)), textOf(all[i:])[skip:]
 				if got != want {
-					b.Errorf("%s: from %+v, entry %d of %d: got %d bytes, want %d", does, at, i, len(whole), len(got), len(want))
+					b.Errorf("%s: from %+v, entry %d of %d: got %d bytes, want %d", does, at, i, len(all), len(got), len(want))
 				}
 			}
 		}
-		if got := b.log(id, positionOf(whole, len(whole))); len(got) > 0 {
+		if got := b.log(id, positionOf(all, len(all))); len(got) > 0 {
 			b.Errorf("%s: there are %d entries after the last", does, len(got))
 		}
 	}
 }
 
-// positionOf is the position behind the first n entries.
+// positionOf returns the position after the first n entries.
 func positionOf(log []msg.LogEntry, n int) (p msg.Position) {
 	for _, e := range log[:n] {
 		if !e.Time.Equal(p.Time) {
@@ -78,7 +78,7 @@ func positionOf(log []msg.LogEntry, n int) (p msg.Position) {
 	return p
 }
 
-func emitFails(b *bench) {
+func emitFails(b *fixture) {
 	full := errors.New("the spool is full")
 	calls := 0
 	err := b.Logs(b.ctx, b.start(Floods), msg.Position{}, func([]msg.LogEntry) error {

@@ -6,28 +6,28 @@ import (
 	msg "runnerd/messages"
 )
 
-// needsRestart skips a test before it starts anything.
-func (b *bench) needsRestart() {
+// needsRestart skips the test if executors cannot be restarted.
+func (b *fixture) needsRestart() {
 	b.Helper()
 	if b.harness.Restart == nil {
-		b.Skip("nobody can restart an executor of this driver")
+		b.Skip("executors of this driver cannot be restarted")
 	}
 }
 
-// restart is done by somebody else than the driver.
-func (b *bench) restart(id msg.ExecutorID) {
+// restart restarts an executor externally.
+func (b *fixture) restart(id msg.ExecutorID) {
 	b.Helper()
 	b.harness.Restart(b.T, b.Driver, id)
 }
 
-func (b *bench) inspect(id msg.ExecutorID) msg.Container {
+func (b *fixture) inspect(id msg.ExecutorID) msg.Container {
 	b.Helper()
 	c, err := b.Inspect(b.ctx, id)
 	b.ok(err)
 	return c
 }
 
-func restarted(b *bench) {
+func restarted(b *fixture) {
 	b.needsRestart()
 	id := b.start(Lives)
 	starts := []msg.Container{b.inspect(id)}
@@ -48,7 +48,7 @@ func restarted(b *bench) {
 	}
 }
 
-func waitsForNewProcess(b *bench) {
+func waitsForNewProcess(b *fixture) {
 	b.needsRestart()
 	id := b.start(Lives)
 	b.restart(id)
@@ -56,7 +56,7 @@ func waitsForNewProcess(b *bench) {
 	b.expect(id, msg.SIGTERM, 143)
 }
 
-func logGoesOn(b *bench) {
+func logGoesOn(b *fixture) {
 	b.needsRestart()
 	id := b.start(Lives)
 	done := make(chan string, 1)
@@ -64,7 +64,7 @@ func logGoesOn(b *bench) {
 	b.restart(id)
 	b.awaitText(id, "ready\nready\n")
 	b.ok(b.Signal(b.ctx, id, msg.SIGKILL))
-	<-done // which may have ended between the processes
+	<-done // may have returned between the two processes
 	if got := textOf(b.log(id, msg.Position{})); got != "ready\nready\n" {
 		b.Errorf("its log is %q", got)
 	}

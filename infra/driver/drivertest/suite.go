@@ -10,49 +10,49 @@ import (
 	msg "runnerd/messages"
 )
 
-// Run tests that the driver keeps the contract.
+// Run tests that the driver conforms to driver.Driver.
 func Run(t *testing.T, h Harness) {
-	for _, promise := range promises {
-		t.Run(promise.name, func(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			promise.test(h.bench(t))
+			c.test(h.fixture(t))
 		})
 	}
 }
 
-var promises = []struct {
+var cases = []struct {
 	name string
-	test func(*bench)
+	test func(*fixture)
 }{
-	{"ready is nil when the engine answers", func(b *bench) { b.ok(b.Ready(b.ctx)) }},
-	{"an executor is listed from its create to its remove", listed},
-	{"verbs may be repeated", repeated},
-	{"an executor that has ended does not start again", startsOnce},
-	{"wait returns the exit that comes", func(b *bench) { b.expect(b.start(Lives), msg.SIGTERM, 143) }},
-	{"wait returns the exit that was", exited},
-	{"wait on an executor that was not started waits for its end", waitsForStart},
-	{"wait on an executor that is removed before it was started ends", waitsForNothing},
-	{"everybody who waits is told", everybody},
-	{"SIGABRT reaches the program", func(b *bench) { b.expect(b.start(Lives), msg.SIGABRT, 134) }},
-	{"SIGKILL ends a program that ignores the others", stubborn},
-	{"an end for want of memory is told", outOfMemory},
-	{"an executor that is removed while it runs is gone", removed},
-	{"a restart of the runner leaves an executor running, or ends it where the driver says so", reopened},
-	{"an executor that does not exist is no executor", unknown},
-	{"a restarted executor has another start time", restarted},
-	{"a wait after a restart is for the new process", waitsForNewProcess},
-	{"the log of a restarted executor goes on", logGoesOn},
-	{"a context that ends is the error", contextEnds},
-	{"the log is whole and its stamps never go back", wholeLog},
-	{"a line that is too long for an entry comes in several", longLine},
-	{"the log is handed on while the program runs", follows},
-	{"reading can be resumed at every entry and within", resumes},
-	{"an error of emit ends the reading", emitFails},
-	{"an image that is here is pulled without a registry", pulls},
-	{"an image that is nowhere is no image", pullsNothing},
+	{"ready", func(b *fixture) { b.ok(b.Ready(b.ctx)) }},
+	{"list from create to remove", listed},
+	{"calls are idempotent", repeated},
+	{"exited executor does not start again", startsOnce},
+	{"wait for a later exit", func(b *fixture) { b.expect(b.start(Lives), msg.SIGTERM, 143) }},
+	{"wait for an earlier exit", exited},
+	{"wait for executor not yet started", waitsForStart},
+	{"wait for executor removed before start", waitsForNothing},
+	{"several waits for one exit", allWaiters},
+	{"SIGABRT reaches the program", func(b *fixture) { b.expect(b.start(Lives), msg.SIGABRT, 134) }},
+	{"SIGKILL ends program ignoring other signals", stubborn},
+	{"out of memory is reported", outOfMemory},
+	{"remove while running", removed},
+	{"restart of the runner", reopened},
+	{"unknown executor is ErrNoExecutor", unknown},
+	{"restarted executor has new start time", restarted},
+	{"wait after restart", waitsForNewProcess},
+	{"log continues after restart", logGoesOn},
+	{"calls return the context's cause", contextEnds},
+	{"log is complete and ordered", wholeLog},
+	{"long line is split into entries", longLine},
+	{"log is followed", follows},
+	{"log resumes at any position", resumes},
+	{"error of emit ends logs", emitFails},
+	{"pull of local image", pulls},
+	{"pull of missing image is ErrNoImage", pullsNothing},
 }
 
-func listed(b *bench) {
+func listed(b *fixture) {
 	spec := b.spec(Lives)
 	expect := func(want msg.ContainerState) msg.Container {
 		b.Helper()
@@ -84,7 +84,7 @@ func listed(b *bench) {
 	expect("")
 }
 
-func (b *bench) listed(id msg.ExecutorID) (found []msg.Container) {
+func (b *fixture) listed(id msg.ExecutorID) (found []msg.Container) {
 	b.Helper()
 	list, err := b.List(b.ctx)
 	b.ok(err)
@@ -102,7 +102,7 @@ func same(a, b msg.Container) bool {
 	return equal && a == b
 }
 
-func repeated(b *bench) {
+func repeated(b *fixture) {
 	spec := b.spec(Lives)
 	for range 2 {
 		b.ok(b.Create(b.ctx, spec))
@@ -120,7 +120,7 @@ func repeated(b *bench) {
 	}
 }
 
-func startsOnce(b *bench) {
+func startsOnce(b *fixture) {
 	id := b.start(Quits)
 	first := b.exit(id)
 	b.ok(b.Start(b.ctx, id))
@@ -132,8 +132,8 @@ func startsOnce(b *bench) {
 	}
 }
 
-// expect sends a signal and wants an exit code.
-func (b *bench) expect(id msg.ExecutorID, s msg.Signal, code int) {
+// expect sends a signal and expects an exit code.
+func (b *fixture) expect(id msg.ExecutorID, s msg.Signal, code int) {
 	b.Helper()
 	b.ok(b.Signal(b.ctx, id, s))
 	if exit := b.exit(id); exit.Code != code || exit.OOM || exit.At.IsZero() {
@@ -141,7 +141,7 @@ func (b *bench) expect(id msg.ExecutorID, s msg.Signal, code int) {
 	}
 }
 
-func exited(b *bench) {
+func exited(b *fixture) {
 	id := b.start(Quits)
 	for range 2 {
 		if exit := b.exit(id); exit.Code != 7 || exit.OOM || exit.At.IsZero() {
@@ -150,7 +150,7 @@ func exited(b *bench) {
 	}
 }
 
-func waitsForStart(b *bench) {
+func waitsForStart(b *fixture) {
 	id := b.create(Quits)
 	exits := make(chan msg.Exit, 1)
 	go func() {
@@ -163,7 +163,7 @@ func waitsForStart(b *bench) {
 	select {
 	case exit := <-exits:
 		b.Fatalf("ended with %+v before it was started", exit)
-	case <-time.After(100 * time.Millisecond): // a wait that returns later is caught by its exit code
+	case <-time.After(100 * time.Millisecond): // the exit code catches a wait that returns too early but later
 	}
 	b.ok(b.Start(b.ctx, id))
 	if exit := <-exits; exit.Code != 7 {
@@ -171,7 +171,7 @@ func waitsForStart(b *bench) {
 	}
 }
 
-func waitsForNothing(b *bench) {
+func waitsForNothing(b *fixture) {
 	id := b.create(Quits)
 	errs := make(chan error, 1)
 	go func() {
@@ -184,7 +184,7 @@ func waitsForNothing(b *bench) {
 	}
 }
 
-func everybody(b *bench) {
+func allWaiters(b *fixture) {
 	id := b.start(Lives)
 	exits := make(chan msg.Exit)
 	for range 5 {
@@ -204,16 +204,15 @@ func everybody(b *bench) {
 	}
 }
 
-func stubborn(b *bench) {
+func stubborn(b *fixture) {
 	id := b.start(Stubborn)
 	b.ok(b.Signal(b.ctx, id, msg.SIGABRT))
 	b.ok(b.Signal(b.ctx, id, msg.SIGTERM))
 	b.expect(id, msg.SIGKILL, 137)
 }
 
-// outOfMemory gives an engine three chances to say why: Docker's learns of one such end in ten on a busy machine only after
-// it has told the end.
-func outOfMemory(b *bench) {
+// outOfMemory tries three times: on a busy machine, Docker reports about one such exit in ten before it knows the reason.
+func outOfMemory(b *fixture) {
 	for range 3 {
 		exit := b.exit(b.start(OOM))
 		if exit.Code != 137 {
@@ -223,10 +222,10 @@ func outOfMemory(b *bench) {
 			return
 		}
 	}
-	b.Error("three times it was not told that the end was for want of memory")
+	b.Error("OOM was not reported in three attempts")
 }
 
-func removed(b *bench) {
+func removed(b *fixture) {
 	id := b.start(Lives)
 	b.ok(b.Remove(b.ctx, id))
 	_, err := b.Wait(b.ctx, id)
@@ -235,7 +234,7 @@ func removed(b *bench) {
 	}
 }
 
-func reopened(b *bench) {
+func reopened(b *fixture) {
 	id := b.start(Lives)
 	b.Driver = b.harness.Reopen(b.T, b.Driver)
 	list, err := b.List(b.ctx)
@@ -261,7 +260,7 @@ func reopened(b *bench) {
 	}
 }
 
-func unknown(b *bench) {
+func unknown(b *fixture) {
 	id := newID()
 	_, waiting := b.Wait(b.ctx, id)
 	_, inspecting := b.Inspect(b.ctx, id)
@@ -279,8 +278,8 @@ func unknown(b *bench) {
 	b.ok(b.Remove(b.ctx, id))
 }
 
-func contextEnds(b *bench) {
-	enough := errors.New("enough")
+func contextEnds(b *fixture) {
+	errCancelled := errors.New("enough")
 	id := b.start(Lives)
 	verbs := map[string]func(context.Context) error{
 		"wait": func(ctx context.Context) error { _, err := b.Wait(ctx, id); return err },
@@ -293,18 +292,18 @@ func contextEnds(b *bench) {
 	for verb, call := range verbs {
 		ctx, cancel := context.WithCancelCause(b.ctx)
 		if verb == "list" || verb == "inspect" {
-			cancel(enough)
+			cancel(errCancelled)
 		} else {
-			time.AfterFunc(50*time.Millisecond, func() { cancel(enough) }) // likely to be waiting by then; right in any case
+			time.AfterFunc(50*time.Millisecond, func() { cancel(errCancelled) }) // the call is probably waiting by then
 		}
-		if err := call(ctx); !errors.Is(err, enough) || errors.Is(err, msg.ErrNoExecutor) {
+		if err := call(ctx); !errors.Is(err, errCancelled) || errors.Is(err, msg.ErrNoExecutor) {
 			b.Errorf("%s returns %v", verb, err)
 		}
 		cancel(nil)
 	}
 }
 
-func pulls(b *bench) {
+func pulls(b *fixture) {
 	if b.harness.Image == "" {
 		b.Skip("this driver pulls nothing")
 	}
@@ -315,7 +314,7 @@ func pulls(b *bench) {
 	}
 }
 
-func pullsNothing(b *bench) {
+func pullsNothing(b *fixture) {
 	if b.harness.Missing == "" {
 		b.Skip("this driver pulls nothing")
 	}

@@ -1,10 +1,9 @@
-// Package fake is a driver that lives in memory, for tests of what uses drivers. It passes the conformance suite.
+// Package fake is an in-memory driver.Driver for tests. It passes the conformance suite.
 //
-// It is scripted by what things do, not by what calls return: an image has a Program that prints, runs for a while, ignores
-// SIGTERM, dies of memory; or is a Go function in the place of a plugin. The engine itself can be slow, lose an answer, or be
-// away (Script, Down).
+// Tests script behaviour instead of return values. An image has a Program that prints, runs for a while, ignores SIGTERM or runs
+// out of memory, or a Go function that acts as the plugin. The engine can be slow, lose a response, or be down (Script, Down).
 //
-// Who acts when is the Stage's to decide: on Live, time is package time, so that in a synctest bubble a test of hours takes no
-// time (make the driver inside the bubble, and Close it there: that kills what still runs); on a simulation's own stage two
-// runs of one seed are the same.
+// A Scheduler decides who acts when. RealTime uses goroutines and package time, so that a test of hours takes no time in a
+// synctest bubble; create and Close the driver inside the bubble, because Close kills what still runs. The simulation has a
+// scheduler of its own, with which two runs of one seed are the same.
 package fake

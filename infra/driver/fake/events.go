@@ -7,7 +7,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// EventKind is what happened to an executor.
+// EventKind says what happened to an executor.
 type EventKind string
 
 const (
@@ -24,16 +24,16 @@ type Event struct {
 	At       time.Time
 }
 
-// Events returns all that has happened, in order: what an oracle counts capacity from.
+// Events returns all events in order. Checkers compute the used capacity from them.
 func (d *Driver) Events() []Event { return d.EventsFrom(0) }
 
-// EventsFrom returns those after the first n.
+// EventsFrom returns the events after the first n.
 func (d *Driver) EventsFrom(n int) []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.events[n:])
 }
 
-func (d *Driver) note(kind EventKind, id msg.ExecutorID) {
+func (d *Driver) recordEvent(kind EventKind, id msg.ExecutorID) {
 	d.events = append(d.events, Event{Kind: kind, Executor: id, At: time.Now()})
 }

@@ -10,10 +10,10 @@ import (
 	msg "runnerd/messages"
 )
 
-// batchMax is how many entries Logs hands on at once, at most.
+// batchMax is the maximum number of entries in a batch of Logs.
 const batchMax = 64
 
-// executor is one of the engine's. Its lock is the engine's: there is one order of everything.
+// executor is one executor of the engine. It uses the engine's lock, so that all events have one order.
 type executor struct {
 	engine  *Driver
 	spec    msg.ExecutorSpec
@@ -21,14 +21,14 @@ type executor struct {
 
 	// guarded by engine.mu
 	state   msg.ContainerState
-	gone    bool
-	started time.Time  // when its newest process was
+	removed bool
+	started time.Time  // of the newest process
 	starts  int        // processes so far
-	exits   []msg.Exit // theirs, in order
+	exits   []msg.Exit // of the processes, in order
 	log     []msg.LogEntry
 	signals []msg.Signal
 	disk    int64
-	left    int           // processes that the program has left behind
+	forked  int           // processes started by the program
 	changed chan struct{} // closed and replaced with every change of the above
 	kill    context.CancelCauseFunc
 }
@@ -42,7 +42,7 @@ func newExecutor(d *Driver, spec msg.ExecutorSpec, p Program) *executor {
 func (e *executor) start() {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	if e.state == msg.ContainerCreated && !e.gone {
+	if e.state == msg.ContainerCreated && !e.removed {
 		e.startLocked()
 	}
 }
@@ -50,11 +50,11 @@ func (e *executor) start() {
 func (e *executor) restart() {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	if e.gone {
+	if e.removed {
 		return
 	}
 	e.endLocked(msg.Exit{Code: codeOf(msg.SIGKILL)})
-	e.signals, e.left = nil, 0
+	e.signals, e.forked = nil, 0
 	e.startLocked()
 	e.change()
 }
@@ -67,18 +67,18 @@ func (e *executor) startLocked() {
 	e.state, e.started = msg.ContainerRunning, now
 	e.starts++
 	process := e.starts
-	e.engine.note(Started, e.spec.ID)
+	e.engine.recordEvent(Started, e.spec.ID)
 	var ctx context.Context
 	ctx, e.kill = context.WithCancelCause(context.Background())
 	e.engine.programs.Add(1)
-	e.engine.stage.Go("program of "+string(e.spec.ID), func() {
+	e.engine.scheduler.Go("program of "+string(e.spec.ID), func() {
 		defer e.engine.programs.Done()
 		e.run(ctx, process)
 	})
 }
 
 func (e *executor) run(ctx context.Context, process int) {
-	w := &World{Spec: e.spec, executor: e, process: process}
+	w := &Process{Spec: e.spec, executor: e, number: process}
 	for _, line := range e.program.Prints {
 		w.Print(line + "\n")
 	}
@@ -90,10 +90,10 @@ func (e *executor) run(ctx context.Context, process int) {
 	if e.program.OOM && exit.Code == codeOf(msg.SIGKILL) {
 		exit.OOM = true
 	}
-	e.engine.stage.Do("exit", func() { e.returned(process, exit) })
+	e.engine.scheduler.Do("exit", func() { e.returned(process, exit) })
 }
 
-// returned is the end of a program, unless it was killed before.
+// returned records the exit of a program, unless it was killed before.
 func (e *executor) returned(process int, exit msg.Exit) {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
@@ -102,8 +102,8 @@ func (e *executor) returned(process int, exit msg.Exit) {
 	}
 }
 
-// wait is what a program without a Run function does.
-func (p Program) wait(ctx context.Context, w *World) (code int) {
+// wait runs a program without a Run function.
+func (p Program) wait(ctx context.Context, w *Process) (code int) {
 	end := time.Now().Add(p.RunFor)
 	_ = w.Until(ctx, "run", func() (bool, time.Time) {
 		switch s := w.Signal(); {
@@ -127,7 +127,7 @@ func codeOf(s msg.Signal) int {
 	return 128 + map[msg.Signal]int{msg.SIGABRT: 6, msg.SIGKILL: 9, msg.SIGTERM: 15}[s]
 }
 
-// end ends what runs.
+// end ends the running process, if any.
 func (e *executor) end(exit msg.Exit) {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
@@ -139,11 +139,11 @@ func (e *executor) endLocked(exit msg.Exit) {
 		return
 	}
 	exit.At = time.Now()
-	for i := range e.log[e.read(exit.At):] { // the engine tells of an end when it has read the rest
+	for i := range e.log[e.readableAt(exit.At):] { // the engine reports an exit after it has read the rest of the output
 		e.log[len(e.log)-1-i].Time = exit.At.Round(0)
 	}
 	e.state, e.exits = msg.ContainerExited, append(e.exits, exit)
-	e.engine.note(Died, e.spec.ID)
+	e.engine.recordEvent(Died, e.spec.ID)
 	e.kill(fmt.Errorf("executor %s has ended", e.spec.ID))
 	e.change()
 }
@@ -166,8 +166,8 @@ func (e *executor) print(process int, text string) bool {
 		return false
 	}
 	stamp := time.Now()
-	if e.engine.Lag != nil {
-		stamp = stamp.Add(e.engine.Lag())
+	if e.engine.LogDelay != nil {
+		stamp = stamp.Add(e.engine.LogDelay())
 	}
 	if n := len(e.log); n > 0 && stamp.Before(e.log[n-1].Time) {
 		stamp = e.log[n-1].Time
@@ -177,8 +177,8 @@ func (e *executor) print(process int, text string) bool {
 	return true
 }
 
-// read is how many entries the engine has read at that time, and stamped. Its lock is held.
-func (e *executor) read(now time.Time) int {
+// readableAt returns the number of entries that the engine has read by that time. The caller holds the lock.
+func (e *executor) readableAt(now time.Time) int {
 	n := len(e.log)
 	for n > 0 && e.log[n-1].Time.After(now) {
 		n--
@@ -192,7 +192,7 @@ func (e *executor) signal(s msg.Signal) {
 	switch {
 	case s == msg.SIGKILL:
 		e.endLocked(msg.Exit{Code: codeOf(s)})
-	case e.state == msg.ContainerRunning && !e.program.IgnoresStop && len(e.signals) < 16: // one that looks at none misses some
+	case e.state == msg.ContainerRunning && !e.program.IgnoresStop && len(e.signals) < 16: // a program that reads none misses some
 		e.signals = append(e.signals, s)
 		e.change()
 	}
@@ -207,13 +207,13 @@ func (e *executor) nextSignal(process int) (s msg.Signal) {
 	return s
 }
 
-// remove is done once for an executor that the engine has.
+// remove marks the executor as removed. It is called once.
 func (e *executor) remove() {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
 	e.endLocked(msg.Exit{Code: codeOf(msg.SIGKILL)})
-	e.gone = true
-	e.engine.note(Removed, e.spec.ID)
+	e.removed = true
+	e.engine.recordEvent(Removed, e.spec.ID)
 	e.change()
 }
 
@@ -224,21 +224,21 @@ func (e *executor) container() msg.Container {
 }
 
 func (e *executor) wait(ctx context.Context) (exit msg.Exit, err error) {
-	process := 0 // whose end it is
-	ended := e.engine.stage.Until(ctx, Wait, func() (over bool, _ <-chan struct{}, _ time.Time) {
-		now := e.look(0)
+	process := 0 // the process whose exit is returned
+	waitErr := e.engine.scheduler.Until(ctx, Wait, func() (done bool, _ <-chan struct{}, _ time.Time) {
+		now := e.snapshot(0)
 		if process == 0 {
 			process = max(now.starts, 1)
 		}
-		if over = len(now.exits) >= process; over {
+		if done = len(now.exits) >= process; done {
 			exit = now.exits[process-1]
 		} else {
-			err = e.lost(now)
+			err = e.waitError(now)
 		}
-		return over || err != nil, now.changed, time.Time{}
+		return done || err != nil, now.changed, time.Time{}
 	})
 	if err == nil {
-		err = ended
+		err = waitErr
 	}
 	if err != nil {
 		return msg.Exit{}, fmt.Errorf("wait for executor %s: %w", e.spec.ID, err)
@@ -248,7 +248,7 @@ func (e *executor) wait(ctx context.Context) (exit msg.Exit, err error) {
 
 func (e *executor) logs(ctx context.Context, from *driver.Cursor, emit func([]msg.LogEntry) error) error {
 	for read := 0; ; {
-		log, err := e.more(ctx, read)
+		log, err := e.nextEntries(ctx, read)
 		if err != nil {
 			return fmt.Errorf("read log of executor %s: %w", e.spec.ID, err)
 		}
@@ -256,7 +256,7 @@ func (e *executor) logs(ctx context.Context, from *driver.Cursor, emit func([]ms
 			return nil
 		}
 		read += len(log)
-		if batch := behind(from, log); len(batch) > 0 {
+		if batch := skipTo(from, log); len(batch) > 0 {
 			if err := emit(batch); err != nil {
 				return err
 			}
@@ -264,24 +264,24 @@ func (e *executor) logs(ctx context.Context, from *driver.Cursor, emit func([]ms
 	}
 }
 
-// more waits for entries; none: the program has ended, and these were all.
-func (e *executor) more(ctx context.Context, read int) (log []msg.LogEntry, err error) {
-	ended := e.engine.stage.Until(ctx, Logs, func() (bool, <-chan struct{}, time.Time) {
-		now := e.look(read)
+// nextEntries waits for entries. It returns none after the last entry of a program that has exited.
+func (e *executor) nextEntries(ctx context.Context, read int) (log []msg.LogEntry, err error) {
+	waitErr := e.engine.scheduler.Until(ctx, Logs, func() (bool, <-chan struct{}, time.Time) {
+		now := e.snapshot(read)
 		log = now.log
-		over := len(log) > 0 || now.state == msg.ContainerExited
-		if !over {
-			err = e.lost(now)
+		done := len(log) > 0 || now.state == msg.ContainerExited
+		if !done {
+			err = e.waitError(now)
 		}
-		return over || err != nil, now.changed, now.more
+		return done || err != nil, now.changed, now.nextEntryAt
 	})
 	if err == nil {
-		err = ended
+		err = waitErr
 	}
 	return log, err
 }
 
-func behind(from *driver.Cursor, log []msg.LogEntry) (batch []msg.LogEntry) {
+func skipTo(from *driver.Cursor, log []msg.LogEntry) (batch []msg.LogEntry) {
 	for _, entry := range log {
 		if entry, ok := from.Next(entry); ok {
 			batch = append(batch, entry)
@@ -290,36 +290,36 @@ func behind(from *driver.Cursor, log []msg.LogEntry) (batch []msg.LogEntry) {
 	return batch
 }
 
-// view is an executor at one moment.
-type view struct {
-	state   msg.ContainerState
-	gone    bool
-	starts  int
-	exits   []msg.Exit
-	log     []msg.LogEntry // a batch of it
-	more    time.Time      // when the engine reads the next entry; zero: there is none yet
-	changed <-chan struct{}
+// snapshot is an executor at one moment.
+type snapshot struct {
+	state       msg.ContainerState
+	removed     bool
+	starts      int
+	exits       []msg.Exit
+	log         []msg.LogEntry // the next batch
+	nextEntryAt time.Time      // when the engine reads the next entry; zero: none is printed
+	changed     <-chan struct{}
 }
 
-func (e *executor) look(read int) view {
+func (e *executor) snapshot(read int) snapshot {
 	e.engine.mu.Lock()
 	defer e.engine.mu.Unlock()
-	there := e.read(time.Now())
-	end := min(there, read+batchMax)
-	now := view{e.state, e.gone, e.starts, e.exits, nil, time.Time{}, e.changed}
+	readable := e.readableAt(time.Now())
+	end := min(readable, read+batchMax)
+	now := snapshot{e.state, e.removed, e.starts, e.exits, nil, time.Time{}, e.changed}
 	now.log = slices.Clone(e.log[min(read, end):end])
-	if there < len(e.log) {
-		now.more = e.log[there].Time
+	if readable < len(e.log) {
+		now.nextEntryAt = e.log[readable].Time
 	}
 	return now
 }
 
-// lost says why it makes no sense to wait any longer.
-func (e *executor) lost(now view) error {
-	if now.gone {
+// waitError returns the error that ends a wait, or nil if it goes on.
+func (e *executor) waitError(now snapshot) error {
+	if now.removed {
 		return msg.ErrNoExecutor
 	}
-	return e.engine.isDown()
+	return e.engine.downErr()
 }
 
 func (e *executor) processes() int {
@@ -328,7 +328,7 @@ func (e *executor) processes() int {
 	if e.state != msg.ContainerRunning {
 		return 0
 	}
-	return 1 + e.left
+	return 1 + e.forked
 }
 
 func (e *executor) filled() int64 {

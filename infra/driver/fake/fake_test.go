@@ -19,20 +19,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTheFakeKeepsTheContract(t *testing.T) {
+func TestFakeConforms(t *testing.T) {
 	programs := map[drivertest.Behaviour]fake.Program{
 		drivertest.Quits:    {Prints: []string{"one", "two", "three"}, RunFor: time.Millisecond, ExitCode: 7},
 		drivertest.Lives:    {Prints: []string{"ready"}},
 		drivertest.Stubborn: {Prints: []string{"ready"}, IgnoresStop: true},
 		drivertest.OOM:      {RunFor: time.Millisecond, OOM: true},
-		drivertest.LongLine: {Run: func(_ context.Context, w *fake.World) int {
+		drivertest.LongLine: {Run: func(_ context.Context, w *fake.Process) int {
 			for range 4 {
 				w.Print(strings.Repeat("x", 10_000))
 			}
 			w.Print("\n")
 			return 0
 		}},
-		drivertest.Floods: {Run: func(_ context.Context, w *fake.World) int {
+		drivertest.Floods: {Run: func(_ context.Context, w *fake.Process) int {
 			for i := range 2000 {
 				w.Print(fmt.Sprintf("line %d\n", i))
 			}
@@ -56,8 +56,8 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 	})
 }
 
-func TestAProgramOfHoursTakesNoTimeInABubble(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestLongProgramTakesNoTimeInSynctest(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		begin := time.Now()
 		id := run(t, d, fake.Program{RunFor: 3 * time.Hour, ExitCode: 2})
 		exit, err := d.Wait(ctx, id)
@@ -67,10 +67,10 @@ func TestAProgramOfHoursTakesNoTimeInABubble(t *testing.T) {
 	})
 }
 
-func TestARunFunctionSeesItsSpecAndItsSignalsAndThenIsKilled(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestRunFunctionGetsSpecSignalsAndKill(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		seen := make(chan string, 3)
-		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.World) int {
+		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.Process) int {
 			seen <- w.Spec.Env["WORD"]
 			_ = w.Until(ctx, "be told", func() (bool, time.Time) {
 				s := w.Signal()
@@ -97,8 +97,8 @@ func TestARunFunctionSeesItsSpecAndItsSignalsAndThenIsKilled(t *testing.T) {
 	})
 }
 
-func TestAnEngineThatIsAwaySaysNothingAboutItsExecutors(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestEngineDownIsNotErrNoExecutor(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		away := errors.New("nothing answers")
 		id := run(t, d, fake.Program{RunFor: time.Hour})
 		time.AfterFunc(time.Minute, func() { d.Down(away) })
@@ -115,10 +115,10 @@ func TestAnEngineThatIsAwaySaysNothingAboutItsExecutors(t *testing.T) {
 	})
 }
 
-func TestACreateWhoseAnswerWasLostHasBeenDone(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestCreateWithLostAnswerTakesEffect(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		lost := errors.New("connection reset")
-		d.Script(fake.Create, fake.Call{AnswerLost: lost}, fake.Call{Takes: time.Second})
+		d.Script(fake.Create, fake.Call{AnswerErr: lost}, fake.Call{Delay: time.Second})
 		spec := msg.ExecutorSpec{ID: "e1", Image: d.Load("p", fake.Image{})}
 		if err := d.Create(ctx, spec); !errors.Is(err, lost) {
 			t.Errorf("create returns %v", err)
@@ -130,8 +130,8 @@ func TestACreateWhoseAnswerWasLostHasBeenDone(t *testing.T) {
 	})
 }
 
-func TestACallThatStallsEndsWithItsContext(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestStalledCallEndsWithItsContext(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		d.Script(fake.Pull, fake.Call{Stalls: true})
 		ctx, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
@@ -141,30 +141,30 @@ func TestACallThatStallsEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestWhatPullReturns(t *testing.T) {
+func TestPull(t *testing.T) {
 	for _, c := range []struct {
-		name         string
-		policy       msg.PullPolicy
-		secret       string
-		local        bool
-		remote       bool
-		moved, fails bool
+		name          string
+		policy        msg.PullPolicy
+		secret        string
+		local         bool
+		remote        bool
+		pulled, fails bool
 	}{
-		{name: "what is here is not pulled", policy: msg.PullIfNotPresent, local: true, remote: true},
-		{name: "what is here is pulled again when always", policy: msg.PullAlways, secret: "s", local: true, remote: true, moved: true},
-		{name: "what is not here is pulled", policy: msg.PullIfNotPresent, secret: "s", remote: true, moved: true},
-		{name: "without its secret it is nowhere", policy: msg.PullIfNotPresent, remote: true, fails: true},
-		{name: "never is never", policy: msg.PullNever, secret: "s", remote: true, fails: true},
-		{name: "what is nowhere cannot be pulled", policy: msg.PullAlways, local: true, fails: true},
+		{name: "local image is not pulled", policy: msg.PullIfNotPresent, local: true, remote: true},
+		{name: "policy always pulls again", policy: msg.PullAlways, secret: "s", local: true, remote: true, pulled: true},
+		{name: "missing image is pulled", policy: msg.PullIfNotPresent, secret: "s", remote: true, pulled: true},
+		{name: "pull without secret fails", policy: msg.PullIfNotPresent, remote: true, fails: true},
+		{name: "policy never fails", policy: msg.PullNever, secret: "s", remote: true, fails: true},
+		{name: "unknown image cannot be pulled", policy: msg.PullAlways, local: true, fails: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := fake.New()
-			var here, there msg.ImageID
+			var local, remote msg.ImageID
 			if c.local {
-				here = d.Load("p", fake.Image{})
+				local = d.Load("p", fake.Image{})
 			}
 			if c.remote {
-				there = d.Push("p", fake.Image{Secret: "s"})
+				remote = d.Push("p", fake.Image{Secret: "s"})
 			}
 			id, err := d.Pull(t.Context(), "p", c.policy, c.secret)
 			switch {
@@ -172,14 +172,14 @@ func TestWhatPullReturns(t *testing.T) {
 				if !errors.Is(err, msg.ErrNoImage) {
 					t.Errorf("pull returns %q, %v", id, err)
 				}
-			case err != nil, c.moved && id != there, !c.moved && id != here:
-				t.Errorf("pull returns %q, %v; here is %q, there %q", id, err, here, there)
+			case err != nil, c.pulled && id != remote, !c.pulled && id != local:
+				t.Errorf("pull returns %q, %v; local is %q, remote %q", id, err, local, remote)
 			}
 		})
 	}
 }
 
-func bubble(t *testing.T, test func(context.Context, *fake.Driver)) {
+func inBubble(t *testing.T, test func(context.Context, *fake.Driver)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := fake.New()
 		defer d.Close()
@@ -187,7 +187,7 @@ func bubble(t *testing.T, test func(context.Context, *fake.Driver)) {
 	})
 }
 
-// run returns an executor that runs.
+// run starts an executor.
 func run(t *testing.T, d *fake.Driver, p fake.Program) msg.ExecutorID {
 	t.Helper()
 	spec := msg.ExecutorSpec{

@@ -9,71 +9,71 @@ import (
 	msg "runnerd/messages"
 )
 
-// Program is what an executor of an image does.
+// Program says what the executors of an image do.
 type Program struct {
 	Prints      []string      // lines, at the start
 	RunFor      time.Duration // zero: until a signal ends it
 	ExitCode    int           // after RunFor
-	OOM         bool          // after RunFor it is killed for want of memory
+	OOM         bool          // after RunFor it is killed because it is out of memory
 	IgnoresStop bool          // SIGABRT and SIGTERM have no effect
 
-	// Run, where there is one, is the program after its prints, and returns the exit code. Its context ends when the
-	// executor is killed or removed. It gets SIGABRT and SIGTERM by World.Signal, unless it IgnoresStop.
-	Run func(context.Context, *World) int
+	// Run, if set, runs after the prints and returns the exit code. Its context ends when the executor is killed or removed.
+	// It gets SIGABRT and SIGTERM from Process.Signal, unless IgnoresStop is set.
+	Run func(context.Context, *Process) int
 }
 
-// World is what a Run function sees of the executor that it is in.
-type World struct {
+// Process gives a Run function access to its executor.
+type Process struct {
 	Spec msg.ExecutorSpec
 
 	executor *executor
-	process  int // which of its processes this is, from 1
+	number   int // 1-based, of the executor's processes
 }
 
-// Print writes text to the executor's output, as one entry of the log. False: the executor has ended.
-func (w *World) Print(text string) (printed bool) {
-	w.executor.engine.stage.Do("print", func() { printed = w.executor.print(w.process, text) })
+// Print writes text to the executor's output, as one entry of the log. It returns false if the executor has exited.
+func (w *Process) Print(text string) (printed bool) {
+	w.executor.engine.scheduler.Do("print", func() { printed = w.executor.print(w.number, text) })
 	return printed
 }
 
-// Fill writes to the disk.
-func (w *World) Fill(bytes int64) {
-	w.executor.engine.stage.Do("fill", func() {
+// Fill adds bytes to the executor's disk usage.
+func (w *Process) Fill(bytes int64) {
+	w.executor.engine.scheduler.Do("fill", func() {
 		w.executor.engine.mu.Lock()
 		defer w.executor.engine.mu.Unlock()
 		w.executor.disk += bytes
 	})
 }
 
-// Fork leaves a process behind.
-func (w *World) Fork() {
-	w.executor.engine.stage.Do("fork", func() {
+// Fork adds a process to the executor.
+func (w *Process) Fork() {
+	w.executor.engine.scheduler.Do("fork", func() {
 		w.executor.engine.mu.Lock()
 		defer w.executor.engine.mu.Unlock()
-		w.executor.left++
+		w.executor.forked++
 	})
 }
 
-// Signal takes the oldest signal that has come; empty: none.
-func (w *World) Signal() msg.Signal { return w.executor.nextSignal(w.process) }
+// Signal returns the oldest unread signal, or "" if there is none.
+func (w *Process) Signal() msg.Signal { return w.executor.nextSignal(w.number) }
 
-// Wake makes what waits in Until try again.
-func (w *World) Wake() { w.executor.wake() }
+// Wake makes pending calls of Until try again.
+func (w *Process) Wake() { w.executor.wake() }
 
-// Until is that of the stage, for a program: it tries again when a signal has come, too, or somebody has called Wake.
-func (w *World) Until(ctx context.Context, what string, try func() (done bool, again time.Time)) error {
-	return w.executor.engine.stage.Until(ctx, what, func() (bool, <-chan struct{}, time.Time) {
-		changed := w.executor.look(0).changed
+// Until is Scheduler.Until for a program. It also tries again after a signal or a call of Wake.
+func (w *Process) Until(ctx context.Context, what string, try func() (done bool, again time.Time)) error {
+	return w.executor.engine.scheduler.Until(ctx, what, func() (bool, <-chan struct{}, time.Time) {
+		changed := w.executor.snapshot(0).changed
 		done, again := try()
 		return done, changed, again
 	})
 }
 
-// An Image is a Program, and what pulling it is like.
+// Image is a Program with the properties of its pull.
 type Image struct {
 	Program
-	PullTakes time.Duration
-	Secret    string // name of the only credential that may pull it; empty: anybody may
+	PullDelay time.Duration
+	Secret    string // name of the credential that is needed to pull it; empty: none
 }
 
 type image struct {
@@ -81,24 +81,24 @@ type image struct {
 	id msg.ImageID
 }
 
-// Load puts an image where the engine has it already, and returns its id. The reference moves if another image had it.
+// Load adds a local image and returns its id. It replaces an image with the same reference.
 func (d *Driver) Load(ref string, i Image) msg.ImageID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.keep(d.local, ref, i)
+	return d.addImage(d.local, ref, i)
 }
 
-// Push puts an image where the engine has to pull it from.
+// Push adds an image to the registry and returns its id.
 func (d *Driver) Push(ref string, i Image) msg.ImageID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.keep(d.registry, ref, i)
+	return d.addImage(d.registry, ref, i)
 }
 
-func (d *Driver) keep(shelf map[string]*image, ref string, i Image) msg.ImageID {
-	d.made++
-	id := msg.ImageID(fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, ref, d.made))))
-	shelf[ref] = &image{Image: i, id: id}
-	d.byID[id] = shelf[ref]
+func (d *Driver) addImage(images map[string]*image, ref string, i Image) msg.ImageID {
+	d.imageCount++
+	id := msg.ImageID(fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, ref, d.imageCount))))
+	images[ref] = &image{Image: i, id: id}
+	d.byID[id] = images[ref]
 	return id
 }

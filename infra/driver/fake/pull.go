@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// pull is one that is under way, for however many wait for it. The last who gives up ends it.
+// pull is a pull in progress, shared by concurrent callers. It ends when the last of them gives up.
 type pull struct {
 	image   *image
 	due     time.Time
@@ -28,7 +28,7 @@ func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, se
 				return true, nil, again, nil
 			}
 			if policy == msg.PullNever {
-				return true, nil, again, fmt.Errorf("pull %s: %w: it is not here, and must not be pulled", ref, msg.ErrNoImage)
+				return true, nil, again, fmt.Errorf("pull %s: %w: no local image, and the pull policy is never", ref, msg.ErrNoImage)
 			}
 			if joined, err = d.join(key, ref, secret); err != nil {
 				return true, nil, again, err
@@ -37,7 +37,7 @@ func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, se
 		if time.Now().Before(joined.due) {
 			return false, nil, joined.due, nil
 		}
-		if d.pulling[key] == joined { // the first who sees it
+		if d.pulling[key] == joined { // the first caller to see that it is done
 			delete(d.pulling, key)
 			d.local[ref] = joined.image
 		}
@@ -50,15 +50,15 @@ func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, se
 	return id, err
 }
 
-// join is called with mu held.
+// join joins the pull in progress or starts one. The caller holds mu.
 func (d *Driver) join(key, ref, secret string) (*pull, error) {
 	i := d.registry[ref]
 	if i == nil || i.Secret != "" && i.Secret != secret {
-		return nil, fmt.Errorf("pull %s: %w: nobody has it", ref, msg.ErrNoImage)
+		return nil, fmt.Errorf("pull %s: %w: not in the registry", ref, msg.ErrNoImage)
 	}
 	p := d.pulling[key]
 	if p == nil {
-		p = &pull{image: i, due: time.Now().Add(i.PullTakes)}
+		p = &pull{image: i, due: time.Now().Add(i.PullDelay)}
 		d.pulling[key] = p
 	}
 	p.waiters++
@@ -66,7 +66,7 @@ func (d *Driver) join(key, ref, secret string) (*pull, error) {
 }
 
 func (d *Driver) leave(key string, p *pull) {
-	d.stage.Do("leave pull", func() {
+	d.scheduler.Do("leave pull", func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if p.waiters--; p.waiters == 0 && d.pulling[key] == p {

@@ -11,8 +11,8 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestAWaitUnderWayReturnsTheExitBeforeARestart(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestPendingWaitReturnsExitBeforeRestart(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		id := run(t, d, fake.Program{RunFor: time.Hour, ExitCode: 3})
 		first := make(chan msg.Exit, 1)
 		go func() {
@@ -36,11 +36,11 @@ func TestAWaitUnderWayReturnsTheExitBeforeARestart(t *testing.T) {
 	})
 }
 
-// A Run function that goes on after it was killed must not print, end or take signals for the new process.
-func TestAKilledProgramActsForNoOther(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+// A Run function that continues after its process was killed must not print, exit or read signals for the new process.
+func TestKilledProgramCannotActForNewProcess(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		runs := 0
-		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.World) int {
+		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.Process) int {
 			runs++
 			first := runs == 1
 			<-ctx.Done()
@@ -60,11 +60,11 @@ func TestAKilledProgramActsForNoOther(t *testing.T) {
 	})
 }
 
-func TestAnEmptyAnswerIsAListOfNoneAndElseAnError(t *testing.T) {
-	bubble(t, func(ctx context.Context, d *fake.Driver) {
+func TestEmptyAnswerIsEmptyListOrError(t *testing.T) {
+	inBubble(t, func(ctx context.Context, d *fake.Driver) {
 		id := run(t, d, fake.Program{RunFor: time.Hour})
 		for _, op := range []string{fake.List, fake.Inspect, fake.Wait} {
-			d.Script(op, fake.Call{Empty: true})
+			d.Script(op, fake.Call{EmptyAnswer: true})
 		}
 		if list, err := d.List(ctx); err != nil || len(list) > 0 {
 			t.Errorf("list returns %v, %v", list, err)

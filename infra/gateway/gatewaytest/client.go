@@ -1,5 +1,5 @@
-// Package gatewaytest asks a gateway what the official SDKs ask, request by request: their order, their headers, their protocols. What
-// is asked when is up to the test.
+// Package gatewaytest provides a client that sends single requests to a gateway with the headers and protocols of the official SDKs. The
+// test decides which requests to send and when.
 package gatewaytest
 
 import (
@@ -23,29 +23,29 @@ import (
 	msg "runnerd/messages"
 )
 
-// Timeout is how long a test waits for what must happen. No test asserts that something takes as long.
+// Timeout is how long a test waits for an event that must happen. No test depends on its length.
 const Timeout = 90 * time.Second
 
 // Client is the HTTP client of a plugin.
 type Client struct {
-	t      testing.TB
-	access msg.Access
-	agent  string
-	secure *http.Client
-	plain  *http.Client
+	t              testing.TB
+	access         msg.Access
+	agent          string
+	apiClient      *http.Client
+	callbackClient *http.Client
 }
 
-// Python is the client of the Python SDK: HTTP/1.1, its token behind "bearer", a new watch on a new connection after every job.
+// Python returns a client like the Python SDK's: HTTP/1.1, the scheme "bearer", and a new watch on a new connection after every job.
 func Python(t testing.TB, access msg.Access) *Client {
 	return New(t, access, "OpenAPI-Generator/35.0.0/python", false)
 }
 
-// Informer is the client of the Go SDK: HTTP/2, and one watch for its life.
+// Informer returns a client like the Go SDK's: HTTP/2 and one long watch.
 func Informer(t testing.TB, access msg.Access) *Client {
 	return New(t, access, "plugin/v0 (linux/amd64) kubernetes/$Format", true)
 }
 
-// New is a client of that name.
+// New returns a client with this User-Agent.
 func New(t testing.TB, access msg.Access, agent string, http2 bool) *Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(access.Files["sa/"+contract.CAFile])
@@ -53,39 +53,40 @@ func New(t testing.TB, access msg.Access, agent string, http2 bool) *Client {
 	plain := &http.Transport{}
 	t.Cleanup(secure.CloseIdleConnections)
 	t.Cleanup(plain.CloseIdleConnections)
-	return &Client{t: t, access: access, agent: agent, secure: &http.Client{Transport: secure}, plain: &http.Client{Transport: plain}}
+	return &Client{t: t, access: access, agent: agent, apiClient: &http.Client{Transport: secure}, callbackClient: &http.Client{Transport: plain}}
 }
 
-// Token is what the plugin finds in its service account.
+// Token returns the token in the plugin's service account.
 func Token(access msg.Access) string {
 	return strings.TrimSpace(string(access.Files["sa/"+contract.TokenFile]))
 }
 
-// Collection is the path of all Secrets, and Own that of the plugin's.
-func (c *Client) Collection() string {
+// CollectionPath returns the path of all Secrets.
+func (c *Client) CollectionPath() string {
 	return "/api/v1/namespaces/" + c.access.Env[contract.RunnerNamespace] + "/secrets"
 }
 
-func (c *Client) Own() string {
-	return c.Collection() + "/" + c.access.Env[contract.InputContextSecret]
+// SecretPath returns the path of the plugin's own Secret.
+func (c *Client) SecretPath() string {
+	return c.CollectionPath() + "/" + c.access.Env[contract.InputContextSecret]
 }
 
-// Selected is the path of a LIST or WATCH of the plugin's Secret, with more parameters.
-func (c *Client) Selected(more string) string {
-	return c.Collection() + "?fieldSelector=" + url.QueryEscape("metadata.name="+c.access.Env[contract.InputContextSecret]) + more
+// SelectedPath returns the path of a LIST or WATCH of the plugin's Secret, with more query parameters.
+func (c *Client) SelectedPath(more string) string {
+	return c.CollectionPath() + "?fieldSelector=" + url.QueryEscape("metadata.name="+c.access.Env[contract.InputContextSecret]) + more
 }
 
-// Request is any request to the Secrets API.
+// Request sends a request to the Secrets API.
 func (c *Client) Request(ctx context.Context, method, path string) (*http.Response, error) {
 	base := "https://" + c.access.Env[contract.KubernetesHost] + ":" + c.access.Env[contract.KubernetesPort]
 	r, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	Must(c.t, err)
 	r.Header["authorization"] = []string{"bearer " + Token(c.access)}
 	r.Header.Set("User-Agent", c.agent)
-	return c.secure.Do(r)
+	return c.apiClient.Do(r)
 }
 
-// Status is what a request is answered with.
+// Status sends a request to the Secrets API and returns the response's status.
 func (c *Client) Status(method, path string) int {
 	c.t.Helper()
 	r, err := c.Request(context.Background(), method, path)
@@ -94,7 +95,7 @@ func (c *Client) Status(method, path string) int {
 	return r.StatusCode
 }
 
-// Answer is what a GET of the Secret brought.
+// Answer is the response to a GET of the Secret.
 type Answer struct {
 	Status     int
 	RetryAfter string
@@ -102,20 +103,20 @@ type Answer struct {
 	Err        error
 }
 
-// Key is the session key in the Secret.
+// Key returns the session key in the Secret.
 func (a Answer) Key() string { return string(a.Secret.Data[contract.KeySessionKey]) }
 
-// CallbackURL is where the result goes.
+// CallbackURL returns the callback URL in the Secret, decoded.
 func (a Answer) CallbackURL(t testing.TB) string {
 	t.Helper()
 	return PlainURL(t, a.Secret.Data[contract.KeyURL])
 }
 
-// Get asks for the Secret in the background.
+// Get sends a GET of the Secret in the background.
 func (c *Client) Get(ctx context.Context) <-chan Answer {
 	answers := make(chan Answer, 1)
 	go func() {
-		r, err := c.Request(ctx, http.MethodGet, c.Own())
+		r, err := c.Request(ctx, http.MethodGet, c.SecretPath())
 		if err != nil {
 			answers <- Answer{Err: err}
 			return
@@ -128,13 +129,13 @@ func (c *Client) Get(ctx context.Context) <-chan Answer {
 	return answers
 }
 
-// List is what a client asks that has seen nothing.
+// List lists the Secret like a client that has seen no version.
 func (c *Client) List() corev1.SecretList { c.t.Helper(); return c.ListFrom("0") }
 
-// ListFrom is what an informer asks that has seen a version.
+// ListFrom lists the Secret like an informer that has seen a version.
 func (c *Client) ListFrom(version string) (list corev1.SecretList) {
 	c.t.Helper()
-	r, err := c.Request(context.Background(), http.MethodGet, c.Selected("&limit=500&resourceVersion="+version))
+	r, err := c.Request(context.Background(), http.MethodGet, c.SelectedPath("&limit=500&resourceVersion="+version))
 	Must(c.t, err)
 	defer func() { _ = r.Body.Close() }()
 	Must(c.t, json.NewDecoder(r.Body).Decode(&list))
@@ -147,12 +148,12 @@ type Event struct {
 	Object corev1.Secret
 }
 
-// Standing are the parameters of an informer's watch that has seen a version.
-func Standing(version string) string {
+// InformerParams returns the query parameters of an informer's watch from a version on.
+func InformerParams(version string) string {
 	return "&allowWatchBookmarks=true&resourceVersion=" + version
 }
 
-// Watch opens a watch; the channel closes with it, and the watch with the test.
+// Watch opens a watch until the end of the test. The channel closes when the watch ends.
 func (c *Client) Watch(more string) <-chan Event {
 	c.t.Helper()
 	events, stop := c.OpenWatch(more)
@@ -160,11 +161,11 @@ func (c *Client) Watch(more string) <-chan Event {
 	return events
 }
 
-// OpenWatch opens a watch that ends with the call of stop.
+// OpenWatch opens a watch until stop is called.
 func (c *Client) OpenWatch(more string) (got <-chan Event, stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := c.Request(ctx, http.MethodGet, c.Selected("&watch=True"+more))
+	r, err := c.Request(ctx, http.MethodGet, c.SelectedPath("&watch=True"+more))
 	Must(c.t, err)
 	events, done := make(chan Event, 100), make(chan struct{})
 	go func() {
@@ -181,10 +182,10 @@ func (c *Client) OpenWatch(more string) (got <-chan Event, stop func()) {
 	return events, func() { cancel(); _ = r.Body.Close(); <-done }
 }
 
-// Post is a callback.
+// Post sends a callback.
 func (c *Client) Post(url, body string) (status int) {
 	c.t.Helper()
-	r, err := c.plain.Post(url, "application/json", bytes.NewReader([]byte(body)))
+	r, err := c.callbackClient.Post(url, "application/json", bytes.NewReader([]byte(body)))
 	Must(c.t, err)
 	defer func() { _ = r.Body.Close() }()
 	text, err := io.ReadAll(r.Body)
@@ -195,11 +196,11 @@ func (c *Client) Post(url, body string) (status int) {
 	return r.StatusCode
 }
 
-// PostLater is a callback in the background. Status 0: it was cut.
-func (c *Client) PostLater(url, body string) <-chan int {
+// PostAsync sends a callback in the background. The status is 0 if the connection broke.
+func (c *Client) PostAsync(url, body string) <-chan int {
 	status := make(chan int, 1)
 	go func() {
-		r, err := c.plain.Post(url, "application/json", strings.NewReader(body))
+		r, err := c.callbackClient.Post(url, "application/json", strings.NewReader(body))
 		if err != nil {
 			status <- 0
 			return
@@ -210,10 +211,10 @@ func (c *Client) PostLater(url, body string) <-chan int {
 	return status
 }
 
-// Fetch reads an input that was too large for the Secret.
+// Fetch reads a large input from its URL.
 func (c *Client) Fetch(url string) (status int, body string) {
 	c.t.Helper()
-	r, err := c.plain.Get(url)
+	r, err := c.callbackClient.Get(url)
 	Must(c.t, err)
 	defer func() { _ = r.Body.Close() }()
 	text, err := io.ReadAll(r.Body)
@@ -221,14 +222,14 @@ func (c *Client) Fetch(url string) (status int, body string) {
 	return r.StatusCode, string(text)
 }
 
-// Await returns what comes, and fails if nothing does.
+// Await receives from a channel, and fails the test after Timeout.
 func Await[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(Timeout):
-		t.Fatal("nothing came")
+		t.Fatal("timeout waiting for a value")
 		panic("unreachable")
 	}
 }
@@ -241,7 +242,7 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// PlainURL is a URL as it stands in the Secret, decoded.
+// PlainURL decodes a URL from the Secret.
 func PlainURL(t testing.TB, text []byte) string {
 	t.Helper()
 	url, err := base64.StdEncoding.DecodeString(string(text))

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// Listener is one whose connections can be reset.
+// Listener is a listener that can reset its connections.
 type Listener struct {
 	net.Listener
 	mu    sync.Mutex
 	conns []*net.TCPConn
 }
 
-// Accept remembers the connection.
+// Accept accepts and records a connection.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
@@ -24,8 +24,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Cut resets every connection there is.
-func (l *Listener) Cut() {
+// Reset resets all connections.
+func (l *Listener) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.conns {

@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// Log may be read while it is written. The zero value is empty.
-type Log struct {
+// LogBuffer is a buffer that may be read and written concurrently. The zero value is empty.
+type LogBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *Log) Write(p []byte) (int, error) {
+func (l *LogBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *Log) String() string {
+func (l *LogBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()

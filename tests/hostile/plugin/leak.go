@@ -12,11 +12,11 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// leak tries to get what it is told out, in each way that text leaves a plugin. It has a password, and something that is none.
+// leak prints a password and an open text in each way in which text can leave a plugin.
 type leak struct {
 	Password string `json:"password"`
 	Open     string `json:"open"`
-	Dies     bool   `json:"dies"` // without a result
+	Exit     bool   `json:"exit"` // without a result
 }
 
 func (l *leak) FetchResult(context.Context) (*task.Result, error) {
@@ -25,7 +25,7 @@ func (l *leak) FetchResult(context.Context) (*task.Result, error) {
 			return nil, err
 		}
 	}
-	if l.Dies {
+	if l.Exit {
 		os.Exit(3)
 	}
 	return task.NewResult().Int("length", len(l.Password)), nil

@@ -15,7 +15,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// fork starts so many processes, unless it is not let, and ends them.
+// fork starts Size processes, or as many as it can, and kills them.
 func (t *try) fork(ctx context.Context) (string, error) {
 	var started []*exec.Cmd
 	defer func() {
@@ -25,42 +25,42 @@ func (t *try) fork(ctx context.Context) (string, error) {
 		}
 	}()
 	for n := range t.Size {
-		c, err := lingering()
+		c, err := startLingering()
 		if err != nil {
 			return fmt.Sprintf("after %d processes: %v", n, err), nil
 		}
 		started = append(started, c)
 	}
-	return fmt.Sprintf("%d processes", t.Size), t.goOn(ctx)
+	return fmt.Sprintf("%d processes", t.Size), t.waitForGate(ctx)
 }
 
-// leave leaves so many processes behind, which hold the log open.
-func (t *try) leave(context.Context) (string, error) {
+// leaveProcesses leaves Size processes behind, which hold the log open.
+func (t *try) leaveProcesses(context.Context) (string, error) {
 	for n := range t.Size {
-		if _, err := lingering(); err != nil {
+		if _, err := startLingering(); err != nil {
 			return fmt.Sprintf("left %d processes: %v", n, err), nil
 		}
 	}
 	return fmt.Sprintf("left %d processes", t.Size), nil
 }
 
-func lingering() (*exec.Cmd, error) {
+func startLingering() (*exec.Cmd, error) {
 	c := exec.Command(os.Args[0], "linger")
 	c.Stderr = os.Stderr
 	return c, c.Start()
 }
 
-// places are where a plugin can write to the disk.
-func places() []string { return []string{"/", filepath.Dir(os.Getenv("OUTPUT_LOCATION"))} }
+// writableDirs returns the directories in which a plugin can write to the disk.
+func writableDirs() []string { return []string{"/", filepath.Dir(os.Getenv("OUTPUT_LOCATION"))} }
 
-// fill writes so many MiB into each place where it can.
+// fill writes Size MiB into each writable directory.
 func (t *try) fill(ctx context.Context) (string, error) {
-	for _, dir := range places() {
+	for _, dir := range writableDirs() {
 		if err := writeFile(filepath.Join(dir, "filler"), t.Size); err != nil {
 			klog.Infof("%s: %v", dir, err)
 		}
 	}
-	return "filled", t.goOn(ctx)
+	return "filled", t.waitForGate(ctx)
 }
 
 func writeFile(path string, mib int) error {
@@ -77,15 +77,15 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// fillLater is fill, after the job.
+// fillLater runs fill after the job.
 func (t *try) fillLater(context.Context) (string, error) {
 	later := *t
 	time.AfterFunc(time.Second, func() { _, _ = later.fill(context.Background()) })
 	return "later", nil
 }
 
-// litter makes so many directories where the result file is, each with a file.
-func (t *try) litter(context.Context) (string, error) {
+// makeDirs creates Size directories beside the result file, each with a file.
+func (t *try) makeDirs(context.Context) (string, error) {
 	dir := filepath.Dir(os.Getenv("OUTPUT_LOCATION"))
 	for n := range t.Size {
 		name := filepath.Join(dir, strconv.Itoa(n))
@@ -99,26 +99,26 @@ func (t *try) litter(context.Context) (string, error) {
 	return fmt.Sprintf("%d directories", t.Size), nil
 }
 
-// deep makes so many directories in one another where the result file is.
-func (t *try) deep(context.Context) (string, error) {
-	at, err := os.OpenRoot(filepath.Dir(os.Getenv("OUTPUT_LOCATION")))
+// nestDirs creates Size nested directories beside the result file.
+func (t *try) nestDirs(context.Context) (string, error) {
+	dir, err := os.OpenRoot(filepath.Dir(os.Getenv("OUTPUT_LOCATION")))
 	if err != nil {
 		return "", err
 	}
 	for range t.Size {
-		if err := at.Mkdir("deeper", 0o700); err != nil {
+		if err := dir.Mkdir("deeper", 0o700); err != nil {
 			return "", err
 		}
-		next, err := at.OpenRoot("deeper")
-		if err := errors.Join(err, at.Close()); err != nil {
+		next, err := dir.OpenRoot("deeper")
+		if err := errors.Join(err, dir.Close()); err != nil {
 			return "", err
 		}
-		at = next
+		dir = next
 	}
-	return fmt.Sprintf("%d directories", t.Size), at.Close()
+	return fmt.Sprintf("%d directories", t.Size), dir.Close()
 }
 
-// flood writes so many MiB without one newline, with bytes that are no text.
+// flood writes Size MiB without a newline and with bytes that are not text.
 func (t *try) flood(context.Context) (string, error) {
 	const mib = 1 << 20
 	chunk := bytes.Repeat([]byte("flood \x00\xff "), mib/9)

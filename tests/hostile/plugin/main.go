@@ -1,7 +1,7 @@
-// Command plugin is a plugin that wants what is not its own: tests/hostile has it try. It is built with the official Go SDK,
-// unmodified, and a module of its own, as the plugins of others are.
+// Command plugin is a hostile plugin for tests/hostile. It is built with the official Go SDK, unmodified, and is a module of its
+// own, as third-party plugins are.
 //
-// Each job is one attempt, and tells in its output what it got. The same attempt at what is its own is the control.
+// Each job is one attempt and returns in its output what it got. The same attempt at something that is allowed is the control.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 { // no plugin, but what one leaves, or a container beside
+	if len(os.Args) == 2 { // a process that the plugin starts, or another container
 		switch os.Args[1] {
 		case "linger":
 			time.Sleep(time.Hour)
@@ -44,32 +44,32 @@ func (commands) InitCommand(t command.CommandType) (command.CommandExecutor, err
 	return nil, fmt.Errorf("this plugin has no type %s", t)
 }
 
-// try is an attempt.
+// try is one attempt.
 type try struct {
 	What   string `json:"what"`
-	Target string `json:"target"` // at what
-	With   string `json:"with"`   // by what means
-	Size   int    `json:"size"`   // how much of it
-	Tell   string `json:"tell"`   // host and port of whoever says when to go on; empty: nobody
+	Target string `json:"target"` // object of the attempt
+	With   string `json:"with"`   // means of the attempt
+	Size   int    `json:"size"`   // amount
+	Gate   string `json:"gate"`   // host and port of the gate at which the attempt waits; empty: none
 }
 
 var attempts = map[string]func(*try, context.Context) (string, error){
-	"ask":        (*try).ask,
-	"dial":       (*try).dial,
-	"listen":     (*try).listen,
-	"read":       (*try).read,
-	"write":      (*try).write,
-	"post":       (*try).post,
-	"wait":       (*try).wait,
-	"replace":    (*try).replace,
-	"nest":       (*try).nest,
-	"fork":       (*try).fork,
-	"leave":      (*try).leave,
-	"fill":       (*try).fill,
-	"fill-later": (*try).fillLater,
-	"litter":     (*try).litter,
-	"deep":       (*try).deep,
-	"flood":      (*try).flood,
+	"get-secret":      (*try).getSecret,
+	"dial":            (*try).dial,
+	"listen":          (*try).listen,
+	"read":            (*try).read,
+	"write":           (*try).write,
+	"post":            (*try).post,
+	"wait":            (*try).wait,
+	"replace":         (*try).replace,
+	"nest-result":     (*try).nestResult,
+	"fork":            (*try).fork,
+	"leave-processes": (*try).leaveProcesses,
+	"fill":            (*try).fill,
+	"fill-later":      (*try).fillLater,
+	"make-dirs":       (*try).makeDirs,
+	"nest-dirs":       (*try).nestDirs,
+	"flood":           (*try).flood,
 }
 
 func (t *try) FetchResult(ctx context.Context) (*task.Result, error) {
@@ -84,5 +84,5 @@ func (t *try) FetchResult(ctx context.Context) (*task.Result, error) {
 	return task.NewResult().String("got", got), nil
 }
 
-// patience is how long an attempt that is not answered lasts.
-const patience = 3 * time.Second
+// timeout limits an attempt that gets no answer.
+const timeout = 3 * time.Second

@@ -17,16 +17,16 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// A result that was posted, for later jobs of this executor to post again.
-var kept struct {
+// saved is a posted result, which later jobs of this executor can post again.
+var saved struct {
 	body []byte
 	url  string
 }
 
-// post sends a result to the target; without one, to where the job's own belongs. It is made with the job's key, or with none that
-// anybody knows, or not encrypted at all, or is the one that an earlier job has kept.
+// post sends a result to the target, or to the job's own URL if there is none. The result is encrypted with the job's key, with an
+// unknown key or not at all, or is the one that an earlier job saved.
 func (t *try) post(ctx context.Context) (string, error) {
-	own, err := callback(ctx)
+	own, err := callbackURL(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -34,15 +34,15 @@ func (t *try) post(ctx context.Context) (string, error) {
 	if target == "" {
 		target = own
 	}
-	if target == "KEPT" {
-		target = kept.url
+	if target == "SAVED" {
+		target = saved.url
 	}
 	body, err := result(t.With)
 	if err != nil {
 		return "", err
 	}
 	if t.With == "own" {
-		kept.body, kept.url = body, target
+		saved.body, saved.url = body, target
 	}
 	return send(ctx, target, body)
 }
@@ -52,20 +52,20 @@ func result(with string) ([]byte, error) {
 	switch with {
 	case "own":
 		return task.Encrypt(plain)
-	case "kept":
-		return kept.body, nil
-	case "another key": // nonce, text and tag, as long as they should be
+	case "saved":
+		return saved.body, nil
+	case "another key": // nonce, text and tag with the right lengths
 		noise := make([]byte, len(plain)+32)
 		_, _ = rand.Read(noise)
 		return []byte(base64.StdEncoding.EncodeToString(noise)), nil
 	case "no key":
 		return plain, nil
 	}
-	return nil, fmt.Errorf("with %q no result is made", with)
+	return nil, fmt.Errorf("unknown kind of result %q", with)
 }
 
 func send(ctx context.Context, url string, body []byte) (string, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: timeout}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return "", err
@@ -77,53 +77,53 @@ func send(ctx context.Context, url string, body []byte) (string, error) {
 	return answer.Status, answer.Body.Close()
 }
 
-// wait is a job that does nothing but last. It says where its result belongs, so that others can be told.
+// wait waits for the gate. It logs its callback URL, so that the test can pass it to others.
 func (t *try) wait(ctx context.Context) (string, error) {
-	url, err := callback(ctx)
+	url, err := callbackURL(ctx)
 	if err != nil {
 		return "", err
 	}
 	klog.Infof("my result belongs to <%s>", url)
-	return "nothing", t.goOn(ctx)
+	return "nothing", t.waitForGate(ctx)
 }
 
-// replace puts something else in the place of the result file, and leaves a result that it leads to. When it may go on, it clears
-// the place, and lets the SDK write the file, which is all that the job leaves: its callback is lost.
+// replace puts something else at the path of the result file, which leads to a valid result. After the gate it clears the path
+// and lets the SDK write the file. The job's callback is suppressed, so that the file is its only result.
 func (t *try) replace(ctx context.Context) (string, error) {
-	place := os.Getenv("OUTPUT_LOCATION")
+	path := os.Getenv("OUTPUT_LOCATION")
 	body, err := result("own")
 	if err != nil {
 		return "", err
 	}
-	beside, outside := filepath.Join(filepath.Dir(place), "beside"), "/tmp/outside"
-	for _, path := range []string{beside, outside} {
-		if err := os.WriteFile(path, body, 0o644); err != nil {
+	beside, outside := filepath.Join(filepath.Dir(path), "beside"), "/tmp/outside"
+	for _, name := range []string{beside, outside} {
+		if err := os.WriteFile(name, body, 0o644); err != nil {
 			return "", err
 		}
 	}
 	switch t.With {
 	case "nothing":
 	case "a pipe":
-		err = syscall.Mkfifo(place, 0o666)
+		err = syscall.Mkfifo(path, 0o666)
 	case "a link to a file beside":
-		err = os.Symlink("beside", place)
+		err = os.Symlink("beside", path)
 	case "a link out":
-		err = os.Symlink(outside, place)
+		err = os.Symlink(outside, path)
 	case "a directory":
-		err = errors.Join(os.Mkdir(place, 0o777), os.WriteFile(filepath.Join(place, "result"), body, 0o644))
+		err = errors.Join(os.Mkdir(path, 0o777), os.WriteFile(filepath.Join(path, "result"), body, 0o644))
 	case "the result of an earlier job":
-		err = os.WriteFile(place, kept.body, 0o644)
+		err = os.WriteFile(path, saved.body, 0o644)
 	default:
-		err = fmt.Errorf("with %q nothing is replaced", t.With)
+		err = fmt.Errorf("unknown replacement %q", t.With)
 	}
 	if err != nil {
 		return "", err
 	}
-	if err := t.goOn(ctx); err != nil {
+	if err := t.waitForGate(ctx); err != nil {
 		return "", err
 	}
 	onCallback(func(*http.Request) (*http.Response, error) { return nil, errors.New("lost on purpose") })
-	return "by the SDK's file", os.RemoveAll(place)
+	return "by the SDK's file", os.RemoveAll(path)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -138,9 +138,9 @@ func onCallback(f roundTripper) {
 	})
 }
 
-// nest posts a result with so many lists in one another.
-func (t *try) nest(ctx context.Context) (string, error) {
-	url, err := callback(ctx)
+// nestResult posts a result with Size nested lists.
+func (t *try) nestResult(ctx context.Context) (string, error) {
+	url, err := callbackURL(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-// The program in the executors of the docker driver's tests. DO says what it does, ARG to what.
+// Command program runs in the executors of the docker driver's tests. DO selects what it does, ARG is the argument.
 package main
 
 import (
@@ -76,7 +76,7 @@ func oom(string) error {
 	}
 }
 
-// mixes writes to both outputs, so that their stamps race.
+// mixes writes to stdout and stderr, so that their timestamps race.
 func mixes(string) error {
 	for i := range 300 {
 		fmt.Fprintf(os.Stdout, "out %d\n", i)
@@ -85,7 +85,7 @@ func mixes(string) error {
 	return nil
 }
 
-// pours writes numbered lines of a kilobyte.
+// pours writes numbered lines of 1 KB.
 func pours(lines string) error {
 	n, err := strconv.Atoi(lines)
 	if err != nil {
@@ -115,7 +115,7 @@ func dial(address string) error {
 	return err
 }
 
-// listen says its own address.
+// listen prints its address.
 func listen(port string) error {
 	l, err := net.Listen("tcp4", ":"+port)
 	if err != nil {
@@ -139,7 +139,7 @@ func listen(port string) error {
 	}
 }
 
-// self says what the kernel says of the process.
+// self prints the kernel's information about the process.
 func self(string) error {
 	fmt.Println("pid", os.Getpid(), "uid", os.Getuid())
 	for _, file := range []string{"/proc/self/status", "/proc/self/limits", "/proc/self/mounts", "/proc/self/oom_score_adj"} {

@@ -29,7 +29,7 @@ func supervise(kills <-chan os.Signal) error {
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = plugin.Wait() // however it ended, it is started again
+		_ = plugin.Wait() // it is started again in any case
 		close(ended)
 	}()
 	select {

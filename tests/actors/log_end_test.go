@@ -1,0 +1,61 @@
+package actors_test
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"runnerd/actors/actorrt"
+	msg "runnerd/messages"
+	"runnerd/spool/memfs"
+	"runnerd/tests/fakes"
+)
+
+// slowSender is the production scheduler, except that the messages of one goroutine are delayed by 1 s.
+type slowSender struct {
+	actorrt.Scheduler
+	slow atomic.Value
+}
+
+func (d *slowSender) Send(fn func()) {
+	if d.slow.Load() == goroutineID() {
+		time.Sleep(time.Second)
+	}
+	d.Scheduler.Send(fn)
+}
+
+// goroutineID returns the calling goroutine's id, from the head of its stack trace.
+func goroutineID() string {
+	var head [40]byte
+	runtime.Stack(head[:], false)
+	name, _, _ := bytes.Cut(head[:], []byte(" ["))
+	return string(name)
+}
+
+func TestLogEndingDuringEvictionIsReported(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		d := &slowSender{Scheduler: actorrt.Live()}
+		e.scheduler = d
+		e.image("other", fakes.Plugin{})
+		e.disk.Before = func(op memfs.Op) error {
+			if !strings.HasSuffix(op.Name, "job1-1/journal") {
+				return nil
+			}
+			if rec, _ := e.spool.Job("job1-1"); rec.Stage == msg.Finished {
+				d.slow.Store(goroutineID()) // this goroutine ends the log
+			}
+			return nil
+		}
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
+		e.until("its log has ended", time.Minute, func() bool { rec, _ := e.spool.Job("job1-1"); return rec.Log.Ended })
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "other"})) // evicts the idle executor
+		e.awaitCleanup()
+		if log, ended := e.logOf(id); log != "one\n" || !ended {
+			t.Errorf("the log is %q, ended: %v", log, ended)
+		}
+	})
+}

@@ -1,0 +1,24 @@
+// Command nonplugin is the program of images that are not plugins. It is not built with an SDK, because none can do this.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+)
+
+// how is set at build time.
+var how = "never-polls"
+
+func main() {
+	fmt.Println("this is not a plugin:", how)
+	if how == "exits-early" {
+		fmt.Fprintln(os.Stderr, "cannot find my settings")
+		os.Exit(7)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals)
+	for s := range signals {
+		fmt.Println("ignoring", s)
+	}
+}
