@@ -15,7 +15,7 @@ func (b backoff) after(failures int, jitter float64) time.Duration {
 		d *= 2
 	}
 	d = min(d, b.max)
-	return time.Duration(float64(d) * (1 + b.jitter*(2*jitter-1)))
+	return time.Duration(float64(d) * (1 + b.jitter*(2*jitter-1))).Round(time.Millisecond)
 }
 
 // afterError returns the wait after an error. It is at least the time that the server asked for.

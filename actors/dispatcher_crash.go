@@ -125,7 +125,7 @@ func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
 	}
 	where := actor[strings.LastIndexByte(actor, '/')+1:]
 	ending := msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
-		"the runner gave this job up: %d times an actor (last: %s) crashed on it. Please report this with the runner's log.", n, where)}
+		"the runner gave this job up: its actors crashed on it %d times (last: %s). Please report this with the runner's log.", n, where)}
 	if rec, _ := spool.Job(id); rec.Executor == "" {
 		_ = endUnlogged(spool, id, ending) // after an error the next crash tries again
 	} else { // the executor's output is still being read, and its end will close the log
@@ -194,7 +194,7 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 			}
 		}
 		errs = append(errs, endUnlogged(deps.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
-			"the runner gave the plugin's executor up: its actors crashed %d times in a row. Please report this with the runner's log.", maxExecutorCrashes)}))
+			"the runner gave up the executor of the job: its actors crashed %d times in a row. Please report this with the runner's log.", maxExecutorCrashes)}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

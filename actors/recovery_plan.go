@@ -44,7 +44,7 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 		case job.Stage == msg.HandedOut:
 			why := "its executor " + string(job.Executor) + " is gone, and with it the directory that its result would be in"
 			if lives[job.Executor] {
-				why = "the record of its executor " + string(job.Executor) + " cannot be read, and nobody can go on with it. What is left of it is in corrupt/"
+				why = "the record of its executor " + string(job.Executor) + " cannot be read, so the job cannot continue. The damaged record is in corrupt/"
 			}
 			todo = append(todo, action{lost: &lostJob{job.Execution, why}})
 		case job.Stage > msg.HandedOut && !job.Log.Ended:

@@ -45,7 +45,7 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string {
-	s := fmt.Sprintf("%s: the server answers %d", r.Op, r.Status)
+	s := fmt.Sprintf("%s: server answered %d", r.Op, r.Status)
 	if r.Detail != "" {
 		s += ": " + r.Detail
 	}

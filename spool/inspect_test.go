@@ -55,7 +55,7 @@ func rejected(t *testing.T, s *spool.Spool) {
 	withJob(t, s)
 	ok(t, s.AppendLog(execution, []byte("said\n"), msg.Position{Time: noon, Count: 1}))
 	same(t, stored(t, s, "result"), true)
-	ok(t, s.Reject(execution, "finish: the server answers 410: gone"))
+	ok(t, s.Reject(execution, "finish: server answered 410: gone"))
 }
 
 func TestInspectChangesNothing(t *testing.T) {
@@ -102,7 +102,7 @@ func TestInspectReportsUnreadableEntries(t *testing.T) {
 	s = openDir(t, dir)
 	found := inspect(t, dir)
 	same(t, locations(found), []string{"jobs/fine", "rejected/job-1", "corrupt/job-torn"})
-	same(t, found[1].Answer, "finish: the server answers 410: gone")
+	same(t, found[1].Answer, "finish: server answered 410: gone")
 	same(t, found[1].Result, int64(len("result")))
 	if !errors.Is(found[2].Damage, spool.ErrCorrupt) {
 		t.Errorf("the damage is %v", found[2].Damage)

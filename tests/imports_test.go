@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// packageRule says what a part of the program may import besides the standard library and the packages below itself.
+// packageRule says what a part of the program may import, in addition to the standard library and the packages below itself.
 type packageRule struct {
 	path      string   // applies to this package and all below it without a rule of their own
 	allowed   []string // paths of the program's packages and of other modules; "*": all other modules

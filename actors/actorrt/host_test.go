@@ -54,7 +54,7 @@ func (d *recorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// testActor writes what it hears into the diary.
+// testActor records the messages that it receives.
 type testActor struct {
 	received      *recorder
 	onStart, stop do
@@ -379,13 +379,13 @@ func TestEndedTaskDeliversNothing(t *testing.T) {
 		child := w.child("child")
 		child.Tell(do(func(c *Ctx[testMessage]) {
 			c.Go("silent", func(context.Context) testMessage { return nil })
-			c.Go("kept", func(context.Context) testMessage { time.Sleep(time.Second); return say("kept") })
+			c.Go("delivered", func(context.Context) testMessage { time.Sleep(time.Second); return say("delivered") })
 			gone := c.Go("dropped", func(context.Context) testMessage { time.Sleep(time.Second); return say("dropped") })
 			time.Sleep(2 * time.Second) // the answers are behind this turn now
 			gone.Cancel()
 		}))
 		time.Sleep(time.Minute)
-		w.expect(t, "kept")
+		w.expect(t, "delivered")
 		if w.log.String() != "" {
 			t.Error("logged:", &w.log)
 		}

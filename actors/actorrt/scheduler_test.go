@@ -98,16 +98,16 @@ type worker struct {
 	n    int
 }
 
-func (b *worker) Start(c *Ctx[int]) { c.After("again", b.pause(c), -1) }
+func (w *worker) Start(c *Ctx[int]) { c.After("again", w.pause(c), -1) }
 
-func (b *worker) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Jitter() * 1e9) }
+func (w *worker) pause(c *Ctx[int]) time.Duration { return time.Duration(c.Jitter() * 1e9) }
 
-func (b *worker) Receive(c *Ctx[int], m int) {
+func (w *worker) Receive(c *Ctx[int], m int) {
 	if m >= 0 {
-		b.pool.Tell(m)
+		w.pool.Tell(m)
 		return
 	}
-	pause := b.pause(c)
+	pause := w.pause(c)
 	c.Go("work", func(ctx context.Context) int {
 		select {
 		case <-ctx.Done():
@@ -123,10 +123,10 @@ func (b *worker) Receive(c *Ctx[int], m int) {
 		}
 		return 5
 	})
-	c.After("again", b.pause(c), -1)
+	c.After("again", w.pause(c), -1)
 }
 
-// pool keeps three bees, anew after a crash.
+// pool supervises three workers, and replaces each after a crash.
 type pool struct{ crashes *int }
 
 func (h *pool) Start(c *Ctx[int]) {
@@ -170,7 +170,7 @@ func simulate(t *testing.T, seed uint64) (trace []string, crashes int) {
 	return trace, crashes
 }
 
-// faultlessRoot keeps chance from striking the root, which nobody would start again.
+// faultlessRoot injects no crash into the root, which would end the simulation.
 type faultlessRoot struct{ *stepper }
 
 func (c faultlessRoot) Point(path string, m any) {

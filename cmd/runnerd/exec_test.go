@@ -41,7 +41,7 @@ func TestExecReportsOutcomeDespiteRunnerFailure(t *testing.T) {
 	}
 	taskErr := reportTask(server, id, &output, failed)
 	if exit, is := errors.AsType[exitError](taskErr); !is || exit.code != exitNoResult || !strings.Contains(output.String(), "aborted after") ||
-		!strings.Contains(output.String(), "note: there is no definition of sample.Hello") {
+		!strings.Contains(output.String(), "note: type sample.Hello is not defined") {
 		t.Errorf("after the task ended: %q, %v", &output, taskErr)
 	}
 }

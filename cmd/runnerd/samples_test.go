@@ -19,7 +19,7 @@ func TestSampleChecksStateOutputsAndLog(t *testing.T) {
 	}{
 		{outcome: "greeted", taskType: "sample.Hello", want: true,
 			view: devserver.TaskView{State: devserver.Completed, OutputProperties: map[string]any{"greeting": "Hello World"}}},
-		{outcome: "greeted somebody else", taskType: "sample.Hello",
+		{outcome: "wrong greeting", taskType: "sample.Hello",
 			view: devserver.TaskView{State: devserver.Completed, OutputProperties: map[string]any{"greeting": "Hello"}}},
 		{outcome: "completed without outputs", taskType: "sample.Hello", view: devserver.TaskView{State: devserver.Completed}},
 		{outcome: "failed where it should not", taskType: "sample.Slow", view: devserver.TaskView{State: devserver.Failed}},

@@ -69,8 +69,8 @@ func TestOldComposeLoadsTheStack(t *testing.T) {
 	}
 	c := exec.Command(compose, "--file", "compose.yaml", "config", "--quiet")
 	c.Env = append(os.Environ(), environment...)
-	if said, err := c.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, said)
+	if output, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
 
@@ -81,15 +81,15 @@ func TestDemo(t *testing.T) {
 		}
 		t.Skip("no Docker Engine answers")
 	}
-	var said bytes.Buffer
+	var output bytes.Buffer
 	demo := exec.Command("go", "run", "./infra/compose/demo")
-	demo.Dir, demo.Stdout, demo.Stderr = "../..", &said, &said
+	demo.Dir, demo.Stdout, demo.Stderr = "../..", &output, &output
 	if err := demo.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, &said)
+		t.Fatalf("%v\n%s", err, &output)
 	}
 	for _, text := range []string{"are healthy", "times as fast", "exactly once", "aborted after ", "Aborted: the demo has seen enough. The plugin answered SIGABRT", "all executors were removed", "no violation", "nothing remains"} {
-		if !strings.Contains(said.String(), text) {
-			t.Errorf("output has no %q:\n%s", text, &said)
+		if !strings.Contains(output.String(), text) {
+			t.Errorf("output has no %q:\n%s", text, &output)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"runnerd/infra/seal"
 )
 
-func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
+func TestJobGoesToRunnerWithRequiredCapabilities(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	identity, err := seal.NewIdentity()
 	if err != nil {
@@ -48,7 +48,7 @@ func TestAJobGoesToARunnerThatHasWhatItNeeds(t *testing.T) {
 		t.Errorf("the script is %+v", view)
 	}
 
-	// What a person configures counts more than what a runner says of itself.
+	// Configured capabilities replace the registered ones.
 	if err := s.Configure(plain.RunnerID, func(c *api.Config) { c.Capabilities = []string{"gpu"} }); err != nil {
 		t.Fatal(err)
 	}

@@ -30,13 +30,13 @@ func (s *Server) confirm(caller *runner, jobID, execution string) error {
 	}
 	switch {
 	case t.view.Runner != caller.id || t.view.Execution != execution:
-		return errorf(409, "job %s is not offered to this runner as %s", jobID, execution)
+		return errorf(409, "job %s is not offered to this runner as execution %s", jobID, execution)
 	case !t.view.Started.IsZero():
 		return nil
 	case t.view.State.Done():
 		return errorf(410, "job %s was aborted", jobID)
 	case t.offerable():
-		return errorf(409, "the offer %s of job %s has lapsed", execution, jobID)
+		return errorf(409, "the offer of job %s as execution %s has expired", jobID, execution)
 	}
 	t.view.State, t.view.Started = Running, time.Now()
 	s.events.dropEvents(caller.id, func(e event) bool { return e.job == jobID && e.name == "ExecuteScript" })
@@ -67,9 +67,9 @@ func (s *Server) sealedInput(r *http.Request, jobID string) (string, error) {
 	case err != nil:
 		return "", err
 	case t.view.State.Done() || t.view.Runner != caller.id:
-		return "", errorf(410, "job %s is done, or not this runner's", jobID)
+		return "", errorf(410, "job %s has ended or belongs to another runner", jobID)
 	case t.sealed == "":
-		return "", errorf(404, "the input of job %s is in its offer", jobID)
+		return "", errorf(404, "the input of job %s was part of its offer", jobID)
 	}
 	return t.sealed, nil
 }

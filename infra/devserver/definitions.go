@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// scriptBase is the built-in type that all scripts extend.
+// scriptBase is the built-in base type of all scripts.
 const scriptBase = "xlrelease.RemoteScriptExecution"
 
-// typeDefinitions is what plugins' type-definitions.yaml say, by type name.
+// typeDefinitions are the types of plugins' type-definitions.yaml files, by name.
 type typeDefinitions map[string]*typeDefinition
 
 type typeDefinition struct {
@@ -44,7 +44,7 @@ func parseTypeDefinitions(files [][]byte) (typeDefinitions, error) {
 		}
 		for name, definition := range document.Types {
 			if types[name] != nil {
-				return nil, fmt.Errorf("read type definitions: the type %s is there twice", name)
+				return nil, fmt.Errorf("read type definitions: type %s is defined twice", name)
 			}
 			if definition == nil {
 				definition = &typeDefinition{}
@@ -54,13 +54,13 @@ func parseTypeDefinitions(files [][]byte) (typeDefinitions, error) {
 	}
 	for name := range types {
 		if slices.Contains(types.chain(name)[1:], name) {
-			return nil, fmt.Errorf("read type definitions: the type %s extends itself", name)
+			return nil, fmt.Errorf("read type definitions: type %s extends itself", name)
 		}
 	}
 	return types, nil
 }
 
-// chain is a type and all that it extends, as far as the definitions go and one further: the built-in type at the end.
+// chain returns a type and its ancestors. The last one may be a built-in type, which has no definition.
 func (t typeDefinitions) chain(name string) []string {
 	chain := []string{name}
 	for t[name] != nil && t[name].Extends != "" {
@@ -74,12 +74,12 @@ func (t typeDefinitions) chain(name string) []string {
 	return chain
 }
 
-// resolve is a type with all that it inherits.
+// resolvedType is a type with its inherited properties.
 type resolvedType struct {
 	inputs, outputs map[string]property
 	image           string
 	script          bool
-	acceptsAny      bool // it extends something that is not here: it may have properties that nobody told us of
+	acceptsAny      bool // it extends an unknown type, so it may have unknown properties
 }
 
 func (t typeDefinitions) resolve(name string) resolvedType {
@@ -101,7 +101,7 @@ func (t typeDefinitions) resolve(name string) resolvedType {
 	return s
 }
 
-// inherit lets a definition change some fields of a property that it has inherited.
+// inherit adds own properties to the inherited ones. A field that an own property leaves out keeps its inherited value.
 func inherit(into, own map[string]property) {
 	for name, p := range own {
 		base := into[name]
@@ -122,10 +122,10 @@ func inherit(into, own map[string]property) {
 	}
 }
 
-// imageOf reads the image of a plugin; one with placeholders that its build has not filled in is none.
+// imageOf returns the image of a plugin, or "" if it still has build placeholders (@registry.url@).
 func imageOf(hidden any) string {
-	if with, ok := hidden.(map[string]any); ok {
-		hidden = with["default"]
+	if object, ok := hidden.(map[string]any); ok {
+		hidden = object["default"]
 	}
 	image, _ := hidden.(string)
 	if strings.Count(image, "@") > 1 {
@@ -134,8 +134,8 @@ func imageOf(hidden any) string {
 	return image
 }
 
-// property finds a property by name. Of an open type it takes any, of the kind that its value suggests; a name that sounds secret
-// is a password then, because a log that shows too little can be mended and one that shows too much cannot.
+// property returns a property by name. If the type accepts any property, an unknown one gets its kind from its value, and is a
+// password if its name sounds secret: masking too much does less harm than showing a password.
 func (s resolvedType) property(name string, value any) (property, bool) {
 	p, known := s.inputs[name]
 	if known || !s.acceptsAny {
@@ -146,7 +146,7 @@ func (s resolvedType) property(name string, value any) (property, bool) {
 	return property{Kind: kindOf(value), Password: slices.ContainsFunc([]string{"password", "secret", "token", "passphrase"}, secret)}, true
 }
 
-// kindOf is the kind that can hold a value.
+// kindOf returns the property kind of a JSON value.
 func kindOf(value any) string {
 	switch value := value.(type) {
 	case bool:

@@ -13,28 +13,28 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// maxRunnerEvents bounds the events of a runner that stays away. Aborts and the configuration reach it by heartbeat and
-// registration anyway.
+// maxRunnerEvents is the number of events stored for a disconnected runner. Aborts and the configuration also reach it by
+// heartbeat and registration.
 const maxRunnerEvents = 1000
 
-// event is one on a runner's stream.
+// event is an event on a runner's stream.
 type event struct {
 	id         int64
 	name, data string
-	job        string // that it is about
+	job        string // empty: the event is not about a job
 }
 
 func (e event) Id() string    { return strconv.FormatInt(e.id, 10) } //nolint:revive // the library's name
 func (e event) Event() string { return e.name }
 func (e event) Data() string  { return e.data }
 
-// eventStreams keeps an event stream for each runner, and what must be replayed on it. Its lock is a leaf: the library calls
-// Replay from its own goroutine, so nothing that waits for that goroutine may hold it.
+// eventStreams has the event stream of each runner and the events to replay on it. Do not wait for the library's goroutine
+// object mu held: the goroutine calls Replay, which locks mu.
 type eventStreams struct {
 	server *eventsource.Server
 
-	sendMu sync.Mutex // keeps the order of ids on the wire; guards closed
-	closed bool       // the library's goroutine is gone, and would be waited for in vain
+	sendMu sync.Mutex // sends events in the order of their ids; guards closed
+	closed bool       // the library's goroutine has ended: a call would block forever
 
 	mu      sync.Mutex
 	last    int64
@@ -47,12 +47,12 @@ func newEventStreams() *eventStreams {
 	return c
 }
 
-// ifOpen talks to the library's goroutine, unless that has ended.
-func (c *eventStreams) ifOpen(what func()) {
+// ifOpen calls do, which uses the library's goroutine, unless that has ended.
+func (c *eventStreams) ifOpen(do func()) {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	if !c.closed {
-		what()
+		do()
 	}
 }
 
@@ -72,12 +72,12 @@ func (c *eventStreams) close() {
 	})
 }
 
-// send appends to a runner's stream. It is in the history first: a stream that opens meanwhile may show it twice, never
-// not at all.
+// send sends an event on a runner's stream. It adds the event to the history first, so a stream that opens meanwhile may
+// deliver it twice but does not miss it.
 func (c *eventStreams) send(runner, name, job string, data any) {
 	text, err := json.Marshal(data)
 	if err != nil {
-		panic(err) // our own types only
+		panic(err) // cannot happen: data is always of a type of package api
 	}
 	c.ifOpen(func() {
 		c.server.Publish([]string{runner}, c.record(runner, event{name: name, data: string(text), job: job}))
@@ -95,17 +95,17 @@ func (c *eventStreams) record(runner string, e event) event {
 	return e
 }
 
-// dropEvents takes out of the history what need not be replayed any more.
-func (c *eventStreams) dropEvents(runner string, which func(event) bool) {
+// dropEvents deletes matching events from the history, so that they are not replayed.
+func (c *eventStreams) dropEvents(runner string, match func(event) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.history[runner] = slices.DeleteFunc(c.history[runner], which)
+	c.history[runner] = slices.DeleteFunc(c.history[runner], match)
 	if len(c.history[runner]) == 0 {
 		delete(c.history, runner)
 	}
 }
 
-// startSession drops what a registration tells anyway, and returns the id after which the runner must read.
+// startSession drops the events that a registration makes obsolete, and returns the id after which the runner must read.
 func (c *eventStreams) startSession(runner string) string {
 	c.dropEvents(runner, func(e event) bool { return e.name == "Enable" || e.name == "Disable" || e.name == "Configure" })
 	c.mu.Lock()
@@ -117,7 +117,7 @@ func (c *eventStreams) startSession(runner string) string {
 	return strconv.FormatInt(last, 10)
 }
 
-// Replay implements eventsource.Repository. An id that is not one of ours asks for everything.
+// Replay implements eventsource.Repository. If it does not know the id, it replays all events.
 func (c *eventStreams) Replay(runner, after string) chan eventsource.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()

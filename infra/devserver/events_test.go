@@ -2,7 +2,6 @@ package devserver_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,11 +26,11 @@ func (r *testRunner) openEventStream(s *devserver.Server, after string) *eventso
 	}
 	q.Header.Set("Authorization", "Bearer "+r.AccessToken)
 	transport := &http.Transport{DisableKeepAlives: true}
-	answer, err := transport.RoundTrip(q.WithContext(r.t.Context()))
-	if err != nil || answer.StatusCode != 200 {
-		r.t.Fatal(answer, err)
+	response, err := transport.RoundTrip(q.WithContext(r.t.Context()))
+	if err != nil || response.StatusCode != 200 {
+		r.t.Fatal(response, err)
 	}
-	return decoder(r.t, answer.Body)
+	return decoder(r.t, response.Body)
 }
 
 // expectEvent returns the next event that is not a ping.
@@ -46,7 +45,7 @@ func expectEvent(t *testing.T, stream *eventsource.Decoder, name string, into an
 			continue
 		}
 		if e.Event() != name || e.Id() == "" {
-			t.Fatalf("heard %s %q %s, want %s", e.Event(), e.Id(), e.Data(), name)
+			t.Fatalf("got event %s %q %s, want %s", e.Event(), e.Id(), e.Data(), name)
 		}
 		if err := json.Unmarshal([]byte(e.Data()), into); err != nil {
 			t.Fatal(err)
@@ -55,7 +54,7 @@ func expectEvent(t *testing.T, stream *eventsource.Decoder, name string, into an
 	}
 }
 
-func TestARunnerHearsWhatTheServerWants(t *testing.T) {
+func TestEventStreamDeliversEveryEvent(t *testing.T) {
 	s := newServer(t, devserver.Options{PingInterval: time.Hour})
 	r := newRunner(t, s)
 	stream := r.openEventStream(s, r.LastEventID)
@@ -102,12 +101,12 @@ func TestARunnerHearsWhatTheServerWants(t *testing.T) {
 	expectEvent(t, stream, "Delete", &nothing)
 }
 
-func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
+func TestInvalidRunnerConfigurationIsRejected(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for body, detail := range map[string]string{
-		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:                 "capacity: no runner takes -1",
-		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:                 "evictionSeconds: no runner takes -1",
+		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:                 "capacity is -1",
+		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:                 "evictionSeconds is -1",
 		`{"enabled":true,"capacity":1,"evictionSeconds":1,"capabilites":[]}`: `unknown field \"capabilites\"`,
 		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`:         "give at most 9223372036",
 	} {
@@ -121,60 +120,60 @@ func TestAConfigurationThatNoRunnerTakesIsRefused(t *testing.T) {
 	}
 }
 
-func TestARunnerIsPingedWhileNothingIsSaid(t *testing.T) {
+func TestIdleEventStreamGetsPings(t *testing.T) {
 	s := newServer(t, devserver.Options{PingInterval: time.Millisecond})
 	r := newRunner(t, s)
 	var nothing struct{}
 	expectEvent(t, r.openEventStream(s, r.LastEventID), "Ping", &nothing)
 }
 
-func TestAScriptIsReplayedUntilItIsConfirmed(t *testing.T) {
+func TestScriptIsReplayedUntilConfirmed(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	id := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
-	r := newRunner(t, s) // the script waited for it
+	r := newRunner(t, s) // the script waits for this runner
 	var script api.ExecuteScriptEvent
 	first := expectEvent(t, r.openEventStream(s, r.LastEventID), "ExecuteScript", &script)
 	if script.Job.JobID != id || script.Job.Kind != api.KindScript {
-		t.Errorf("heard %+v", script)
+		t.Errorf("got %+v", script)
 	}
 	if jobs := r.reserve(1, "0s"); jobs != nil {
 		t.Errorf("a script is reserved: %v", jobs)
 	}
-	r.register() // it forgot what it heard
+	r.register() // a new session, so the event is replayed
 	if again := expectEvent(t, r.openEventStream(s, r.LastEventID), "ExecuteScript", &script); again != first {
-		t.Errorf("heard as %s, then as %s", first, again)
+		t.Errorf("got event id %s, then %s", first, again)
 	}
 	if status := r.confirm(script.Job); status != 204 {
-		t.Errorf("the confirm is answered %d", status)
+		t.Errorf("confirm: status %d, want 204", status)
 	}
 	other := submit(t, s, devserver.TaskRequest{TaskType: "test.Lookup"})
-	expectEvent(t, r.openEventStream(s, "not one of yours"), "ExecuteScript", &script)
+	expectEvent(t, r.openEventStream(s, "unknown id"), "ExecuteScript", &script)
 	if script.Job.JobID != other {
 		t.Error("a confirmed script is replayed")
 	}
 	if status := r.confirm(script.Job); status != 204 {
-		t.Errorf("the confirm is answered %d", status)
+		t.Errorf("confirm: status %d, want 204", status)
 	}
 	if status := r.finish(script.Job, r.result(script.Job, contract.Result{})); status != 204 {
-		t.Errorf("the finish is answered %d", status)
+		t.Errorf("finish: status %d, want 204", status)
 	}
 	if v, err := s.WaitLog(t.Context(), other); err != nil || v.State != devserver.Completed {
 		t.Error(v, err)
 	}
 }
 
-func TestCloseEndsStreamsAndNothingWaitsAfterIt(t *testing.T) {
+func TestCloseEndsStreamsWithoutBlockingLaterCalls(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	stream := r.openEventStream(s, "")
 	s.Close()
 	if e, err := stream.Decode(); err == nil {
-		t.Errorf("heard %v after the close", e)
+		t.Errorf("got %v after Close", e)
 	}
 	if err := s.Delete(r.RunnerID); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Submit(devserver.TaskRequest{TaskType: "test.Lookup"}); err != nil {
-		t.Error(fmt.Errorf("after the close: %w", err))
+		t.Errorf("after Close: %v", err)
 	}
 }

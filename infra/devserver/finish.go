@@ -35,7 +35,7 @@ func (a runnerAPI) finishKind(w http.ResponseWriter, r *http.Request, jobID stri
 	case !ending.Outcome.Valid():
 		err = errorf(400, "outcome must be completed, failed, aborted or timed-out")
 	case ending.Outcome == api.OutcomeCompleted && ending.Result == "":
-		err = errorf(400, "the field \"result\" is missing: completed means that there is one")
+		err = errorf(400, "the field \"result\" is missing: the outcome completed requires it")
 	default:
 		err = a.finish(caller, jobID, kind, ending)
 	}
@@ -55,18 +55,18 @@ func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.
 		Detail: fmt.Sprintf("%s, exit code %d", ending.Outcome, ending.ExitCode)}
 	switch {
 	case t.view.Kind != kind:
-		return errorf(404, "job %s is a %s", jobID, t.view.Kind)
+		return errorf(404, "job %s is a %s: use its own finish operation", jobID, t.view.Kind)
 	case t.view.Execution != ending.ExecutionID || t.view.Runner != caller.id || t.view.Started.IsZero():
 		s.ledger.breach("I3", entry)
-		return errorf(409, "job %s is not confirmed by this runner as %s", jobID, ending.ExecutionID)
+		return errorf(409, "job %s is not confirmed by this runner as execution %s", jobID, ending.ExecutionID)
 	case t.ending != nil && *t.ending != ending:
-		entry.Detail += fmt.Sprintf("; it was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
+		entry.Detail += fmt.Sprintf("; the first finish was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
 		s.ledger.breach("I1", entry)
-		return errorf(409, "job %s was finished in another way", jobID)
+		return errorf(409, "job %s was already finished with another result", jobID)
 	case t.ending != nil:
 		return t.finishErr
 	case t.view.State.Done():
-		return errorf(410, "job %s was given up: %s", jobID, t.view.Message)
+		return errorf(410, "job %s has already ended: %s", jobID, t.view.Message)
 	}
 	s.ledger.record(entry)
 	t.ending = &ending
@@ -75,12 +75,12 @@ func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.
 	return t.finishErr
 }
 
-// applyResult makes of a runner's verdict and a plugin's result what people see.
+// applyResult sets the task's final state from the runner's outcome and the plugin's result.
 func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	ending := t.ending
 	for _, secret := range t.secrets {
 		if strings.Contains(ending.Message, string(secret)) {
-			entry.Detail = "a password value in the message"
+			entry.Detail = "password value in the message"
 			s.ledger.breach("I8", entry)
 		}
 	}
@@ -96,7 +96,7 @@ func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	t.view.Outcome, t.view.ExitCode = ending.Outcome, &code
 	var result contract.Result
 	if sealed != "" {
-		if result, err = contract.ParseResult(text); err != nil { // the plugin has made it so
+		if result, err = contract.ParseResult(text); err != nil { // the plugin's fault, not the runner's
 			result = contract.Result{ExitCode: -1, JobErrorMessage: err.Error()}
 		}
 	}
@@ -104,11 +104,11 @@ func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	cause := cmp.Or(ending.Message, result.JobErrorMessage)
 	switch {
 	case ending.Outcome == api.OutcomeAborted:
-		s.endTask(t, Aborted, abortMessage(cmp.Or(cause, t.view.AbortReason, "the runner does not say why")))
+		s.endTask(t, Aborted, abortMessage(cmp.Or(cause, t.view.AbortReason, "the runner gave no reason")))
 	case ending.Outcome == api.OutcomeTimedOut:
-		s.endTask(t, Failed, failureMessage(cmp.Or(ending.Message, "it ran longer than it may")))
+		s.endTask(t, Failed, failureMessage(cmp.Or(ending.Message, "timeout exceeded")))
 	case ending.Outcome == api.OutcomeFailed:
-		s.endTask(t, Failed, failureMessage(cmp.Or(cause, "the runner does not say why")))
+		s.endTask(t, Failed, failureMessage(cmp.Or(cause, "the runner gave no reason")))
 	case result.ExitCode != 0:
 		t.view.ExitCode = &result.ExitCode
 		s.endTask(t, Failed, failureMessage(cmp.Or(result.JobErrorMessage, fmt.Sprintf("exit code %d", result.ExitCode))))
@@ -118,7 +118,7 @@ func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	}
 }
 
-// digest stands for a result when finishes are compared.
+// digest replaces a result when finishes are compared.
 func digest(result string) string {
 	if result == "" {
 		return ""
@@ -136,19 +136,19 @@ func abortMessage(cause string) string {
 
 func failureMessage(cause string) string { return "Execution failed.\nCause: " + cause }
 
-// decryptResult decrypts the result, if there is one.
+// decryptResult decrypts a result. An empty one stays empty.
 func decryptResult(key seal.Key, sealed string) ([]byte, error) {
 	if sealed == "" {
 		return nil, nil
 	}
 	text, err := seal.Decrypt(key, []byte(sealed))
 	if err != nil {
-		return nil, fmt.Errorf("open the result with the job's session key: %w", err)
+		return nil, fmt.Errorf("decrypt result with the job's session key: %w", err)
 	}
 	return text, nil
 }
 
-// maskOutputs hides the values of outputs that are passwords.
+// maskOutputs replaces the values of password outputs with ***.
 func (s *Server) maskOutputs(t *task, outputs map[string]any) map[string]any {
 	for name, p := range s.types.resolve(t.view.TaskType).outputs {
 		if _, ok := outputs[name]; ok && p.Password {

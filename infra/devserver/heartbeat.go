@@ -19,7 +19,8 @@ func (a runnerAPI) Heartbeat(w http.ResponseWriter, r *http.Request, runnerID st
 	respondJSON(w, http.StatusOK, api.Orders{Abort: a.jobsToAbort(caller, body.Jobs)})
 }
 
-// jobsToAbort are the jobs that a runner has and should not have. One that is finished may still be sending its log.
+// jobsToAbort returns the aborted and unknown jobs among those of a runner. A finished job is not aborted: it may still be sending
+// its log.
 func (s *Server) jobsToAbort(caller *runner, jobs []api.JobPhase) []api.AbortJobEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()

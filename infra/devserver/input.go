@@ -15,21 +15,22 @@ import (
 	msg "runnerd/messages"
 )
 
-// minSecretLength, in characters, is looked for in logs: what is shorter stands in every log, and no runner masks it.
+// minSecretLength is the length in characters of the shortest secret to look for in logs. Shorter ones occur in every log, and
+// runners do not mask them.
 const minSecretLength = 3
 
-// properties builds what a plugin is told of a task, or of a configuration item: what was given, and defaults. where is
-// the path that errors name.
+// properties returns the properties of a task or a configuration item for its plugin: the given values and the defaults.
+// Errors name the path.
 func (t typeDefinitions) properties(typeName, path string, given map[string]any) ([]contract.Property, error) {
-	shape := t.resolve(typeName)
+	resolved := t.resolve(typeName)
 	for name, value := range given {
-		if _, ok := shape.property(name, value); !ok {
-			return nil, errorf(400, "%s: the type %s has no property %q; it has %s", path, typeName, name, shape.inputNames())
+		if _, ok := resolved.property(name, value); !ok {
+			return nil, errorf(400, "%s: type %s has no property %q; it has %s", path, typeName, name, resolved.inputNames())
 		}
 	}
-	names := maps.Clone(shape.inputs)
+	names := maps.Clone(resolved.inputs)
 	for name, value := range given {
-		names[name], _ = shape.property(name, value)
+		names[name], _ = resolved.property(name, value)
 	}
 	properties := []contract.Property{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -54,7 +55,7 @@ func (t typeDefinitions) properties(typeName, path string, given map[string]any)
 
 func (p property) wireKind() string { return strings.ToUpper(cmp.Or(p.Kind, "string")) }
 
-// convert makes of what a person wrote what a plugin expects; it is lenient where there is one meaning only.
+// convert converts a user's value to the type that plugins expect. It accepts other JSON types if the meaning is unambiguous.
 func (t typeDefinitions) convert(p property, path string, v any) (any, error) {
 	if v == nil {
 		return nil, nil
@@ -80,13 +81,13 @@ func (t typeDefinitions) convert(p property, path string, v any) (any, error) {
 		return convertList(path, v)
 	case "MAP_STRING_STRING":
 		if _, ok := v.(map[string]any); !ok {
-			return nil, errorf(400, "%s must be an object with texts", path)
+			return nil, errorf(400, "%s must be an object with string values", path)
 		}
 		return v, nil
 	case "STRING", "DATE", "ENUM":
 		switch v.(type) {
 		case map[string]any, []any:
-			return nil, errorf(400, "%s must be a text", path)
+			return nil, errorf(400, "%s must be a string", path)
 		}
 		return formatText(v), nil
 	default:
@@ -94,7 +95,7 @@ func (t typeDefinitions) convert(p property, path string, v any) (any, error) {
 	}
 }
 
-// formatText writes a number with all its digits.
+// formatText formats a value as a string. A number has all its digits, never an exponent.
 func formatText(v any) string {
 	if n, ok := v.(float64); ok {
 		return strconv.FormatFloat(n, 'f', -1, 64)
@@ -102,7 +103,7 @@ func formatText(v any) string {
 	return fmt.Sprint(v)
 }
 
-// convertList takes a list, or texts with commas between them, as definitions write their defaults.
+// convertList accepts a list or a comma-separated string. Definitions write their defaults as the latter.
 func convertList(path string, v any) (any, error) {
 	switch v := v.(type) {
 	case []any:
@@ -116,10 +117,10 @@ func convertList(path string, v any) (any, error) {
 		}
 		return texts, nil
 	}
-	return nil, errorf(400, "%s must be a list of texts", path)
+	return nil, errorf(400, "%s must be a list of strings", path)
 }
 
-// convertItem is a configuration item, given as an object of its properties; "id" and "type" in it are its own.
+// convertItem converts an object to a configuration item. Its keys are property names, except "id" and "type".
 func (t typeDefinitions) convertItem(p property, path string, v any) (any, error) {
 	given, ok := v.(map[string]any)
 	if !ok {
@@ -144,8 +145,8 @@ func (t typeDefinitions) convertItems(p property, path string, v any) (any, erro
 		return nil, errorf(400, "%s must be a list of objects", path)
 	}
 	items := make([]any, 0, len(given))
-	for i, one := range given {
-		item, err := t.convertItem(p, fmt.Sprintf("%s[%d]", path, i), one)
+	for i, element := range given {
+		item, err := t.convertItem(p, fmt.Sprintf("%s[%d]", path, i), element)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +155,7 @@ func (t typeDefinitions) convertItems(p property, path string, v any) (any, erro
 	return items, nil
 }
 
-// assignIDs gives an item, and those in it, the id that a server has for each.
+// assignIDs gives an id to each item without one, including nested items.
 func assignIDs(v any) any {
 	switch v := v.(type) {
 	case contract.Task:
@@ -171,7 +172,7 @@ func assignIDs(v any) any {
 	return v
 }
 
-// toScriptItem is an item as scripts get it: one that a person is about to make has no id yet, and perhaps no properties either.
+// toScriptItem converts items to the form that scripts get: an item that a user is still editing may have no id and no properties.
 func toScriptItem(v any) any {
 	switch v := v.(type) {
 	case contract.Task:
@@ -192,7 +193,7 @@ func toScriptItem(v any) any {
 	return v
 }
 
-// buildInput is the input context of a task, as JSON, and every value in it that must never be shown.
+// buildInput returns the input context of a task as JSON, and its secrets.
 func (s *Server) buildInput(id string, request TaskRequest) ([]byte, []msg.Secret, error) {
 	properties, err := s.types.properties(request.TaskType, "properties", request.Properties)
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *Server) buildInput(id string, request TaskRequest) ([]byte, []msg.Secre
 		Task:    contract.Task{ID: id, Type: request.TaskType, Properties: properties},
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("write the input context: %w", err)
+		return nil, nil, fmt.Errorf("encode input context: %w", err)
 	}
 	parsed, err := contract.ParseInput(text)
 	if err != nil {

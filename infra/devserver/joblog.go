@@ -12,31 +12,31 @@ import (
 	msg "runnerd/messages"
 )
 
-// maxChunk bounds one piece of a log.
+// maxChunk is the maximum size of a log chunk in bytes.
 const maxChunk = 8 << 20
 
-// jobLog is the log of one task: the first bytes of it, up to a bound, and how many there were.
+// jobLog is the log of one task: its first bytes, up to a limit, and its size.
 type jobLog struct {
 	text    []byte
 	limit   int64
-	size    int64 // beyond the bound bytes are only counted
-	total   int64 // -1: not known yet
+	size    int64 // includes bytes beyond the limit, which are not stored
+	total   int64 // -1: unknown
 	tail    []byte
 	markers logMarkers
 }
 
 func newJobLog(bound int64) jobLog { return jobLog{limit: bound, total: -1} }
 
-// chunk is a piece of a log as it was sent.
+// chunk is a received part of a log.
 type chunk struct {
 	from  int64
 	text  []byte
-	total int64 // -1: there is more
+	total int64 // -1: more chunks follow
 }
 
-// parseContentRange reads "bytes a-b/total", "bytes a-b/*" or "bytes */total", for a body of size bytes.
+// parseContentRange parses "bytes a-b/total", "bytes a-b/*" or "bytes */total", for a body of size bytes.
 func parseContentRange(header string, size int) (from, total int64, err error) {
-	bad := errorf(400, "Content-Range must be bytes a-b/*, bytes a-b/total or bytes */total, and fit the body of %d bytes", size)
+	bad := errorf(400, "Content-Range must be bytes a-b/*, bytes a-b/total or bytes */total, and match the body of %d bytes", size)
 	span, end, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	if total = -1; end != "*" {
 		if total, err = strconv.ParseInt(end, 10, 64); err != nil || total < 0 {
@@ -55,28 +55,28 @@ func parseContentRange(header string, size int) (from, total int64, err error) {
 	return from, total, nil
 }
 
-// inconsistency says what is wrong with a chunk, if something is. A chunk that was sent before is fine: its answer may have been
-// lost, and the runner may have more text by now.
+// inconsistency describes how a chunk contradicts the log, or returns "". A repeated chunk is consistent, even if it is longer now:
+// the response to the first one may have been lost.
 func (l *jobLog) inconsistency(c chunk) string {
 	end := c.from + int64(len(c.text))
 	switch {
 	case c.from > l.size:
-		return fmt.Sprintf("gap: it begins at %d, the log ends at %d", c.from, l.size)
+		return fmt.Sprintf("gap: the chunk begins at byte %d, but the log ends at byte %d", c.from, l.size)
 	case l.total >= 0 && (end > l.total || c.total >= 0 && c.total != l.total):
-		return fmt.Sprintf("it goes to %d of %d, the total was %d", end, c.total, l.total)
+		return fmt.Sprintf("the chunk ends at byte %d with total %d (-1: none), but the total was %d", end, c.total, l.total)
 	case c.total >= 0 && (c.total != end || c.total < l.size):
-		return fmt.Sprintf("total %d, but it ends at %d and the log at %d", c.total, end, l.size)
+		return fmt.Sprintf("the total is %d, but the chunk ends at byte %d and the log at byte %d", c.total, end, l.size)
 	}
 	if stored := int64(len(l.text)); c.from < stored {
 		n := min(end, stored) - c.from
 		if !bytes.Equal(c.text[:n], l.text[c.from:c.from+n]) {
-			return fmt.Sprintf("overlap: the bytes from %d on differ from those that are here", c.from)
+			return fmt.Sprintf("overlap: the bytes from %d differ from the stored ones", c.from)
 		}
 	}
 	return ""
 }
 
-// record appends a chunk without fault that begins at the end of the log, or was here before.
+// add appends a consistent chunk that begins at the end of the log, or is a repetition.
 func (l *jobLog) add(c chunk) {
 	if c.from == l.size {
 		l.size += int64(len(c.text))
@@ -89,7 +89,7 @@ func (l *jobLog) add(c chunk) {
 	}
 }
 
-// containsSecret finds a secret in what is new, also one that began in a chunk before.
+// containsSecret reports whether a new chunk contains a secret or the end of one that began in an earlier chunk.
 func (l *jobLog) containsSecret(c chunk, secrets []msg.Secret) bool {
 	longest := 1
 	text := append(l.tail, c.text...)
@@ -110,7 +110,7 @@ func (a runnerAPI) AppendLog(w http.ResponseWriter, r *http.Request, jobID strin
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxChunk))
 	if err != nil {
-		respond(w, fmt.Errorf("read the chunk: %w", err))
+		respond(w, fmt.Errorf("read log chunk: %w", err))
 		return
 	}
 	from, total, err := parseContentRange(params.ContentRange, len(text))
@@ -125,7 +125,7 @@ func (a runnerAPI) AppendLog(w http.ResponseWriter, r *http.Request, jobID strin
 	respond(w, err)
 }
 
-// appendLog returns where the log ends now; -1 where the error is not about that.
+// appendLog returns the end of the log, or -1 if the error is not about the offset.
 func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error)
 	entry.Runner = caller.id
 	if t.view.Runner != caller.id || t.view.Started.IsZero() || t.view.Kind == api.KindScript {
 		s.ledger.breach("I3", entry)
-		return -1, errorf(410, "job %s is not confirmed by this runner, or a script: it has no log here", jobID)
+		return -1, errorf(410, "job %s is a script or not confirmed by this runner: it has no log here", jobID)
 	}
 	if fault := t.log.inconsistency(c); fault != "" {
 		entry.Detail = fault
@@ -145,10 +145,10 @@ func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error)
 		return t.log.size, errorf(409, "%s", fault)
 	}
 	if c.from < t.log.size && c.from+int64(len(c.text)) > t.log.size {
-		return t.log.size, errorf(409, "the first bytes are here already: go on at %d", t.log.size)
+		return t.log.size, errorf(409, "the first bytes of the chunk are already stored: continue at byte %d", t.log.size)
 	}
 	if c.from == t.log.size && t.log.containsSecret(c, t.secrets) {
-		s.ledger.breach("I8", t.entry("log", fmt.Sprintf("a password value in the bytes up to %d", c.from+int64(len(c.text)))))
+		s.ledger.breach("I8", t.entry("log", fmt.Sprintf("password value in the bytes before %d", c.from+int64(len(c.text)))))
 	}
 	t.log.add(c)
 	s.ledger.record(entry)

@@ -9,19 +9,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Entry is something that happened between the server and a runner.
+// Entry is a message between the server and a runner.
 type Entry struct {
 	Time      time.Time `json:"time"`
-	Op        string    `json:"op"` // startSession, unregister, offer, confirm, abort, log, finish
+	Op        string    `json:"op"` // register, unregister, offer, reserve, confirm, abort, log, finish
 	Runner    string    `json:"runner,omitempty"`
 	Job       string    `json:"job,omitempty"`
 	Execution string    `json:"execution,omitempty"`
 	Detail    string    `json:"detail,omitempty"`
 }
 
-// Breach is an entry that an invariant forbids.
+// Breach is an entry that violates an invariant of the protocol.
 type Breach struct {
-	Invariant string `json:"invariant"` // I1, I3, …: see the package
+	Invariant string `json:"invariant"` // I1, I3, …: see the package documentation
 	Entry
 }
 
@@ -29,7 +29,7 @@ func (b Breach) String() string {
 	return fmt.Sprintf("%s: %s of job %s (%s) by runner %s: %s", b.Invariant, b.Op, b.Job, b.Execution, b.Runner, b.Detail)
 }
 
-// Ledger is append-only; of entries and of breaches it keeps the newest. Its methods may be called at any time.
+// Ledger stores the newest entries and breaches. It is safe for concurrent use.
 type Ledger struct {
 	maxEntries int
 	log        zerolog.Logger
@@ -41,14 +41,14 @@ type Ledger struct {
 
 func newLedger(keep int, log zerolog.Logger) *Ledger { return &Ledger{maxEntries: keep, log: log} }
 
-// Entries returns all that is kept, oldest first.
+// Entries returns the stored entries, oldest first.
 func (l *Ledger) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]Entry{}, l.entries...)
 }
 
-// Breaches returns what no runner should ever do, oldest first. Breaches are entries too.
+// Breaches returns the stored breaches, oldest first. Each is also an entry.
 func (l *Ledger) Breaches() []Breach {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,7 +72,8 @@ func (l *Ledger) breach(invariant string, e Entry) {
 	e = e.withTime()
 	l.entries = appendBounded(l.entries, e, l.maxEntries)
 	l.breaches = appendBounded(l.breaches, Breach{invariant, e}, l.maxEntries)
-	l.log.Warn().Str("invariant", invariant).Str("op", e.Op).Str("runner", e.Runner).Str("job", e.Job).Msg(e.Detail)
+	l.log.Warn().Str("invariant", invariant).Str("op", e.Op).Str("runner", e.Runner).Str("job", e.Job).Str("execution", e.Execution).
+		Str("detail", e.Detail).Msg("runner broke the protocol")
 }
 
 func (e Entry) withTime() Entry {
@@ -80,10 +81,10 @@ func (e Entry) withTime() Entry {
 	return e
 }
 
-// appendBounded drops the oldest tenth when the bound is reached, so that dropping costs little.
-func appendBounded[T any](all []T, one T, bound int) []T {
-	if len(all) >= bound {
-		all = slices.Delete(all, 0, bound/10+1)
+// appendBounded appends an item. At the limit it first deletes the oldest tenth at once, so that deletion is cheap on average.
+func appendBounded[T any](items []T, item T, limit int) []T {
+	if len(items) >= limit {
+		items = slices.Delete(items, 0, limit/10+1)
 	}
-	return append(all, one)
+	return append(items, item)
 }

@@ -10,7 +10,7 @@ import (
 	"runnerd/infra/seal"
 )
 
-// offerTasks reserves up to most tasks, by priority and then by age.
+// offerTasks offers up to limit tasks to a runner, by priority and then by age.
 func (s *Server) offerTasks(to *runner, limit int) []api.Job {
 	if !to.config.Enabled || !slices.Contains(s.runners, to) {
 		return nil
@@ -30,12 +30,12 @@ func (s *Server) offerTasks(to *runner, limit int) []api.Job {
 	return jobs
 }
 
-// offerable: it may be offered, for the first time or again.
+// offerable reports whether the task may be offered, for the first time or again.
 func (t *task) offerable() bool {
 	return t.view.State == Queued || t.view.State == Offered && !t.lease.IsZero() && !time.Now().Before(t.lease)
 }
 
-// untilNextExpiry is how long the first of the leases still holds.
+// untilNextExpiry returns the time until the first lease expires.
 func (s *Server) untilNextExpiry() time.Duration {
 	next := s.options.MaxPoll
 	for _, t := range s.open {
@@ -46,12 +46,12 @@ func (s *Server) untilNextExpiry() time.Duration {
 	return next
 }
 
-// offerTask makes an offer under a fresh execution id and a fresh session key.
+// offerTask makes an offer with a new execution id and a new session key.
 func (s *Server) offerTask(t *task, to *runner) api.Job {
 	t.key = seal.NewKey()
 	sealed, err := seal.SealKey(to.info.PublicKey, t.key)
 	if err != nil {
-		panic(err) // the key was tried at the registration
+		panic(err) // cannot happen: Register has checked the key
 	}
 	t.view.State, t.view.Runner, t.view.Execution = Offered, to.id, uuid.NewString()
 	job := api.Job{
@@ -69,8 +69,8 @@ func (s *Server) offerTask(t *task, to *runner) api.Job {
 	return job
 }
 
-// pushScripts sends each script that waits to the runner that was heard of last, of those that can run it. A script has no
-// lease: its event is replayed until it is confirmed.
+// pushScripts sends each queued script to the runner with the most recent request that can run it. A script has no lease: its
+// event is replayed until it is confirmed.
 func (s *Server) pushScripts() {
 	for _, t := range s.open {
 		if t.view.Kind != api.KindScript || t.view.State != Queued {
@@ -101,7 +101,7 @@ func (t *task) requiredCapabilities() []string {
 	return t.request.Capabilities
 }
 
-// capabilities reports whether the runner has what the task needs: what it was configured with, or else has registered with.
+// canRun reports whether the runner has the task's required capabilities. Configured capabilities replace the registered ones.
 func (r *runner) canRun(t *task) bool {
 	has := r.config.Capabilities
 	if len(has) == 0 {

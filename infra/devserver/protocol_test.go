@@ -12,7 +12,7 @@ import (
 	"runnerd/infra/release/api"
 )
 
-func TestTheSameUUIDIsTheSameRunnerUnderANewToken(t *testing.T) {
+func TestRepeatedRegistrationReplacesAccessToken(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	first := r.Registration
@@ -21,40 +21,40 @@ func TestTheSameUUIDIsTheSameRunnerUnderANewToken(t *testing.T) {
 		t.Errorf("registered as %+v, then as %+v", first, r.Registration)
 	}
 	r.AccessToken = first.AccessToken
-	answer, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{}})
-	if err != nil || answer.StatusCode() != http.StatusUnauthorized {
-		t.Errorf("heartbeat with the older token: %v, %v", answer.StatusCode(), err)
+	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{}})
+	if err != nil || response.StatusCode() != http.StatusUnauthorized {
+		t.Errorf("heartbeat with the older token: %v, %v", response.StatusCode(), err)
 	}
 	if n := len(s.Runners()); n != 1 {
 		t.Errorf("%d runners, want 1", n)
 	}
 }
 
-func TestWhatARunnerMayNotDoIsAProblemThatSaysSo(t *testing.T) {
+func TestInvalidRequestGetsProblemDocument(t *testing.T) {
 	key := `"publicKey":"bm8="`
 	tests := map[string]struct {
 		method, path, token, body string
 		status                    int
 		detail                    string
 	}{
-		"register with a wrong token":      {"POST", "/api/v1/runners/register", "x", `{}`, 401, "registration token"},
-		"register without a name":          {"POST", "/api/v1/runners/register", token, `{"uuid":"u","version":"1",` + key + `}`, 400, `"name"`},
-		"register with a key that is none": {"POST", "/api/v1/runners/register", token, `{"uuid":"u","name":"n","version":"1",` + key + `}`, 400, "publicKey"},
-		"register with no JSON":            {"POST", "/api/v1/runners/register", token, `<html>`, 400, "JSON"},
-		"reserve without a session":        {"POST", "/api/v1/runners/r/jobs/reserve?max=1", "x", ``, 401, "register again"},
-		"reserve for another runner":       {"POST", "/api/v1/runners/r/jobs/reserve?max=1", "own", ``, 404, "register again"},
-		"reserve no job":                   {"POST", "/api/v1/runners/own/jobs/reserve?max=0", "own", ``, 400, "max"},
-		"reserve without max":              {"POST", "/api/v1/runners/own/jobs/reserve", "own", ``, 400, "max"},
-		"wait for a text":                  {"POST", "/api/v1/runners/own/jobs/reserve?max=1&wait=long", "own", ``, 400, "wait"},
-		"confirm what is not there":        {"POST", "/api/v1/jobs/j/confirm", "own", `{"executionId":"e"}`, 404, "no task"},
-		"confirm without an execution":     {"POST", "/api/v1/jobs/j/confirm", "own", `{}`, 400, `"executionId"`},
-		"beat without jobs":                {"POST", "/api/v1/runners/own/heartbeat", "own", `{}`, 400, `"jobs"`},
-		"finish without an exit code":      {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"failed"}`, 400, `"exitCode"`},
-		"finish in an unknown way":         {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"odd","exitCode":1}`, 400, "outcome"},
-		"complete without a result":        {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"completed","exitCode":0}`, 400, `"result"`},
-		"log without a range":              {"PATCH", "/api/v1/jobs/j/log", "own", `text`, 400, "Content-Range"},
-		"send more than is read":           {"POST", "/api/v1/jobs/j/confirm", "own", strings.Repeat(" ", 1<<20+1), 413, "too large"},
-		"ask for what there is not":        {"GET", "/api/v1/nothing", "own", ``, 404, "/api/v1/openapi.yaml"},
+		"register with a wrong token":    {"POST", "/api/v1/runners/register", "x", `{}`, 401, "registration token"},
+		"register without a name":        {"POST", "/api/v1/runners/register", token, `{"uuid":"u","version":"1",` + key + `}`, 400, `"name"`},
+		"register with an invalid key":   {"POST", "/api/v1/runners/register", token, `{"uuid":"u","name":"n","version":"1",` + key + `}`, 400, "publicKey"},
+		"register without JSON":          {"POST", "/api/v1/runners/register", token, `<html>`, 400, "JSON"},
+		"reserve without a session":      {"POST", "/api/v1/runners/r/jobs/reserve?max=1", "x", ``, 401, "register again"},
+		"reserve for another runner":     {"POST", "/api/v1/runners/r/jobs/reserve?max=1", "own", ``, 404, "register again"},
+		"reserve no job":                 {"POST", "/api/v1/runners/own/jobs/reserve?max=0", "own", ``, 400, "max"},
+		"reserve without max":            {"POST", "/api/v1/runners/own/jobs/reserve", "own", ``, 400, "max"},
+		"wait for an invalid time":       {"POST", "/api/v1/runners/own/jobs/reserve?max=1&wait=long", "own", ``, 400, "wait"},
+		"confirm an unknown job":         {"POST", "/api/v1/jobs/j/confirm", "own", `{"executionId":"e"}`, 404, "not found"},
+		"confirm without an execution":   {"POST", "/api/v1/jobs/j/confirm", "own", `{}`, 400, `"executionId"`},
+		"heartbeat without jobs":         {"POST", "/api/v1/runners/own/heartbeat", "own", `{}`, 400, `"jobs"`},
+		"finish without an exit code":    {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"failed"}`, 400, `"exitCode"`},
+		"finish with an unknown outcome": {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"odd","exitCode":1}`, 400, "outcome"},
+		"complete without a result":      {"POST", "/api/v1/jobs/j/finish", "own", `{"executionId":"e","outcome":"completed","exitCode":0}`, 400, `"result"`},
+		"log without a range":            {"PATCH", "/api/v1/jobs/j/log", "own", `text`, 400, "Content-Range"},
+		"send a body that is too large":  {"POST", "/api/v1/jobs/j/confirm", "own", strings.Repeat(" ", 1<<20+1), 413, "too large"},
+		"request an unknown path":        {"GET", "/api/v1/nothing", "own", ``, 404, "/api/v1/openapi.yaml"},
 	}
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
@@ -66,21 +66,21 @@ func TestWhatARunnerMayNotDoIsAProblemThatSaysSo(t *testing.T) {
 			}
 			q.Header.Set("Authorization", "Bearer "+strings.ReplaceAll(test.token, "own", r.AccessToken))
 			q.Header.Set("Content-Type", "application/json")
-			answer, err := handlerClient{s.Handler()}.Do(q)
+			response, err := handlerClient{s.Handler()}.Do(q)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var problem api.Problem
-			decode(t, answer, &problem)
-			if answer.StatusCode != test.status || problem.Status != test.status || !strings.Contains(problem.Detail, test.detail) ||
-				answer.Header.Get("Content-Type") != "application/problem+json" {
-				t.Errorf("answered %d %+v, want %d with %s", answer.StatusCode, problem, test.status, test.detail)
+			decode(t, response, &problem)
+			if response.StatusCode != test.status || problem.Status != test.status || !strings.Contains(problem.Detail, test.detail) ||
+				response.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("got %d %+v, want %d with %s", response.StatusCode, problem, test.status, test.detail)
 			}
 		})
 	}
 }
 
-func TestAJobIsOfferedByPriorityAndNeverMoreThanAskedFor(t *testing.T) {
+func TestOffersFollowPriorityAndMax(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	low := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
@@ -101,16 +101,16 @@ func TestAJobIsOfferedByPriorityAndNeverMoreThanAskedFor(t *testing.T) {
 	}
 }
 
-func TestAConfirmIsGoodForEverAndAnAbortOvertakesIt(t *testing.T) {
+func TestConfirmIsRepeatableButLosesToAbort(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r, other := newRunner(t, s), newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	if status := other.confirm(job); status != 409 {
-		t.Errorf("another runner's confirm is answered %d, want 409", status)
+		t.Errorf("another runner's confirm: status %d, want 409", status)
 	}
 	r.finish(job, r.result(job, contract.Result{}))
 	if status := r.confirm(job); status != 204 {
-		t.Errorf("the confirm after the finish is answered %d, want 204", status)
+		t.Errorf("confirm after the finish: status %d, want 204", status)
 	}
 	id := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	job = r.reserve(1, "0s")[0]
@@ -118,40 +118,40 @@ func TestAConfirmIsGoodForEverAndAnAbortOvertakesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status := r.confirm(job); status != 410 {
-		t.Errorf("the confirm after an abort is answered %d, want 410", status)
+		t.Errorf("confirm after an abort: status %d, want 410", status)
 	}
 	if v := view(t, s, id); v.State != devserver.Aborted || v.Message != "Aborted: no more" {
 		t.Errorf("the task is %s: %s", v.State, v.Message)
 	}
 }
 
-func TestAHeartbeatHearsWhatIsNotWantedOrNotKnown(t *testing.T) {
+func TestHeartbeatAnswerNamesJobsToAbort(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	wanted, unwanted := r.running(s, devserver.TaskRequest{}), r.running(s, devserver.TaskRequest{})
 	if err := s.Abort(unwanted.JobID, "no more"); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{
+	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{
 		{JobID: wanted.JobID, ExecutionID: wanted.ExecutionID, Phase: "running"},
 		{JobID: unwanted.JobID, ExecutionID: unwanted.ExecutionID, Phase: "running"},
 		{JobID: wanted.JobID, ExecutionID: "older", Phase: "running"},
 		{JobID: "../x", ExecutionID: "e", Phase: "running"},
 	}})
-	if err != nil || answer.JSON200 == nil {
-		t.Fatal(answer, err)
+	if err != nil || response.JSON200 == nil {
+		t.Fatal(response, err)
 	}
 	want := []api.AbortJobEvent{
 		{JobID: unwanted.JobID, ExecutionID: unwanted.ExecutionID, Reason: "no more"},
 		{JobID: wanted.JobID, ExecutionID: "older", Reason: "the server does not know this job"},
 		{JobID: "../x", ExecutionID: "e", Reason: "the server does not know this job"},
 	}
-	if diff := cmp.Diff(want, answer.JSON200.Abort); diff != "" {
+	if diff := cmp.Diff(want, response.JSON200.Abort); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestALargeInputIsFetched(t *testing.T) {
+func TestLargeInputIsFetched(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxInlineInput: 1000})
 	r := newRunner(t, s)
 	name := strings.Repeat("n", 1000)
@@ -159,21 +159,21 @@ func TestALargeInputIsFetched(t *testing.T) {
 	if job.Input != "" || job.InputURL == "" {
 		t.Fatalf("offered with input %q and URL %q", job.Input, job.InputURL)
 	}
-	answer, err := r.api.InputWithResponse(t.Context(), job.JobID)
+	response, err := r.api.InputWithResponse(t.Context(), job.JobID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	job.Input = string(answer.Body)
+	job.Input = string(response.Body)
 	if got := property(r.input(job), "yourName").Value; got != name {
 		t.Errorf("fetched %v", got)
 	}
 	small := r.running(s, devserver.TaskRequest{TaskType: "unknown.Type", Image: "i"})
-	if answer, err := r.api.InputWithResponse(t.Context(), small.JobID); err != nil || answer.StatusCode() != 404 {
-		t.Errorf("an input that was in its offer: %v, %v", answer.StatusCode(), err)
+	if response, err := r.api.InputWithResponse(t.Context(), small.JobID); err != nil || response.StatusCode() != 404 {
+		t.Errorf("an input that was in its offer: %v, %v", response.StatusCode(), err)
 	}
 }
 
-func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
+func TestResultDecidesTaskView(t *testing.T) {
 	plugin := func(r contract.Result) func(*testRunner, api.Job) api.Ending {
 		return func(runner *testRunner, job api.Job) api.Ending { return runner.result(job, r) }
 	}
@@ -185,12 +185,12 @@ func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
 		state   devserver.State
 		message string
 	}{
-		"exit code 0":            {plugin(contract.Result{}), devserver.Completed, ""},
-		"a plugin's failure":     {plugin(contract.Result{ExitCode: 1, JobErrorMessage: "no luck"}), devserver.Failed, "Execution failed.\nCause: no luck"},
-		"a failure without word": {plugin(contract.Result{ExitCode: 7}), devserver.Failed, "Execution failed.\nCause: exit code 7"},
-		"no result":              {bare(api.Ending{Outcome: api.OutcomeFailed, Message: "no such image"}), devserver.Failed, "Execution failed.\nCause: no such image"},
-		"aborted":                {bare(api.Ending{Outcome: api.OutcomeAborted, Message: "asked for"}), devserver.Aborted, "Aborted: asked for"},
-		"timed out":              {bare(api.Ending{Outcome: api.OutcomeTimedOut}), devserver.Failed, "Execution failed.\nCause: it ran longer than it may"},
+		"exit code 0":               {plugin(contract.Result{}), devserver.Completed, ""},
+		"a plugin's failure":        {plugin(contract.Result{ExitCode: 1, JobErrorMessage: "no luck"}), devserver.Failed, "Execution failed.\nCause: no luck"},
+		"a failure without message": {plugin(contract.Result{ExitCode: 7}), devserver.Failed, "Execution failed.\nCause: exit code 7"},
+		"no result":                 {bare(api.Ending{Outcome: api.OutcomeFailed, Message: "no such image"}), devserver.Failed, "Execution failed.\nCause: no such image"},
+		"aborted":                   {bare(api.Ending{Outcome: api.OutcomeAborted, Message: "asked for"}), devserver.Aborted, "Aborted: asked for"},
+		"timed out":                 {bare(api.Ending{Outcome: api.OutcomeTimedOut}), devserver.Failed, "Execution failed.\nCause: timeout exceeded"},
 	}
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
@@ -200,7 +200,7 @@ func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
 			ending := test.ending(r, job)
 			for range 2 {
 				if status := r.finish(job, ending); status != 204 {
-					t.Errorf("the finish is answered %d, want 204", status)
+					t.Errorf("finish: status %d, want 204", status)
 				}
 			}
 			v, err := s.Wait(t.Context(), job.JobID)
@@ -214,7 +214,7 @@ func TestTheResultDecidesWhatPeopleSee(t *testing.T) {
 	}
 }
 
-func TestPasswordsInOutputsAreNotShown(t *testing.T) {
+func TestPasswordOutputsAreMasked(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
@@ -225,14 +225,14 @@ func TestPasswordsInOutputsAreNotShown(t *testing.T) {
 	}
 }
 
-func TestARunnerThatLeavesForGoodFailsWhatItHad(t *testing.T) {
+func TestUnregisterFailsRunningJobs(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	waiting := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	r.reserve(1, "0s")
-	if answer, err := r.api.UnregisterWithResponse(t.Context(), r.RunnerID); err != nil || answer.StatusCode() != 204 {
-		t.Fatal(answer, err)
+	if response, err := r.api.UnregisterWithResponse(t.Context(), r.RunnerID); err != nil || response.StatusCode() != 204 {
+		t.Fatal(response, err)
 	}
 	if v := view(t, s, job.JobID); v.State != devserver.Failed {
 		t.Errorf("the job that ran is %s", v.State)
@@ -242,7 +242,7 @@ func TestARunnerThatLeavesForGoodFailsWhatItHad(t *testing.T) {
 	}
 }
 
-func TestAServerFailsAsTheTestSays(t *testing.T) {
+func TestInterceptMakesServerFail(t *testing.T) {
 	lost := true
 	s := newServer(t, devserver.Options{Intercept: func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "confirm" && lost {
@@ -257,7 +257,7 @@ func TestAServerFailsAsTheTestSays(t *testing.T) {
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	job := r.reserve(1, "0s")[0]
 	if first, second := r.confirm(job), r.confirm(job); first != 502 || second != 204 {
-		t.Errorf("the confirms are answered %d and %d", first, second)
+		t.Errorf("confirms: status %d and %d, want 502 and 204", first, second)
 	}
 }
 

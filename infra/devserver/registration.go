@@ -15,7 +15,7 @@ import (
 func (a runnerAPI) Register(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if subtle.ConstantTimeCompare([]byte(token), []byte(a.options.Token)) == 0 || token == "" {
-		respond(w, errorf(401, "the registration token is wrong: give the runner the one that the server was started with"))
+		respond(w, errorf(401, "wrong registration token: give the runner the token that the server was started with"))
 		return
 	}
 	var info api.Runner
@@ -24,7 +24,7 @@ func (a runnerAPI) Register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, err := seal.SealKey(info.PublicKey, seal.NewKey()); err != nil {
-		respond(w, errorf(400, "nothing can be sealed to the publicKey: %v", err))
+		respond(w, errorf(400, "publicKey is invalid: %v", err))
 		return
 	}
 	respondJSON(w, http.StatusOK, a.register(info))
@@ -67,13 +67,13 @@ func (a runnerAPI) Unregister(w http.ResponseWriter, r *http.Request, runnerID s
 	respond(w, nil)
 }
 
-// releaseTasks deals with the jobs of a runner that left: what it had confirmed has failed, the rest is free.
+// releaseTasks fails the tasks that an unregistered runner had confirmed, and queues its other ones again.
 func (s *Server) releaseTasks(runnerID string) {
 	for _, t := range slices.Clone(s.open) {
 		switch {
 		case t.view.Runner != runnerID:
 		case t.view.State == Running:
-			s.endTask(t, Failed, failureMessage("the runner left for good before the job was finished"))
+			s.endTask(t, Failed, failureMessage("the runner unregistered before the job was finished"))
 		case t.view.State == Offered:
 			t.view.State, t.view.Runner, t.view.Execution = Queued, "", ""
 		}
@@ -82,6 +82,6 @@ func (s *Server) releaseTasks(runnerID string) {
 	s.pushScripts()
 }
 
-// newID is an id that no earlier process of the server has used, so that what a runner still has from then is unknown here
-// rather than taken for something else.
+// newID returns a random id. It differs from all ids of earlier server processes, so a job that a runner still has from one
+// of them is unknown here instead of mistaken for another.
 func newID(kind string) string { return kind + "-" + strings.ToLower(rand.Text()[:12]) }

@@ -44,7 +44,7 @@ func (s *Server) pollTime(wait string) (time.Duration, error) {
 	digits, ok := strings.CutSuffix(wait, "s")
 	seconds, err := strconv.ParseUint(digits, 10, 16)
 	if !ok || err != nil {
-		return 0, errorf(400, "wait must be seconds, such as 50s")
+		return 0, errorf(400, "wait must be a whole number of seconds, such as 50s")
 	}
 	return min(time.Duration(seconds)*time.Second, s.options.MaxPoll), nil
 }
@@ -54,11 +54,11 @@ func (s *Server) checkCapacity(r *runner, requested int) {
 	defer s.mu.Unlock()
 	if requested > r.maxCapacity {
 		s.ledger.breach("I4", Entry{Op: "reserve", Runner: r.id,
-			Detail: fmt.Sprintf("it asks for %d jobs; its capacity was never above %d", requested, r.maxCapacity)})
+			Detail: fmt.Sprintf("requested %d jobs; the capacity was never above %d", requested, r.maxCapacity)})
 	}
 }
 
-// poll offers up to max jobs, as soon as there is one; none after wait.
+// poll waits until there is a job to offer and returns up to limit jobs, or none after wait.
 func (s *Server) poll(r *http.Request, to *runner, limit int, wait time.Duration) []api.Job {
 	done := time.NewTimer(wait)
 	defer done.Stop()
@@ -66,7 +66,7 @@ func (s *Server) poll(r *http.Request, to *runner, limit int, wait time.Duration
 		s.mu.Lock()
 		var jobs []api.Job
 		if "Bearer "+to.token != r.Header.Get("Authorization") {
-			wait = -1 // registered again meanwhile: the caller is gone
+			wait = -1 // registered again meanwhile: this poll belongs to the old session
 		} else {
 			jobs = s.offerTasks(to, limit)
 		}

@@ -10,26 +10,26 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// runnerAPI is the Server as runners see it: the generated interface, kept away from the Go API of the Server.
+// runnerAPI implements the generated interface of the Runner API, so that its methods are not part of the Server's Go API.
 type runnerAPI struct{ *Server }
 
 var (
 	_ api.ServerInterface = runnerAPI{}
 
 	errClosing      = errorf(http.StatusServiceUnavailable, "the server is closing")
-	errUnauthorized = errorf(http.StatusUnauthorized, "the access token is missing, wrong or has ended: register again")
+	errUnauthorized = errorf(http.StatusUnauthorized, "the access token is missing, wrong or expired: register again")
 )
 
-// runner is one that has registered. Guarded by Server.mu.
+// runner is a registered runner. Guarded by Server.mu.
 type runner struct {
 	id, token   string
 	info        api.Runner
 	config      api.Config
-	maxCapacity int // capacity that it ever had
+	maxCapacity int // highest capacity so far
 	lastSeen    time.Time
 }
 
-// RunnerView is a runner as people see it.
+// RunnerView is a runner in the REST API.
 type RunnerView struct {
 	ID           string            `json:"id"`
 	UUID         string            `json:"uuid"`
@@ -38,10 +38,10 @@ type RunnerView struct {
 	Capabilities []string          `json:"capabilities,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Config       api.Config        `json:"config"`
-	LastSeen     time.Time         `json:"seen"` // its last request
+	LastSeen     time.Time         `json:"seen"` // time of its last request
 }
 
-// Runners lists those that are registered, in the order of their first registration.
+// Runners returns the registered runners in the order of their first registration.
 func (s *Server) Runners() []RunnerView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Server) Runners() []RunnerView {
 	return views
 }
 
-// Configure changes the configuration of a runner, gives it the next revision, and tells the runner. A change of Enabled
-// goes as Enable or Disable as well.
+// Configure changes the configuration of a runner, increments its revision, and sends it to the runner. A change of Enabled
+// is also sent as Enable or Disable.
 func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *Server) Configure(runnerID string, change func(*api.Config)) error {
 
 func checkConfig(c api.Config) error {
 	if c.Capacity < 0 {
-		return errorf(400, "capacity: no runner takes %d: give the number of executors, or 0 for none", c.Capacity)
+		return errorf(400, "capacity is %d: give the number of executors, or 0 for none", c.Capacity)
 	}
 	return checkSeconds("evictionSeconds", c.EvictionSeconds, "for one executor per task")
 }
@@ -103,7 +103,7 @@ func (s *Server) sendPing(runnerID string) error {
 	return err
 }
 
-// Delete tells a runner that it is no more: it aborts its jobs and unregisters.
+// Delete disables a runner and sends it the Delete event. The runner then aborts its jobs and unregisters.
 func (s *Server) Delete(runnerID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,12 +119,12 @@ func (s *Server) Delete(runnerID string) error {
 func (s *Server) runner(id string) (*runner, error) {
 	i := slices.IndexFunc(s.runners, func(r *runner) bool { return r.id == id })
 	if i < 0 {
-		return nil, errorf(404, "there is no runner %q", id)
+		return nil, errorf(404, "runner %q not found", id)
 	}
 	return s.runners[i], nil
 }
 
-// authenticate finds the runner whose access token a request carries.
+// authenticate returns the runner whose access token the request has.
 func (s *Server) authenticate(r *http.Request) (*runner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,16 +137,16 @@ func (s *Server) authenticate(r *http.Request) (*runner, error) {
 	return s.runners[i], nil
 }
 
-// authenticateAs is caller where the path names the runner as well.
+// authenticateAs also checks that the access token belongs to the runner in the path.
 func (s *Server) authenticateAs(r *http.Request, runnerID string) (*runner, error) {
 	caller, err := s.authenticate(r)
 	if err == nil && caller.id != runnerID {
-		err = errorf(404, "this access token is not of runner %q: register again", runnerID)
+		err = errorf(404, "the access token does not belong to runner %q: register again", runnerID)
 	}
 	return caller, err
 }
 
-// untilClose is ctx that ends with the server too.
+// untilClose returns a context that also ends with the server.
 func (s *Server) untilClose(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.closing, cancel)

@@ -13,29 +13,29 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// Options are the settings of a Server; what is zero has the default that is named beside it.
+// Options are the settings of a Server. A zero value means the default in the comment beside the field.
 type Options struct {
 	Token     string // for registration; required
-	PublicURL string // told to plugins as the server's address
+	PublicURL string // the server's address in the input of plugins
 	Log       zerolog.Logger
 
 	TypeDefinitions [][]byte   // contents of plugins' type-definitions.yaml
-	Config          api.Config // of a runner that is new, all of it; without revision and capacity: enabled, capacity 4, eviction 60 s
+	Config          api.Config // of a new runner; default if revision and capacity are zero: enabled, capacity 4, eviction time 60 s
 
-	Lease            time.Duration // of an offer; 60 s
-	MaxPoll          time.Duration // 50 s
-	PingInterval     time.Duration // 10 s
-	MaxInlineInput   int           // bytes of encrypted input that an offer carries; larger ones are fetched; 1 MiB
-	MaxOpenTasks     int           // tasks that are not done; more are refused; 100,000
-	MaxFinishedTasks int           // tasks; 10,000
-	MaxFinishedBytes int64         // of logs and results of finished tasks, as they were at the finish; 1 GiB
-	MaxLogBytes      int64         // bytes of each task's log; 64 MiB
-	MaxLedgerEntries int           // of the ledger; 100,000
-	MaxBody          int64         // of a finish or a new task; 256 MiB
+	Lease            time.Duration // of an offer; default 60 s
+	MaxPoll          time.Duration // default 50 s
+	PingInterval     time.Duration // default 10 s
+	MaxInlineInput   int           // bytes of encrypted input in an offer; the runner fetches a larger input; default 1 MiB
+	MaxOpenTasks     int           // unfinished tasks; default 100,000
+	MaxFinishedTasks int           // default 10,000
+	MaxFinishedBytes int64         // bytes of logs and results of finished tasks, counted at the finish; default 1 GiB
+	MaxLogBytes      int64         // bytes stored of each task's log; default 64 MiB
+	MaxLedgerEntries int           // default 100,000
+	MaxBody          int64         // bytes of a finish or a new task; default 256 MiB
 
-	// Intercept, when set, stands between the network and every operation of the Runner API: register, unregister, events,
-	// heartbeat, reserve, confirm, input, log, finish. It may answer itself, or call next and hold or spoil its answer.
-	// This is how tests make the server fail.
+	// Intercept, if set, is called for every operation of the Runner API: register, unregister, events, heartbeat, reserve,
+	// confirm, input, log, finish. It responds itself, or calls next and may delay or corrupt its response. Tests use it to
+	// make the server fail.
 	Intercept func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc)
 }
 
@@ -57,26 +57,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Server is a development Release server. Make it with New, end it with Close.
+// Server is a development Release server. Create it with New and stop it with Close.
 type Server struct {
 	options      Options
 	types        typeDefinitions
 	events       *eventStreams
 	ledger       *Ledger
-	closing      context.Context // ends with Close: held requests are answered
+	closing      context.Context // ends with Close
 	close        context.CancelFunc
-	longRequests sync.WaitGroup // requests that may be held for long
+	longRequests sync.WaitGroup // requests that Close waits for
 
-	mu            sync.Mutex // guards what follows, and the tasks and runners in it
+	mu            sync.Mutex // guards the fields below, and the tasks and runners in them
 	runners       []*runner  // in the order of their first registration
 	tasks         map[string]*task
 	open          []*task  // not finished, oldest first
 	finished      []*task  // oldest first
-	finishedBytes int64    // of those in finished
-	work          notifier // rings when there is something new to offer
+	finishedBytes int64    // storedBytes of the finished tasks
+	work          notifier // notifies when there may be something new to offer
 }
 
-// New starts a server; it serves once its Handler is put behind a listener. The error is one in the type definitions.
+// New starts a server. The caller serves its Handler. New fails if the type definitions are invalid.
 func New(options Options) (*Server, error) {
 	types, err := parseTypeDefinitions(options.TypeDefinitions)
 	if err != nil {
@@ -97,7 +97,7 @@ func New(options Options) (*Server, error) {
 	return s, nil
 }
 
-// Handler serves the Runner API, the REST API for people, and the document of the Runner API at /api/v1/openapi.yaml.
+// Handler serves the Runner API, the REST API, and the document of the Runner API at /api/v1/openapi.yaml.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	api.HandlerWithOptions(runnerAPI{s}, api.StdHTTPServerOptions{
@@ -126,11 +126,11 @@ func (s *Server) intercept(next http.Handler) http.Handler {
 	})
 }
 
-// Ledger is what runners said, and what was wrong with it.
+// Ledger returns the record of the runners' messages and breaches.
 func (s *Server) Ledger() *Ledger { return s.ledger }
 
-// Close answers held requests, ends the event streams, and returns when they are gone. Call it before the shutdown of the
-// http.Server in front of it, which waits for them.
+// Close ends polls and event streams, and returns when they have ended. Call it before the Shutdown of the http.Server in
+// front of it, which waits for them.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.close()
@@ -139,7 +139,7 @@ func (s *Server) Close() {
 	s.events.close()
 }
 
-// beginLongRequest counts a request among those that Close waits for; false: the server is closing.
+// beginLongRequest adds a request to those that Close waits for. It returns false if the server is closing.
 func (s *Server) beginLongRequest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +150,7 @@ func (s *Server) beginLongRequest() bool {
 	return true
 }
 
-// A bell wakes all who wait for something to change. It is guarded by the lock of what it speaks of.
+// notifier wakes all waiters on a change. The lock of the changing object guards it.
 type notifier struct{ changed chan struct{} }
 
 func (b *notifier) wait() <-chan struct{} {

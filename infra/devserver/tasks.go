@@ -15,25 +15,25 @@ import (
 	msg "runnerd/messages"
 )
 
-// TaskRequest is a task, or a script, to be run.
+// TaskRequest is a request to run a task or a script.
 type TaskRequest struct {
-	Image      string         `json:"image"` // may be left out where the type's definition names one
+	Image      string         `json:"image"` // optional if the type's definition has one
 	TaskType   string         `json:"taskType"`
-	Kind       api.Kind       `json:"kind"` // may be left out: known from the type, else a task
+	Kind       api.Kind       `json:"kind"` // optional: default from the type, else task
 	Properties map[string]any `json:"properties"`
 	RunAs      contract.User  `json:"runAs"`
 
-	Capabilities    []string       `json:"capabilities"` // that a runner must have to get it; for scripts remote-script is one more
+	Capabilities    []string       `json:"capabilities"` // required of the runner; a script also requires remote-script
 	Priority        int            `json:"priority"`
 	TimeoutSeconds  int64          `json:"timeoutSeconds"`
 	ImagePullPolicy api.PullPolicy `json:"imagePullPolicy"`
 	Limits          api.Limits     `json:"limits"`
 }
 
-// State is how far a task has come, as people see it.
+// State is the state of a task.
 type State string
 
-// The states of a task, in their order; the last three are final.
+// The states of a task, in order. The last three are final.
 const (
 	Queued    State = "queued"
 	Offered   State = "offered"
@@ -46,7 +46,7 @@ const (
 // Done reports whether the state is final.
 func (s State) Done() bool { return s == Completed || s == Failed || s == Aborted }
 
-// TaskView is a task as people see it.
+// TaskView is a task in the REST API.
 type TaskView struct {
 	ID       string   `json:"id"`
 	URL      string   `json:"url"`
@@ -54,8 +54,8 @@ type TaskView struct {
 	Kind     api.Kind `json:"kind"`
 	TaskType string   `json:"taskType"`
 	Image    string   `json:"image"`
-	Note     string   `json:"note,omitempty"`  // what the server took for granted
-	Waits    string   `json:"waits,omitempty"` // for what, if no enabled runner can take it
+	Note     string   `json:"note,omitempty"`  // what the server assumed
+	Waits    string   `json:"waits,omitempty"` // what it waits for, if no enabled runner can run it
 
 	State       State       `json:"state"`
 	Runner      string      `json:"runner,omitempty"`
@@ -76,23 +76,23 @@ type TaskView struct {
 	Finished time.Time `json:"finished,omitzero"`
 }
 
-// task is what the server knows of one. Guarded by Server.mu.
+// task is a task or a script. Guarded by Server.mu.
 type task struct {
-	view        TaskView // but for what the log knows
+	view        TaskView // without the fields that viewOf sets
 	request     TaskRequest
 	secrets     []msg.Secret
-	input       []byte // the input context; nil once the task is done
+	input       []byte // the input context; nil when the task has ended
 	log         jobLog
 	changed     notifier
 	lease       time.Time // end of the offer; zero for scripts
 	key         seal.Key
-	sealed      string      // the encrypted input of this offer, where it is fetched
-	ending      *api.Ending // with a digest of the result instead of the result
-	storedBytes int64       // bytes that it keeps in memory once it is done
-	finishErr   error       // the answer to ending, which a repeated one gets again
+	sealed      string      // the encrypted input of this offer, if it is too large for the offer
+	ending      *api.Ending // its Result is replaced by a digest
+	storedBytes int64       // bytes of log and result in memory after the finish
+	finishErr   error       // the response to ending, repeated for a repeated finish
 }
 
-// Task returns a task; the error is that there is none of that id (any more).
+// Task returns a task. It fails if the id is unknown or the task was deleted.
 func (s *Server) Task(id string) (TaskView, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func (s *Server) Task(id string) (TaskView, error) {
 	return s.viewOf(t), nil
 }
 
-// Tasks lists all that are kept, newest first.
+// Tasks returns all stored tasks, newest first.
 func (s *Server) Tasks() []TaskView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,12 +115,12 @@ func (s *Server) Tasks() []TaskView {
 	return views
 }
 
-// Wait returns the task once it is done. Its log may still grow: WaitLog.
+// Wait waits until a task has ended, and returns it. Its log may still grow: see WaitLog.
 func (s *Server) Wait(ctx context.Context, id string) (TaskView, error) {
 	return s.waitFor(ctx, id, func(t *task) bool { return t.view.State.Done() })
 }
 
-// WaitLog returns the task once it is done and its log is complete.
+// WaitLog waits until a task has ended and its log is complete, and returns the task.
 func (s *Server) WaitLog(ctx context.Context, id string) (TaskView, error) {
 	return s.waitFor(ctx, id, (*task).logComplete)
 }
@@ -146,7 +146,7 @@ func (s *Server) waitFor(ctx context.Context, id string, condition func(*task) b
 	return s.viewOf(t), nil
 }
 
-// Abort asks for the end of a task. One that no runner has confirmed ends at once; one that is done stays as it is.
+// Abort asks the runner to abort a task. An unconfirmed task ends at once. Abort of an ended task does nothing.
 func (s *Server) Abort(id, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (s *Server) Abort(id, reason string) error {
 	if err != nil || t.view.State.Done() || t.view.AbortReason != "" {
 		return err
 	}
-	t.view.AbortReason = cmp.Or(reason, "aborted by a person")
+	t.view.AbortReason = cmp.Or(reason, "aborted by a user")
 	s.ledger.record(t.entry("abort", t.view.AbortReason))
 	if t.view.Runner != "" {
 		s.events.send(t.view.Runner, "AbortJob", t.view.ID, t.abortEvent())
@@ -171,15 +171,15 @@ func (s *Server) task(id string) (*task, error) {
 	if t := s.tasks[id]; t != nil {
 		return t, nil
 	}
-	return nil, errorf(http.StatusNotFound, "there is no task %q, or no more", id)
+	return nil, errorf(http.StatusNotFound, "task %q not found: it never existed or was deleted", id)
 }
 
-// endTask moves a task to a final state, and forgets the oldest ones beyond the bound.
+// endTask moves a task to a final state, and deletes the oldest finished tasks beyond the limits.
 func (s *Server) endTask(t *task, state State, message string) {
 	t.view.State, t.view.Message, t.view.Finished = state, message, time.Now()
 	t.input, t.sealed = nil, ""
 	s.events.dropEvents(t.view.Runner, func(e event) bool { return e.job == t.view.ID })
-	s.options.Log.Info().Str("job", t.view.ID).Str("to", string(state)).Msg("task done")
+	s.options.Log.Info().Str("job", t.view.ID).Str("state", string(state)).Msg("task ended")
 	s.open = slices.DeleteFunc(s.open, func(o *task) bool { return o == t })
 	t.storedBytes += int64(len(t.log.text))
 	s.finished = append(s.finished, t)
@@ -192,7 +192,7 @@ func (s *Server) endTask(t *task, state State, message string) {
 	t.changed.notify()
 }
 
-// logComplete: nothing more will be heard of it. Scripts have no log here, nor has what no runner confirmed.
+// logComplete reports whether the task has ended and its log will not grow. Scripts and unconfirmed tasks have no log here.
 func (t *task) logComplete() bool {
 	return t.view.State.Done() && (t.log.total >= 0 || t.view.Kind == api.KindScript || t.view.Started.IsZero())
 }

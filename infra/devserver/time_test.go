@@ -9,7 +9,7 @@ import (
 	"runnerd/infra/release/api"
 )
 
-func TestAnOfferThatIsNotConfirmedIsMadeAgainUnderAFreshExecution(t *testing.T) {
+func TestUnconfirmedOfferIsRepeatedWithNewExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
@@ -27,10 +27,10 @@ func TestAnOfferThatIsNotConfirmedIsMadeAgainUnderAFreshExecution(t *testing.T) 
 			t.Errorf("offered %s as %s, then %s as %s", first.JobID, first.ExecutionID, second.JobID, second.ExecutionID)
 		}
 		if status := r.confirm(first); status != 409 {
-			t.Errorf("the older offer's confirm is answered %d, want 409", status)
+			t.Errorf("confirm of the older offer: status %d, want 409", status)
 		}
 		if status := r.confirm(second); status != 204 {
-			t.Errorf("the newer offer's confirm is answered %d, want 204", status)
+			t.Errorf("confirm of the newer offer: status %d, want 204", status)
 		}
 		time.Sleep(2 * time.Minute)
 		if jobs := r.reserve(1, "50s"); jobs != nil {
@@ -39,7 +39,7 @@ func TestAnOfferThatIsNotConfirmedIsMadeAgainUnderAFreshExecution(t *testing.T) 
 	})
 }
 
-func TestALapsedOfferCannotBeConfirmed(t *testing.T) {
+func TestExpiredOfferCannotBeConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
@@ -47,12 +47,12 @@ func TestALapsedOfferCannotBeConfirmed(t *testing.T) {
 		job := r.reserve(1, "0s")[0]
 		time.Sleep(time.Minute)
 		if status := r.confirm(job); status != 409 {
-			t.Errorf("answered %d, want 409", status)
+			t.Errorf("status %d, want 409", status)
 		}
 	})
 }
 
-func TestAReserveIsHeldUntilThereIsAJob(t *testing.T) {
+func TestReserveWaitsForJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
@@ -71,7 +71,7 @@ func TestAReserveIsHeldUntilThereIsAJob(t *testing.T) {
 	})
 }
 
-func TestADisabledRunnerWaitsAndCostsNothing(t *testing.T) {
+func TestDisabledRunnerGetsNoOffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
@@ -93,7 +93,7 @@ func TestADisabledRunnerWaitsAndCostsNothing(t *testing.T) {
 	})
 }
 
-func TestAPollOfTheSessionBeforeGetsNothing(t *testing.T) {
+func TestPollOfPreviousSessionEndsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		before := newRunner(t, s)
@@ -111,7 +111,7 @@ func TestAPollOfTheSessionBeforeGetsNothing(t *testing.T) {
 	})
 }
 
-func TestCloseAnswersWhatIsHeld(t *testing.T) {
+func TestCloseAnswersPendingReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		r := newRunner(t, s)
@@ -121,7 +121,7 @@ func TestCloseAnswersWhatIsHeld(t *testing.T) {
 		synctest.Wait()
 		s.Close()
 		if <-got; time.Since(start) != 0 {
-			t.Errorf("answered after %v", time.Since(start))
+			t.Errorf("the reserve ended after %v", time.Since(start))
 		}
 	})
 }

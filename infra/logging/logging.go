@@ -11,7 +11,7 @@
 //	attempt    the number of an attempt, from 1
 //	retry      the delay until the next attempt
 //
-// The log contains no secrets: msg.Secret prints and marshals as stars, and plugins' output passes the filter of package masking.
+// Times are RFC 3339 in UTC in JSON, and local with the date on a console. The log contains no secrets: msg.Secret prints and marshals as stars, and plugins' output passes the filter of package masking.
 package logging
 
 import (
@@ -24,6 +24,9 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 )
+
+// Durations are written with their unit, such as "2.5s". zerolog has one setting for the whole process.
+func init() { zerolog.DurationFieldFormat = zerolog.DurationFormatString }
 
 // New returns a logger that writes to w. The format is console, json, or auto, which is console on a terminal and otherwise json. The
 // level is trace, debug, info, warn, error or disabled.
@@ -80,7 +83,7 @@ func addTimestamp(e *zerolog.Event, _ zerolog.Level, _ string) {
 }
 
 func consoleWriter(w io.Writer) io.Writer {
-	return zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), TimeFormat: time.TimeOnly + ".000"}
+	return zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), TimeFormat: time.DateTime + ".000"}
 }
 
 func isTerminal(w io.Writer) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	msg "runnerd/messages"
 )
@@ -16,10 +17,13 @@ func TestNewUsesRequestedFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log.Info().Str("execution", "e-1").Any("token", msg.Secret("hunter2")).Msg("handed out")
+		log.Info().Str("execution", "e-1").Any("token", msg.Secret("hunter2")).Dur("retry", 2500*time.Millisecond).Msg("handed out")
 		log.Debug().Msg("below the level")
-		if json.Valid(out.Bytes()) != isJSON || !strings.Contains(out.String(), "e-1") {
+		if json.Valid(out.Bytes()) != isJSON || !strings.Contains(out.String(), "e-1") || !strings.Contains(out.String(), "2.5s") {
 			t.Errorf("%s: got %s", format, out.String())
+		}
+		if at, wrote := time.Now(), out.String(); isJSON && !strings.Contains(wrote, at.UTC().Format("2006-01-02T")) || !isJSON && !strings.Contains(wrote, at.Format("2006-01-02 ")) {
+			t.Errorf("%s: the time is not that of %v: %s", format, at, wrote)
 		}
 		for _, unwanted := range []string{"hunter2", "below the level", "\x1b["} {
 			if strings.Contains(out.String(), unwanted) {

@@ -62,9 +62,9 @@ func TestEventsAreOrderedAndInvalidOnesIgnored(t *testing.T) {
 		"event: Enable\ndata: {}\n\n" +
 		"id: 15\nevent: Disable\ndata: {}\n\nid: 16\nevent: Delete\ndata: {}\n\n" +
 		"id: 17\nevent: Ping\nda"
-	var asked http.Header
+	var header http.Header
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
-		asked = r.Header.Clone()
+		header = r.Header.Clone()
 		stream(text)(w, r)
 	})
 	got, err := listen(t, registeredClient(t, s.URL), "7", -1)
@@ -84,15 +84,15 @@ func TestEventsAreOrderedAndInvalidOnesIgnored(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("after a cut frame: %v", err)
 	}
-	if asked.Get("Last-Event-ID") != "7" || asked.Get("Authorization") != "Bearer access" {
-		t.Errorf("request headers %v", asked)
+	if header.Get("Last-Event-ID") != "7" || header.Get("Authorization") != "Bearer access" {
+		t.Errorf("request headers %v", header)
 	}
 }
 
 func TestIgnoredEventIsLoggedTruncated(t *testing.T) {
-	said := new(bytes.Buffer)
+	output := new(bytes.Buffer)
 	c, err := release.New(release.Options{URL: server(t, stream("id: "+strings.Repeat("7", 5000)+"\nevent: "+strings.Repeat("x", 5000)+"\ndata: {}\n\n")).URL,
-		Token: "token", Name: "n", UUID: "u", Version: "1", PublicKey: []byte("key"), Log: zerolog.New(said)})
+		Token: "token", Name: "n", UUID: "u", Version: "1", PublicKey: []byte("key"), Log: zerolog.New(output)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestIgnoredEventIsLoggedTruncated(t *testing.T) {
 	if _, err := listen(t, c, "7", -1); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
-	if line := said.String(); !strings.Contains(line, "xxx") || len(line) > 1000 {
+	if line := output.String(); !strings.Contains(line, "xxx") || len(line) > 1000 {
 		t.Errorf("log has %d bytes: %.200s", len(line), line)
 	}
 }
@@ -128,7 +128,7 @@ func TestEventsRejectsInvalidStream(t *testing.T) {
 		wantText string
 	}{
 		"a page":           {respond(200, "text/html", "<html>sign in</html>"), "expected text/event-stream"},
-		"an unknown token": {respond(401, "application/problem+json", `{"title":"no","status":401}`), "the server answers 401"},
+		"an unknown token": {respond(401, "application/problem+json", `{"title":"no","status":401}`), "server answered 401"},
 		"an endless event": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for piece := strings.Repeat("x", 1<<20); ; {

@@ -159,7 +159,8 @@ func (g *Gateway) admit(rec msg.ExecutorRecord) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.endpoints[rec.ID] == nil {
-		g.endpoints[rec.ID] = &endpoint{requests: map[msg.RequestID]*request{}, keys: map[msg.ExecutionID]seal.Key{}, current: rec.Job, changed: make(chan struct{})}
+		g.endpoints[rec.ID] = &endpoint{requests: map[msg.RequestID]*request{}, keys: map[msg.ExecutionID]seal.Key{},
+			current: rec.Job, changed: make(chan struct{})}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// ModeVariable is the environment variable that tells a plugin whether it stays after its job.
+// ModeVariable is the environment variable that sets a plugin's mode, in which it exits or stays after its job.
 const ModeVariable = "EXECUTOR_EXECUTION_MODE"
 
 // PickUpLine is the line that the SDKs print before they get a job that is not their first.
@@ -27,7 +27,7 @@ func JobOutput(log string) (text string, timed bool) {
 	return strings.ReplaceAll(text, PickUpLine+"\n", ""), timed
 }
 
-// StepTime is the minimum time between two actions of a plugin, because nothing takes no time at all.
+// StepTime is the minimum time between two actions of a plugin, because every action needs some time.
 const StepTime = time.Millisecond
 
 // Plugin is the program of an image. It behaves like the Go SDK or the Python SDK. The zero value has no fault.
@@ -146,8 +146,8 @@ func (p *runningPlugin) runJob(ctx context.Context, in receivedJob) (code int, e
 	}
 	p.host.scheduler.Do("end job", func() { p.host.endJob(p.Spec.ID) })
 	fileFirst := p.isPython() || p.host.injectFault(FileFirst)
-	taken := p.host.deliverResult(ctx, p.Process, in, resultOf(in.key, result), behavior, fileFirst)
-	if !taken && p.isPython() && p.host.injectFault(RereadURL) {
+	accepted := p.host.deliverResult(ctx, p.Process, in, resultOf(in.key, result), behavior, fileFirst)
+	if !accepted && p.isPython() && p.host.injectFault(RereadURL) {
 		if code, exited := p.rereadURL(ctx, in); exited {
 			return code, true
 		}

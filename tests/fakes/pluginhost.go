@@ -86,8 +86,8 @@ func NewPluginHost() *PluginHost { return NewPluginHostWith(fake.RealTime()) }
 
 // NewPluginHostWith is like NewPluginHost, with a scheduler.
 func NewPluginHostWith(scheduler fake.Scheduler) *PluginHost {
-	return &PluginHost{scheduler: scheduler, files: map[msg.ExecutorID][]byte{}, inputs: map[msg.ExecutorID]receivedJob{}, processes: map[msg.ExecutorID]*fake.Process{},
-		ran: map[msg.ExecutionID]msg.ExecutorID{}, working: map[msg.ExecutorID]bool{}}
+	return &PluginHost{scheduler: scheduler, files: map[msg.ExecutorID][]byte{}, inputs: map[msg.ExecutorID]receivedJob{},
+		processes: map[msg.ExecutorID]*fake.Process{}, ran: map[msg.ExecutionID]msg.ExecutorID{}, working: map[msg.ExecutorID]bool{}}
 }
 
 func (h *PluginHost) injectFault(what string) bool {

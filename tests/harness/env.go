@@ -22,7 +22,7 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// Timeout bounds what usually takes a moment. It is long because the machine may be busy.
+// Timeout bounds waits that are usually short. It is long because the machine may be busy.
 const Timeout = 5 * time.Minute
 
 // Token is the token with which runners register.

@@ -122,7 +122,7 @@ func (e *Env) executorsSince(began time.Time) Executors {
 			l.Created = append(l.Created, ev.executor)
 			appear(ev)
 		case events.ActionStart:
-			if !l.Alive[ev.executor] { // somebody restarted it
+			if !l.Alive[ev.executor] { // the container was restarted
 				delete(l.Died, ev.executor)
 				appear(ev)
 			}

@@ -262,7 +262,7 @@ func (c *checker) runnerLogged(line []byte) {
 	case s.Message == "could not update the executor's record; a restart will miss its last change":
 		c.idleTimeUnsure[executor] = true
 	case s.Message == "engine did not deliver the rest of the executor's output":
-		c.setOutputLost(executor, "the engine keeps it")
+		c.setOutputLost(executor, "the engine did not deliver it")
 	case strings.HasPrefix(s.Message, "actors of an executor keep crashing"): // nobody has read its output
 		c.setOutputLost(executor, "it was given up")
 	case s.Message == "registered" || s.Message == "configuration received":

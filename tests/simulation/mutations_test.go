@@ -130,8 +130,8 @@ func TestSimulationFindsDeliberateBugs(t *testing.T) {
 
 // isFoundBy reports whether the violation is one that finds m. Violations of the fakes begin with a time.
 func (m mutation) isFoundBy(violation string) bool {
-	for _, says := range m.violations {
-		if strings.HasPrefix(violation, says+":") || strings.Contains(violation, " "+says+":") {
+	for _, prefix := range m.violations {
+		if strings.HasPrefix(violation, prefix+":") || strings.Contains(violation, " "+prefix+":") {
 			return true
 		}
 	}

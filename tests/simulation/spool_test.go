@@ -9,8 +9,8 @@ import (
 	"runnerd/spool"
 )
 
-// scheduledSpool is the real spool with every call as an action of its own. Calls that the log attributor makes with its mutex held are part
-// of the action before, because another action could not continue either.
+// scheduledSpool is the real spool with every call as an action of its own. Calls that the log attributor makes with its mutex held are
+// part of the action before, because another action could not continue either.
 type scheduledSpool struct {
 	*spool.Spool
 	*scheduler

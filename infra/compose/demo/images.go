@@ -51,8 +51,8 @@ func buildImages(ctx context.Context) error {
 func buildProgram(ctx context.Context, dir, to, what string) error {
 	c := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", to, what)
 	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if said, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s in %s: %w\n%s", what, dir, err, said)
+	if output, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s in %s: %w\n%s", what, dir, err, output)
 	}
 	return nil
 }
@@ -61,11 +61,11 @@ func buildProgram(ctx context.Context, dir, to, what string) error {
 func buildImage(ctx context.Context, ref, dockerfile, dir string) error {
 	c := exec.CommandContext(ctx, "docker", "build", "--quiet", "--label", "runnerd.demo="+ref, "--tag", ref, "--file", dockerfile, dir)
 	c.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
-	said, err := c.CombinedOutput()
+	output, err := c.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build image %s: %w\n%s", ref, err, said)
+		return fmt.Errorf("build image %s: %w\n%s", ref, err, output)
 	}
-	lines := strings.Fields(string(said))
+	lines := strings.Fields(string(output))
 	say("%-22s %s", ref, strings.TrimPrefix(lines[len(lines)-1], "sha256:")[:12])
 	return nil
 }

@@ -79,8 +79,8 @@ func socketUser() (userID, error) {
 func (s *stack) runCompose(ctx context.Context, args ...string) error {
 	c := exec.CommandContext(ctx, s.compose[0], append(s.compose[1:], args...)...)
 	c.Env = s.env
-	if said, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, said)
+	if output, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, output)
 	}
 	return nil
 }

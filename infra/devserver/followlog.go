@@ -11,7 +11,7 @@ import (
 	"github.com/launchdarkly/eventsource"
 )
 
-// logFrom returns the log from an offset on, a channel that is closed when the task changes, and whether that is all.
+// logFrom returns the log from an offset, a channel that is closed when the task changes, and whether the log is complete.
 func (s *Server) logFrom(id string, offset int) (text []byte, changed <-chan struct{}, done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -19,12 +19,12 @@ func (s *Server) logFrom(id string, offset int) (text []byte, changed <-chan str
 	if err != nil {
 		return nil, nil, false, err
 	}
-	// What is in the log never changes, so the slice may be read after the lock; it cannot be appended to.
+	// Stored bytes never change, so the slice may be read without the lock. Its capacity ends with it, so an append copies it.
 	text = t.log.text[min(offset, len(t.log.text)):len(t.log.text):len(t.log.text)]
 	return text, t.changed.wait(), t.logComplete(), nil
 }
 
-// CopyLog writes the log of a task while it comes, to its end.
+// CopyLog writes the log of a task as it grows, and returns at its end.
 func (s *Server) CopyLog(ctx context.Context, id string, to io.Writer) error {
 	for offset := 0; ; {
 		text, changed, done, err := s.logFrom(id, offset)
@@ -43,7 +43,7 @@ func (s *Server) CopyLog(ctx context.Context, id string, to io.Writer) error {
 	}
 }
 
-// logEvent is an event with one line of the log or more; its id is the offset after them.
+// logEvent is an event with one or more log lines. Its id is the offset after them.
 type logEvent struct {
 	name, text string
 	endOffset  int
@@ -53,7 +53,7 @@ func (l logEvent) Id() string    { return strconv.Itoa(l.endOffset) } //nolint:r
 func (l logEvent) Event() string { return l.name }
 func (l logEvent) Data() string  { return l.text }
 
-// followLog sends whole lines as events "log" while they come, and the event "end" with the task's state after the last.
+// followLog sends complete lines as "log" events while the log grows, and then the task's state as the "end" event.
 func (s *Server) followLog(w http.ResponseWriter, r *http.Request, id string) {
 	if !s.beginLongRequest() {
 		respond(w, errClosing)
@@ -68,7 +68,7 @@ func (s *Server) followLog(w http.ResponseWriter, r *http.Request, id string) {
 	for {
 		text, changed, done, err := s.logFrom(id, offset)
 		if err != nil {
-			return // forgotten meanwhile
+			return // deleted meanwhile
 		}
 		if !done {
 			text = text[:bytes.LastIndexByte(text, '\n')+1]

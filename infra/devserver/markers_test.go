@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestMarksAreTheSameHoweverTheLogIsCut(t *testing.T) {
+func TestMarkersDoNotDependOnChunking(t *testing.T) {
 	fragments := []string{
 		"##[start: comment]", "##[end: comment]", "##[start: status]", "##[end: status]", "##[start: ", "##[", "]", "text", "\n",
 		"##[start: other]", strings.Repeat("x", maxMarkerBytes/2),
@@ -27,7 +27,7 @@ func TestMarksAreTheSameHoweverTheLogIsCut(t *testing.T) {
 	})
 }
 
-func TestOnlySoManyCommentsAreKept(t *testing.T) {
+func TestCommentsAreBounded(t *testing.T) {
 	var m logMarkers
 	m.scan([]byte(strings.Repeat("##[start: comment]c##[end: comment]", 2*maxComments)))
 	if n := len(m.comments); n == 0 || n > maxComments {

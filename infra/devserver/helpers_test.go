@@ -59,15 +59,15 @@ types:
       parameters: {kind: ci, referenced-type: test.Parameters}
 `
 
-// handlerClient answers requests without a network, so that a test may run in virtual time.
+// handlerClient calls the handler without a network, so that a test can run in virtual time.
 type handlerClient struct{ http.Handler }
 
 func (p handlerClient) Do(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, r)
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
+	response := w.Result()
+	response.Request = r
+	return response, nil
 }
 
 func newServer(t *testing.T, options devserver.Options) *devserver.Server {
@@ -82,7 +82,7 @@ func newServer(t *testing.T, options devserver.Options) *devserver.Server {
 	return s
 }
 
-// testRunner is a runner that does what the test says, with the generated client.
+// testRunner is a runner with the generated client, controlled by the test.
 type testRunner struct {
 	t            *testing.T
 	api          *api.ClientWithResponses
@@ -101,7 +101,7 @@ func newRunner(t *testing.T, s *devserver.Server) *testRunner {
 	return registerRunner(t, s, identity)
 }
 
-// registerRunner registers a runner; without capabilities one that can do all.
+// registerRunner registers a runner. Without capabilities it gets all of them.
 func registerRunner(t *testing.T, s *devserver.Server, identity *seal.Identity, can ...string) *testRunner {
 	t.Helper()
 	if len(can) == 0 {
@@ -127,63 +127,63 @@ func (r *testRunner) authorize(_ context.Context, q *http.Request) error {
 func (r *testRunner) register() {
 	r.t.Helper()
 	r.AccessToken = token
-	answer, err := r.api.RegisterWithResponse(r.t.Context(), api.Runner{
+	response, err := r.api.RegisterWithResponse(r.t.Context(), api.Runner{
 		UUID: r.uuid, Name: "test", Version: "1", PublicKey: r.identity.PublicKey(), Capabilities: r.capabilities,
 	})
-	if err != nil || answer.JSON200 == nil {
-		r.t.Fatalf("register: %v, %v", answer, err)
+	if err != nil || response.JSON200 == nil {
+		r.t.Fatalf("register: %v, %v", response, err)
 	}
-	r.Registration = *answer.JSON200
+	r.Registration = *response.JSON200
 }
 
 func (r *testRunner) reserve(limit int, wait string) []api.Job {
 	r.t.Helper()
-	answer, err := r.api.ReserveWithResponse(r.t.Context(), r.RunnerID, &api.ReserveParams{Max: limit, Wait: wait})
+	response, err := r.api.ReserveWithResponse(r.t.Context(), r.RunnerID, &api.ReserveParams{Max: limit, Wait: wait})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	switch {
-	case answer.JSON200 != nil:
-		return answer.JSON200.Jobs
-	case answer.StatusCode() != http.StatusNoContent:
-		r.t.Fatalf("reserve: %s %s", answer.Status(), answer.Body)
+	case response.JSON200 != nil:
+		return response.JSON200.Jobs
+	case response.StatusCode() != http.StatusNoContent:
+		r.t.Fatalf("reserve: %s %s", response.Status(), response.Body)
 	}
 	return nil
 }
 
 func (r *testRunner) confirm(job api.Job) int {
 	r.t.Helper()
-	answer, err := r.api.ConfirmWithResponse(r.t.Context(), job.JobID, api.Confirmation{ExecutionID: job.ExecutionID})
+	response, err := r.api.ConfirmWithResponse(r.t.Context(), job.JobID, api.Confirmation{ExecutionID: job.ExecutionID})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return answer.StatusCode()
+	return response.StatusCode()
 }
 
 func (r *testRunner) log(job api.Job, contentRange, text string) (status int, offset string) {
 	r.t.Helper()
-	answer, err := r.api.AppendLogWithTextBodyWithResponse(r.t.Context(), job.JobID, &api.AppendLogParams{ContentRange: contentRange}, text)
+	response, err := r.api.AppendLogWithTextBodyWithResponse(r.t.Context(), job.JobID, &api.AppendLogParams{ContentRange: contentRange}, text)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return answer.StatusCode(), answer.HTTPResponse.Header.Get("Log-Offset")
+	return response.StatusCode(), response.HTTPResponse.Header.Get("Log-Offset")
 }
 
 func (r *testRunner) finish(job api.Job, ending api.Ending) int {
 	r.t.Helper()
 	ending.ExecutionID = job.ExecutionID
 	if job.Kind == api.KindScript {
-		answer, err := r.api.FinishScriptWithResponse(r.t.Context(), job.JobID, ending)
+		response, err := r.api.FinishScriptWithResponse(r.t.Context(), job.JobID, ending)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		return answer.StatusCode()
+		return response.StatusCode()
 	}
-	answer, err := r.api.FinishWithResponse(r.t.Context(), job.JobID, ending)
+	response, err := r.api.FinishWithResponse(r.t.Context(), job.JobID, ending)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return answer.StatusCode()
+	return response.StatusCode()
 }
 
 func (r *testRunner) key(job api.Job) seal.Key {
@@ -195,7 +195,7 @@ func (r *testRunner) key(job api.Job) seal.Key {
 	return key
 }
 
-// result is what a plugin would deliver.
+// result returns a completed ending with a plugin's encrypted result.
 func (r *testRunner) result(job api.Job, result contract.Result) api.Ending {
 	r.t.Helper()
 	text, err := json.Marshal(result)
@@ -218,7 +218,7 @@ func (r *testRunner) input(job api.Job) contract.InputContext {
 	return input
 }
 
-// running is a task that a runner has confirmed.
+// running submits a task, reserves and confirms it.
 func (r *testRunner) running(s *devserver.Server, request devserver.TaskRequest) api.Job {
 	r.t.Helper()
 	if request.TaskType == "" {
@@ -250,11 +250,11 @@ func view(t *testing.T, s *devserver.Server, id string) devserver.TaskView {
 	return v
 }
 
-func decode(t *testing.T, answer *http.Response, into any) {
+func decode(t *testing.T, response *http.Response, into any) {
 	t.Helper()
-	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
-		t.Fatalf("read the answer to %s: %v", answer.Request.URL, err)
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		t.Fatalf("decode response of %s: %v", response.Request.URL, err)
 	}
 }
 
@@ -267,7 +267,7 @@ func property(input contract.InputContext, name string) contract.Property {
 	return contract.Property{}
 }
 
-// request makes a request of a person.
+// request sends a request to the REST API.
 func request(t *testing.T, s *devserver.Server, method, path, body string) (int, string) {
 	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))

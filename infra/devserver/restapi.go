@@ -7,7 +7,7 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// restHandler is the REST API for people and for authors of plugins.
+// restHandler returns the REST API for users and plugin authors.
 func (s *Server) restHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/tasks", s.postTask)
@@ -29,7 +29,7 @@ func (s *Server) restHandler() http.Handler {
 		respondJSON(w, 200, map[string]any{"breaches": s.ledger.Breaches(), "entries": entries})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		respond(w, errorf(404, "there is no %s %s: see /api/tasks, /api/runners, /api/ledger?job=… and /api/v1/openapi.yaml", r.Method, r.URL.Path))
+		respond(w, errorf(404, "%s %s not found: see /api/tasks, /api/runners, /api/ledger?job=… and /api/v1/openapi.yaml", r.Method, r.URL.Path))
 	})
 	return mux
 }

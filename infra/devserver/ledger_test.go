@@ -11,7 +11,7 @@ import (
 	"runnerd/infra/seal"
 )
 
-func TestEveryBreachIsNamed(t *testing.T) {
+func TestLedgerNamesEveryBreach(t *testing.T) {
 	const password = "correct horse"
 	failed := api.Ending{Outcome: api.OutcomeFailed, ExitCode: 1}
 	tests := map[string]struct {
@@ -22,12 +22,12 @@ func TestEveryBreachIsNamed(t *testing.T) {
 		"a second finish that differs": {func(r *testRunner, job api.Job) {
 			r.finish(job, failed)
 			r.finish(job, r.result(job, contract.Result{}))
-		}, "I1", "it was failed"},
+		}, "I1", "the first finish was failed"},
 		"a finish under an older execution": {func(r *testRunner, job api.Job) {
 			job.ExecutionID = "older"
 			r.finish(job, failed)
 		}, "I3", "failed"},
-		"more jobs than there is capacity": {func(r *testRunner, _ api.Job) { r.reserve(5, "0s") }, "I4", "asks for 5"},
+		"more jobs than there is capacity": {func(r *testRunner, _ api.Job) { r.reserve(5, "0s") }, "I4", "requested 5"},
 		"a gap in the log":                 {func(r *testRunner, job api.Job) { r.log(job, "bytes 1-3/*", "abc") }, "I7", "gap"},
 		"a log that contradicts itself": {func(r *testRunner, job api.Job) {
 			r.log(job, "bytes 0-2/*", "abc")
@@ -49,7 +49,7 @@ func TestEveryBreachIsNamed(t *testing.T) {
 		"a password in the message": {func(r *testRunner, job api.Job) {
 			r.finish(job, api.Ending{Outcome: api.OutcomeFailed, Message: "exit: " + password})
 		}, "I8", "message"},
-		"a result that does not open": {func(r *testRunner, job api.Job) {
+		"a result that cannot be decrypted": {func(r *testRunner, job api.Job) {
 			r.finish(job, api.Ending{Outcome: api.OutcomeCompleted, Result: "bm90IGVuY3J5cHRlZCBhdCBhbGwsIG5vdCBldmVuIGEgYml0"})
 		}, "I9", "session key"},
 	}
@@ -61,26 +61,26 @@ func TestEveryBreachIsNamed(t *testing.T) {
 			test.violate(r, job)
 			breaches := s.Ledger().Breaches()
 			if len(breaches) != 1 || breaches[0].Invariant != test.invariant || !strings.Contains(breaches[0].Detail, test.detail) {
-				t.Errorf("the ledger names %v", breaches)
+				t.Errorf("the breaches are %v", breaches)
 			}
 		})
 	}
 }
 
-func TestAJobThatIsNotConfirmedMustNotRun(t *testing.T) {
+func TestUnconfirmedJobMustNotRun(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	job := r.reserve(1, "0s")[0]
 	if status := r.finish(job, api.Ending{Outcome: api.OutcomeFailed}); status != http.StatusConflict {
-		t.Errorf("its finish is answered %d", status)
+		t.Errorf("finish: status %d, want 409", status)
 	}
 	if status, _ := r.log(job, "bytes 0-0/*", "x"); status != http.StatusGone {
-		t.Errorf("its log is answered %d", status)
+		t.Errorf("log: status %d, want 410", status)
 	}
 	for _, breach := range s.Ledger().Breaches() {
 		if breach.Invariant != "I3" {
-			t.Errorf("the ledger names %v", breach)
+			t.Errorf("unexpected breach %v", breach)
 		}
 	}
 	if n := len(s.Ledger().Breaches()); n != 2 {
@@ -88,13 +88,13 @@ func TestAJobThatIsNotConfirmedMustNotRun(t *testing.T) {
 	}
 }
 
-func TestAResultThatDoesNotOpenFailsTheTaskAndIsRefusedAgain(t *testing.T) {
+func TestUndecryptableResultFailsTask(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
 	for range 2 {
 		if status := r.finish(job, api.Ending{Outcome: api.OutcomeCompleted, Result: "AAAA"}); status != http.StatusConflict {
-			t.Errorf("the finish is answered %d, want 409", status)
+			t.Errorf("finish: status %d, want 409", status)
 		}
 	}
 	if v := view(t, s, job.JobID); v.State != devserver.Failed {
@@ -102,7 +102,7 @@ func TestAResultThatDoesNotOpenFailsTheTaskAndIsRefusedAgain(t *testing.T) {
 	}
 }
 
-func TestAResultThatOpensAndCannotBeReadFailsTheTaskAndIsTaken(t *testing.T) {
+func TestUnparsableResultFailsTaskWithoutBreach(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for text, want := range map[string]devserver.State{
@@ -113,18 +113,18 @@ func TestAResultThatOpensAndCannotBeReadFailsTheTaskAndIsTaken(t *testing.T) {
 	} {
 		job := r.running(s, devserver.TaskRequest{})
 		if status := r.finish(job, api.Ending{Outcome: api.OutcomeCompleted, Result: seal.Encrypt(r.key(job), []byte(text))}); status != http.StatusNoContent {
-			t.Errorf("the finish with %.40q is answered %d, want 204", text, status)
+			t.Errorf("finish with %.40q: status %d, want 204", text, status)
 		}
 		if v := view(t, s, job.JobID); v.State != want {
 			t.Errorf("with %.40q the task is %s: %s", text, v.State, v.Message)
 		}
 	}
 	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
-		t.Error(breaches) // a plugin's nonsense is not the runner's fault
+		t.Error(breaches) // an invalid result of a plugin is not the runner's fault
 	}
 }
 
-func TestTheLogResumesWhereTheServerSays(t *testing.T) {
+func TestLogResumesAtServerOffset(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxLogBytes: 8})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
@@ -134,14 +134,14 @@ func TestTheLogResumesWhereTheServerSays(t *testing.T) {
 		offset                   string
 	}{
 		{"the first chunk", "bytes 0-2/*", "abc", 204, "3"},
-		{"again, as its answer was lost", "bytes 0-2/*", "abc", 204, "3"},
-		{"again, with more that came meanwhile", "bytes 0-4/*", "abcde", 409, "3"},
-		{"from where the server says", "bytes 3-4/*", "de", 204, "5"},
-		{"beyond what is kept", "bytes 5-11/*", "fghijkl", 204, "12"},
+		{"the first chunk again, because the response was lost", "bytes 0-2/*", "abc", 204, "3"},
+		{"the first chunk again, longer", "bytes 0-4/*", "abcde", 409, "3"},
+		{"from the offset in the response", "bytes 3-4/*", "de", 204, "5"},
+		{"beyond the stored bytes", "bytes 5-11/*", "fghijkl", 204, "12"},
 		{"the empty end", "bytes */12", "", 204, "12"},
 		{"the end again", "bytes */12", "", 204, "12"},
 		{"a range that does not fit", "bytes 12-13/*", "x", 400, ""},
-		{"a range that is none", "lines 12-13/*", "xy", 400, ""},
+		{"an invalid range", "lines 12-13/*", "xy", 400, ""},
 	}
 	for _, step := range steps {
 		if status, offset := r.log(job, step.contentRange, step.text); status != step.status || offset != step.offset {
@@ -152,11 +152,11 @@ func TestTheLogResumesWhereTheServerSays(t *testing.T) {
 		t.Error(breaches)
 	}
 	if _, text := request(t, s, "GET", "/api/tasks/"+job.JobID+"/log", ""); text != "abcdefgh" {
-		t.Errorf("kept %q", text)
+		t.Errorf("stored %q", text)
 	}
 }
 
-func TestTheLedgerTellsAJobsLife(t *testing.T) {
+func TestLedgerRecordsJobSteps(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})

@@ -18,7 +18,7 @@ import (
 	"runnerd/infra/release/api"
 )
 
-func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
+func TestInputFollowsTypeDefinition(t *testing.T) {
 	s := newServer(t, devserver.Options{PublicURL: "http://release.test"})
 	r := newRunner(t, s)
 	status, text := request(t, s, "POST", "/api/tasks", `{
@@ -37,7 +37,7 @@ func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
 	}
 	input := r.input(job)
 	item, _ := property(input, "server").Value.(map[string]any)
-	delete(item, "id") // drawn
+	delete(item, "id") // random
 	want := contract.InputContext{
 		Release: contract.Release{
 			ID: "Applications/Release1", URL: "http://release.test",
@@ -66,7 +66,7 @@ func TestATaskIsToldAsItsDefinitionSays(t *testing.T) {
 	}
 }
 
-func TestAPropertyThatNoDefinitionKnowsIsOfTheKindThatItsValueSuggests(t *testing.T) {
+func TestUndefinedPropertyKindFollowsValue(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	status, text := request(t, s, "POST", "/api/tasks", `{"image": "other/plugin", "taskType": "other.Type", "properties":
@@ -89,7 +89,7 @@ func TestAPropertyThatNoDefinitionKnowsIsOfTheKindThatItsValueSuggests(t *testin
 	}
 }
 
-func TestANumberIsReadToItsLastDigit(t *testing.T) {
+func TestNumberKeepsAllDigits(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	if status, text := request(t, s, "POST", "/api/tasks", `{"taskType": "test.Hello", "properties": {"count": 1000000, "yourName": 2000000}}`); status != http.StatusCreated {
@@ -101,7 +101,7 @@ func TestANumberIsReadToItsLastDigit(t *testing.T) {
 	}
 }
 
-func TestAScriptsItemsHaveNoMoreThanTheirPersonHasGiven(t *testing.T) {
+func TestScriptItemHasOnlyGivenProperties(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	stream := r.openEventStream(s, r.LastEventID)
@@ -123,31 +123,31 @@ func TestAScriptsItemsHaveNoMoreThanTheirPersonHasGiven(t *testing.T) {
 	}
 }
 
-func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
+func TestInvalidTaskIsRejectedWithReason(t *testing.T) {
 	tests := map[string]struct{ body, detail string }{
-		"no type":                   {`{}`, "taskType is missing"},
+		"no task type":              {`{}`, "taskType is missing"},
 		"a virtual type":            {`{"taskType":"test.Base"}`, "virtual"},
-		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing, and there is no definition of other.Type that could name one: give it, or choose a type that is defined: "},
-		"a text for a list":         {`{"taskType":"test.Hello","capabilities":"gpu"}`, `the field "capabilities" cannot be of the kind string`},
-		"a list":                    {`[]`, "the body is no JSON object: it is of the kind array"},
+		"an unknown type, no image": {`{"taskType":"other.Type"}`, "image is missing, and type other.Type is not defined: give an image or a defined type: "},
+		"a string for a list":       {`{"taskType":"test.Hello","capabilities":"gpu"}`, `the field "capabilities" cannot be of type string`},
+		"a list":                    {`[]`, "the body must be a JSON object: got array"},
 		"an unknown kind":           {`{"taskType":"test.Hello","kind":"job"}`, "task or script"},
 		"an unknown property":       {`{"taskType":"test.Hello","properties":{"name":"x"}}`, `no property "name"; it has count, headers, loud, password, server, servers, tags, yourName`},
-		"a property of no use":      {`{"taskType":"test.Lookup","properties":{"name":"x"}}`, "it has no properties"},
-		"no number":                 {`{"taskType":"test.Hello","properties":{"count":"many"}}`, "properties.count must be an integer"},
-		"no truth":                  {`{"taskType":"test.Hello","properties":{"loud":"maybe"}}`, "properties.loud must be true or false"},
-		"no text":                   {`{"taskType":"test.Hello","properties":{"yourName":[]}}`, "properties.yourName must be a text"},
-		"no list":                   {`{"taskType":"test.Hello","properties":{"tags":1}}`, "properties.tags must be a list"},
-		"no map":                    {`{"taskType":"test.Hello","properties":{"headers":"a"}}`, "properties.headers must be an object"},
-		"no list of items":          {`{"taskType":"test.Hello","properties":{"servers":"s"}}`, "properties.servers must be a list of objects"},
-		"a list of no items":        {`{"taskType":"test.Hello","properties":{"servers":[{},1]}}`, "properties.servers[1] must be an object"},
-		"no item":                   {`{"taskType":"test.Hello","properties":{"server":"s"}}`, "properties.server must be an object with the properties of test.Server"},
-		"no JSON":                   {`task`, "JSON"},
-		"negative memory":           {`{"taskType":"test.Hello","limits":{"memory":-1}}`, "limits: no runner takes a negative one"},
-		"negative cores":            {`{"taskType":"test.Hello","limits":{"cpus":-0.5}}`, "limits: no runner takes a negative one"},
-		"negative processes":        {`{"taskType":"test.Hello","limits":{"pids":-1}}`, "limits: no runner takes a negative one"},
-		"less than no time":         {`{"taskType":"test.Hello","timeoutSeconds":-1}`, "timeoutSeconds: no runner takes -1"},
-		"more time than there is":   {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give at most 9223372036"},
-		"a slip of the pen":         {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
+		"a type without properties": {`{"taskType":"test.Lookup","properties":{"name":"x"}}`, "it has no properties"},
+		"not an integer":            {`{"taskType":"test.Hello","properties":{"count":"many"}}`, "properties.count must be an integer"},
+		"not a boolean":             {`{"taskType":"test.Hello","properties":{"loud":"maybe"}}`, "properties.loud must be true or false"},
+		"not a string":              {`{"taskType":"test.Hello","properties":{"yourName":[]}}`, "properties.yourName must be a string"},
+		"not a list":                {`{"taskType":"test.Hello","properties":{"tags":1}}`, "properties.tags must be a list"},
+		"not a map":                 {`{"taskType":"test.Hello","properties":{"headers":"a"}}`, "properties.headers must be an object"},
+		"not a list of items":       {`{"taskType":"test.Hello","properties":{"servers":"s"}}`, "properties.servers must be a list of objects"},
+		"a list with a non-item":    {`{"taskType":"test.Hello","properties":{"servers":[{},1]}}`, "properties.servers[1] must be an object"},
+		"not an item":               {`{"taskType":"test.Hello","properties":{"server":"s"}}`, "properties.server must be an object with the properties of test.Server"},
+		"not JSON":                  {`task`, "JSON"},
+		"negative memory":           {`{"taskType":"test.Hello","limits":{"memory":-1}}`, "limits must not be negative"},
+		"negative cores":            {`{"taskType":"test.Hello","limits":{"cpus":-0.5}}`, "limits must not be negative"},
+		"negative processes":        {`{"taskType":"test.Hello","limits":{"pids":-1}}`, "limits must not be negative"},
+		"a negative timeout":        {`{"taskType":"test.Hello","timeoutSeconds":-1}`, "timeoutSeconds is -1"},
+		"a timeout that overflows":  {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give at most 9223372036"},
+		"a misspelled field":        {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
 	}
 	s := newServer(t, devserver.Options{})
 	for name, test := range tests {
@@ -161,20 +161,20 @@ func TestATaskThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-func TestAnUnknownTypeIsTakenAndItsSecretsGuessed(t *testing.T) {
+func TestUnknownTypeIsAcceptedWithGuessedSecrets(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{TaskType: "other.Type", Image: "i", Properties: map[string]any{"apiToken": "hidden"}})
-	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "no definition of other.Type: each property is of the kind that its value suggests") {
+	if note := view(t, s, job.JobID).Note; !strings.Contains(note, "type other.Type is not defined: the kind of each property follows from its value") {
 		t.Errorf("the note says %q", note)
 	}
 	input := r.input(job)
 	if p := property(input, "apiToken"); !p.Password {
-		t.Errorf("a token is shown: %+v", p)
+		t.Errorf("the token is not a password: %+v", p)
 	}
 }
 
-func TestTheSamplePluginsDefinitionsAreUnderstood(t *testing.T) {
+func TestSamplePluginDefinitionsAreValid(t *testing.T) {
 	file, err := os.ReadFile("../sampleplugin/type-definitions.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -191,13 +191,13 @@ func TestTheSamplePluginsDefinitionsAreUnderstood(t *testing.T) {
 		}
 	}
 	if _, err := s.Submit(devserver.TaskRequest{TaskType: "sample.Hello"}); err == nil {
-		t.Error("an image with placeholders is taken")
+		t.Error("an image with placeholders is accepted")
 	}
 }
 
-func TestDefinitionsThatContradictThemselvesAreRefused(t *testing.T) {
+func TestContradictoryDefinitionsAreRejected(t *testing.T) {
 	for name, files := range map[string][]string{
-		"is there twice":  {"types: {a.B: {extends: c.D}}", "types: {a.B: }"},
+		"defined twice":   {"types: {a.B: {extends: c.D}}", "types: {a.B: }"},
 		"extends itself":  {"types: {a.B: {extends: a.C}, a.C: {extends: a.B}}"},
 		"read type defin": {"types: [a"},
 	} {
@@ -211,7 +211,7 @@ func TestDefinitionsThatContradictThemselvesAreRefused(t *testing.T) {
 	}
 }
 
-func TestCommentsAndStatusAreReadFromTheLog(t *testing.T) {
+func TestCommentsAndStatusComeFromLog(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
@@ -234,7 +234,7 @@ func contentRange(at int, text string) string {
 	return "bytes " + strconv.Itoa(at) + "-" + strconv.Itoa(at+len(text)-1) + "/*"
 }
 
-func TestALogIsFollowedToItsEnd(t *testing.T) {
+func TestLogIsFollowedToItsEnd(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
@@ -264,14 +264,14 @@ func followLog(t *testing.T, url, after string) *eventsource.Decoder {
 	q.Header.Set("Accept", "text/event-stream")
 	q.Header.Set("Last-Event-ID", after)
 	transport := &http.Transport{DisableKeepAlives: true}
-	answer, err := transport.RoundTrip(q)
+	response, err := transport.RoundTrip(q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decoder(t, answer.Body)
+	return decoder(t, response.Body)
 }
 
-// decoder reads on to the end when the test is over: the library's goroutine waits for that.
+// decoder reads to the end of the stream after the test, because the library's goroutine waits for that.
 func decoder(t *testing.T, body io.ReadCloser) *eventsource.Decoder {
 	d := eventsource.NewDecoder(body)
 	t.Cleanup(func() {
@@ -286,11 +286,11 @@ func expectLogEvent(t *testing.T, stream *eventsource.Decoder, name, data string
 	t.Helper()
 	e, err := stream.Decode()
 	if err != nil || e.Event() != name || strings.TrimSuffix(e.Data(), "\n") != data {
-		t.Fatalf("heard %v, %v; want %s %q", e, err, name, data)
+		t.Fatalf("got %v, %v; want %s %q", e, err, name, data)
 	}
 }
 
-func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
+func TestFinishedTasksAreBoundedByCount(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxFinishedTasks: 1})
 	first, second := submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"}), submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	for _, id := range []string{first, second} {
@@ -306,7 +306,7 @@ func TestOnlySoManyFinishedTasksAreKept(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyBytesOfFinishedTasksAreKept(t *testing.T) {
+func TestFinishedTasksAreBoundedByBytes(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxFinishedBytes: 1000})
 	r := newRunner(t, s)
 	var ids []string
@@ -317,12 +317,12 @@ func TestOnlySoManyBytesOfFinishedTasksAreKept(t *testing.T) {
 		ids = append(ids, job.JobID)
 	}
 	if _, err := s.Task(ids[0]); err == nil {
-		t.Error("the older one is kept")
+		t.Error("the older one is stored")
 	}
 	view(t, s, ids[1])
 }
 
-func TestOnlySoManyTasksMayWait(t *testing.T) {
+func TestOpenTasksAreBounded(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxOpenTasks: 1})
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	if status, text := request(t, s, "POST", "/api/tasks", `{"taskType":"test.Hello"}`); status != http.StatusTooManyRequests {
@@ -330,7 +330,7 @@ func TestOnlySoManyTasksMayWait(t *testing.T) {
 	}
 }
 
-func TestAWebPageOfSomebodyElseMayNotStartTasks(t *testing.T) {
+func TestCrossSiteRequestIsForbidden(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	for site, want := range map[string]int{"cross-site": 403, "same-origin": 201} {
 		q := httptest.NewRequest("POST", "/api/tasks", strings.NewReader(`{"taskType":"test.Hello"}`))

@@ -4,18 +4,18 @@ import "bytes"
 
 const (
 	maxComments    = 1000
-	maxMarkerBytes = 64 << 10 // from its ] to its end: a longer one is no mark
+	maxMarkerBytes = 64 << 10 // from its ] to its end; a longer marker is plain text
 	markerStart    = "##[start: "
 )
 
-// logMarkers are the comments and the status line that stand in a log. They may span chunks.
+// logMarkers are the comments and the status line in a log. A marker may span chunks.
 type logMarkers struct {
 	comments []string
 	status   string
-	scanned  int // bytes of the log that need not be looked at again
+	scanned  int // bytes of the log that need not be scanned again
 }
 
-// scan reads what is new in a log.
+// scan reads the new part of a log.
 func (m *logMarkers) scan(log []byte) {
 	for {
 		start := bytes.Index(log[m.scanned:], []byte(markerStart))
@@ -32,7 +32,7 @@ func (m *logMarkers) scan(log []byte) {
 	}
 }
 
-// parseMarker reads the mark at the beginning of text and returns its length; 0: its end is still to come.
+// parseMarker parses the marker at the beginning of text and returns its length, or 0 if its end is not there yet.
 func (m *logMarkers) parseMarker(text []byte) int {
 	word, rest, ok := bytes.Cut(text[len(markerStart):], []byte("]"))
 	kind := string(word)
