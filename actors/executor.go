@@ -46,6 +46,8 @@ type executor struct {
 	readsSince      time.Time // zero: its output is not being read
 	checkingDisk    bool      // a disk check is scheduled or running
 	diskCheckFailed bool      // the last disk check failed
+	assignedAt      time.Time // its first job was assigned
+	pulledAt        time.Time // its image was there; zero: another actor saw that
 	pullTask        actorrt.Task
 	failures        map[msg.Retry]int // times in a row
 	pendingResults  map[msg.RequestID]storeResult
@@ -98,12 +100,12 @@ func (e *executor) Receive(c *executorCtx, m msg.ToExecutor) {
 	switch m := m.(type) {
 	case msg.Assign:
 		c.SetSubject(string(m.Job.Execution))
-		e.seq = m.Seq
+		e.seq, e.assignedAt = m.Seq, time.Now()
 	case msg.Restored:
 		e.restored(c, m)
 		return
 	case msg.Pulled:
-		e.record.ImageID = m.Image
+		e.record.ImageID, e.pulledAt = m.Image, time.Now()
 	case msg.Launched:
 		if m.Err == nil {
 			e.recordStart(c)

@@ -34,7 +34,7 @@ func readInput(deps ExecutorDeps, job msg.ExecutionID) (in input, err error) {
 }
 
 func (h handOut) do(e *executor, c *executorCtx) {
-	deps, logs, id, before := e.ExecutorDeps, e.logs, e.id, e.session.last
+	deps, logs, id, before, times := e.ExecutorDeps, e.logs, e.id, e.session.last, e.startTimes()
 	if h.again {
 		before = e.session.previous
 	}
@@ -50,7 +50,7 @@ func (h handOut) do(e *executor, c *executorCtx) {
 		}
 		from := time.Now()
 		logs.open(h.execution, from, in.secrets)
-		if done.Env, done.Err = journalAndAnswer(deps, logs, id, before, h, in, from); done.Err != nil && !h.again {
+		if done.Env, done.Err = journalAndAnswer(deps, logs, id, before, h, in, from, times); done.Err != nil && !h.again {
 			logs.withdraw(h.execution)
 		}
 		rec, _ := deps.Spool.Job(h.execution)
@@ -59,7 +59,15 @@ func (h handOut) do(e *executor, c *executorCtx) {
 	})
 }
 
-func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time) (env map[string]string, err error) {
+// startTimes returns how long the cold start took that this hand-out ends.
+func (e *executor) startTimes() msg.StartTimes {
+	if e.session.jobs > 0 || e.pulledAt.IsZero() {
+		return msg.StartTimes{}
+	}
+	return msg.StartTimes{Pull: e.pulledAt.Sub(e.assignedAt), Start: time.Since(e.pulledAt)}
+}
+
+func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time, times msg.StartTimes) (env map[string]string, err error) {
 	mask, err := deps.Keyring.Seal(logs.maskedSecrets())
 	if err != nil {
 		return nil, err
@@ -78,7 +86,7 @@ func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 	} else if !deps.Gateway.IsWaiting(id, h.request) {
 		return nil, msg.ErrNotPolling
 	}
-	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask}); err != nil {
+	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask, StartTimes: times}); err != nil {
 		return nil, err
 	}
 	if h.request != 0 {
@@ -181,6 +189,6 @@ func (d endJob) do(e *executor, c *executorCtx) {
 
 func (e *executor) logJobEnd(c *executorCtx, m msg.JobEnded) {
 	if m.Err == nil {
-		e.info(c).Str("execution", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
+		e.debug(c).Str("execution", string(m.Execution)).Str("outcome", string(m.Ending.Outcome)).Str("reason", m.Ending.Message).Msg("job ended")
 	}
 }

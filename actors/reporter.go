@@ -252,6 +252,9 @@ func (r *reporter) sent(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 	case m.Err == nil:
 		e.failures = 0
 		e.logDone = e.logDone || (m.What == sendLog || m.What == sendScriptLog) && m.Done
+		if m.What == sendFinish {
+			r.logFinished(c, m.Execution)
+		}
 	case isFinal(m.Err) && m.What == sendLog:
 		c.Log().Warn().Err(m.Err).Str("execution", string(m.Execution)).Msg("server refused the rest of a job's log")
 		e.logDone = true
@@ -267,6 +270,33 @@ func (r *reporter) sent(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 		return
 	}
 	r.refresh(c, m.Execution)
+}
+
+// logFinished writes the one line about a job that everybody reads: how it ended, and where its time went.
+func (r *reporter) logFinished(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) {
+	job, ok := r.spool.Job(id)
+	if !ok {
+		return
+	}
+	if job.EndedAt.IsZero() { // its result ended it
+		job.EndedAt = r.jobs[id].endedAt
+	}
+	waited, ran := job.EndedAt.Sub(job.Added), time.Duration(0)
+	if !job.HandedOutAt.IsZero() {
+		waited, ran = job.HandedOutAt.Sub(job.Added)-job.Pull-job.Start, job.EndedAt.Sub(job.HandedOutAt)
+	}
+	line := c.Log().Info().Str("execution", string(id)).Str("job", string(job.ID)).Str("task", job.TaskID).Str("type", job.TaskType).
+		Str("outcome", string(job.Ending.Outcome)).Int("exit", job.Ending.ExitCode).Str("image", job.Image).Str("executor", string(job.Executor))
+	for _, took := range []struct {
+		what string
+		time time.Duration
+	}{{"waited", waited}, {"pulled", job.Pull}, {"started", job.Start}, {"ran", ran}, {"reported", time.Since(job.EndedAt)}} {
+		line = line.Dur(took.what, max(0, took.time).Round(100*time.Microsecond))
+	}
+	if job.Ending.Message != "" {
+		line = line.Str("reason", job.Ending.Message)
+	}
+	line.Msg("job finished")
 }
 
 // backOff delays the next attempt for one job.

@@ -222,7 +222,8 @@ func (t *transition) exitSeen(m msg.Exited) {
 	if absent {
 		t.exit, t.containerMissing = &msg.Exit{Code: -1}, true
 	}
-	switch was := t.state; {
+	was := t.state
+	switch {
 	case absent || t.mode == msg.Files || (was == stopping || was == finishing) && !t.restarted && t.exit.Code >= 0:
 		t.freeSlot()
 	case was == idle:
@@ -234,7 +235,11 @@ func (t *transition) exitSeen(m msg.Exited) {
 	t.do(cancelTimer{stopTimer})
 	t.do(cancelTimer{deliveryTimer})
 	t.limit(drainTimeout)
-	t.log(zerolog.InfoLevel, "executor exited", "exit", t.exit.Code, "oom", t.exit.OOM)
+	if was == stopping && !t.exit.OOM { // the runner ended it, so its exit code says nothing
+		t.log(zerolog.InfoLevel, "executor stopped", "reason", t.retireReason)
+	} else {
+		t.log(zerolog.InfoLevel, "executor exited", "exit", t.exit.Code, "oom", t.exit.OOM)
+	}
 	if absent || t.logsEnded {
 		t.logsEnded = true
 		t.examine()

@@ -79,7 +79,7 @@ func (t *transition) acceptResult(of msg.ExecutionID, result msg.Result) {
 		return
 	}
 	t.job.hasResult = true
-	t.log(zerolog.InfoLevel, "result stored", "execution", of, "via", result.Via, "exit", result.ExitCode)
+	t.log(zerolog.DebugLevel, "result stored", "execution", of, "via", result.Via, "exit", result.ExitCode)
 	t.do(cancelTimer{deliveryTimer})
 	t.job.unstarted = false
 	switch {

@@ -34,6 +34,7 @@ type JobRecord struct {
 
 	Executor    ExecutorID // from HandedOut on; a job that is taken back is Confirmed again
 	HandedOutAt time.Time  // runner's clock
+	StartTimes             // of its executor, if that was started for the job
 	OutputFrom  time.Time  // the job's output begins here: the executor has had the job since, but may have started it later
 	Unstarted   bool       // the plugin has proven that it did not start the job, which was not handed out again yet
 	Delivered   bool       // the plugin's machine has acknowledged the input: only another process would ask for the job again
@@ -80,6 +81,13 @@ type HandOut struct {
 	From      time.Time // the executor's output belongs to the job from then on
 	Key       []byte    // the job's session key, sealed to the identity
 	Mask      []byte    // values to mask from now on, sealed to the identity
+	StartTimes
+}
+
+// StartTimes are the durations of a cold start; both are zero in a warm executor.
+type StartTimes struct {
+	Pull  time.Duration `json:"pull,omitempty"`  // of the image
+	Start time.Duration `json:"start,omitempty"` // from the create of the container until its plugin requested the job
 }
 
 // Via is the way in which a result was delivered.

@@ -29,17 +29,18 @@ const (
 // step is an event in a job's journal; the job's record is the result of applying all its steps in order. A line of the journal has
 // one step, or several that were not synced one by one and become durable together. Therefore only the last line can be torn.
 type step struct {
-	Step      kind           `json:"step"`
-	At        time.Time      `json:"at"`
-	Reason    string         `json:"reason,omitempty"`    // abort, stopped
-	Executor  msg.ExecutorID `json:"executor,omitempty"`  // handed-out
-	JobNumber int            `json:"jobNumber,omitempty"` // handed-out: 1-based number among the executor's jobs
-	Key       []byte         `json:"key,omitempty"`       // handed-out: the job's sealed key, to restore the executor's record, which is not synced
-	Mask      []byte         `json:"mask,omitempty"`      // handed-out: the executor's mask at that time
-	Actor     string         `json:"actor,omitempty"`     // crash
-	Ending    *msg.Ending    `json:"ending,omitempty"`    // ended
-	Size      int64          `json:"size,omitempty"`      // log-ended
-	NoResult  bool           `json:"noResult,omitempty"`  // stopped: the job was reported without a result
+	Step           kind           `json:"step"`
+	At             time.Time      `json:"at"`
+	Reason         string         `json:"reason,omitempty"`    // abort, stopped
+	Executor       msg.ExecutorID `json:"executor,omitempty"`  // handed-out
+	JobNumber      int            `json:"jobNumber,omitempty"` // handed-out: 1-based number among the executor's jobs
+	Key            []byte         `json:"key,omitempty"`       // handed-out: the job's sealed key, to restore the executor's record, which is not synced
+	Mask           []byte         `json:"mask,omitempty"`      // handed-out: the executor's mask at that time
+	msg.StartTimes                // handed-out
+	Actor          string         `json:"actor,omitempty"`    // crash
+	Ending         *msg.Ending    `json:"ending,omitempty"`   // ended
+	Size           int64          `json:"size,omitempty"`     // log-ended
+	NoResult       bool           `json:"noResult,omitempty"` // stopped: the job was reported without a result
 }
 
 // durable reports whether the step is synced. After a loss, confirmed and finished are asked of the server again, and delivered does
@@ -61,6 +62,7 @@ func apply(rec *msg.JobRecord, st step) error {
 			rec.OutputFrom = st.At
 		}
 		rec.Executor, rec.HandedOutAt = st.Executor, st.At
+		rec.StartTimes = st.StartTimes
 		rec.HandOuts++
 		rec.Unstarted, rec.Delivered = false, false
 	case delivered:

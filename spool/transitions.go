@@ -105,7 +105,7 @@ func (s *Spool) HandOut(h msg.HandOut) error {
 	defer e.ioMu.Unlock()
 	given := s.executorRecord(e)
 	assignJob(&given, h)
-	st := step{Step: handedOut, At: h.From.UTC().Round(0), Executor: to, JobNumber: given.Jobs, Key: h.Key, Mask: h.Mask}
+	st := step{Step: handedOut, At: h.From.UTC().Round(0), Executor: to, JobNumber: given.Jobs, Key: h.Key, Mask: h.Mask, StartTimes: h.StartTimes}
 	if _, err := s.recordStep(id, func(rec msg.JobRecord) (*step, error) {
 		if open := s.unfinishedJob(to); open != "" && open != id {
 			return nil, fmt.Errorf("executor %s still has job %q", to, open)

@@ -29,11 +29,11 @@ func (e event) Event() string { return e.name }
 func (e event) Data() string  { return e.data }
 
 // eventStreams has the event stream of each runner and the events to replay on it. Do not wait for the library's goroutine
-// object mu held: the goroutine calls Replay, which locks mu.
+// with mu held: the goroutine calls Replay, which locks mu.
 type eventStreams struct {
 	server *eventsource.Server
 
-	sendMu sync.Mutex // sends events in the order of their ids; guards closed
+	sendMu sync.Mutex // serializes sends, so that ids are in order on the wire; guards closed
 	closed bool       // the library's goroutine has ended: a call would block forever
 
 	mu      sync.Mutex

@@ -108,7 +108,7 @@ func TestInvalidRunnerConfigurationIsRejected(t *testing.T) {
 		`{"enabled":true,"capacity":-1,"evictionSeconds":0}`:                 "capacity is -1",
 		`{"enabled":true,"capacity":1,"evictionSeconds":-1}`:                 "evictionSeconds is -1",
 		`{"enabled":true,"capacity":1,"evictionSeconds":1,"capabilites":[]}`: `unknown field \"capabilites\"`,
-		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`:         "give at most 9223372036",
+		`{"enabled":true,"capacity":1,"evictionSeconds":9223372037}`:         "give 1 to 9223372036 seconds",
 	} {
 		status, text := request(t, s, "PUT", "/api/runners/"+r.RunnerID+"/config", body)
 		if status != 400 || !strings.Contains(text, detail) {

@@ -25,7 +25,7 @@ type jobLog struct {
 	markers logMarkers
 }
 
-func newJobLog(bound int64) jobLog { return jobLog{limit: bound, total: -1} }
+func newJobLog(limit int64) jobLog { return jobLog{limit: limit, total: -1} }
 
 // chunk is a received part of a log.
 type chunk struct {

@@ -37,7 +37,7 @@ func TestLedgerNamesEveryBreach(t *testing.T) {
 			r.log(job, "bytes 0-2/3", "abc")
 			r.log(job, "bytes 3-3/*", "d")
 		}, "I7", "the total was 3"},
-		"a total that is not the end": {func(r *testRunner, job api.Job) { r.log(job, "bytes 0-2/9", "abc") }, "I7", "total 9"},
+		"a total that is not the end": {func(r *testRunner, job api.Job) { r.log(job, "bytes 0-2/9", "abc") }, "I7", "total is 9"},
 		"a password in the log": {func(r *testRunner, job api.Job) {
 			r.log(job, "bytes 0-12/*", password)
 		}, "I8", "password"},

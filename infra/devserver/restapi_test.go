@@ -146,7 +146,7 @@ func TestInvalidTaskIsRejectedWithReason(t *testing.T) {
 		"negative cores":            {`{"taskType":"test.Hello","limits":{"cpus":-0.5}}`, "limits must not be negative"},
 		"negative processes":        {`{"taskType":"test.Hello","limits":{"pids":-1}}`, "limits must not be negative"},
 		"a negative timeout":        {`{"taskType":"test.Hello","timeoutSeconds":-1}`, "timeoutSeconds is -1"},
-		"a timeout that overflows":  {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give at most 9223372036"},
+		"a timeout that overflows":  {`{"taskType":"test.Hello","timeoutSeconds":9223372037}`, "give 1 to 9223372036 seconds"},
 		"a misspelled field":        {`{"taskType":"test.Hello","timeout":5}`, `unknown field "timeout"`},
 	}
 	s := newServer(t, devserver.Options{})
@@ -155,7 +155,7 @@ func TestInvalidTaskIsRejectedWithReason(t *testing.T) {
 			status, text := request(t, s, "POST", "/api/tasks", test.body)
 			var problem api.Problem
 			if err := json.Unmarshal([]byte(text), &problem); err != nil || status != 400 || !strings.Contains(problem.Detail, test.detail) {
-				t.Errorf("answered %d %s, want %s", status, problem.Detail, test.detail)
+				t.Errorf("got %d %s, want %s", status, problem.Detail, test.detail)
 			}
 		})
 	}

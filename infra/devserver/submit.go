@@ -75,7 +75,7 @@ func (s *Server) check(request TaskRequest) error {
 // checkSeconds rejects a negative number of seconds and one that overflows time.Duration, because a runner would ignore it.
 func checkSeconds(field string, n int64, zeroMeaning string) error {
 	if limit := math.MaxInt64 / int64(time.Second); n < 0 || n > limit {
-		return errorf(400, "%s is %d: give at most %d, or 0 %s", field, n, limit, zeroMeaning)
+		return errorf(400, "%s is %d: give 1 to %d seconds, or 0 %s", field, n, limit, zeroMeaning)
 	}
 	return nil
 }

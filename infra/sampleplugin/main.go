@@ -1,10 +1,10 @@
-// Command sampleplugin is a plugin image's program, built with the official Go SDK, unmodified: what runnerd runs in its tests
-// and in `runnerd dev`. What holds for it holds for a plugin of anyone's.
+// Command sampleplugin is the program of a plugin image, built with the unmodified official Go SDK. Tests and `runnerd dev` run
+// it like any other plugin.
 //
-// The types are in type-definitions.yaml: four that do what plugins do, one that tries to give its password away, two scripts,
-// and Misbehave, which does what plugins should not. It logs to stderr, as the SDK does.
+// Its types are in type-definitions.yaml: four normal tasks, one that tries to leak its password, two scripts, and Misbehave,
+// which does what plugins should not do. It logs to stderr, as the SDK does.
 //
-// It is a module of its own, so that the SDK's dependencies are not the runner's.
+// It is a separate module, so that the SDK's dependencies do not become dependencies of the runner.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 	}))
 }
 
-// commands makes the command of a task type. The SDK asks for a new one for every job.
+// commands has the command of each task type. The SDK creates new commands for every job.
 type commands map[command.CommandType]command.CommandExecutor
 
 func newCommands() commands {
@@ -35,7 +35,7 @@ func newCommands() commands {
 		"sample.Hello":                      &hello{},
 		"sample.Fail":                       &fail{},
 		"sample.Slow":                       slow,
-		command.AbortCommand("sample.Slow"): &abortSlow{of: slow},
+		command.AbortCommand("sample.Slow"): &abortSlow{slow: slow},
 		"sample.Large":                      &large{},
 		"sample.Secret":                     &secret{},
 		"sample.Lookup":                     &lookup{},
@@ -48,5 +48,5 @@ func (c commands) InitCommand(t command.CommandType) (command.CommandExecutor, e
 	if exec, ok := c[t]; ok {
 		return exec, nil
 	}
-	return nil, fmt.Errorf("this plugin has no type %s", t)
+	return nil, fmt.Errorf("unknown task type %s", t)
 }

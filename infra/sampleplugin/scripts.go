@@ -12,13 +12,11 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// Scripts: a person waits for their answers.
-
-// lookup offers choices.
+// lookup is a script that returns choices.
 type lookup struct {
 	Prefix      string          `json:"prefix"`
 	DelayMillis int             `json:"delayMillis"`
-	Parameters  json.RawMessage `json:"_parameters"` // of the lookup, a configuration item
+	Parameters  json.RawMessage `json:"_parameters"` // a configuration item
 }
 
 func (l *lookup) FetchResult(context.Context) (*task.Result, error) {
@@ -35,7 +33,7 @@ func (l *lookup) FetchResult(context.Context) (*task.Result, error) {
 	return task.NewResult().LookupResultElements(task.DefaultResponseResultField, choices), nil
 }
 
-// testConnection says whether a server answers to who logs in.
+// testConnection is a script that checks whether a server accepts a user.
 type testConnection struct {
 	Server task.ComposedProperty `json:"server"`
 }
@@ -43,19 +41,20 @@ type testConnection struct {
 func (c *testConnection) FetchResult(ctx context.Context) (*task.Result, error) {
 	var to server
 	if err := task.UnmarshalProperties(c.Server.Properties, &to); err != nil {
-		return nil, fmt.Errorf("read the server: %w", err)
+		return nil, fmt.Errorf("decode server: %w", err)
 	}
 	klog.Infof("connecting to %s as %s with %s", to.URL, to.Username, to.Password)
-	answer := connection{Success: true, Output: to.URL + " answers"}
-	if err := to.ask(ctx); err != nil {
-		answer = connection{Output: err.Error()}
+	result := connectionResult{Success: true, Output: to.URL + " answers"}
+	if err := to.connect(ctx); err != nil {
+		result = connectionResult{Output: err.Error()}
 	}
-	text, err := json.Marshal(answer)
+	text, err := json.Marshal(result)
 	return task.NewResult().Json(task.DefaultResponseResultField, text), err
 }
 
-// connection is the answer that is expected of a connection test. One that fails is a result, and no failure of the script.
-type connection struct {
+// connectionResult is the result of a connection test in the format that Release expects. A failed test is a result, not a
+// failure of the script.
+type connectionResult struct {
 	Success bool   `json:"success"`
 	Output  string `json:"output"`
 }
@@ -66,7 +65,7 @@ type server struct {
 	Password string `json:"password"`
 }
 
-func (s server) ask(ctx context.Context) error {
+func (s server) connect(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
 	if err != nil {
 		return err

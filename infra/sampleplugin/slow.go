@@ -13,14 +13,14 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// slow takes its time, a log line per step. It can be aborted, which may take its time too. Where it is asked to, it tells somebody first that it is there:
-// so others can count how often it has been.
+// slow runs for a number of steps and logs each of them. It can be aborted, and its abort command can be slow as well. If Notify is
+// set, it first sends its name to that address, so that a test can count its runs.
 type slow struct {
 	Steps       int    `json:"steps"`
 	DelayMillis int    `json:"delayMillis"` // per step
 	AbortMillis int    `json:"abortMillis"`
 	Name        string `json:"name"`
-	Tell        string `json:"tell"` // host and port; empty: nobody
+	Notify      string `json:"notify"` // host and port; empty: no notification
 
 	done atomic.Int64 // steps so far
 	stop chan struct{}
@@ -29,11 +29,11 @@ type slow struct {
 func newSlow() *slow { return &slow{stop: make(chan struct{})} }
 
 func (s *slow) FetchResult(ctx context.Context) (*task.Result, error) {
-	if s.Tell != "" {
-		if err := tell(ctx, s.Tell, s.Name); err != nil {
-			return nil, fmt.Errorf("tell %s: %w", s.Tell, err)
+	if s.Notify != "" {
+		if err := notify(ctx, s.Notify, s.Name); err != nil {
+			return nil, fmt.Errorf("notify %s: %w", s.Notify, err)
 		}
-		klog.Infof("told %s that %s is here", s.Tell, s.Name)
+		klog.Infof("notified %s of the start of %s", s.Notify, s.Name)
 	}
 	step := time.NewTicker(max(time.Duration(s.DelayMillis)*time.Millisecond, time.Microsecond))
 	defer step.Stop()
@@ -51,8 +51,8 @@ func (s *slow) FetchResult(ctx context.Context) (*task.Result, error) {
 	return task.NewResult().Int("stepsDone", s.Steps), nil
 }
 
-// tell returns once it was heard: the other side hangs up.
-func tell(ctx context.Context, address, name string) error {
+// notify sends the name and returns when the other side has closed the connection, which confirms it.
+func notify(ctx context.Context, address, name string) error {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err
@@ -65,14 +65,14 @@ func tell(ctx context.Context, address, name string) error {
 	return err
 }
 
-// abortSlow is run by the SDK on SIGABRT, while slow runs.
-type abortSlow struct{ of *slow }
+// abortSlow is the abort command of slow. The SDK runs it on SIGABRT, concurrently with slow.
+type abortSlow struct{ slow *slow }
 
 func (a *abortSlow) FetchResult(context.Context) (*task.Result, error) {
-	close(a.of.stop)
-	done := int(a.of.done.Load())
+	close(a.slow.stop)
+	done := int(a.slow.done.Load())
 	klog.Info("cleaning up")
-	time.Sleep(time.Duration(a.of.AbortMillis) * time.Millisecond)
+	time.Sleep(time.Duration(a.slow.AbortMillis) * time.Millisecond)
 	klog.Infof("aborted after %d steps", done)
 	return task.NewResult().Int("stepsDone", done), nil
 }

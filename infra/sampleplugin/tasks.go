@@ -14,14 +14,14 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// hello greets: a comment, a status line and an output property.
+// hello writes a greeting as a comment, a status line and an output property.
 type hello struct {
 	YourName string `json:"yourName"`
 }
 
 func (h *hello) FetchResult(context.Context) (*task.Result, error) {
 	if h.YourName == "" {
-		return nil, errors.New("yourName is empty: say whom to greet")
+		return nil, errors.New("yourName is empty: give the name to greet")
 	}
 	greeting := "Hello " + h.YourName
 	task.Status("Greeting " + h.YourName)
@@ -29,7 +29,7 @@ func (h *hello) FetchResult(context.Context) (*task.Result, error) {
 	return task.NewResult().String("greeting", greeting), nil
 }
 
-// fail fails with the message it is given.
+// fail fails with the given message.
 type fail struct {
 	Message string `json:"message"`
 }
@@ -38,10 +38,10 @@ func (f *fail) FetchResult(context.Context) (*task.Result, error) {
 	return nil, errors.New(f.Message)
 }
 
-// large returns its text and a text of the size asked for: more than fits in a Kubernetes Secret, either way.
+// large takes and returns texts that can be larger than a Kubernetes Secret.
 type large struct {
 	Text string `json:"text"`
-	Size int    `json:"size"` // bytes; 0: the text itself is echoed
+	Size int    `json:"size"` // of the returned text, in bytes; 0: return Text
 }
 
 func (l *large) FetchResult(context.Context) (*task.Result, error) {
@@ -50,7 +50,7 @@ func (l *large) FetchResult(context.Context) (*task.Result, error) {
 	if l.Size > 0 {
 		out = strings.Repeat(pattern, l.Size/len(pattern)+1)[:l.Size]
 	}
-	klog.Infof("%d bytes came in, %d go out", len(l.Text), len(out))
+	klog.Infof("input %d bytes, output %d bytes", len(l.Text), len(out))
 	return task.NewResult().
 		String("text", out).
 		String("textSha256", digest(out)).
@@ -62,15 +62,15 @@ func digest(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// secret tries to get its password into the log in every way that happens by accident.
+// secret prints its password in all the ways in which plugins leak one by accident.
 type secret struct {
 	Password string `json:"password"`
 }
 
 func (s *secret) FetchResult(context.Context) (*task.Result, error) {
 	fmt.Fprintln(os.Stderr, "plain:", s.Password)
-	fmt.Fprintln(os.Stdout, "on the other stream:", s.Password)
-	klog.Info("by the SDK's logger: ", s.Password)
+	fmt.Fprintln(os.Stdout, "on stdout:", s.Password)
+	klog.Info("with the SDK's logger: ", s.Password)
 
 	half := len(s.Password) / 2
 	fmt.Fprint(os.Stderr, "in two writes: ", s.Password[:half])

@@ -74,7 +74,7 @@ func checkLog(log string, j job, marker string) (problems []string) {
 			lines = append(lines, strings.TrimSpace(text))
 		}
 	}
-	if len(lines) == 0 || !strings.HasSuffix(lines[0], "that "+j.name+" is here") || !slices.Equal(lines[1:], j.wantSteps()) {
+	if len(lines) == 0 || !strings.HasSuffix(lines[0], "of the start of "+j.name) || !slices.Equal(lines[1:], j.wantSteps()) {
 		problems = append(problems, fmt.Sprintf("unexpected log lines: %q", lines))
 	}
 	if n := strings.Count(log, "Finished executing runner function"); n != 1 {

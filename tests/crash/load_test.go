@@ -77,7 +77,7 @@ func (l *load) submit() (string, error) {
 	j := job{name: fmt.Sprintf("%s-%d", l.env.Marker, n), steps: 3 + n%8}
 	id, err := l.env.Server.Submit(devserver.TaskRequest{
 		Image: l.images[n/5%len(l.images)], TaskType: "sample.Slow", // the image changes every five jobs, because a change evicts the idle executors
-		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "tell": l.notifier.Address},
+		Properties: map[string]any{"steps": j.steps, "delayMillis": 40, "name": j.name, "notify": l.notifier.Address},
 	})
 	j.id = id
 	l.jobs = append(l.jobs, j)

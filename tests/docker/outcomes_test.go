@@ -43,7 +43,7 @@ func outcomeCases() []outcomeCase {
 		{name: "that fails", image: image, taskType: "sample.Fail", set: map[string]any{"message": "no such host"},
 			state: failed, outcome: api.OutcomeCompleted, code: -1, message: []string{"Cause: no such host"}},
 		{name: "of a type that the plugin does not have", image: image, taskType: "sample.Nonsense",
-			state: failed, outcome: api.OutcomeCompleted, code: -1, message: []string{"this plugin has no type sample.Nonsense"}},
+			state: failed, outcome: api.OutcomeCompleted, code: -1, message: []string{"unknown task type sample.Nonsense"}},
 		{name: "of an image that does not exist here", ref: "runnerd-e2e/nowhere:1.0", taskType: "sample.Hello", policy: api.PullNever,
 			state: failed, outcome: api.OutcomeFailed, message: []string{`"runnerd-e2e/nowhere:1.0"`, "the image is not on this machine", "if-not-present"}},
 		{name: "of an image whose registry cannot be reached", ref: "127.0.0.1:1/nowhere:1.0", taskType: "sample.Hello",
@@ -68,7 +68,7 @@ func outcomeCases() []outcomeCase {
 		{name: "whose plugin hangs after its result", image: image, taskType: misbehave, set: misbehaving("hang-after-result"),
 			state: completed, outcome: api.OutcomeCompleted},
 		{name: "whose plugin talks after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
-			state: completed, outcome: api.OutcomeCompleted, log: []string{"said after the result"}},
+			state: completed, outcome: api.OutcomeCompleted, log: []string{"logged after the result"}},
 		{name: "whose plugin only writes its result file", image: image, taskType: misbehave, set: misbehaving("lose-callback"),
 			state: completed, outcome: api.OutcomeCompleted},
 		{name: "whose plugin takes too much memory", image: image, taskType: misbehave, set: map[string]any{"how": "memory", "size": 400},
@@ -76,7 +76,7 @@ func outcomeCases() []outcomeCase {
 		{name: "whose result is too large", image: image, taskType: "sample.Large", set: map[string]any{"size": 3 << 20},
 			state: failed, outcome: api.OutcomeFailed, message: []string{"more than the limit of 2097152 bytes", "raise --max-result"}},
 		{name: "with a password", image: image, taskType: "sample.Secret", set: map[string]any{"password": password},
-			state: completed, outcome: api.OutcomeCompleted, log: []string{"plain: ***", "on the other stream: ***", "in two writes: ***"}},
+			state: completed, outcome: api.OutcomeCompleted, log: []string{"plain: ***", "on stdout: ***", "in two writes: ***"}},
 	}
 }
 

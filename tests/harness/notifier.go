@@ -60,5 +60,5 @@ func (n *Notifier) Count(name string) int {
 func (n *Notifier) SubmitSlow(e *Env, image, name string, steps int, delay time.Duration) string {
 	e.T.Helper()
 	return e.Submit(image, "sample.Slow", map[string]any{
-		"steps": steps, "delayMillis": int(delay / time.Millisecond), "name": name, "tell": n.Address})
+		"steps": steps, "delayMillis": int(delay / time.Millisecond), "name": name, "notify": n.Address})
 }

@@ -216,7 +216,14 @@ func (c *checker) scheduleTimeChecks() {
 
 // checkIdleTime checks one half of I5: an idle executor is evicted when its eviction time has passed. A fault just before may delay this.
 func (c *checker) checkIdleTime() {
+	stopping := map[msg.ExecutorID]bool{} // a restarted plugin polls during the grace times of its job
+	for _, job := range c.env.spool.Jobs() {
+		stopping[job.Executor] = stopping[job.Executor] || job.Stopping()
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.idleSince)) {
+		if stopping[id] {
+			continue
+		}
 		due := c.idleSince[id].Add(c.config.Eviction)
 		if due.Before(c.configSince) {
 			due = c.configSince
