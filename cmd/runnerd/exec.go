@@ -161,11 +161,12 @@ func reportTask(server *devServer, id string, out io.Writer, runnerErr error) er
 	if err != nil || runnerErr != nil && view.Finished.IsZero() {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond))
+	fmt.Fprintln(out)
 	printOutcome(out, view, formatValue)
 	if view.Note != "" && view.State != devserver.Completed {
 		fmt.Fprintf(out, "  note: %s; set --type-definitions to the plugin's\n", view.Note)
 	}
+	fmt.Fprintf(out, "%s after %v\n", view.State, view.Finished.Sub(view.Created).Round(time.Millisecond)) // last, also in a pipe
 	return taskError(view)
 }
 

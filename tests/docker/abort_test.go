@@ -51,7 +51,7 @@ func TestRunningJobIsAbortedWithEscalatingSignals(t *testing.T) {
 		"no abort command": {"sample.Misbehave", misbehaving("hang"),
 			"Aborted: enough. The plugin answered SIGABRT with its result " + afterSeconds, 0, "6 9", 134, "without abort command"},
 		"ignores SIGABRT":     {"sample.Misbehave", misbehaving("hang-ignoring-abort"), "Aborted: enough. The plugin exited on SIGTERM " + afterSeconds, 1, "6 15", 0, ""},
-		"ignores all signals": {"sample.Misbehave", misbehaving("hang-ignoring-signals"), "Aborted: enough. The plugin was killed (SIGKILL) " + afterSeconds, 2, "6 15 9", 0, ""},
+		"ignores all signals": {"sample.Misbehave", misbehaving("hang-ignoring-signals"), "Aborted: enough. The plugin was killed \\(SIGKILL\\) " + afterSeconds, 2, "6 15 9", 0, ""},
 	} {
 		id := env.Submit(shared.Blue, c.taskType, c.set)
 		env.WaitTaskLog(id, map[string]string{"sample.Slow": "step 2 of ", "sample.Misbehave": "misbehaving: "}[c.taskType])
