@@ -125,7 +125,7 @@ func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
 	}
 	where := actor[strings.LastIndexByte(actor, '/')+1:]
 	ending := msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
-		"the runner gave this job up: its actors crashed on it %d times (last: %s). Please report this with the runner's log.", n, where)}
+		"the runner gave up this job: its actors crashed on it %d times (last: %s). Please report this with the runner's log.", n, where)}
 	if rec, _ := spool.Job(id); rec.Executor == "" {
 		_ = endUnlogged(spool, id, ending) // after an error the next crash tries again
 	} else { // the executor's output is still being read, and its end will close the log

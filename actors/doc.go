@@ -36,11 +36,13 @@
 // as messages. So the state of the container, the job and the plugin's requests cannot contradict each other, and a test can visit every
 // reachable combination (session_explore_test.go). The gateway holds requests until the session answers them.
 //
-// The finish of an aborted or timed-out job waits until the executor has recorded how the stop went (Spool.Stopped), which it knows once
-// the plugin has reacted to the signals or ended, but only a little longer than the stop sequence may take. After that the reporter records
-// Stopped itself before it sends the finish, because a repeated finish must not differ. The log of a job is closed, so its total is
-// known, when the executor has been quiet for a while after its next GET, or when it has ended and its output is read. The executor closes
-// it; the dispatcher closes the log of a job without an executor, and recovery that of a job whose executor no longer exists.
+// The finish of an aborted or timed-out job waits until the executor has recorded how the stop went (Spool.Stopped). The executor knows
+// that once the plugin has reacted to the signals or ended. If that is not recorded a little after the stop sequence must be over, the
+// reporter records Stopped itself before it sends the finish, because a repeated finish must not differ.
+//
+// The log of a job is closed when the executor has been quiet for a while after its next GET, or when it has ended and its output is read.
+// Only then is the log's total size known. The executor closes it; the dispatcher closes the log of a job without an executor, and
+// recovery that of a job whose executor no longer exists.
 //
 // The dispatcher evicts an executor (Retire) when its eviction time has passed, or when it has more processes while idle than the baseline of
 // its image. An executor that exceeds its disk limit fails its job.
@@ -62,7 +64,8 @@
 //
 // # What survives a restart
 //
-// No state of this package does. Containers and the spool are authoritative, and each actor rebuilds its work from them when it starts:
+// Nothing that this package holds in memory does. Containers and the spool are authoritative, and each actor rebuilds its work from them
+// when it starts:
 //
 //	reporter    every job that is handed out or ended: log that was not sent, an ending, the removal
 //	dispatcher  nothing: recovery sends the executors (Adopt, Orphan), the poller sends the waiting jobs again
@@ -75,9 +78,9 @@
 //
 // # Supervision
 //
-// A panic ends its actor, never a container. The runner restarts the child that crashed and those after it (rest for one), by the table in
+// A panic ends its actor, never a container. The runner restarts the child that crashed and those after it (rest-for-one), by the table in
 // supervision.go. The dispatcher restarts an executor's actor alone. A job on which actors crashed three times fails. If the actors of
-// an executor keep crashing without that job, the dispatcher removes the executor with its container itself, as it does with an orphaned
+// its executor keep crashing after that, the dispatcher removes the executor with its container, as it does with an orphaned
 // container. If the runner itself crashes, the process ends, and the service manager restarts it.
 //
 // # Stopping

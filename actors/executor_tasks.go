@@ -222,6 +222,9 @@ func (x examine) do(e *executor, c *executorCtx) {
 }
 
 func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
+	if x.unstarted && x.unacknowledged && deps.Gateway.WasDelivered(id, x.last) { // the acknowledgement crossed the exit
+		x.unstarted = false
+	}
 	last, _ := deps.Spool.Job(x.last)
 	if last.Executor == id && (last.Stage == msg.HandedOut || last.Stopping()) {
 		delivery, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: x.last, Previous: x.previous, Written: true})

@@ -95,6 +95,9 @@ type Gateway interface {
 	// Requests emits the plugin's events until ctx ends: first all pending requests, then each event as it happens. A newer call
 	// ends an older one.
 	Requests(ctx context.Context, id msg.ExecutorID, emit func(msg.SessionEvent) error) error
+	// WasDelivered reports whether the executor's machine has acknowledged the input of the job. Delivered may still be in the stream of
+	// Requests then.
+	WasDelivered(msg.ExecutorID, msg.ExecutionID) bool
 	// IsWaiting reports whether a request is pending.
 	IsWaiting(msg.ExecutorID, msg.RequestID) bool
 	// Answer answers a request. It does nothing if the request is no longer pending.

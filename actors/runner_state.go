@@ -16,10 +16,10 @@ const (
 	recovering  runnerState = "recovering"  // not all executors and jobs that survived the last restart are known yet
 	registering runnerState = "registering" // the server has accepted no registration yet
 	online      runnerState = "online"
-	offline     runnerState = "offline"  // no longer registered: no new jobs, running ones continue
-	draining    runnerState = "draining" // no new jobs, existing ones are finished and reported
-	detaching   runnerState = "leaving"  // executors and jobs are left to the next start as they are
-	deleting    runnerState = "deleting" // the server has deleted the runner: jobs are aborted
+	offline     runnerState = "offline"   // no longer registered: no new jobs, running ones continue
+	draining    runnerState = "draining"  // no new jobs, existing ones are finished and reported
+	detaching   runnerState = "detaching" // executors and jobs are left to the next start as they are
+	deleting    runnerState = "deleting"  // the server has deleted the runner: jobs are aborted
 )
 
 // nextRunnerStates lists the allowed transitions. A dispatcher that crashes loses what recovery has found, so the runner may return to

@@ -272,7 +272,7 @@ func (t *transition) logsRead(m msg.LogsEnded) {
 // examine reads the result file for the last time: only after the exit is a missing result final.
 func (t *transition) examine() {
 	t.limit(0)
-	e := examine{job: t.job.Execution, last: t.last, previous: t.previous, unstarted: t.provedUnstarted()}
+	e := examine{job: t.job.Execution, last: t.last, previous: t.previous, unstarted: t.provedUnstarted(), unacknowledged: !t.job.unstarted}
 	if t.job.stop != nil {
 		stop := *t.job.stop
 		if stop.signal() == msg.SIGKILL && t.exit.Code >= 0 && t.exit.Code != exitKilled { // the plugin exited before the SIGKILL

@@ -210,7 +210,7 @@ func (k *stateKey) putTasks() {
 		one := &stateKey{modelState: k.modelState, ids: k.ids, base: k.base}
 		one.put(int(t.kind), int(t.stepsDone), k.id(t.request), int(t.job), int(t.previous), int(t.jobs), int(t.lastJob), int(t.step), k.version(t.version), outcomeNumbers[t.outcome],
 			int(t.body), int(t.found), len(t.verdict), int(t.handOuts))
-		one.flags(t.stop, t.again, t.done, t.failed, t.restarted, t.hasFile, t.stored, t.notHandedOut, t.abortRequested)
+		one.flags(t.stop, t.again, t.unacknowledged, t.done, t.failed, t.restarted, t.hasFile, t.stored, t.notHandedOut, t.abortRequested)
 		all = append(all, string(one.b))
 	}
 	slices.Sort(all)

@@ -149,7 +149,7 @@ func (w *modelState) examineStep(t *task) (err error) {
 		if rec := w.jobRecord(last); rec.Executor == modelExecutor && (rec.Stage == msg.HandedOut || rec.Stopping()) {
 			err = w.fileStep(&task{job: last, previous: t.previous})
 		}
-		if j := w.job(last); j.stage == msg.HandedOut && t.again {
+		if j := w.job(last); j.stage == msg.HandedOut && t.again && !(t.unacknowledged && w.gateway.delivered == last) {
 			j.unstarted, j.delivered = true, false
 		}
 		if j := w.job(last); j.stage == msg.HandedOut && j.unstarted && j.ours {

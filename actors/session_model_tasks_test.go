@@ -14,19 +14,20 @@ import (
 
 // task is a started task whose message was not received yet.
 type task struct {
-	kind      taskKind
-	stepsDone int8 // number of steps done
-	request   msg.RequestID
-	job       int8
-	previous  int8
-	jobs      int8 // number of jobs that the executor had
-	lastJob   int8 // its newest
-	step      int8 // of the stop sequence
-	stop      bool
-	again     bool
-	version   uint64
-	outcome   msg.Outcome
-	body      bodyKind // of a result
+	kind           taskKind
+	stepsDone      int8 // number of steps done
+	request        msg.RequestID
+	job            int8
+	previous       int8
+	jobs           int8 // number of jobs that the executor had
+	lastJob        int8 // its newest
+	step           int8 // of the stop sequence
+	stop           bool
+	again          bool
+	unacknowledged bool // of an examination
+	version        uint64
+	outcome        msg.Outcome
+	body           bodyKind // of a result
 
 	// The content of its message.
 	done                                 bool
@@ -120,7 +121,7 @@ func (w *modelState) do(e effect) error {
 	case sendSignal:
 		w.add(task{kind: signalTask, step: int8(e.step)})
 	case examine:
-		w.add(task{kind: examineTask, job: jobNumber(e.job), previous: jobNumber(e.previous), lastJob: jobNumber(e.last), again: e.unstarted, stop: e.stop != nil})
+		w.add(task{kind: examineTask, job: jobNumber(e.job), previous: jobNumber(e.previous), lastJob: jobNumber(e.last), again: e.unstarted, unacknowledged: e.unacknowledged, stop: e.stop != nil})
 	case remove:
 		w.add(task{kind: removeTask})
 	case stopActor:

@@ -34,7 +34,7 @@ func (t *transition) callback(m msg.CallbackReceived) {
 	case msg.NoDelivery, msg.NotStarted:
 		t.answer(m.Request, msg.Accept{})
 		if !t.job.loggedForeign {
-			t.log(zerolog.WarnLevel, "callback brought something that is not the job's result", "execution", m.Execution, "bytes", m.Size)
+			t.log(zerolog.WarnLevel, "callback did not contain the job's result", "execution", m.Execution, "bytes", m.Size)
 		}
 		t.job.loggedForeign = true
 	}

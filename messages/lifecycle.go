@@ -92,7 +92,7 @@ func (StatusRequested) toRunner()   {}
 
 // Status describes the runner.
 type Status struct {
-	State       string    `json:"state"`              // recovering, registering, online, offline, draining, leaving, deleting
+	State       string    `json:"state"`              // recovering, registering, online, offline, draining, detaching, deleting
 	NotReady    []string  `json:"notReady,omitempty"` // reasons; empty: ready
 	RunnerID    string    `json:"runnerId,omitempty"`
 	LastContact time.Time `json:"lastContact,omitzero"` // time of the server's last answer

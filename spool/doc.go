@@ -20,7 +20,7 @@
 //	reserve              preallocated space for steps and results when the disk is full
 //	tmp/                 files being created or deleted; emptied by Open
 //
-// A record is a line: CRC-32C in eight hex digits, a blank, JSON. A file with a body has such a line as its head, with the length
+// A record is a line: CRC-32C in eight hex digits, a space, JSON. A file with a body has such a line as its head, with the length
 // and checksum of the body. <name> is the job's ExecutionID if that is a safe file name, else "_" and its SHA-256.
 //
 // # Order of writes
@@ -29,7 +29,7 @@
 // what other goroutines see.
 //
 //   - Add writes job.json into a preallocated directory in jobs/, syncs it, and then renames the directory. After a crash before
-//     the fsync, Open deletes the incomplete preallocated directory; after a crash behind it, Open completes the rename. The job's
+//     the fsync, Open deletes the incomplete preallocated directory; after a crash later than that, Open completes the rename. The job's
 //     other files exist from the start, empty, so that writing them later needs no fsync of a directory.
 //   - A step is one line and one fsync. The steps confirmed, delivered and finished are not synced; the next synced step includes
 //     them in its line. Therefore only the last line of a journal can be torn. Open cuts it off, because nobody was told of its
@@ -40,7 +40,7 @@
 //     written last, so a file with a head but an incomplete body does not come from a killed process. A complete result left
 //     behind by a failed write is accepted, unless the job's ending was already reported without one (Stopped).
 //   - AppendLog writes and syncs the text, then a checkpoint. Two checkpoints are written in turn. Each one verifies the text since the
-//     one before it; text behind the newest valid checkpoint does not count. A damaged checkpoint or text therefore loses only the
+//     one before it; text after the newest valid checkpoint does not count. A damaged checkpoint or text therefore loses only the
 //     newest part of the log, which is read again from the executor's output.
 //   - Remove renames the directory into tmp/, syncs jobs/, and deletes it. After a crash the job is complete or gone.
 //   - Open first syncs the whole file system, because a killed process may have left data that is readable but not yet durable.

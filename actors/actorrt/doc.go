@@ -1,5 +1,5 @@
-// Package actorrt is runnerd's actor runtime on top of Proto.Actor. It adds typed messages, tasks and timers that can be cancelled
-// for certain, and supervision by the parent's code. An actor runs once: it is never restarted, but replaced by a new one.
+// Package actorrt is runnerd's actor runtime on top of Proto.Actor. It adds typed messages, tasks and timers whose cancellation is
+// guaranteed, and supervision by the parent's code. An actor runs once: it is never restarted, but replaced by a new one.
 //
 //	Spawn ─ Start ─┬─ Receive … ─┬─ stop: Stop, children stop, goroutines end ──┐
 //	               └─ panic ─────┴─ crash:      children stop, goroutines end ──┴─ the parent's ChildDown
@@ -28,7 +28,7 @@
 //
 // # Limits
 //
-// The message on which an actor panicked is lost, and so are those behind it or behind a stop in the mailbox. An actor that must not lose
+// The message on which an actor panicked is lost, and so are those behind it or after a stop in the mailbox. An actor that must not lose
 // work stores it elsewhere and reads it in Start. Mailboxes are unbounded; the protocol between the actors has to bound them.
 //
 // The Scheduler controls everything that the actors do not decide themselves (whose turn it is, when a task begins, time, random

@@ -19,7 +19,7 @@ type statusDocument struct {
 	Started  time.Time `json:"started,omitzero"`
 	StateDir string    `json:"stateDir"`
 
-	State    string   `json:"state,omitempty"` // starting, recovering, registering, online, offline, draining, leaving, deleting, no answer
+	State    string   `json:"state,omitempty"` // starting, recovering, registering, online, offline, draining, detaching, deleting, no answer
 	NotReady []string `json:"notReady"`        // reasons; empty: ready
 
 	Server    *serverStatus        `json:"server,omitempty"`

@@ -3,8 +3,8 @@
 //
 //	GET  /status          the runner's status, as Commands.Status returns it
 //	POST /drain           drain the runner; the answer has a line of JSON per progress update, and the last line has the outcome
-//	POST /spool/resend    {"place"}: report a rejected job again
-//	POST /spool/discard   {"place"}: remove an ended or quarantined job
+//	POST /spool/resend    {"location"}: report a rejected job again
+//	POST /spool/discard   {"location"}: delete an ended job, a rejected job or an unreadable record
 package control
 
 import (
@@ -79,7 +79,7 @@ type errorResponse struct {
 
 // spoolRequest is the body of a request that changes the spool.
 type spoolRequest struct {
-	Location string `json:"place"`
+	Location string `json:"location"`
 }
 
 func changeSpool(w http.ResponseWriter, r *http.Request, do func(context.Context, string) error) {

@@ -1,4 +1,4 @@
-// Package driver defines Driver, the interface of what runs executors. Its methods are in the order of an executor's life.
+// Package driver defines Driver, the interface to an engine that runs executors. Its methods are in the order of an executor's life.
 // The runner chooses ids in advance, everything created carries labels, and calls are idempotent, so that recovery is a replay.
 package driver
 

@@ -136,6 +136,18 @@ func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg
 
 func errNotAdmitted(id msg.ExecutorID) error { return fmt.Errorf("executor %s is not admitted", id) }
 
+// WasDelivered reports whether the executor's machine has acknowledged the input of the job. It waits until that is known.
+func (g *Gateway) WasDelivered(id msg.ExecutorID, job msg.ExecutionID) bool {
+	e := g.findEndpoint(id)
+	if e == nil {
+		return false
+	}
+	e.resolveDeliveries()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.delivered == job
+}
+
 // IsWaiting reports whether a request still waits for its answer.
 func (g *Gateway) IsWaiting(id msg.ExecutorID, request msg.RequestID) bool {
 	e := g.findEndpoint(id)

@@ -1,5 +1,5 @@
 // Package process runs executors as child processes, for development without a container engine and for trusted plugins. It
-// works on Linux with messages.Files. An "image" is an executable of this machine; its image id is a path.
+// works on Linux, in the mode messages.Files (one job per process). An "image" is an executable of this machine; its image id is a path.
 //
 // A child does not outlive the runner: the kernel kills it when the runner's process ends in any way, and New kills the
 // processes that it left behind. New lists an executor of an earlier runner as exited with code -1, because its exit is unknown.

@@ -9,8 +9,8 @@
 //   - any other error: the server's decision is unknown. There was no answer, or one that violates the protocol (an HTML page, a
 //     body without a required field).
 //
-// A request has 10 s for its answer, in addition to the time that the server may hold a reserve, and to 1 s per KB of a large body. The
-// body of an answer has no limit as long as it makes progress. The session is in memory only: a runner registers at its start, unless it
+// A request must be answered within 10 s, plus the time that the server may hold a reserve, plus 1 s per KB of a large body. The body of
+// an answer has no time limit as long as it makes progress. The session is in memory only: a runner registers at its start, unless it
 // was about to unregister, in which case its session was stored.
 package release
 

@@ -63,5 +63,5 @@ func (i *Identity) Unseal(sealed []byte) ([]msg.Secret, error) {
 	return secrets, nil
 }
 
-// keyringKey returns the key of Seal. Its purpose is still called "vault": another name would make stored values unreadable.
-func (i *Identity) keyringKey() Key { return Key(i.Derive("vault")) }
+// keyringKey returns the key of Seal.
+func (i *Identity) keyringKey() Key { return Key(i.Derive("keyring")) }

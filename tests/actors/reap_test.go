@@ -45,7 +45,7 @@ func TestExecutorWithCrashingActorsIsGivenUp(t *testing.T) {
 				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: behavior})
 				x := e.awaitRun(id)
 				if behavior.Hangs {
-					e.awaitOutcome(id, msg.Failed, "gave this job up")
+					e.awaitOutcome(id, msg.Failed, "gave up this job")
 				} else {
 					e.awaitIdle(x)
 					s.crashNext("executor")
@@ -93,7 +93,7 @@ func TestLogOfGivenUpJobIsComplete(t *testing.T) {
 		e.scheduler = s
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: slices.Repeat([]string{"a line"}, lines), Hangs: true}})
-		e.awaitOutcome(id, msg.Failed, "gave this job up")
+		e.awaitOutcome(id, msg.Failed, "gave up this job")
 		e.awaitCleanup()
 		if log, ended := e.logOf(id); strings.Count(log, "\n") != lines || !ended {
 			t.Errorf("its log has %d lines of %d, ended: %v", strings.Count(log, "\n"), lines, ended)

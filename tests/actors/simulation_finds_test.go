@@ -129,7 +129,7 @@ func TestGivenUpJobIsConfirmedBeforeFinish(t *testing.T) {
 		e.start()
 		e.advance(time.Second)
 		e.server.Script(fakes.Confirm, slices.Repeat([]fakes.Call{{Err: errNoAnswer}}, 5)...)
-		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin"}), msg.Failed, "gave this job up")
+		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin"}), msg.Failed, "gave up this job")
 		e.awaitCleanup()
 		if !strings.Contains(e.log.text(), "server unavailable") {
 			t.Error("the outage was not logged")

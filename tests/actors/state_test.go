@@ -41,7 +41,7 @@ var enterState = map[string]func(*env){
 		e.awaitRun(e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Minute}}))
 		e.root.Tell(msg.Drain{Done: func() {}})
 	},
-	"leaving": func(e *env) {
+	"detaching": func(e *env) {
 		e.start()
 		e.advance(time.Second)
 		e.root.Tell(msg.Detach{Ready: func() {}})
@@ -75,25 +75,25 @@ var transitions = map[transition]func(*env){
 		e.engine.Down(nil)
 	},
 	{"recovering", "draining"}:    startDrain,
-	{"recovering", "leaving"}:     startDetach,
+	{"recovering", "detaching"}:   startDetach,
 	{"recovering", "deleting"}:    sendDelete,
 	{"registering", "online"}:     func(e *env) { e.server.Down(nil) },
 	{"registering", "recovering"}: crashDispatcher,
 	{"registering", "draining"}:   startDrain,
-	{"registering", "leaving"}:    startDetach,
+	{"registering", "detaching"}:  startDetach,
 	{"online", "offline"}:         func(e *env) { e.server.Down(errNoAnswer); e.server.SetSilent(true) },
 	{"online", "recovering"}:      crashDispatcher,
 	{"online", "draining"}:        startDrain,
-	{"online", "leaving"}:         startDetach,
+	{"online", "detaching"}:       startDetach,
 	{"online", "deleting"}:        sendDelete,
 	{"offline", "online"}:         func(*env) {},
 	{"offline", "recovering"}:     crashDispatcher,
 	{"offline", "draining"}:       startDrain,
-	{"offline", "leaving"}:        startDetach,
+	{"offline", "detaching"}:      startDetach,
 	{"offline", "deleting"}:       lateDelete,
-	{"draining", "leaving"}:       startDetach,
+	{"draining", "detaching"}:     startDetach,
 	{"draining", "deleting"}:      sendDelete,
-	{"leaving", "deleting"}:       sendDelete,
+	{"detaching", "deleting"}:     sendDelete,
 }
 
 func (e *env) runnerState() string {

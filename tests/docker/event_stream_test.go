@@ -223,9 +223,9 @@ func TestEventsOutOfOrderAreHandled(t *testing.T) {
 	stream.delayEvent("Configure")
 	stream.configure(env, func(c *api.Config) { c.Capacity = 1 })
 	stream.configure(env, func(c *api.Config) { c.Capacity, c.EvictionSeconds = 2, 90 })
-	env.WaitRunnerLog(`"capacity":2,"eviction":90000,`)
+	env.WaitRunnerLog(`"capacity":2,"eviction":"1m30s",`)
 	stream.configure(env, func(c *api.Config) { c.EvictionSeconds = 80 })
-	env.WaitRunnerLog(`"capacity":2,"eviction":80000,`)
+	env.WaitRunnerLog(`"capacity":2,"eviction":"1m20s",`)
 	if env.GrepLog(`"capacity":1,`) != "" {
 		t.Error("the older configuration was applied")
 	}
@@ -234,7 +234,7 @@ func TestEventsOutOfOrderAreHandled(t *testing.T) {
 	script := env.Submit(shared.Green, "sample.Lookup", map[string]any{"prefix": "A"})
 	harness.Must(t, env.Server.Abort(script, "never mind"))
 	stream.configure(env, func(c *api.Config) { c.EvictionSeconds = 70 })
-	env.WaitRunnerLog(`"capacity":2,"eviction":70000,`)
+	env.WaitRunnerLog(`"capacity":2,"eviction":"1m10s",`)
 	if view, _ := env.WaitDone(script); view.State != devserver.Aborted {
 		t.Errorf("the script is %s", view.State)
 	}
@@ -249,7 +249,7 @@ func TestCutEventStreamResumesAfterLastEvent(t *testing.T) {
 	stream := &eventStream{}
 	env := shared.NewEnv(t, harness.Options{Capacity: 2, Eviction: time.Minute, Intercept: stream.handle})
 	stream.configure(env, func(c *api.Config) { c.EvictionSeconds = 90 })
-	env.WaitRunnerLog(`"eviction":90000,`)
+	env.WaitRunnerLog(`"eviction":"1m30s",`)
 	job := env.SubmitSlow(shared.Blue, 1000)
 	env.WaitTaskLog(job, "step 3 of ")
 	blocked := make(chan struct{})
@@ -259,14 +259,14 @@ func TestCutEventStreamResumesAfterLastEvent(t *testing.T) {
 	harness.Must(t, env.Server.Abort(job, "enough"))
 	stream.configure(env, func(c *api.Config) { c.EvictionSeconds = 80 })
 	close(blocked)
-	env.WaitRunnerLog(`"eviction":80000,`)
+	env.WaitRunnerLog(`"eviction":"1m20s",`)
 	env.WaitCompleted(script)
 	if view, _ := env.WaitDone(job); view.State != devserver.Aborted {
 		t.Errorf("the job is %s: %s", view.State, view.Message)
 	}
 	env.CheckFinishedOnce(script, job)
 	opened := stream.opened()
-	if len(opened) != 2 || opened[0] == opened[1] || strings.Count(env.GrepLog(`"eviction":90000,`), "\n") != 1 || registrations(env) != 1 {
+	if len(opened) != 2 || opened[0] == opened[1] || strings.Count(env.GrepLog(`"eviction":"1m30s",`), "\n") != 1 || registrations(env) != 1 {
 		t.Errorf("streams were opened after %v; it has registered %d times, and heard\n%s", opened, registrations(env), env.GrepLog("the server configures"))
 	}
 }
@@ -354,7 +354,7 @@ func TestCapabilitiesAndMappingsChangeAtRuntime(t *testing.T) {
 		c.PullSecretMappings = []api.Mapping{{Pattern: "private.example/*", To: "of-the-private"}}
 		c.EvictionSeconds = 70
 	})
-	env.WaitRunnerLog(`"eviction":70000,`)
+	env.WaitRunnerLog(`"eviction":"1m10s",`)
 	mapped := hello(elsewhere)
 	env.WaitCompleted(mapped)
 	if got := env.ExecutorOf(mapped); got != env.ExecutorOf(gpu) {

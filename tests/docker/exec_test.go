@@ -30,7 +30,7 @@ func TestExecRunsTaskAndReturnsItsExitCode(t *testing.T) {
 			[]string{"exited with code 3 without a result", "the task failed without a result"}},
 		"unknown property": {[]string{"-t", "sample.Hello", "-s", "myName=World"}, 2,
 			[]string{`no property "myName"`, "yourName"}},
-		"property with invalid JSON": {[]string{"-t", "sample.Hello", "-s", "yourName={"}, 2, []string{"--set yourName", "is none"}},
+		"property with invalid JSON": {[]string{"-t", "sample.Hello", "-s", "yourName={"}, 2, []string{"--set yourName", "is not valid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

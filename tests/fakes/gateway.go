@@ -30,6 +30,7 @@ type Gateway struct {
 	*fake.Faults
 	host *PluginHost
 	keys *seal.Identity
+	jobs func(msg.ExecutionID) (msg.JobRecord, bool)
 
 	mu        sync.Mutex // guards what follows
 	endpoints map[msg.ExecutorID]*endpoint
@@ -66,7 +67,7 @@ var errNotAdmitted = errors.New("the executor is not admitted")
 
 // OpenGateway returns the gateway of a runner that starts with this spool.
 func OpenGateway(host *PluginHost, keys *seal.Identity, s *spool.Spool) *Gateway {
-	g := &Gateway{Faults: fake.NewFaults(host.scheduler, host.DecideCall), host: host, keys: keys, endpoints: map[msg.ExecutorID]*endpoint{}}
+	g := &Gateway{Faults: fake.NewFaults(host.scheduler, host.DecideCall), host: host, keys: keys, jobs: s.Job, endpoints: map[msg.ExecutorID]*endpoint{}}
 	for _, rec := range s.Executors() {
 		g.admit(rec)
 		_ = g.openURLs(rec.ID, actors.CallbackURLs(s, rec))
@@ -82,7 +83,11 @@ func (g *Gateway) Close() {
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, id := range slices.Sorted(maps.Keys(g.endpoints)) {
-		g.endpoints[id].loseAll()
+		e := g.endpoints[id]
+		e.loseAll()
+		if job, ok := g.jobs(e.delivered); ok && job.Stage == msg.HandedOut && !job.Delivered {
+			g.host.deliveryForgotten(e.delivered)
+		}
 	}
 }
 
@@ -253,6 +258,14 @@ func (e *endpoint) replay() {
 	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
 		e.queue = append(e.queue, e.requests[id].event)
 	}
+}
+
+// WasDelivered reports whether the plugin has received the job.
+func (g *Gateway) WasDelivered(id msg.ExecutorID, job msg.ExecutionID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := g.endpoints[id]
+	return e != nil && e.delivered == job
 }
 
 // IsWaiting reports whether a request has no answer yet.

@@ -41,7 +41,7 @@ func (p *runningPlugin) nextJob(ctx context.Context) (in receivedJob, code int, 
 		case lost && !p.isRefused():
 			continue // the SDK repeats the GET
 		case isJob && (p.isPython() || !p.host.injectFault(AnswerCut)): // Python repeats a GET whose answer was cut
-			return p.acceptJob(), 0, false
+			return p.acceptJob(ctx)
 		case !p.reportFailure(ctx):
 			return receivedJob{}, 0, true
 		}
@@ -56,10 +56,14 @@ func (p *runningPlugin) isRefused() bool {
 	return p.host.injectFault(GetRefused) && p.lastJob.execution != ""
 }
 
-// acceptJob receives and acknowledges a job.
-func (p *runningPlugin) acceptJob() (in receivedJob) {
-	p.host.scheduler.Do("receive", func() { in = p.poll.receive() })
-	return in
+// acceptJob receives and acknowledges a job, unless the process was killed.
+func (p *runningPlugin) acceptJob(ctx context.Context) (in receivedJob, code int, exited bool) {
+	p.host.scheduler.Do("receive", func() {
+		if exited = ctx.Err() != nil; !exited {
+			in = p.poll.receive()
+		}
+	})
+	return in, exitKilled, exited
 }
 
 // reportFailure reports, like the SDKs, that there is no input, as the result of the last job. It returns false if the process has

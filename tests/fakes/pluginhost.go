@@ -33,6 +33,7 @@ type PluginHost struct {
 	processes map[msg.ExecutorID]*fake.Process
 	runs      []Run
 	ran       map[msg.ExecutionID]msg.ExecutorID
+	forgotten map[msg.ExecutionID]bool // the runner ended between the acknowledgement of the input and its record
 	working   map[msg.ExecutorID]bool
 }
 
@@ -87,7 +88,7 @@ func NewPluginHost() *PluginHost { return NewPluginHostWith(fake.RealTime()) }
 // NewPluginHostWith is like NewPluginHost, with a scheduler.
 func NewPluginHostWith(scheduler fake.Scheduler) *PluginHost {
 	return &PluginHost{scheduler: scheduler, files: map[msg.ExecutorID][]byte{}, inputs: map[msg.ExecutorID]receivedJob{},
-		processes: map[msg.ExecutorID]*fake.Process{}, ran: map[msg.ExecutionID]msg.ExecutorID{}, working: map[msg.ExecutorID]bool{}}
+		processes: map[msg.ExecutorID]*fake.Process{}, ran: map[msg.ExecutionID]msg.ExecutorID{}, forgotten: map[msg.ExecutionID]bool{}, working: map[msg.ExecutorID]bool{}}
 }
 
 func (h *PluginHost) injectFault(what string) bool {
@@ -181,11 +182,19 @@ func (h *PluginHost) setSDK(id msg.ExecutorID, sdk msg.SDK) {
 	}
 }
 
+// deliveryForgotten allows a job to run twice (docs/decisions/0009-one-session.md, limits): the next runner cannot know that a process
+// has it, and a restarted plugin may ask for it again.
+func (h *PluginHost) deliveryForgotten(job msg.ExecutionID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forgotten[job] = true
+}
+
 // startJob records that a plugin runs a job.
 func (h *PluginHost) startJob(r Run) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if other, again := h.ran[r.Execution]; again {
+	if other, again := h.ran[r.Execution]; again && !h.forgotten[r.Execution] {
 		h.add("I2: %s runs in %s, but already ran in %s", r.Execution, r.Executor, other)
 	}
 	h.ran[r.Execution] = r.Executor

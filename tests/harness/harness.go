@@ -1,5 +1,5 @@
-// Package harness tests the whole program from outside: the real binary, a real Docker Engine, and plugins built with the
-// official Go SDK. The development server, which runs in the test's process, checks the protocol; the engine's events show
+// Package harness provides the environment of the tests that run the whole program from outside: the real binary, a real
+// Docker Engine, and plugins built with the official Go SDK. The development server, which runs in the test's process, checks the protocol; the engine's events show
 // whether the capacity is kept.
 //
 // Every test has its own Env: a server, a state directory, the runner's processes. At the test's end the Env drains the

@@ -28,7 +28,7 @@ const (
 type Harness struct {
 	// Driver returns a driver that is ready. The suite removes the executors that it creates.
 	Driver func(*testing.T) driver.Driver
-	// Spec returns the spec of an executor with this behaviour; the suite sets the id. False: the driver does not support it.
+	// Spec returns the spec of an executor with this behavior; the suite sets the id. False: the driver does not support it.
 	Spec func(*testing.T, driver.Driver, Behaviour) (msg.ExecutorSpec, bool)
 	// Restart restarts an executor externally, like docker restart -t 0, or docker start of one that has exited. Nil: not possible.
 	Restart func(*testing.T, driver.Driver, msg.ExecutorID)

@@ -26,7 +26,7 @@ const (
 	List      = "list"
 )
 
-// Call scripts the behaviour of one call.
+// Call scripts the behavior of one call.
 type Call struct {
 	Delay       time.Duration // before the call takes effect
 	Stalls      bool          // the call blocks until its context ends
@@ -50,12 +50,12 @@ type Faults struct {
 	calls   map[string][]time.Time
 }
 
-// NewFaults returns Faults that use a scheduler. decide returns the behaviour of a call without a script; nil: no faults.
+// NewFaults returns Faults that use a scheduler. decide returns the behavior of a call without a script; nil: no faults.
 func NewFaults(scheduler Scheduler, decide func(op string) Call) *Faults {
 	return &Faults{scheduler: scheduler, decide: decide, scripts: map[string][]Call{}, calls: map[string][]time.Time{}}
 }
 
-// Script sets the behaviour of the next calls of op, in order.
+// Script sets the behavior of the next calls of op, in order.
 func (f *Faults) Script(op string, calls ...Call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
