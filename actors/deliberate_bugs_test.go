@@ -56,7 +56,7 @@ var deliberateBugs = []deliberateBug{
 	{"a late input counts as not delivered", []edit{{"session_container.go", "t.job.abandoned && !t.job.delivered)", "t.job.abandoned)"}}, everySession + "go, two jobs, limit", "once:"},
 	{"an examination from before the hand-out counts", []edit{{"session_container.go", "&& m.NotHandedOut && !t.job.unstarted &&", "&& false &&"}}, everySession + "go, one job, crash, death", "record:"},
 	{"a GET is served before inspecting the container", []edit{{"session_requests.go", "handingOut || isGet && !t.inspected {", "handingOut || isGet && false {"}}, everySession + "go, one job, crash, container restart", "once:"},
-	{"a result during a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoDelivery)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
+	{"a result during a repeated hand-out is lost", []edit{{"session_result.go", " || m.Verdict != msg.NoResult)", ")"}}, everySession + "go, two jobs, cut", "callback:"},
 	{"a callback from before the hand-out proves something", []edit{{"session_result.go", " && m.Current == t.job.Execution:", ":"}}, everySession + "go, two jobs, cut", "once:"},
 	{"a job's end is reported twice", []edit{{"session_job.go", "t.do(tellReporter{msg.Report{Execution: execution, ExecutorDone: true}})\n", "t.tell(msg.JobDone{Executor: t.id, Execution: execution})\n"}}, everySession + "go, one job", "done twice:"},
 	{"an executor is idle without a waiting GET", []edit{{"session_job.go", "\t\tt.delayNotify(notifyDelay)\n", "\t\tt.do(tellIdle{t.last})\n"}}, everySession + "go, one job", "idle:"},

@@ -21,7 +21,7 @@ type diagramArrow struct {
 	label          string
 }
 
-// actorBoxes has a place for each child of the supervision table, and for an executor's actor.
+// actorBoxes has a box for each child of the supervision table, and for an executor's actor.
 var actorBoxes = map[string]diagramBox{
 	"poller":     {230, 60, 130, 44, "poller", []string{"reserve, confirm"}, "actor"},
 	"sse":        {230, 116, 130, 44, "sse", []string{"event stream"}, "actor"},
@@ -53,12 +53,12 @@ func TestDiagramShowsEveryActor(t *testing.T) {
 	for _, child := range children {
 		b, ok := actorBoxes[child.name]
 		if !ok {
-			t.Fatalf("the diagram has no place for the actor %q", child.name)
+			t.Fatalf("the diagram has no box for the actor %q", child.name)
 		}
 		boxes = append(boxes, b)
 	}
 	if len(children) != len(actorBoxes) {
-		t.Errorf("the diagram has places for %d actors, and the supervision table has %d", len(actorBoxes), len(children))
+		t.Errorf("the diagram has boxes for %d actors, and the supervision table has %d", len(actorBoxes), len(children))
 	}
 	for file, colors := range map[string][4]string{
 		"../docs/system-light.svg": {"#1f2328", "#eef4ff", "#f6f8fa", "#57606a"},

@@ -248,7 +248,7 @@ func (d *dispatcher) endWaitingJob(c *actorrt.Ctx[msg.ToDispatcher], m msg.EndWa
 	d.pendingAborts.remove(id)
 	d.endings[id] = m.Ending
 	c.Go("end "+string(id), func(context.Context) msg.ToDispatcher {
-		return msg.WaitingJobEnded{EndWaitingJob: m, Err: endUnlogged(spool, id, m.Ending)}
+		return msg.WaitingJobEnded{EndWaitingJob: m, Err: endAndCloseLog(spool, id, m.Ending)}
 	})
 }
 

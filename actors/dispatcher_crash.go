@@ -127,7 +127,7 @@ func countCrash(spool Spool, id msg.ExecutionID, actor string) int {
 	ending := msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
 		"the runner gave up this job: its actors crashed on it %d times (last: %s). Please report this with the runner's log.", n, where)}
 	if rec, _ := spool.Job(id); rec.Executor == "" {
-		_ = endUnlogged(spool, id, ending) // after an error the next crash tries again
+		_ = endAndCloseLog(spool, id, ending) // after an error the next crash tries again
 	} else { // the executor's output is still being read, and its end will close the log
 		_, _ = spool.End(id, ending)
 	}
@@ -184,7 +184,7 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 	}
 	var errs []error
 	for _, job := range jobs {
-		if job.Log.Ended {
+		if job.Log.Closed {
 			continue
 		}
 		if job.Stage == msg.HandedOut {
@@ -193,7 +193,7 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 				continue
 			}
 		}
-		errs = append(errs, endUnlogged(deps.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
+		errs = append(errs, endAndCloseLog(deps.Spool, job.Execution, msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf(
 			"the runner gave up the executor of the job: its actors crashed %d times in a row. Please report this with the runner's log.", maxExecutorCrashes)}))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -203,10 +203,10 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 	return deps.Spool.RemoveExecutor(id)
 }
 
-// endUnlogged ends a job that will produce no more log. It may be repeated after an error.
-func endUnlogged(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
+// endAndCloseLog ends a job that will produce no more output. It may be repeated after an error.
+func endAndCloseLog(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
 	if _, err := spool.End(id, ending); err != nil {
 		return err
 	}
-	return spool.EndLog(id)
+	return spool.CloseLog(id)
 }

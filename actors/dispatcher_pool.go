@@ -19,7 +19,7 @@ type member struct {
 	slot
 	ref          actorrt.Ref[msg.ToExecutor]
 	record       msg.ExecutorRecord
-	image        msg.ImageID
+	imageID      msg.ImageID
 	seq          uint64   // of the newest assignment
 	job          *waiting // assigned, without an ending yet
 	spawned      time.Time
@@ -91,7 +91,7 @@ func (d *dispatcher) adopt(c *actorrt.Ctx[msg.ToDispatcher], rec msg.ExecutorRec
 		return
 	}
 	x := d.addMember(c, rec, true)
-	x.image, x.adopting = rec.ImageID, true
+	x.imageID, x.adopting = rec.ImageID, true
 	d.adoptedCount++
 	d.reportAdoption()
 	if job, ok := d.Spool.Job(rec.Job); ok && job.Stage == msg.HandedOut && job.Executor == rec.ID {
@@ -181,14 +181,14 @@ func (d *dispatcher) notPolling(m msg.NotPolling) {
 // not affect the next one. The baseline is the lowest count seen for the image.
 func (d *dispatcher) processesCounted(c *actorrt.Ctx[msg.ToDispatcher], m msg.ProcessesCounted) {
 	x := d.members[m.Executor]
-	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.image == "" || m.Processes == 0 {
+	if x == nil || x.state != slotIdle || x.seq != m.Seq || x.imageID == "" || m.Processes == 0 {
 		return
 	}
-	baseline, known := d.baseline.values[x.image]
+	baseline, known := d.baseline.values[x.imageID]
 	if !known {
 		baseline = m.Processes
 	}
-	d.baseline.set(x.image, min(baseline, m.Processes))
+	d.baseline.set(x.imageID, min(baseline, m.Processes))
 	if m.Processes > baseline {
 		d.evict(c, x, fmt.Sprintf("a job left a process behind: it has %d processes, the baseline of its image is %d", m.Processes, baseline))
 	}
@@ -244,9 +244,9 @@ func (d *dispatcher) imageFound(c *actorrt.Ctx[msg.ToDispatcher], m msg.ImageFou
 	if x == nil {
 		return
 	}
-	x.image = m.Image
+	x.imageID = m.ImageID
 	for _, other := range d.sortedMembers() {
-		outdated := other.key.Image == x.key.Image && other.image != "" && other.image != m.Image
+		outdated := other.key.Image == x.key.Image && other.imageID != "" && other.imageID != m.ImageID
 		if outdated && other.state.isEvictable() {
 			d.evict(c, other, "its image reference now names another image")
 		} else if outdated && other.state == slotBusy {

@@ -101,7 +101,7 @@ func TestOldestPendingAbortIsForgotten(t *testing.T) {
 func TestLeastRecentlyCountedImageIsForgotten(t *testing.T) {
 	withSeeded(t, func(d actorrt.Ref[msg.ToDispatcher], _ *spool.Spool, received chan msg.ToExecutor) {
 		count := func(image, processes int) {
-			d.Tell(msg.ImageFound{Executor: "x", Image: msg.ImageID(fmt.Sprint("sha256:", image))})
+			d.Tell(msg.ImageFound{Executor: "x", ImageID: msg.ImageID(fmt.Sprint("sha256:", image))})
 			d.Tell(msg.ProcessesCounted{Executor: "x", Seq: 2, Processes: processes})
 		}
 		for image := range maxBaselines {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestExecutorIsReportedWhenPluginStopsPolling(t *testing.T) {
-	was := msg.ExecutorRecord{ID: "x", Mode: msg.Daemon, Job: "before", Jobs: 1, IdleSince: time.Unix(1, 0)}
+	idleBefore := msg.ExecutorRecord{ID: "x", Mode: msg.Daemon, Job: "before", Jobs: 1, IdleSince: time.Unix(1, 0)}
 	adopted := func(rec msg.ExecutorRecord) session {
 		s, effects := begin(restoredSession(spoolState{record: rec, runnerRestarted: true}, msg.ExecutorLimits{}, 0), false)
 		if !slices.Contains(effects, effect(startTimer{pollTimer, pollTimeout, msg.PollDue{}})) {
@@ -21,27 +21,27 @@ func TestExecutorIsReportedWhenPluginStopsPolling(t *testing.T) {
 		s, _ = step(s, msg.Found{Container: &msg.Container{ID: "x", State: msg.ContainerRunning}})
 		return s
 	}
-	asks := func(s session) session {
+	polls := func(s session) session {
 		s, _ = step(s, msg.SecretRequested{Request: 1})
 		s, _ = step(s, msg.ResultsCleared{})
 		return s
 	}
-	neverIdle := was
+	neverIdle := idleBefore
 	neverIdle.IdleSince = time.Time{}
-	stopsAsking, _ := step(asks(adopted(was)), msg.RequestEnded{Request: 1})
-	assigned, _ := step(adopted(was), msg.Assign{Job: msg.Job{Execution: "next"}})
+	stoppedPolling, _ := step(polls(adopted(idleBefore)), msg.RequestEnded{Request: 1})
+	assigned, _ := step(adopted(idleBefore), msg.Assign{Job: msg.Job{Execution: "next"}})
 	for _, row := range []struct {
 		when string
-		is   session
+		in   session
 		want bool
 	}{
-		{"idle before a restart of the runner", adopted(was), true},
-		{"idle, its GET has ended", stopsAsking, true},
+		{"idle before a restart of the runner", adopted(idleBefore), true},
+		{"idle, its GET has ended", stoppedPolling, true},
 		{"a job was assigned", assigned, true},
-		{"its GET waits", asks(adopted(was)), false},
+		{"its GET waits", polls(adopted(idleBefore)), false},
 		{"plugin may be busy with the previous job", adopted(neverIdle), false},
 	} {
-		after, effects := step(row.is, msg.PollDue{})
+		after, effects := step(row.in, msg.PollDue{})
 		if got := slices.Contains(effects, effect(tellNotPolling{})); got != row.want || after.job.stage != noJob {
 			t.Errorf("%s: reported: %v, want %v: %v", row.when, got, row.want, effects)
 		}

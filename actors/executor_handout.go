@@ -86,7 +86,7 @@ func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 	} else if !deps.Gateway.IsWaiting(id, h.request) {
 		return nil, msg.ErrNotPolling
 	}
-	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, Key: in.key, Mask: mask, StartTimes: times}); err != nil {
+	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, SessionKey: in.key, Mask: mask, StartTimes: times}); err != nil {
 		return nil, err
 	}
 	if h.request != 0 {
@@ -118,12 +118,12 @@ func (r readFile) do(e *executor, c *executorCtx) {
 	deps, id := e.ExecutorDeps, e.id
 	c.Go("read result file", func(context.Context) msg.ToExecutor {
 		delivery, stored, err := storeResultFile(deps, id, msg.ResultFile{Execution: r.execution, Previous: r.previous})
-		return msg.FileRead{Execution: r.execution, Delivery: delivery, Stored: stored, Err: err}
+		return msg.FileRead{Execution: r.execution, ReceivedBody: delivery, Stored: stored, Err: err}
 	})
 }
 
 // storeResultFile reads the result file and stores its content if that is a result.
-func storeResultFile(deps ExecutorDeps, id msg.ExecutorID, file msg.ResultFile) (delivery msg.Delivery, stored bool, err error) {
+func storeResultFile(deps ExecutorDeps, id msg.ExecutorID, file msg.ResultFile) (delivery msg.ReceivedBody, stored bool, err error) {
 	rec, _ := deps.Spool.Job(file.Execution)
 	file.Since = rec.HandedOutAt
 	if delivery, err = deps.Gateway.ReadResult(id, file); err != nil || delivery.Verdict != msg.IsResult {

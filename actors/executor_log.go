@@ -88,7 +88,7 @@ func (e *executor) logClosed(c *executorCtx, m msg.LogClosed) {
 // do closes the logs of all jobs but the newest. Several may be open, because a log stays open for some time after its job.
 func (closeOlderLogs) do(e *executor, c *executorCtx) {
 	for _, job := range e.Spool.JobsOf(e.id) {
-		if job.Execution != e.session.last && !job.Log.Ended {
+		if job.Execution != e.session.last && !job.Log.Closed {
 			e.closeLogLater(c, job.Execution)
 		}
 	}

@@ -281,11 +281,11 @@ func (a *logAttributor) owner(t time.Time) *jobLog {
 	return nil
 }
 
-// close flushes a job's filter and ends its log. It may be repeated after an error.
+// close flushes a job's filter and closes its log. It may be repeated after an error.
 func (a *logAttributor) close(job msg.ExecutionID) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.endLog(job)
+	return a.closeLocked(job)
 }
 
 // closeThrough closes the logs of the jobs before, and then the job's own. Otherwise, after a crash, the job's output would be attributed
@@ -294,24 +294,25 @@ func (a *logAttributor) closeThrough(job msg.ExecutionID) (closed []msg.Executio
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, before := range slices.Clone(a.jobLogs[:max(0, a.find(job))]) {
-		if err := a.endLog(before.job); err != nil {
+		if err := a.closeLocked(before.job); err != nil {
 			return closed, err
 		}
 		closed = append(closed, before.job)
 	}
-	if err := a.endLog(job); err != nil {
+	if err := a.closeLocked(job); err != nil {
 		return closed, err
 	}
 	return append(closed, job), nil
 }
 
-func (a *logAttributor) endLog(job msg.ExecutionID) error {
+// closeLocked is close for callers that hold mu.
+func (a *logAttributor) closeLocked(job msg.ExecutionID) error {
 	err := a.flush(job)
 	if err == nil {
 		err = a.carryPosition(job)
 	}
 	if err == nil {
-		err = a.spool.EndLog(job)
+		err = a.spool.CloseLog(job)
 	}
 	if _, ok := a.spool.Job(job); err != nil && ok {
 		return err
@@ -321,7 +322,7 @@ func (a *logAttributor) endLog(job msg.ExecutionID) error {
 }
 
 // carryPosition stores with the next log how far this one went, if that is past the next hand-out. Otherwise, after a restart, when this
-// log has ended, the output would be attributed to the next job.
+// log is closed, the output would be attributed to the next job.
 func (a *logAttributor) carryPosition(job msg.ExecutionID) error {
 	i := a.find(job)
 	if i < 0 || i+1 == len(a.jobLogs) {
@@ -379,7 +380,7 @@ func (a *logAttributor) closeAll() ([]msg.ExecutionID, error) {
 			}
 			continue
 		}
-		if err := a.endLog(l.job); err != nil {
+		if err := a.closeLocked(l.job); err != nil {
 			return closed, err
 		}
 		closed = append(closed, l.job)

@@ -157,7 +157,7 @@ func (a *logFixture) restart() {
 	a.failIn = 0
 	a.open()
 	for _, id := range jobs[:a.jobsOpened] {
-		if rec, _ := a.spool.Job(id); !rec.Log.Ended {
+		if rec, _ := a.spool.Job(id); !rec.Log.Closed {
 			a.logs.open(id, a.from[id], a.secrets)
 		}
 	}
@@ -216,7 +216,7 @@ func (a *logFixture) isEarly() bool {
 // close closes the oldest log that is known to be complete.
 func (a *logFixture) close() error {
 	for _, id := range jobs[:a.jobsOpened] {
-		if rec, _ := a.spool.Job(id); rec.Stage >= msg.Ended && !rec.Log.Ended && a.logs.isComplete(id) {
+		if rec, _ := a.spool.Job(id); rec.Stage >= msg.Ended && !rec.Log.Closed && a.logs.isComplete(id) {
 			_, err := a.logs.closeThrough(id)
 			return err
 		}
@@ -239,8 +239,8 @@ func (a *logFixture) check() {
 		want := string(slices.Concat(filter.Write([]byte(raw.String()), a.entries[0].Time), filter.Flush()))
 		rec, _ := a.spool.Job(id)
 		got, err := a.spool.ReadLog(id, 0, 1<<20)
-		if got := markerText.ReplaceAllString(string(got), ""); err != nil || got != want || !rec.Log.Ended {
-			a.t.Fatalf("job %s: %q, ended: %v, error %v; want %q", id, got, rec.Log.Ended, err, want)
+		if got := markerText.ReplaceAllString(string(got), ""); err != nil || got != want || !rec.Log.Closed {
+			a.t.Fatalf("job %s: %q, closed: %v, error %v; want %q", id, got, rec.Log.Closed, err, want)
 		}
 	}
 }

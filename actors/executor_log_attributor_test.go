@@ -26,7 +26,7 @@ func (s *logSpool) Job(id msg.ExecutionID) (msg.JobRecord, bool) {
 	}
 	return msg.JobRecord{Stage: msg.Ended}, true
 }
-func (s *logSpool) EndLog(msg.ExecutionID) error { return nil }
+func (s *logSpool) CloseLog(msg.ExecutionID) error { return nil }
 func (s *logSpool) AppendLog(id msg.ExecutionID, text []byte, _ msg.Position) error {
 	s.logs[id] += string(text)
 	return nil
@@ -339,8 +339,8 @@ func TestLogsAreClosedInJobOrder(t *testing.T) {
 		t.Fatal(closed, err)
 	}
 	for id, want := range map[msg.ExecutionID]bool{"one": true, "two": true, "three": false} {
-		if rec, _ := store.Job(id); rec.Log.Ended != want {
-			t.Errorf("log of job %s ended: %v, want %v", id, rec.Log.Ended, want)
+		if rec, _ := store.Job(id); rec.Log.Closed != want {
+			t.Errorf("log of job %s closed: %v, want %v", id, rec.Log.Closed, want)
 		}
 	}
 }

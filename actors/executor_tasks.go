@@ -26,7 +26,7 @@ func (e *executor) restore(c *executorCtx) {
 		jobs := deps.Spool.JobsOf(rec.ID)
 		slices.SortFunc(jobs, func(a, b msg.JobRecord) int { return a.OutputFrom.Compare(b.OutputFrom) })
 		for _, job := range jobs {
-			if !job.Log.Ended {
+			if !job.Log.Closed {
 				from := job.OutputFrom
 				if rec.Jobs <= 1 { // the output of its start belongs to its first job
 					from = time.Time{}

@@ -17,8 +17,8 @@ type acknowledging struct {
 
 func (a acknowledging) WasDelivered(msg.ExecutorID, msg.ExecutionID) bool { return a.delivered }
 
-func (acknowledging) ReadResult(msg.ExecutorID, msg.ResultFile) (msg.Delivery, error) {
-	return msg.Delivery{}, nil
+func (acknowledging) ReadResult(msg.ExecutorID, msg.ResultFile) (msg.ReceivedBody, error) {
+	return msg.ReceivedBody{}, nil
 }
 
 // The plugin may receive its input while it is being killed for not having received it. The session may learn that only after the exit.

@@ -37,7 +37,7 @@ type poller struct {
 	polling    bool // a reserve is in flight
 	poll       actorrt.Task
 	polled     time.Time                       // when it was sent
-	onSettled  func()                          // to be called once nothing is in flight; nil: no caller waits
+	onDone     func()                          // to be called once nothing is in flight; nil: no caller waits
 	pending    map[msg.ExecutionID]*pendingJob // reserved, not handed over yet
 	uncounted  int                             // pending when FreeSlotsRequested was sent: the answer may not count them
 	failures   int                             // of reserves, in a row
@@ -75,7 +75,7 @@ func (p *poller) Receive(c *actorrt.Ctx[msg.ToPoller], m msg.ToPoller) {
 		p.resume(c)
 		p.requestFreeSlots(c)
 	case msg.IntakeClosed:
-		p.open, p.onSettled = false, m.Settled
+		p.open, p.onDone = false, m.Done
 		p.cancelReserve(c)
 	case msg.CancelReserveDue:
 		if !p.open {
@@ -102,14 +102,14 @@ func (p *poller) Receive(c *actorrt.Ctx[msg.ToPoller], m msg.ToPoller) {
 			p.confirm(c, t.job)
 		}
 	}
-	if p.onSettled != nil && p.isSettled() {
-		p.onSettled()
-		p.onSettled = nil
+	if p.onDone != nil && p.nothingInFlight() {
+		p.onDone()
+		p.onDone = nil
 	}
 }
 
-// isSettled reports whether nothing is in flight. Paused scripts are in the spool.
-func (p *poller) isSettled() bool {
+// nothingInFlight reports whether no request is in flight. Paused scripts do not count: they are in the spool.
+func (p *poller) nothingInFlight() bool {
 	for _, t := range p.pending {
 		if !t.paused {
 			return false

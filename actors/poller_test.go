@@ -135,7 +135,7 @@ func TestJustOfferedJobIsTakenWhenIntakeCloses(t *testing.T) {
 				time.Sleep(row.since)
 
 				began, quiet := time.Now(), make(chan time.Time, 1)
-				ref.Tell(msg.IntakeClosed{Settled: func() { quiet <- time.Now() }})
+				ref.Tell(msg.IntakeClosed{Done: func() { quiet <- time.Now() }})
 				if row.offers {
 					server.confirmed <- nil
 					server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}

@@ -55,8 +55,8 @@ type Spool interface {
 
 	// AppendLog adds masked text; after a restart reading continues at next. Both are stored, or neither.
 	AppendLog(id msg.ExecutionID, text []byte, next msg.Position) error
-	// EndLog closes the log: nothing will be added, so its total size is known.
-	EndLog(msg.ExecutionID) error
+	// CloseLog closes the log: nothing will be added, so its total size is known.
+	CloseLog(msg.ExecutionID) error
 	// ReadLog reads up to max bytes at offset; fewer only at the durable end.
 	ReadLog(id msg.ExecutionID, offset int64, max int) ([]byte, error)
 	// AckLog records how much of the log the server has. Not durable: the server says where to continue.
@@ -107,7 +107,7 @@ type Gateway interface {
 	// HasResultFile reports whether the plugin has written a result file.
 	HasResultFile(msg.ExecutorID) bool
 	// ReadResult reads the result file.
-	ReadResult(msg.ExecutorID, msg.ResultFile) (msg.Delivery, error)
+	ReadResult(msg.ExecutorID, msg.ResultFile) (msg.ReceivedBody, error)
 	// ClearResults removes the content of the result directory, as far as possible.
 	ClearResults(msg.ExecutorID)
 	// WriteInput writes a job to the file in which the process of an executor in mode Files looks for it, and returns the environment

@@ -9,8 +9,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// recovery hands over the executors and jobs that survived a restart of the process or of the dispatcher. It lists the driver's
-// containers, reads the spool, and carries out the plan.
+// recovery gives the dispatcher the executors that survived a restart of the process or of the dispatcher, and ends lost jobs. It lists
+// the driver's containers, reads the spool, and carries out the plan.
 type recovery struct {
 	ExecutorDeps
 	dispatcher msg.Receiver[msg.ToDispatcher]
@@ -18,7 +18,7 @@ type recovery struct {
 	runner     msg.Receiver[msg.ToRunner]
 
 	failures  int
-	remaining []action // for cleanUp; not nil once the plan is made
+	remaining []action // for cleanUp; nil until the plan is made
 }
 
 func (r *recovery) Start(c *actorrt.Ctx[msg.ToRecovery]) { r.list(c) }
@@ -99,9 +99,9 @@ func (r *recovery) cleanUp(c *actorrt.Ctx[msg.ToRecovery]) {
 
 func (a action) execute(spool Spool) error {
 	if a.lost != nil {
-		return endUnlogged(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
+		return endAndCloseLog(spool, a.lost.id, msg.Ending{Outcome: msg.Failed, Message: "the job is lost: " + a.lost.why + lastLines(spool, a.lost.id)})
 	}
-	return spool.EndLog(a.endLog)
+	return spool.CloseLog(a.closeLog)
 }
 
 func (r *recovery) done() {

@@ -12,10 +12,10 @@ import (
 
 // action is one thing to do: exactly one field is set.
 type action struct {
-	adopt  *msg.ExecutorRecord // its actor determines the state, even of an executor that has ended
-	reap   msg.ExecutorID      // a container of this runner without a record
-	lost   *lostJob
-	endLog msg.ExecutionID // a job with an ending whose log no executor will close
+	adopt    *msg.ExecutorRecord // its actor determines the state, even of an executor that has ended
+	reap     msg.ExecutorID      // a container of this runner without a record
+	lost     *lostJob
+	closeLog msg.ExecutionID // a job with an ending whose log no executor will close
 }
 
 // lostJob is a job that was handed out to an executor whose record is gone, so its result cannot be read.
@@ -47,8 +47,8 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 				why = "the record of its executor " + string(job.Executor) + " cannot be read, so the job cannot continue. The damaged record is in corrupt/"
 			}
 			todo = append(todo, action{lost: &lostJob{job.Execution, why}})
-		case job.Stage > msg.HandedOut && !job.Log.Ended:
-			todo = append(todo, action{endLog: job.Execution})
+		case job.Stage > msg.HandedOut && !job.Log.Closed:
+			todo = append(todo, action{closeLog: job.Execution})
 		}
 	}
 	return todo

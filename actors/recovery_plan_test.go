@@ -17,8 +17,8 @@ func (a action) String() string {
 			return fmt.Sprintf("fail %s for its executor's record", a.lost.id)
 		}
 		return fmt.Sprintf("fail %s", a.lost.id)
-	case a.endLog != "":
-		return fmt.Sprintf("end the log of %s", a.endLog)
+	case a.closeLog != "":
+		return fmt.Sprintf("close the log of %s", a.closeLog)
 	default:
 		return fmt.Sprintf("remove %s", a.reap)
 	}
@@ -29,7 +29,7 @@ func TestRecoveryPlan(t *testing.T) {
 		return msg.JobRecord{Job: msg.Job{Execution: "j"}, Stage: stage, Executor: executor}
 	}
 	closed := at(msg.Ended, "")
-	closed.Log.Ended = true
+	closed.Log.Closed = true
 	for _, row := range []struct {
 		when       string
 		job        msg.JobRecord
@@ -43,8 +43,8 @@ func TestRecoveryPlan(t *testing.T) {
 		{"executor missing", at(msg.HandedOut, "x"), "", "", "fail j"},
 		{"confirmed job belongs to the poller", at(msg.Confirmed, ""), "", "", ""},
 		{"reserved job belongs to the poller", at(msg.Reserved, ""), "", "", ""},
-		{"ended before its hand-out with an open log", at(msg.Ended, ""), "y", "y", "adopt y, end the log of j"},
-		{"ended job with ended log belongs to reporter", closed, "", "", ""},
+		{"ended before its hand-out with an open log", at(msg.Ended, ""), "y", "y", "adopt y, close the log of j"},
+		{"ended job with closed log belongs to reporter", closed, "", "", ""},
 		{"ended, executor exists", at(msg.Ended, "x"), "x", "x", "adopt x"},
 		{"container without a record", closed, "x", "b x a", "adopt x, remove a, remove b"},
 	} {

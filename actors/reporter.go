@@ -28,7 +28,7 @@ type reporter struct {
 	stopGrace time.Duration // how long the finish of a job that is being stopped waits
 
 	jobs  map[msg.ExecutionID]*jobReport
-	queue []*jobReport // that could send something, oldest first
+	queue []*jobReport // those with something to send, oldest first
 	busy  int
 
 	onDone func() // called when nothing is left to report; nil: no caller waits
@@ -272,13 +272,13 @@ func (r *reporter) sent(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 	r.refresh(c, m.Execution)
 }
 
-// logFinished writes the one line about a job that everybody reads: how it ended, and where its time went.
+// logFinished logs how a job ended and how long each part of its life took.
 func (r *reporter) logFinished(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) {
 	job, ok := r.spool.Job(id)
 	if !ok {
 		return
 	}
-	if job.EndedAt.IsZero() { // its result ended it
+	if job.EndedAt.IsZero() { // the spool stores no time with a result
 		job.EndedAt = r.jobs[id].endedAt
 	}
 	waited, ran := job.EndedAt.Sub(job.Added), time.Duration(0)
@@ -287,11 +287,11 @@ func (r *reporter) logFinished(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionI
 	}
 	line := c.Log().Info().Str("execution", string(id)).Str("job", string(job.ID)).Str("task", job.TaskID).Str("type", job.TaskType).
 		Str("outcome", string(job.Ending.Outcome)).Int("exit", job.Ending.ExitCode).Str("image", job.Image).Str("executor", string(job.Executor))
-	for _, took := range []struct {
-		what string
+	for _, part := range []struct {
+		name string
 		time time.Duration
 	}{{"waited", waited}, {"pulled", job.Pull}, {"started", job.Start}, {"ran", ran}, {"reported", time.Since(job.EndedAt)}} {
-		line = line.Dur(took.what, max(0, took.time).Round(100*time.Microsecond))
+		line = line.Dur(part.name, max(0, part.time).Round(100*time.Microsecond))
 	}
 	if job.Ending.Message != "" {
 		line = line.Str("reason", job.Ending.Message)
@@ -322,7 +322,7 @@ func (r *reporter) reject(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 
 func sendTimer(id msg.ExecutionID) string { return "send " + string(id) }
 
-// nextSend is one thing to do for a job.
+// nextSend is the next send for a job, or its removal from the spool.
 type nextSend struct {
 	what   string // empty: nothing now
 	offset int64  // in the log
@@ -362,13 +362,13 @@ func (p progress) next(job msg.JobRecord, now time.Time, stopGrace time.Duration
 	switch {
 	case finishDue && (job.Kind == msg.Script || p.logDone || job.Log.Acked >= p.finishFrom || waited >= maxFinishDelay):
 		return nextSend{what: sendFinish}
-	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Ended):
+	case !p.logDone && (job.Log.Acked < job.Log.Size || job.Log.Closed):
 		end := min(job.Log.Size, job.Log.Acked+logChunk)
 		what := sendLog
 		if job.Kind == msg.Script {
 			what = sendScriptLog
 		}
-		return nextSend{what: what, offset: job.Log.Acked, last: job.Log.Ended && end == job.Log.Size}
+		return nextSend{what: what, offset: job.Log.Acked, last: job.Log.Closed && end == job.Log.Size}
 	case job.Stage == msg.Finished && p.logDone:
 		return nextSend{what: sendRemoval}
 	default:
@@ -376,7 +376,7 @@ func (p progress) next(job msg.JobRecord, now time.Time, stopGrace time.Duration
 	}
 }
 
-// isLocal reports whether a step does not involve the server.
+// isLocal reports whether the action what does not involve the server.
 func isLocal(what string) bool { return what == sendScriptLog || what == sendRemoval }
 
 // beingStopped reports whether the finish has to wait because the plugin may still react to the signal that ends its job: its result and

@@ -8,13 +8,13 @@ import (
 	msg "runnerd/messages"
 )
 
-func TestSendErrorsShowWhetherServerIsAway(t *testing.T) {
+func TestSendErrorsShowWhetherServerIsUnavailable(t *testing.T) {
 	refused := func(status int) error { return fmt.Errorf("send: %w", &msg.Refusal{Status: status}) }
 	disk, network := errors.New("input/output error"), wrapNoResponse(errors.New("connection refused"))
 	for name, c := range map[string]struct {
-		what         string
-		err          error
-		away, answer bool
+		what                string
+		err                 error
+		unavailable, answer bool
 	}{
 		"accepted":                       {sendFinish, nil, false, true},
 		"no answer":                      {sendFinish, network, true, false},
@@ -27,7 +27,7 @@ func TestSendErrorsShowWhetherServerIsAway(t *testing.T) {
 		"removal, without the server":    {sendRemoval, nil, false, false},
 		"script log, without the server": {sendScriptLog, nil, false, false},
 	} {
-		if got := isUnavailable(c.err); got != c.away {
+		if got := isUnavailable(c.err); got != c.unavailable {
 			t.Errorf("%s: unavailable is %v", name, got)
 		}
 		if got := isAnswer(msg.Sent{What: c.what, Err: c.err}); got != c.answer {

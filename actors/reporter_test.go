@@ -13,8 +13,8 @@ func TestNextSend(t *testing.T) {
 		stopped msg.Stage = -2 // the same, and how its stop went is recorded
 	)
 	now := time.Unix(1000, 0)
-	log := func(acked, size int64, ended bool) msg.LogState {
-		return msg.LogState{Acked: acked, Size: size, Ended: ended}
+	log := func(acked, size int64, closed bool) msg.LogState {
+		return msg.LogState{Acked: acked, Size: size, Closed: closed}
 	}
 	const stopGrace = time.Minute
 	just, long, tooLong := now.Add(-time.Second), now.Add(-maxFinishDelay), now.Add(-stopGrace)

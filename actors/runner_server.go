@@ -172,7 +172,7 @@ func (r *runner) intake() {
 	if r.registered && r.recovery.Done && r.Config.Enabled && !r.isEnding() {
 		r.poller.Tell(msg.IntakeOpened{})
 	} else {
-		r.poller.Tell(msg.IntakeClosed{Settled: r.onDetached})
+		r.poller.Tell(msg.IntakeClosed{Done: r.onDetached})
 	}
 }
 

@@ -42,7 +42,7 @@ func (t *transition) pulled(m msg.Pulled) {
 	case m.Err != nil:
 		t.notStarted(m.Err.Error())
 	default:
-		t.tell(msg.ImageFound{Executor: t.id, Image: m.Image})
+		t.tell(msg.ImageFound{Executor: t.id, ImageID: m.Image})
 		t.enter(starting)
 		if t.mode == msg.Files {
 			t.startHandOut()

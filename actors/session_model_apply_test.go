@@ -129,7 +129,7 @@ func (m sessionModel) dispatch(w *modelState, e modelEvent) error {
 func (m sessionModel) loseRequest(w *modelState, i int) {
 	r := w.gateway.requests[i]
 	w.gateway.lose(i)
-	if r.kind == getRequest && r.answer == jobAnswer && m.sdk != msg.PythonSDK && w.plugin.phase == asking {
+	if r.kind == getRequest && r.answer == jobAnswer && m.sdk != msg.PythonSDK && w.plugin.state == asking {
 		m.giveUp(&w.plugin)
 	}
 }
@@ -139,7 +139,7 @@ func (m sessionModel) restartProcess(w *modelState, kind modelEventKind) {
 	w.gateway.loseAll()
 	if kind == processIsRestarted {
 		w.remainingFaults[pluginRestarted]--
-		w.plugin = pluginFacts{phase: booting}
+		w.plugin = pluginFacts{state: booting}
 		return
 	}
 	w.remainingFaults[containerRestarted]--
@@ -211,7 +211,7 @@ func (w *modelState) kill() {
 	w.forgetActor()
 	w.actor, w.slot = runnerDown, slotFacts{}
 	w.gateway.crash()
-	w.plugin.denied = w.plugin.phase == asking
+	w.plugin.denied = w.plugin.state == asking
 	for i := range w.jobs {
 		if j := &w.jobs[i]; j.where == assignedHere && j.stage < msg.HandedOut {
 			j.where = waitingHere

@@ -290,7 +290,7 @@ func (w *modelState) notify(id msg.RequestID, e msg.WatchEvent) (err error) {
 
 // checkEvent checks rule 2 against the state of the plugin, not that of the session.
 func (w *modelState) checkEvent() error {
-	if w.plugin.phase == working && w.jobs[w.plugin.job-1].stage == msg.HandedOut {
+	if w.plugin.state == working && w.jobs[w.plugin.job-1].stage == msg.HandedOut {
 		return errEvent
 	}
 	for _, r := range w.gateway.requests {

@@ -171,7 +171,7 @@ func (k *stateKey) putWorld() {
 	}
 	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.watching, p.denied)
 	k.put(int(r.job), int(r.previous), int(r.jobs), int(r.version-k.base), int(r.startedAt))
-	k.put(int(p.phase), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.pendingGets))
+	k.put(int(p.state), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.pendingGets))
 	for _, o := range k.slot.inbox {
 		k.put(int(o.kind), int(o.job))
 	}

@@ -13,33 +13,33 @@ import (
 //	Python  GET · work · file, callback · WATCH, one more for each job · (second event) GET · …
 
 type pluginFacts struct {
-	phase       pluginPhase
+	state       pluginState
 	job         int8 // that it runs or reports
 	last        int8 // the newest that it has run
 	bogus       bool // it reports a failed fetch, encrypted with the key of last
 	write       bool // it has not written the result file yet
-	call        callPhase
+	call        callState
 	watching    bool   // Go: its informer runs; Python: it waits for an event
 	seen        uint64 // resourceVersion; 0: none
 	pendingGets int8   // GETs that events have caused and that it has not sent yet
 	denied      bool   // its GET was lost because the runner is or was down: it may give up
 }
 
-type pluginPhase int8
+type pluginState int8
 
 const (
-	noProcess pluginPhase = iota
+	noProcess pluginState = iota
 	booting
 	asking
 	working
-	reporting
+	delivering
 	listening
 )
 
-type callPhase int8
+type callState int8
 
 const (
-	noCall callPhase = iota
+	noCall callState = iota
 	callDue
 	callActive
 )
@@ -49,23 +49,23 @@ var errTwice = errors.New("once: a job is run a second time")
 // pluginEvents lists the plugin's possible events.
 func (m sessionModel) pluginEvents(w *modelState, visit func(modelEvent)) {
 	p, g := w.plugin, &w.gateway
-	if p.phase == noProcess {
+	if p.state == noProcess {
 		return
 	}
 	reaches := g.up && g.admitted
-	if p.phase == booting && reaches {
+	if p.state == booting && reaches {
 		visit(modelEvent{kind: pluginSendsGet, helps: true})
 	}
-	if p.phase == asking {
+	if p.state == asking {
 		m.askingEvents(w, reaches, visit)
 	}
-	if p.phase == working && !w.isLaunching() {
+	if p.state == working && !w.isLaunching() {
 		visit(modelEvent{kind: pluginFinishes, helps: true})
 	}
-	if p.phase == reporting {
-		m.reportingEvents(w, reaches, visit)
+	if p.state == delivering {
+		m.deliveringEvents(w, reaches, visit)
 	}
-	if p.phase == listening && p.pendingGets > 0 && reaches {
+	if p.state == listening && p.pendingGets > 0 && reaches {
 		visit(modelEvent{kind: pluginSendsGet, helps: true})
 	}
 	if p.watching {
@@ -91,7 +91,7 @@ func (m sessionModel) askingEvents(w *modelState, reaches bool, visit func(model
 	}
 }
 
-func (m sessionModel) reportingEvents(w *modelState, reaches bool, visit func(modelEvent)) {
+func (m sessionModel) deliveringEvents(w *modelState, reaches bool, visit func(modelEvent)) {
 	p := w.plugin
 	fileFirst := m.sdk == msg.PythonSDK && p.write
 	i := w.gateway.of(callbackRequest)
@@ -140,18 +140,18 @@ func (m sessionModel) act(w *modelState, kind modelEventKind) error {
 	p, g := &w.plugin, &w.gateway
 	switch kind {
 	case pluginSendsGet:
-		if p.phase == listening {
+		if p.state == listening {
 			p.pendingGets--
 			p.watching = m.sdk != msg.PythonSDK
 		}
-		p.phase, p.denied = asking, false
+		p.state, p.denied = asking, false
 		g.park(request{kind: getRequest})
 	case pluginReadsAnswer:
 		return m.readAnswer(w)
 	case pluginGivesUp:
 		m.giveUp(p)
 	case pluginFinishes:
-		p.phase, p.write, p.call = reporting, true, callDue
+		p.state, p.write, p.call = delivering, true, callDue
 	case pluginWritesFile:
 		m.writeFile(w)
 		m.finishReport(w)
@@ -207,7 +207,7 @@ func (m sessionModel) readAnswer(w *modelState) error {
 	case jobAnswer:
 		j := w.job(r.job)
 		j.started++
-		p.phase, p.job, p.bogus = working, r.job, false
+		p.state, p.job, p.bogus = working, r.job, false
 		if !r.old && g.current == r.job {
 			g.delivered = r.job
 			g.enqueue(gateEvent{kind: jobDelivered, job: r.job})
@@ -225,7 +225,7 @@ func (m sessionModel) readAnswer(w *modelState) error {
 // giveUp is what an SDK does when it gets no job: it reports that as the result of its last job. Before the first job it writes plain
 // text into its result file, and exits.
 func (m sessionModel) giveUp(p *pluginFacts) {
-	p.phase, p.bogus, p.write, p.call, p.denied = reporting, true, true, callDue, false
+	p.state, p.bogus, p.write, p.call, p.denied = delivering, true, true, callDue, false
 	p.job = p.last
 	if p.last == 0 {
 		p.call = noCall
@@ -265,7 +265,7 @@ func (m sessionModel) call(w *modelState) {
 // finishReport continues when all attempts to deliver the result are done.
 func (m sessionModel) finishReport(w *modelState) {
 	p := &w.plugin
-	if p.phase != reporting || p.write || p.call != noCall {
+	if p.state != delivering || p.write || p.call != noCall {
 		return
 	}
 	last := p.job
@@ -276,5 +276,5 @@ func (m sessionModel) finishReport(w *modelState) {
 	case m.sdk == msg.PythonSDK: // it opens one more watch
 		p.seen, p.pendingGets = 0, 0
 	}
-	p.phase, p.last, p.job, p.bogus, p.watching = listening, last, 0, false, true
+	p.state, p.last, p.job, p.bogus, p.watching = listening, last, 0, false, true
 }

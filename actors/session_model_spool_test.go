@@ -15,8 +15,8 @@ func (w *modelState) canStep(t task) bool {
 	return true
 }
 
-// isAtomic reports whether all steps of a task, and its message, are one event, because nothing can observe the states between them. After
-// a restart something could, if the task leaves something behind.
+// isAtomic reports whether all steps of a task, and its message, are one event, because nothing can observe the states between them. A
+// task that changes the spool, the engine or the gateway is atomic only if no restart can follow, which would observe them.
 func (w *modelState) isAtomic(t task) bool {
 	if w.actor == actorCrashed {
 		return false
@@ -37,7 +37,7 @@ func (w *modelState) restartImpossible() bool {
 	return w.remainingFaults[actorCrashes]+w.remainingFaults[runnerKilled]+w.remainingFaults[powerLost] == 0 && (w.actor == actorRuns || w.actor == actorGone || w.actor == nothingLeft)
 }
 
-// runStep carries out the next step of a task, and returns the invariant that it breaks.
+// runStep carries out the next step of a task. Its error is the invariant that the step violates.
 func (w *modelState) runStep(i int) error {
 	t := w.tasks[i]
 	err := w.carryOut(&t)
@@ -121,7 +121,7 @@ func (w *modelState) launchStep(t *task) {
 func (w *modelState) startProcess() {
 	w.container.state = containerRunning
 	w.container.process++
-	w.plugin = pluginFacts{phase: booting}
+	w.plugin = pluginFacts{state: booting}
 }
 
 func (w *modelState) signalStep(step int) {

@@ -21,7 +21,7 @@ type task struct {
 	previous       int8
 	jobs           int8 // number of jobs that the executor had
 	lastJob        int8 // its newest
-	step           int8 // of the stop sequence
+	step           int8 // of the stop sequence; in a findTask, the process that the record names
 	stop           bool
 	again          bool
 	unacknowledged bool // of an examination
@@ -353,7 +353,7 @@ func (t task) message() msg.ToExecutor {
 	case clearTask:
 		return msg.ResultsCleared{}
 	case fileTask:
-		return msg.FileRead{Execution: execution, Delivery: msg.Delivery{Verdict: t.verdict}, Stored: t.stored}
+		return msg.FileRead{Execution: execution, ReceivedBody: msg.ReceivedBody{Verdict: t.verdict}, Stored: t.stored}
 	case storeTask:
 		return msg.ResultStored{Execution: execution, Request: t.request, Stored: t.stored}
 	case versionTask:

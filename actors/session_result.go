@@ -16,7 +16,7 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.pending = append(t.pending, m)
 		return
 	}
-	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoDelivery) {
+	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoResult) {
 		t.markHandedOut() // the plugin acted before HandOutDone arrived
 	}
 	if t.job.Execution != m.Execution || t.job.stage != handedOut {
@@ -30,8 +30,8 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.do(storeResult{m.Request, m.Execution, m.Result})
 	case msg.TooLarge:
 		t.answer(m.Request, msg.Accept{})
-		t.refuse(tooLarge(m.Delivery))
-	case msg.NoDelivery, msg.NotStarted:
+		t.refuse(tooLarge(m.ReceivedBody))
+	case msg.NoResult, msg.NotStarted:
 		t.answer(m.Request, msg.Accept{})
 		if !t.job.loggedForeign {
 			t.log(zerolog.WarnLevel, "callback did not contain the job's result", "execution", m.Execution, "bytes", m.Size)
@@ -121,7 +121,7 @@ func (t *transition) fileRead(m msg.FileRead) {
 		case m.Verdict == msg.NotStarted:
 			t.proveUnstarted(notStartedProof)
 		case m.Verdict == msg.TooLarge:
-			t.refuse(tooLarge(m.Delivery))
+			t.refuse(tooLarge(m.ReceivedBody))
 		}
 	}
 	t.runnerRestarted = false
@@ -137,7 +137,7 @@ func (t *transition) fileRead(m msg.FileRead) {
 // may be about to ask for the old job (rule 8).
 const retiredAfterRestart = "its result was found in the result file after a restart of the runner"
 
-func tooLarge(d msg.Delivery) string {
+func tooLarge(d msg.ReceivedBody) string {
 	return fmt.Sprintf("the result has %d bytes, more than the limit of %d bytes. Let the task return less, or raise --max-result", d.Size, d.Limit)
 }
 

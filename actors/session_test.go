@@ -103,7 +103,7 @@ func repeatedHandOut() session {
 }
 
 func TestResultDuringRepeatedHandOutIsStored(t *testing.T) {
-	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}})
+	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", ReceivedBody: msg.ReceivedBody{Verdict: msg.IsResult}})
 	if _, stores := has[storeResult](effects); !stores {
 		t.Errorf("its result is not stored: %+v", effects)
 	}
@@ -127,7 +127,7 @@ func TestDeliveryDuringRepeatedHandOutCounts(t *testing.T) {
 func TestCallbackDoesNotWaitForEngine(t *testing.T) {
 	s := runningSession()
 	s.attached, s.runnerRestarted, s.inspected, s.readingFile = true, true, false, true
-	s, _ = after(s, msg.CallbackReceived{Request: 7, Execution: "2", Delivery: msg.Delivery{Verdict: msg.IsResult}}, msg.SecretRequested{Request: 8})
+	s, _ = after(s, msg.CallbackReceived{Request: 7, Execution: "2", ReceivedBody: msg.ReceivedBody{Verdict: msg.IsResult}}, msg.SecretRequested{Request: 8})
 	s, effects := after(s, msg.FileRead{Execution: "2"})
 	if _, stores := has[storeResult](effects); !stores {
 		t.Errorf("its result is not stored: %+v", effects)

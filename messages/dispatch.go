@@ -52,7 +52,7 @@ type (
 	// ImageFound names the local image that the executor is created from.
 	ImageFound struct {
 		Executor ExecutorID
-		Image    ImageID
+		ImageID  ImageID
 	}
 	// JobDone says that the ending of the executor's job is in the spool.
 	JobDone struct {

@@ -71,10 +71,10 @@ type (
 	}
 	// FileRead carries what the result file held for the open job.
 	FileRead struct {
-		Execution ExecutionID
-		Delivery       // without the Body of its Result
-		Stored    bool // the job has the result now
-		Err       error
+		Execution    ExecutionID
+		ReceivedBody      // without the Body of its Result
+		Stored       bool // the job has the result now
+		Err          error
 	}
 	// ResultsCleared says that the result directory no longer holds anything of the previous job.
 	ResultsCleared struct{}
@@ -242,7 +242,7 @@ func (LogCloseDue) toExecutor()       {}
 func (CheckDiskDue) toExecutor()      {}
 func (RetryDue) toExecutor()          {}
 
-// ExecutorLimits bound the duration of each phase of an executor.
+// ExecutorLimits are the time limits of an executor.
 type ExecutorLimits struct {
 	Pull   time.Duration // until the image is available
 	Start  time.Duration // until the container runs

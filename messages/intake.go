@@ -14,8 +14,8 @@ type (
 	// IntakeOpened says that the runner is online and enabled.
 	IntakeOpened struct{}
 	// IntakeClosed stops the intake. Reserved tasks are still confirmed and handed over; scripts wait until the intake is opened.
-	// Settled, if set, is called once no task is on its way from the server.
-	IntakeClosed struct{ Settled func() }
+	// Done, if set, is called once no task is on its way from the server.
+	IntakeClosed struct{ Done func() }
 	// CancelReserveDue is the timer to cancel a long poll that had just begun when the intake was closed.
 	CancelReserveDue struct{}
 	// FreeSlots answers FreeSlotsRequested as soon as N is above zero.

@@ -42,7 +42,7 @@ type (
 		Request   RequestID
 		Execution ExecutionID // the job of the URL
 		Current   ExecutionID // the newest job of the plugin when the request began
-		Delivery
+		ReceivedBody
 	}
 	// ResultFileChanged says that the plugin wrote to its result directory.
 	ResultFileChanged struct{}
@@ -63,14 +63,14 @@ func (Delivered) OpenedRequest() RequestID          { return 0 }
 type Verdict string
 
 const (
-	NoDelivery Verdict = ""          // nothing, an incomplete body, or one that no key decrypts
+	NoResult   Verdict = ""          // nothing, an incomplete body, or one that no key decrypts
 	IsResult   Verdict = "result"    // encrypted with the job's key
 	NotStarted Verdict = "unstarted" // proves that the plugin did not get the job: see executor-contract.md, rule 4
 	TooLarge   Verdict = "too large"
 )
 
-// Delivery is what a plugin delivered by callback or file.
-type Delivery struct {
+// ReceivedBody describes a body that a plugin sent to its callback URL or wrote to its result file.
+type ReceivedBody struct {
 	Verdict Verdict
 	Result  Result // with IsResult
 	Size    int64  // bytes

@@ -60,7 +60,7 @@ func (r JobRecord) Stopping() bool {
 type LogState struct {
 	Size   int64    // durable, so it may be sent
 	Acked  int64    // acknowledged by the server
-	Ended  bool     // nothing will be added: Size is the total
+	Closed bool     // nothing will be added: Size is the total
 	Resume Position // where to continue reading the engine's log
 }
 
@@ -76,11 +76,11 @@ type Position struct {
 
 // HandOut records that a job goes to an executor.
 type HandOut struct {
-	Execution ExecutionID
-	Executor  ExecutorID
-	From      time.Time // the executor's output belongs to the job from then on
-	Key       []byte    // the job's session key, sealed to the identity
-	Mask      []byte    // values to mask from now on, sealed to the identity
+	Execution  ExecutionID
+	Executor   ExecutorID
+	From       time.Time // the executor's output belongs to the job from then on
+	SessionKey []byte    // the job's session key, sealed to the identity
+	Mask       []byte    // values to mask from now on, sealed to the identity
 	StartTimes
 }
 

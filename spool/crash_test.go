@@ -61,7 +61,7 @@ func runAllMethods(s *spool.Spool, reported *reported) error {
 		_, err := s.StoreResult(execution, msg.Result{Body: bytes.Repeat([]byte("r"), 500), ExitCode: 7})
 		return err
 	}, func() { reported.result, reported.ended = true, true })
-	do(func() error { return s.EndLog(execution) }, nothing)
+	do(func() error { return s.CloseLog(execution) }, nothing)
 	do(func() error { return s.Finish(execution) }, nothing)
 	wasLast := err == nil
 	do(func() error { return s.Remove(execution) }, func() { reported.removed = true })

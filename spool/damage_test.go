@@ -17,9 +17,9 @@ import (
 // eachFile calls do for every file below a directory.
 func eachFile(t *testing.T, files *memfs.FS, dir string, do func(name string, size int64)) {
 	t.Helper()
-	entries, err := files.ReadDir(dir)
+	dirEntries, err := files.ReadDir(dir)
 	ok(t, err)
-	for _, e := range entries {
+	for _, e := range dirEntries {
 		name := path.Join(dir, e.Name())
 		if e.IsDir() {
 			eachFile(t, files, name, do)
@@ -111,7 +111,7 @@ func allowsRereading(was, is any) bool {
 	switch was := was.(type) {
 	case jobPart:
 		is, here := is.(jobPart)
-		fewer := here && is.Rec.Log.Size <= was.Rec.Log.Size && strings.HasPrefix(was.Log, is.Log) && !was.Rec.Log.Ended
+		fewer := here && is.Rec.Log.Size <= was.Rec.Log.Size && strings.HasPrefix(was.Log, is.Log) && !was.Rec.Log.Closed
 		is.Rec.Log.Size, is.Rec.Log.Resume, is.Rec.Log.Acked, is.Log = was.Rec.Log.Size, was.Rec.Log.Resume, was.Rec.Log.Acked, was.Log
 		return (fewer || is.Rec.Log.Size == was.Rec.Log.Size) && reflect.DeepEqual(is, was)
 	case msg.ExecutorRecord:

@@ -181,7 +181,7 @@ func assignJob(rec *msg.ExecutorRecord, h msg.HandOut) {
 		rec.Job = h.Execution
 		rec.Jobs++
 	}
-	rec.JobKey, rec.Mask = h.Key, h.Mask
+	rec.JobKey, rec.Mask = h.SessionKey, h.Mask
 	rec.IdleSince, rec.Notified = time.Time{}, false
 }
 

@@ -63,7 +63,7 @@ func TestFailedRemoveCanBeRepeated(t *testing.T) {
 	files := memfs.New()
 	s := withJob(t, open(t, files))
 	ok(t, s.AppendLog(execution, []byte("said\n"), msg.Position{Time: noon, Count: 1}))
-	ok(t, s.EndLog(execution))
+	ok(t, s.CloseLog(execution))
 	ok(t, s.AckLog(execution, 5))
 	stored(t, s, "r")
 	ok(t, s.Finish(execution))

@@ -39,7 +39,7 @@ func filledSpool(t testing.TB, files *memfs.FS) *spool.Spool {
 				_, err := s.StoreResult(name, msg.Result{Body: []byte("the result of " + name), ExitCode: 7})
 				return err
 			},
-			func() error { return s.EndLog(name) },
+			func() error { return s.CloseLog(name) },
 			func() error { return s.Finish(name) },
 		} {
 			if n == 0 {

@@ -100,7 +100,7 @@ var methodCalls = map[string]methodCall{
 		_, err := s.Stopped(execution, "The plugin was killed (SIGKILL)")
 		return err
 	}},
-	"a log ends":                                      {method: "EndLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.EndLog(execution) }},
+	"a log ends":                                      {method: "CloseLog", before: after(logged(1)), do: func(s *spool.Spool) error { return s.CloseLog(execution) }},
 	"a finish is accepted":                            {method: "Finish", before: after(failed), do: func(s *spool.Spool) error { return s.Finish(execution) }, notDurable: true},
 	"a job is handed out":                             {method: "HandOut", before: steps(bystander, added, confirmed, executor), do: handedOut},
 	"a job is handed out again":                       {method: "HandOut", before: after(unstarted), do: handedOut},

@@ -72,12 +72,12 @@ func checkHead(f File, head bodyHeader) error {
 // InspectExecutors returns the executors' records, oldest first, without those that cannot be read.
 func InspectExecutors(files FS) ([]msg.ExecutorRecord, error) {
 	s := &Spool{fs: readOnly{files}}
-	entries, err := s.fs.ReadDir(executorsDir)
+	dirEntries, err := s.fs.ReadDir(executorsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("inspect %s: %w", files.Path(executorsDir), err)
 	}
 	var all []msg.ExecutorRecord
-	for _, entry := range entries {
+	for _, entry := range dirEntries {
 		if rec, err := s.loadExecutor(newExecutor(msg.ExecutorID(entry.Name()))); err == nil {
 			all = append(all, rec)
 		}
@@ -87,12 +87,12 @@ func InspectExecutors(files FS) ([]msg.ExecutorRecord, error) {
 }
 
 func (s *Spool) inspectDir(dir string) ([]Entry, error) {
-	entries, err := s.fs.ReadDir(dir)
+	dirEntries, err := s.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var all []Entry
-	for _, entry := range entries {
+	for _, entry := range dirEntries {
 		if strings.HasPrefix(entry.Name(), preallocatedPrefix) {
 			continue
 		}
@@ -164,7 +164,7 @@ func (s *Spool) steps(journal string) (all []Step) {
 
 // describe returns the step as a text for people.
 func (st step) describe() string {
-	switch st.Step {
+	switch st.Kind {
 	case confirmed:
 		return "confirmed by the server"
 	case aborted:
@@ -187,10 +187,10 @@ func (st step) describe() string {
 		return cmp.Or(st.Reason, "stopped; details unknown")
 	case finished:
 		return "finish accepted by the server"
-	case logEnded:
+	case logClosed:
 		return "log complete"
 	}
-	return string(st.Step)
+	return string(st.Kind)
 }
 
 // InspectLog returns the last bytes of a job's log, at most limit.

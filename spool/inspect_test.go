@@ -182,7 +182,7 @@ func TestResendKeepsResultAndLog(t *testing.T) {
 	check := func(s *spool.Spool) {
 		rec, there := s.Job(execution)
 		same(t, there, true)
-		same(t, []any{rec.Stage, rec.HasResult, rec.Log.Size, rec.Log.Ended}, []any{msg.Ended, true, int64(5), true})
+		same(t, []any{rec.Stage, rec.HasResult, rec.Log.Size, rec.Log.Closed}, []any{msg.Ended, true, int64(5), true})
 		body, err := s.Result(execution)
 		ok(t, err)
 		same(t, string(body), "result")
@@ -192,7 +192,7 @@ func TestResendKeepsResultAndLog(t *testing.T) {
 	ok(t, s.Close())
 	s = openDir(t, dir)
 	rec, _ := s.Job(execution)
-	same(t, []any{rec.HasResult, rec.Log.Ended}, []any{true, true})
+	same(t, []any{rec.HasResult, rec.Log.Closed}, []any{true, true})
 	same(t, locations(inspect(t, dir)), []string{"jobs/job-1"})
 }
 

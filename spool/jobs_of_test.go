@@ -46,7 +46,7 @@ func TestJobsOfFollowsEveryStep(t *testing.T) {
 	}{
 		{what: "before", do: func() error { return nil }, ex1: 1},
 		{what: "its next job is handed out", do: func() error {
-			return errors.Join(s.EndLog(execution), endOf(s, execution), s.HandOut(msg.HandOut{Execution: "own-1", Executor: ex1, From: noon}))
+			return errors.Join(s.CloseLog(execution), endOf(s, execution), s.HandOut(msg.HandOut{Execution: "own-1", Executor: ex1, From: noon}))
 		}, ex1: 2},
 		{what: "another executor gets one", do: func() error { return s.HandOut(msg.HandOut{Execution: "own-0", Executor: "ex2", From: noon}) }, ex1: 2, ex2: 1},
 		{what: "a job moves", do: func() error {

@@ -15,12 +15,12 @@ import (
 
 // loadJobs reads all jobs into the index.
 func (s *Spool) loadJobs() error {
-	entries, err := s.fs.ReadDir(jobsDir)
+	dirEntries, err := s.fs.ReadDir(jobsDir)
 	if err != nil {
 		return err
 	}
 	var names []string
-	for _, e := range entries {
+	for _, e := range dirEntries {
 		name, isJob := e.Name(), true
 		if strings.HasPrefix(name, preallocatedPrefix) {
 			if name, isJob, err = s.adoptPreallocated(path.Join(jobsDir, name)); err != nil {
@@ -113,12 +113,12 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 		}
 		for _, st := range steps {
 			err = errors.Join(err, apply(rec, st))
-			switch st.Step {
+			switch st.Kind {
 			case handedOut:
-				j.jobNumber, j.lastHandOut = st.JobNumber, msg.HandOut{Execution: rec.Execution, Key: st.Key, Mask: st.Mask}
+				j.jobNumber, j.lastHandOut = st.JobNumber, msg.HandOut{Execution: rec.Execution, SessionKey: st.Key, Mask: st.Mask}
 			case stopped:
 				j.noResult = st.NoResult
-			case logEnded:
+			case logClosed:
 				j.logSize = st.Size
 			}
 		}
@@ -156,7 +156,7 @@ func (s *Spool) restoreHandOut(id msg.ExecutionID, e msg.ExecutorRecord) error {
 		What: "journal", Name: j.journal.name, Job: id,
 		Err: fmt.Errorf("%w: no hand-out to executor %s, although the executor's record has one", ErrCorrupt, e.ID),
 	})
-	_, err := s.writeStep(j, j.rec, step{Step: handedOut, Executor: e.ID})
+	_, err := s.writeStep(j, j.rec, step{Kind: handedOut, Executor: e.ID})
 	return err
 }
 
@@ -186,11 +186,11 @@ func (s *Spool) restoreRecords() error {
 
 // loadExecutors reads all executors into the index.
 func (s *Spool) loadExecutors() error {
-	entries, err := s.fs.ReadDir(executorsDir)
+	dirEntries, err := s.fs.ReadDir(executorsDir)
 	if err != nil {
 		return err
 	}
-	for _, entry := range entries {
+	for _, entry := range dirEntries {
 		id := msg.ExecutorID(entry.Name())
 		e := newExecutor(id)
 		rec, err := s.loadExecutor(e)

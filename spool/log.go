@@ -37,8 +37,8 @@ func (s *Spool) AppendLog(id msg.ExecutionID, text []byte, next msg.Position) er
 	}
 	defer j.ioMu.Unlock()
 	rec := s.jobRecord(j)
-	if rec.Log.Ended {
-		return fmt.Errorf("append to the log of job %q: the log has ended", id)
+	if rec.Log.Closed {
+		return fmt.Errorf("append to the log of job %q: the log is closed", id)
 	}
 	next.Time = next.Time.UTC().Round(0)
 	m := checkpoint{
@@ -117,7 +117,7 @@ func (s *Spool) AckLog(id msg.ExecutionID, offset int64) error {
 	if offset < 0 || offset > rec.Log.Size {
 		return fmt.Errorf("acknowledge %d bytes of the log of job %q: it has %d", offset, id, rec.Log.Size)
 	}
-	if rec.Log.Ended && offset == rec.Log.Acked {
+	if rec.Log.Closed && offset == rec.Log.Acked {
 		return nil
 	}
 	// The length is fixed, so that no digit of an older number remains.

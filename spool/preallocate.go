@@ -113,8 +113,8 @@ func (s *Spool) rewrite(name string) error {
 
 // checkComplete returns errIncomplete for a job whose deletion had begun.
 func (s *Spool) checkComplete(name string) error {
-	entries, err := s.fs.ReadDir(name)
-	if err == nil && len(entries) < len(jobFiles) {
+	dirEntries, err := s.fs.ReadDir(name)
+	if err == nil && len(dirEntries) < len(jobFiles) {
 		err = errIncomplete
 	}
 	return err

@@ -39,8 +39,8 @@ func (s *Spool) Resend(location string) (msg.ExecutionID, error) {
 func (s *Spool) restoreRejected(location string, id msg.ExecutionID) error {
 	// readOnly, so that a read error now does not quarantine parts of the job.
 	j, rec, err := (&Spool{fs: readOnly{s.fs}}).readJob(location)
-	if err == nil && !rec.Log.Ended { // the executor's actor does not end the log of a job that has left the spool
-		rec, err = s.writeStep(j, rec, step{Step: logEnded, Size: rec.Log.Size})
+	if err == nil && !rec.Log.Closed { // the executor's actor does not close the log of a job that has left the spool
+		rec, err = s.writeStep(j, rec, step{Kind: logClosed, Size: rec.Log.Size})
 	}
 	to := newJob(id)
 	if err == nil {
@@ -89,11 +89,11 @@ func (s *Spool) entryAt(location string) (Entry, error) {
 	if dir != jobsDir+"/" && dir != rejectedDir+"/" && dir != corruptDir+"/" {
 		return Entry{}, errors.New("not a location in the spool")
 	}
-	entries, err := s.fs.ReadDir(path.Dir(location))
+	dirEntries, err := s.fs.ReadDir(path.Dir(location))
 	if err != nil {
 		return Entry{}, err
 	}
-	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name }) {
+	if !slices.ContainsFunc(dirEntries, func(e fs.DirEntry) bool { return e.Name() == name }) {
 		return Entry{}, errors.New("no such entry")
 	}
 	return InspectEntry(s.fs, location), nil

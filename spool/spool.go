@@ -244,11 +244,11 @@ func (s *Spool) checkFormat() (damage, err error) {
 // emptyTmp deletes what was being created or deleted. It quarantines what cannot be deleted: a plugin may have left files that only
 // its own user may delete, which must not prevent the start.
 func (s *Spool) emptyTmp() error {
-	entries, err := s.fs.ReadDir(tmpDir)
+	dirEntries, err := s.fs.ReadDir(tmpDir)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for _, e := range dirEntries {
 		name := tmpDir + "/" + e.Name()
 		if err := s.fs.RemoveAll(name); err != nil {
 			quarantined, moveErr := s.setAside(name, corruptDir, "undeleted-"+e.Name())

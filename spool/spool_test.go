@@ -100,7 +100,7 @@ func TestEveryMethodIsDurable(t *testing.T) {
 	same(t, stored(t, s, "another"), false)
 	_, err = s.Stopped(execution, "The plugin was killed (SIGKILL)")
 	ok(t, err)
-	ok(t, s.EndLog(execution))
+	ok(t, s.CloseLog(execution))
 	ok(t, s.Finish(execution))
 	ok(t, s.Save(spool.Server, []byte(`{"capacity":3}`)))
 
@@ -108,7 +108,7 @@ func TestEveryMethodIsDurable(t *testing.T) {
 		Job: offer(execution).Job, SealedKey: []byte("sealed"), Added: noon, Stage: msg.Finished,
 		Executor: ex1, HandedOutAt: noon, OutputFrom: noon, HandOuts: 1, Abort: "enough", Crashes: 1, HasResult: true,
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "The plugin was killed (SIGKILL)"}, EndedAt: noon, Stopped: true,
-		Log: msg.LogState{Size: 8, Acked: 4, Ended: true, Resume: msg.Position{Time: noon, Count: 3}},
+		Log: msg.LogState{Size: 8, Acked: 4, Closed: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
 	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution}
 	for range 2 {
@@ -361,9 +361,9 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 	ok(t, s.Close())
 	for _, sub := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
-		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		dirEntries, err := os.ReadDir(filepath.Join(dir, sub))
 		ok(t, err)
-		same(t, len(entries), 0)
+		same(t, len(dirEntries), 0)
 	}
 }
 

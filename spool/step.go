@@ -23,13 +23,13 @@ const (
 	ended     kind = "ended"
 	stopped   kind = "stopped"
 	finished  kind = "finished"
-	logEnded  kind = "log-ended"
+	logClosed kind = "log-ended"
 )
 
 // step is an event in a job's journal; the job's record is the result of applying all its steps in order. A line of the journal has
 // one step, or several that were not synced one by one and become durable together. Therefore only the last line can be torn.
 type step struct {
-	Step           kind           `json:"step"`
+	Kind           kind           `json:"step"`
 	At             time.Time      `json:"at"`
 	Reason         string         `json:"reason,omitempty"`    // abort, stopped
 	Executor       msg.ExecutorID `json:"executor,omitempty"`  // handed-out
@@ -46,12 +46,12 @@ type step struct {
 // durable reports whether the step is synced. After a loss, confirmed and finished are asked of the server again, and delivered does
 // not matter, because no executor survives a loss of power.
 func (st step) durable() bool {
-	return st.Step != confirmed && st.Step != finished && st.Step != delivered
+	return st.Kind != confirmed && st.Kind != finished && st.Kind != delivered
 }
 
 // apply applies a step to a record, both when the step is written and when it is read, so the index cannot differ from the disk.
 func apply(rec *msg.JobRecord, st step) error {
-	switch st.Step {
+	switch st.Kind {
 	case confirmed:
 		rec.Stage = max(rec.Stage, msg.Confirmed)
 	case aborted:
@@ -86,10 +86,10 @@ func apply(rec *msg.JobRecord, st step) error {
 		}
 	case finished:
 		rec.Stage = msg.Finished
-	case logEnded:
-		rec.Log.Ended = true
+	case logClosed:
+		rec.Log.Closed = true
 	default:
-		return fmt.Errorf("%w: unknown step %q; a newer runnerd may have written it", ErrCorrupt, st.Step)
+		return fmt.Errorf("%w: unknown step %q; a newer runnerd may have written it", ErrCorrupt, st.Kind)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func (s *Spool) Confirm(id msg.ExecutionID) error {
 		if rec.Stage >= msg.Confirmed {
 			return nil, nil
 		}
-		return &step{Step: confirmed}, nil
+		return &step{Kind: confirmed}, nil
 	})
 	return err
 }
@@ -28,7 +28,7 @@ func (s *Spool) Abort(id msg.ExecutionID, reason string) error {
 		if rec.Abort != "" || rec.Stage >= msg.Ended {
 			return nil, nil
 		}
-		return &step{Step: aborted, Reason: reason}, nil
+		return &step{Kind: aborted, Reason: reason}, nil
 	})
 	return err
 }
@@ -36,7 +36,7 @@ func (s *Spool) Abort(id msg.ExecutionID, reason string) error {
 // Crash records that an actor panicked while it handled the job, and returns the number of such panics.
 func (s *Spool) Crash(id msg.ExecutionID, actor string) (int, error) {
 	rec, err := s.recordStep(id, func(msg.JobRecord) (*step, error) {
-		return &step{Step: crashed, Actor: actor}, nil
+		return &step{Kind: crashed, Actor: actor}, nil
 	})
 	return rec.Crashes, err
 }
@@ -51,7 +51,7 @@ func (s *Spool) End(id msg.ExecutionID, ending msg.Ending) (msg.Ending, error) {
 		if ending.Outcome == msg.Completed {
 			return nil, errors.New("cannot be completed without a result")
 		}
-		return &step{Step: ended, Ending: &ending}, nil
+		return &step{Kind: ended, Ending: &ending}, nil
 	})
 	return rec.Ending, err
 }
@@ -63,18 +63,18 @@ func (s *Spool) Stopped(id msg.ExecutionID, how string) (msg.Ending, error) {
 		if !rec.Stopping() {
 			return nil, nil
 		}
-		return &step{Step: stopped, Reason: how, NoResult: !rec.HasResult}, nil
+		return &step{Kind: stopped, Reason: how, NoResult: !rec.HasResult}, nil
 	})
 	return rec.Ending, err
 }
 
-// EndLog records that the log is complete.
-func (s *Spool) EndLog(id msg.ExecutionID) error {
+// CloseLog records that nothing will be added to the log.
+func (s *Spool) CloseLog(id msg.ExecutionID) error {
 	_, err := s.recordStep(id, func(rec msg.JobRecord) (*step, error) {
-		if rec.Log.Ended {
+		if rec.Log.Closed {
 			return nil, nil
 		}
-		return &step{Step: logEnded, Size: rec.Log.Size}, nil
+		return &step{Kind: logClosed, Size: rec.Log.Size}, nil
 	})
 	return err
 }
@@ -88,7 +88,7 @@ func (s *Spool) Finish(id msg.ExecutionID) error {
 		if rec.Stage < msg.Ended {
 			return nil, errors.New("has not ended")
 		}
-		return &step{Step: finished}, nil
+		return &step{Kind: finished}, nil
 	})
 	return err
 }
@@ -103,12 +103,12 @@ func (s *Spool) HandOut(h msg.HandOut) error {
 		return fmt.Errorf("hand out job %q: %w", id, err)
 	}
 	defer e.ioMu.Unlock()
-	given := s.executorRecord(e)
-	assignJob(&given, h)
-	st := step{Step: handedOut, At: h.From.UTC().Round(0), Executor: to, JobNumber: given.Jobs, Key: h.Key, Mask: h.Mask, StartTimes: h.StartTimes}
+	executor := s.executorRecord(e)
+	assignJob(&executor, h)
+	st := step{Kind: handedOut, At: h.From.UTC().Round(0), Executor: to, JobNumber: executor.Jobs, Key: h.SessionKey, Mask: h.Mask, StartTimes: h.StartTimes}
 	if _, err := s.recordStep(id, func(rec msg.JobRecord) (*step, error) {
-		if open := s.unfinishedJob(to); open != "" && open != id {
-			return nil, fmt.Errorf("executor %s still has job %q", to, open)
+		if unfinished := s.unfinishedJob(to); unfinished != "" && unfinished != id {
+			return nil, fmt.Errorf("executor %s still has job %q", to, unfinished)
 		}
 		if rec.Stage >= msg.Ended {
 			return nil, errors.New("has ended")
@@ -120,9 +120,9 @@ func (s *Spool) HandOut(h msg.HandOut) error {
 	}); err != nil {
 		return err
 	}
-	// The journal decides. If the executor's record cannot be written, Open restores it from the journal.
-	_ = s.writeExecutor(e, given)
-	s.publishExecutor(e, given)
+	// The journal is authoritative: if the executor's record cannot be written, Open restores it from the journal.
+	_ = s.writeExecutor(e, executor)
+	s.publishExecutor(e, executor)
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (s *Spool) Delivered(id msg.ExecutionID) error {
 		if rec.Stage != msg.HandedOut || rec.Delivered || rec.Unstarted {
 			return nil, nil
 		}
-		return &step{Step: delivered}, nil
+		return &step{Kind: delivered}, nil
 	})
 	return err
 }
@@ -144,7 +144,7 @@ func (s *Spool) NotStarted(id msg.ExecutionID, handOut int) error {
 		if rec.Stage != msg.HandedOut || rec.Unstarted || rec.HandOuts != handOut {
 			return nil, nil
 		}
-		return &step{Step: unstarted}, nil
+		return &step{Kind: unstarted}, nil
 	})
 	return err
 }
@@ -156,7 +156,7 @@ func (s *Spool) TakeBack(id msg.ExecutionID) error {
 		if rec.Stage != msg.HandedOut || !rec.Unstarted {
 			return nil, nil
 		}
-		return &step{Step: takenBack}, nil
+		return &step{Kind: takenBack}, nil
 	})
 	return err
 }
@@ -194,7 +194,7 @@ func (s *Spool) writeStep(j *job, rec msg.JobRecord, st step) (msg.JobRecord, er
 		return before, err
 	}
 	if err := s.withReserve(func() error { return j.journal.writeLine(s, j.journal.synced, line, st.durable()) }); err != nil {
-		return before, fmt.Errorf("write step %s of job %q: %w", st.Step, rec.Execution, err)
+		return before, fmt.Errorf("write step %s of job %q: %w", st.Kind, rec.Execution, err)
 	}
 	j.unsynced = steps
 	if st.durable() {

@@ -16,12 +16,12 @@ type host[M any] struct {
 	proto actor.Context
 
 	// owned by the actor's turns
-	behavior Behavior[M]
-	ctx      Ctx[M]
-	timers   map[string]timer
-	armed    uint64
-	tasks    map[uint64]func() // cancel functions of the tasks that may still deliver
-	subject  string            // of the current message
+	behavior  Behavior[M]
+	ctx       Ctx[M]
+	timers    map[string]timer
+	lastTimer uint64
+	tasks     map[uint64]func() // cancel functions of the tasks that may still deliver
+	subject   string            // of the current message
 }
 
 func (s *host[M]) Receive(proto actor.Context) {

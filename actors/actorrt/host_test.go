@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testMessage is the set of messages of the actors in these tests.
-type testMessage interface{ order() }
+type testMessage interface{ isTestMessage() }
 
 type (
 	do   func(c *Ctx[testMessage])    // run it
@@ -27,9 +27,9 @@ type (
 	asks struct{ reply func(string) } // reply with the records
 )
 
-func (do) order()   {}
-func (say) order()  {}
-func (asks) order() {}
+func (do) isTestMessage()   {}
+func (say) isTestMessage()  {}
+func (asks) isTestMessage() {}
 
 // recorder collects lines from actors for the test.
 type recorder struct {
@@ -257,8 +257,8 @@ func TestStopIsCalledBeforeChildrenStop(t *testing.T) {
 func TestActorEndWaitsForGoroutinesUpToGrace(t *testing.T) {
 	stops := func(c *Ctx[testMessage]) { c.StopSelf() }
 	for name, c := range map[string]struct {
-		work, gone time.Duration
-		end        do
+		work, endsAfter time.Duration
+		end             do
 	}{
 		"stopped, they end in time":      {3 * time.Second, 3 * time.Second, stops},
 		"stopped, they ignore their end": {time.Minute, 5 * time.Second, stops},
@@ -279,7 +279,7 @@ func TestActorEndWaitsForGoroutinesUpToGrace(t *testing.T) {
 				}))
 				synctest.Wait()
 				child.Tell(c.end)
-				time.Sleep(c.gone - 1)
+				time.Sleep(c.endsAfter - 1)
 				w.expect(t, "")
 				time.Sleep(time.Nanosecond)
 				synctest.Wait()
@@ -289,7 +289,7 @@ func TestActorEndWaitsForGoroutinesUpToGrace(t *testing.T) {
 				if ended != 0 {
 					t.Error("the context ended late:", ended)
 				}
-				time.Sleep(c.work) // a bubble must see all its goroutines end
+				time.Sleep(c.work) // synctest requires that all goroutines end
 			})
 		})
 	}
@@ -314,7 +314,7 @@ func TestOldRefDoesNotReachSuccessor(t *testing.T) {
 		synctest.Wait()
 		w.child("child")
 		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 0 {
-			t.Errorf("a crash is remembered after an orderly stop: %+v", n)
+			t.Errorf("a crash is still shown after a planned stop: %+v", n)
 		}
 	})
 }
@@ -364,7 +364,7 @@ func TestCancelledTimerNeverDelivers(t *testing.T) {
 				child := w.child("child")
 				child.Tell(do(func(child *Ctx[testMessage]) {
 					child.After("t", time.Second, say("tick"))
-					time.Sleep(2 * time.Second) // its message is behind this turn now
+					time.Sleep(2 * time.Second) // its message is in the mailbox now
 					c.then(child)
 				}))
 				time.Sleep(time.Minute)
@@ -380,9 +380,9 @@ func TestEndedTaskDeliversNothing(t *testing.T) {
 		child.Tell(do(func(c *Ctx[testMessage]) {
 			c.Go("silent", func(context.Context) testMessage { return nil })
 			c.Go("delivered", func(context.Context) testMessage { time.Sleep(time.Second); return say("delivered") })
-			gone := c.Go("dropped", func(context.Context) testMessage { time.Sleep(time.Second); return say("dropped") })
-			time.Sleep(2 * time.Second) // the answers are behind this turn now
-			gone.Cancel()
+			dropped := c.Go("dropped", func(context.Context) testMessage { time.Sleep(time.Second); return say("dropped") })
+			time.Sleep(2 * time.Second) // the answers are in the mailbox now
+			dropped.Cancel()
 		}))
 		time.Sleep(time.Minute)
 		w.expect(t, "delivered")
@@ -418,7 +418,7 @@ func TestEndingActorReceivesNothing(t *testing.T) {
 				synctest.Wait()
 				child.Tell(do(func(c *Ctx[testMessage]) {
 					c.Self().Tell(end)
-					for range 3 { // they are behind the end
+					for range 3 { // queued after the end
 						c.Self().Tell(say("too late"))
 					}
 				}))
@@ -445,7 +445,7 @@ func TestStreamIsLimitedToActorPace(t *testing.T) {
 		}))
 		time.Sleep(10*time.Second + 1)
 		synctest.Wait()
-		// Ten are done, and of the window of four one is in hand.
+		// Ten are handled, one of the window of four is being handled, and three wait.
 		if emitted != 14 {
 			t.Error("emitted", emitted)
 		}
@@ -492,12 +492,12 @@ func TestAskReturnsWheneverActorEnds(t *testing.T) {
 		want    error
 		after   time.Duration
 	}{
-		"with an answer":                         {nil, asked, nil, 0},
-		"it crashes at the question":             {nil, func(func(string)) testMessage { return panics("oops") }, ErrCrashed, 0},
-		"it crashes before the question":         {func(*Ctx[testMessage]) { time.Sleep(time.Second); panic("oops") }, asked, ErrCrashed, time.Second},
-		"it stops before the question":           {func(c *Ctx[testMessage]) { time.Sleep(time.Second); c.StopSelf() }, asked, ErrStopped, time.Second},
-		"it has stopped":                         {func(c *Ctx[testMessage]) { c.StopSelf() }, asked, ErrStopped, 0},
-		"it does not answer and the caller goes": {nil, never, context.DeadlineExceeded, time.Minute},
+		"with an answer":                 {nil, asked, nil, 0},
+		"it crashes at the question":     {nil, func(func(string)) testMessage { return panics("oops") }, ErrCrashed, 0},
+		"it crashes before the question": {func(*Ctx[testMessage]) { time.Sleep(time.Second); panic("oops") }, asked, ErrCrashed, time.Second},
+		"it stops before the question":   {func(c *Ctx[testMessage]) { time.Sleep(time.Second); c.StopSelf() }, asked, ErrStopped, time.Second},
+		"it has stopped":                 {func(c *Ctx[testMessage]) { c.StopSelf() }, asked, ErrStopped, 0},
+		"it does not answer in time":     {nil, never, context.DeadlineExceeded, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, Options{}, func(t *testing.T, w *env) {
@@ -530,7 +530,7 @@ func TestNilMessagePanicsInSender(t *testing.T) {
 	Ref[testMessage]{}.Tell(say("discarded"))
 }
 
-// faultScheduler panics at every message say(at) to the actor at path.
+// faultScheduler panics at every message at to the actor at path.
 type faultScheduler struct {
 	Scheduler
 	path string

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Ref is the address of one actor; a successor of the same name has another. The zero Ref discards its messages.
+// Ref is the address of one actor. A later actor of the same name has another Ref. The zero Ref discards its messages.
 type Ref[M any] struct{ to *node }
 
 // Tell sends m. It is safe from any goroutine, never blocks and never fails: an actor that has ended discards m.
@@ -15,7 +15,7 @@ func (r Ref[M]) Tell(m M) {
 	}
 }
 
-// mustNotBeNil panics in the sender, which has the bug.
+// mustNotBeNil panics if m is nil: it runs in the sender, where the bug is.
 func mustNotBeNil[M any](m M) M {
 	if any(m) == nil {
 		panic("actorrt: a nil message")

@@ -6,9 +6,9 @@ import "time"
 func (c *Ctx[M]) After(key string, d time.Duration, m M) {
 	s := c.host
 	c.Cancel(key)
-	s.armed++
-	due := timerFired[M]{mustNotBeNil(m), s.subject, key, s.armed}
-	s.timers[key] = timer{s.armed, s.node.sys.scheduler.After(s.node.path, d, func() { s.node.post(due) })}
+	s.lastTimer++
+	due := timerFired[M]{mustNotBeNil(m), s.subject, key, s.lastTimer}
+	s.timers[key] = timer{s.lastTimer, s.node.sys.scheduler.After(s.node.path, d, func() { s.node.post(due) })}
 }
 
 // Cancel cancels a timer. Its message is not delivered any more, even if it is in the mailbox.

@@ -57,7 +57,7 @@ type ExecutorConfig struct {
 	MaxResult   Bytes  `default:"64MiB" help:"Maximum size of a job's result."`
 }
 
-// TimeConfig has the time limits of an executor's steps. The message of a job says which limit ended it.
+// TimeConfig has the time limits of an executor. If one ends a job, the job's message names it.
 type TimeConfig struct {
 	Pull      time.Duration `name:"pull-timeout" default:"10m" help:"Limit for pulling an image."`
 	Start     time.Duration `name:"start-timeout" default:"60s" help:"Limit for creating and starting an executor."`

@@ -12,7 +12,7 @@ import (
 )
 
 // configFile is the source of settings that are given neither by a flag nor by the environment. It is a flat YAML mapping: a key is
-// a flag's name, a list is what the flag takes between commas. An unknown key is an error, because a silently ignored setting is
+// a flag's name, and a list is the same as a comma-separated value of the flag. An unknown key is an error, because a silently ignored setting is
 // noticed only when it is needed.
 type configFile struct {
 	path   string // from --config or its variable; read once

@@ -9,7 +9,7 @@
 //	server    run the development server alone
 //	version   print the version
 //
-// This package only wires the program: config.go has the settings, wire.go the parts of a runner.
+// This package only wires the program. config.go defines the settings, and wire.go connects the parts of a runner.
 package main
 
 import (
@@ -64,8 +64,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command.BindTo(stdout, (*io.Writer)(nil))
 	command.BindTo(os.Stdin, (*io.Reader)(nil))
 	err = command.Run()
-	if known, ok := errors.AsType[exitError](err); ok {
-		return fail(stderr, err, known.code)
+	if exit, ok := errors.AsType[exitError](err); ok {
+		return fail(stderr, err, exit.code)
 	}
 	if err != nil {
 		return fail(stderr, err, exitFailed)
@@ -104,7 +104,7 @@ func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, 
 	if failed, ok := errors.AsType[*kong.ParseError](err); ok && failed.Context.Selected() != nil {
 		help = failed.Context.Selected().FullPath()
 	}
-	if file.err != nil { // without the flag to which kong attributes it
+	if file.err != nil { // kong's error names a flag that has nothing to do with it
 		err = file.err
 	}
 	if err != nil {

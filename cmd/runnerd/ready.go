@@ -15,8 +15,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// healthServer serves /live and /ready and reports the same to the service manager, from before the first step that may wait until
-// the actors have stopped.
+// healthServer serves /live and /ready and reports the same to the service manager. It starts before the first step of the start that may
+// wait, and runs until the actors have stopped.
 type healthServer struct {
 	notReadyFunc atomic.Pointer[func() []string] // returns why the runner is not ready
 	lastReasons  atomic.Pointer[[]string]        // the reasons at their last change
@@ -43,7 +43,7 @@ func (h *healthServer) setNotReady(reason string) {
 	h.update([]string{reason})
 }
 
-// openHealth runs before the steps that may wait, so that a runner that waits for its engine says so.
+// openHealth runs before the steps that may wait, so that /ready can say what the runner waits for.
 func (d *daemon) openHealth(ctx context.Context) error {
 	listener, err := net.Listen("tcp", d.config.Self.Health)
 	if err != nil {

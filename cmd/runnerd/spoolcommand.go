@@ -26,8 +26,8 @@ type spoolCommand struct {
 	Discard discardCommand `cmd:"" help:"Delete an ended job, a rejected job or an unreadable record."`
 }
 
-// entry is the argument of a command on one entry of the spool.
-type entry struct {
+// entryArg is the argument of a command on one entry of the spool.
+type entryArg struct {
 	stateFlags `embed:""`
 	ID         string `arg:"" help:"Job id, execution id, or location as shown by 'runnerd spool ls'."`
 }
@@ -39,19 +39,19 @@ type lsCommand struct {
 
 type (
 	showCommand struct {
-		entry `embed:""`
-		Log   bool `help:"Print the whole log and nothing else."`
+		entryArg `embed:""`
+		Log      bool `help:"Print the whole log and nothing else."`
 	}
 	exportCommand struct {
-		entry `embed:""`
-		File  string `short:"f" placeholder:"FILE" help:"File to create. Default: standard output."`
+		entryArg `embed:""`
+		File     string `short:"f" placeholder:"FILE" help:"File to create. Default: standard output."`
 	}
 	resendCommand struct {
-		entry `embed:""`
+		entryArg `embed:""`
 	}
 	discardCommand struct {
-		entry `embed:""`
-		Yes   bool `help:"Do not ask for confirmation."`
+		entryArg `embed:""`
+		Yes      bool `help:"Do not ask for confirmation."`
 	}
 )
 
@@ -70,7 +70,7 @@ func (f stateFlags) inspect(look func(spool.FS, []spool.Entry) error) (err error
 }
 
 // inspect calls look with the entry that the argument names. It fails unless there is exactly one.
-func (t entry) inspect(look func(spool.FS, spool.Entry) error) error {
+func (t entryArg) inspect(look func(spool.FS, spool.Entry) error) error {
 	return t.stateFlags.inspect(func(files spool.FS, all []spool.Entry) error {
 		var matches []spool.Entry
 		var locations []string
@@ -155,7 +155,7 @@ func entryNote(f spool.Entry) string {
 
 // Run shows the entry.
 func (c showCommand) Run(out io.Writer) error {
-	return c.entry.inspect(func(files spool.FS, f spool.Entry) error {
+	return c.entryArg.inspect(func(files spool.FS, f spool.Entry) error {
 		if c.Log {
 			text, err := spool.InspectLog(files, f, f.Job.Log.Size)
 			if err == nil {
@@ -199,7 +199,7 @@ func showJob(t *table, f spool.Entry) {
 	if j.HasResult {
 		t.row("result", fmt.Sprintf("%d bytes, encrypted", f.Result))
 	}
-	t.row("log", fmt.Sprintf("%d bytes, of which the server has %d; the log %s", j.Log.Size, j.Log.Acked, map[bool]string{true: "is complete", false: "may grow"}[j.Log.Ended]))
+	t.row("log", fmt.Sprintf("%d bytes, of which the server has %d; the log %s", j.Log.Size, j.Log.Acked, map[bool]string{true: "is complete", false: "may grow"}[j.Log.Closed]))
 	if f.Answer != "" {
 		t.row("rejected", f.Answer)
 	}
@@ -211,7 +211,7 @@ func showJob(t *table, f spool.Entry) {
 
 // Run exports the entry.
 func (c exportCommand) Run(out io.Writer) error {
-	return c.entry.inspect(func(files spool.FS, f spool.Entry) (err error) {
+	return c.entryArg.inspect(func(files spool.FS, f spool.Entry) (err error) {
 		if c.File == "" {
 			if file, ok := out.(*os.File); ok && isatty.IsTerminal(file.Fd()) {
 				return errors.New("will not write a tar to a terminal: set --file, or redirect the output")

@@ -16,7 +16,7 @@ import (
 
 // Run sends the ending of a rejected job again.
 func (c resendCommand) Run(ctx context.Context, out io.Writer) error {
-	return c.entry.inspect(func(_ spool.FS, f spool.Entry) error {
+	return c.entryArg.inspect(func(_ spool.FS, f spool.Entry) error {
 		if !f.Rejected() {
 			return fmt.Errorf("%s was not rejected by the server: the runner sends its ending without this command", f.Location)
 		}
@@ -35,7 +35,7 @@ func (c resendCommand) Run(ctx context.Context, out io.Writer) error {
 
 // Run deletes the entry after a confirmation.
 func (c discardCommand) Run(ctx context.Context, out io.Writer, in io.Reader) error {
-	return c.entry.inspect(func(_ spool.FS, f spool.Entry) error {
+	return c.entryArg.inspect(func(_ spool.FS, f spool.Entry) error {
 		if ended := f.Rejected() || f.Corrupt() || f.Job.Stage >= msg.Ended; !ended {
 			return fmt.Errorf("%s has not ended (%s), and the server waits for its ending: abort it on the server", f.Location, f.Job.Stage)
 		}

@@ -93,7 +93,7 @@ func TestDisabledRunnerGetsNoOffers(t *testing.T) {
 	})
 }
 
-func TestPollOfPreviousSessionEndsEmpty(t *testing.T) {
+func TestPollOfPreviousRegistrationEndsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, devserver.Options{})
 		before := newRunner(t, s)

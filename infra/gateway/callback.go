@@ -74,7 +74,7 @@ func (e *endpoint) serveCallback(w http.ResponseWriter, r *http.Request, to rout
 	defer release()
 	if err == nil {
 		answer, answered := e.await(ctx, func(id msg.RequestID) msg.SessionEvent {
-			return msg.CallbackReceived{Request: id, Execution: to.execution, Current: current, Delivery: received}
+			return msg.CallbackReceived{Request: id, Execution: to.execution, Current: current, ReceivedBody: received}
 		})
 		if answered {
 			w.WriteHeader(answer.status)
@@ -88,7 +88,7 @@ func (e *endpoint) serveCallback(w http.ResponseWriter, r *http.Request, to rout
 
 // readBody reads and decrypts a callback's body. An executor has one body in memory at a time, until release is called. The body for an
 // older job is discarded.
-func (e *endpoint) readBody(ctx context.Context, r io.Reader, to route) (got msg.Delivery, release func(), err error) {
+func (e *endpoint) readBody(ctx context.Context, r io.Reader, to route) (got msg.ReceivedBody, release func(), err error) {
 	release = func() {}
 	if !to.newest {
 		got.Size, _ = io.Copy(io.Discard, io.LimitReader(r, e.g.MaxResult))
@@ -107,7 +107,7 @@ func (e *endpoint) readBody(ctx context.Context, r io.Reader, to route) (got msg
 	got.Size = int64(len(body))
 	if got.Size > e.g.MaxResult {
 		rest, _ := io.Copy(io.Discard, r) // bounded by the read deadline
-		return msg.Delivery{Verdict: msg.TooLarge, Size: got.Size + rest, Limit: e.g.MaxResult}, release, nil
+		return msg.ReceivedBody{Verdict: msg.TooLarge, Size: got.Size + rest, Limit: e.g.MaxResult}, release, nil
 	}
 	if result, ok := decryptResult(to.key, body); ok {
 		result.Via = msg.ViaCallback

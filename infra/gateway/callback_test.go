@@ -20,19 +20,19 @@ func TestCallbackVerdicts(t *testing.T) {
 	seven, raw := j.result(7), gatewaytest.PlainURL(t, []byte(j.result(5))) // without its base64
 	for what, row := range map[string]struct {
 		body string
-		want msg.Delivery
+		want msg.ReceivedBody
 	}{
 		"base64 text":          {seven, result(seven, 7)},
-		"base64 text in lines": {seven[:20] + "\r\n" + seven[20:], msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 7, Via: msg.ViaCallback}}},
-		"raw bytes (rule 11)":  {raw, msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 5, Via: msg.ViaCallback}}},
-		"not JSON":             {seal.Encrypt(j.key, []byte("not JSON")), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
-		"deeply nested JSON":   {seal.Encrypt(j.key, []byte(`{"exitCode":0,"o":`+strings.Repeat("[", 1000))), msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
-		"plain text":           {`{"exitCode":0}`, msg.Delivery{}},
-		"another key's result": {other.result(0), msg.Delivery{}},
-		"truncated result":     {j.result(0)[:20], msg.Delivery{}},
-		"empty":                {"", msg.Delivery{}},
-		"the maximum size":     {strings.Repeat("A", 4096), msg.Delivery{}},
-		"too large":            {strings.Repeat("A", 10000), msg.Delivery{Verdict: msg.TooLarge, Limit: 4096}},
+		"base64 text in lines": {seven[:20] + "\r\n" + seven[20:], msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 7, Via: msg.ViaCallback}}},
+		"raw bytes (rule 11)":  {raw, msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{ExitCode: 5, Via: msg.ViaCallback}}},
+		"not JSON":             {seal.Encrypt(j.key, []byte("not JSON")), msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
+		"deeply nested JSON":   {seal.Encrypt(j.key, []byte(`{"exitCode":0,"o":`+strings.Repeat("[", 1000))), msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{ExitCode: unparsableExitCode, Via: msg.ViaCallback}}},
+		"plain text":           {`{"exitCode":0}`, msg.ReceivedBody{}},
+		"another key's result": {other.result(0), msg.ReceivedBody{}},
+		"truncated result":     {j.result(0)[:20], msg.ReceivedBody{}},
+		"empty":                {"", msg.ReceivedBody{}},
+		"the maximum size":     {strings.Repeat("A", 4096), msg.ReceivedBody{}},
+		"too large":            {strings.Repeat("A", 10000), msg.ReceivedBody{Verdict: msg.TooLarge, Limit: 4096}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			row.want.Size = int64(len(row.body))
@@ -41,7 +41,7 @@ func TestCallbackVerdicts(t *testing.T) {
 			if row.want.Result.Body == nil {
 				got.Result.Body = nil
 			}
-			if diff := cmp.Diff(msg.CallbackReceived{Request: got.Request, Execution: j.id, Current: j.id, Delivery: row.want}, got); diff != "" {
+			if diff := cmp.Diff(msg.CallbackReceived{Request: got.Request, Execution: j.id, Current: j.id, ReceivedBody: row.want}, got); diff != "" {
 				t.Error(diff)
 			}
 			x.Answer(x.id, got.Request, msg.Accept{})
@@ -52,8 +52,8 @@ func TestCallbackVerdicts(t *testing.T) {
 	}
 }
 
-func result(body string, exitCode int) msg.Delivery {
-	return msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{Body: []byte(body), ExitCode: exitCode, Via: msg.ViaCallback}}
+func result(body string, exitCode int) msg.ReceivedBody {
+	return msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{Body: []byte(body), ExitCode: exitCode, Via: msg.ViaCallback}}
 }
 
 func TestUnknownCallbackPathIsNotFound(t *testing.T) {
@@ -91,7 +91,7 @@ func TestOlderJobsCallbackIsReportedWithoutBody(t *testing.T) {
 	expect[msg.Delivered](x)
 	status := c.PostAsync(url, old.result(1))
 	got := expect[msg.CallbackReceived](x)
-	want := msg.CallbackReceived{Request: got.Request, Execution: old.id, Current: current.id, Delivery: msg.Delivery{Size: int64(len(old.result(1)))}}
+	want := msg.CallbackReceived{Request: got.Request, Execution: old.id, Current: current.id, ReceivedBody: msg.ReceivedBody{Size: int64(len(old.result(1)))}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

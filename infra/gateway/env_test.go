@@ -200,7 +200,7 @@ func (x *executor) writeResult(text string) {
 }
 
 // readResult reads the result file.
-func (x *executor) readResult(f msg.ResultFile) msg.Delivery {
+func (x *executor) readResult(f msg.ResultFile) msg.ReceivedBody {
 	x.t.Helper()
 	got, err := x.ReadResult(x.id, f)
 	must(x.t, err)

@@ -96,10 +96,10 @@ func (g *Gateway) HasResultFile(id msg.ExecutorID) bool {
 
 // ReadResult reads the result file. If the file is too large but still being written, ReadResult returns no verdict and schedules another
 // ResultFileChanged.
-func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery, error) {
+func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.ReceivedBody, error) {
 	e := g.findEndpoint(id)
 	if e == nil {
-		return msg.Delivery{}, errNotAdmitted(id)
+		return msg.ReceivedBody{}, errNotAdmitted(id)
 	}
 	defer e.beginFileRead()()
 	body, err := readResult(e.resultDir(), g.MaxResult)
@@ -109,16 +109,16 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.Delivery,
 		e.mu.Lock()
 		e.scheduleFileEvent(fileSettleTime)
 		e.mu.Unlock()
-		return msg.Delivery{}, nil
+		return msg.ReceivedBody{}, nil
 	case isLarge:
-		return msg.Delivery{Verdict: msg.TooLarge, Size: large.size, Limit: g.MaxResult}, nil
+		return msg.ReceivedBody{Verdict: msg.TooLarge, Size: large.size, Limit: g.MaxResult}, nil
 	case errors.Is(err, errNotRegular):
 		e.log.Debug().Err(err).Str("execution", string(f.Execution)).Msg("result file ignored")
-		return msg.Delivery{}, nil
+		return msg.ReceivedBody{}, nil
 	case err != nil:
-		return msg.Delivery{}, fmt.Errorf("read result file of execution %s: %w", f.Execution, err)
+		return msg.ReceivedBody{}, fmt.Errorf("read result file of execution %s: %w", f.Execution, err)
 	}
-	got := msg.Delivery{Size: int64(len(body))}
+	got := msg.ReceivedBody{Size: int64(len(body))}
 	if result, ok := decryptResult(g.jobKey(f.Execution), body); ok {
 		result.Via = msg.ViaFile
 		got.Verdict, got.Result = msg.IsResult, result

@@ -38,23 +38,23 @@ func TestResultFileVerdicts(t *testing.T) {
 	}{
 		"the result":                              {open.result(5), before.id, hourAgo, msg.IsResult},
 		"the result, no previous job":             {open.result(5), "", hourAgo, msg.IsResult},
-		"a truncated result":                      {open.result(5)[:20], before.id, hourAgo, msg.NoDelivery},
-		"the decrypted result":                    {string(raw), before.id, hourAgo, msg.NoDelivery},
-		"an empty file":                           {"", before.id, hourAgo, msg.NoDelivery},
+		"a truncated result":                      {open.result(5)[:20], before.id, hourAgo, msg.NoResult},
+		"the decrypted result":                    {string(raw), before.id, hourAgo, msg.NoResult},
+		"an empty file":                           {"", before.id, hourAgo, msg.NoResult},
 		"an error with the previous job's key":    {before.result(1), before.id, hourAgo, msg.NotStarted},
-		"the same, older than the hand-out":       {before.result(1), before.id, time.Now().Add(time.Hour), msg.NoDelivery},
-		"the same, of an unknown job":             {before.result(1), "unknown", hourAgo, msg.NoDelivery},
-		"an error with another key":               {other, before.id, hourAgo, msg.NoDelivery},
-		"plain text after a previous job":         {`{"exitCode":1}`, before.id, hourAgo, msg.NoDelivery},
+		"the same, older than the hand-out":       {before.result(1), before.id, time.Now().Add(time.Hour), msg.NoResult},
+		"the same, of an unknown job":             {before.result(1), "unknown", hourAgo, msg.NoResult},
+		"an error with another key":               {other, before.id, hourAgo, msg.NoResult},
+		"plain text after a previous job":         {`{"exitCode":1}`, before.id, hourAgo, msg.NoResult},
 		"an error in plain text, no previous job": {`{"exitCode":1}`, "", hourAgo, msg.NotStarted},
-		"success in plain text, no previous job":  {`{"exitCode":0}`, "", hourAgo, msg.NoDelivery},
-		"any other text, no previous job":         {`error`, "", hourAgo, msg.NoDelivery},
+		"success in plain text, no previous job":  {`{"exitCode":0}`, "", hourAgo, msg.NoResult},
+		"any other text, no previous job":         {`error`, "", hourAgo, msg.NoResult},
 		"too large":                               {strings.Repeat("A", 10000), before.id, hourAgo, msg.TooLarge},
 	} {
 		t.Run(what, func(t *testing.T) {
 			x.writeResult(row.text)
 			got := x.readResult(msg.ResultFile{Execution: open.id, Previous: row.before, Since: row.since, Written: true})
-			want := msg.Delivery{Verdict: row.want, Size: int64(len(row.text))}
+			want := msg.ReceivedBody{Verdict: row.want, Size: int64(len(row.text))}
 			switch row.want {
 			case msg.IsResult:
 				want.Result = msg.Result{Body: []byte(row.text), ExitCode: 5, Via: msg.ViaFile}
@@ -71,7 +71,7 @@ func TestResultFileVerdicts(t *testing.T) {
 func TestChildProcessFileNeverProvesNotStarted(t *testing.T) {
 	x, before, open := newWriter(t, msg.Files, nil)
 	x.writeResult(before.result(1))
-	if got := x.readResult(msg.ResultFile{Execution: open.id, Previous: before.id}); got.Verdict != msg.NoDelivery {
+	if got := x.readResult(msg.ResultFile{Execution: open.id, Previous: before.id}); got.Verdict != msg.NoResult {
 		t.Errorf("read %+v", got)
 	}
 }
@@ -85,7 +85,7 @@ func TestTooLargeFileIsIgnoredWhileBeingWritten(t *testing.T) {
 	must(t, os.Chtimes(aside, ahead, ahead))
 	must(t, os.Rename(aside, x.path(resultFile)))
 	expect[msg.ResultFileChanged](x)
-	if got := x.readResult(file); !cmp.Equal(got, msg.Delivery{}) {
+	if got := x.readResult(file); !cmp.Equal(got, msg.ReceivedBody{}) {
 		t.Errorf("read %+v", got)
 	}
 	expect[msg.ResultFileChanged](x) // another read is scheduled, though the file does not change
@@ -121,7 +121,7 @@ func TestIrregularResultFileIsIgnored(t *testing.T) {
 			if got := x.HasResultFile(x.id); got != (kind != "none") {
 				t.Errorf("HasResultFile: %v", got)
 			}
-			if got := x.readResult(file); !cmp.Equal(got, msg.Delivery{}) {
+			if got := x.readResult(file); !cmp.Equal(got, msg.ReceivedBody{}) {
 				t.Errorf("read %+v", got)
 			}
 			must(t, os.RemoveAll(x.path(resultFile)))

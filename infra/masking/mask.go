@@ -73,7 +73,7 @@ func (m *masker) release(limit int64) []byte {
 	return m.emit(m.matches[0].from, out)
 }
 
-// emit appends the bytes before offset to unchanged.
+// emit appends the held bytes that lie before the offset to, unchanged.
 func (m *masker) emit(to int64, out []byte) []byte {
 	n := to - m.base
 	out = append(out, m.held[:n]...)
@@ -82,7 +82,7 @@ func (m *masker) emit(to int64, out []byte) []byte {
 	return out
 }
 
-// emitMask appends stars for the part of the match before offset to.
+// emitMask appends stars for the part of the match that lies before the offset to.
 func (m *masker) emitMask(r *match, to int64, out []byte) []byte {
 	out = m.emit(r.from, out)
 	covered := to - r.from

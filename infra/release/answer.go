@@ -27,7 +27,7 @@ const (
 
 // call sends a request and returns the answer if it has one of the statuses. The caller must close its body.
 func (c *Client) call(ctx context.Context, op string, limit time.Duration, send func(context.Context) (*http.Response, error), statuses ...int) (*http.Response, error) {
-	session := c.currentSession()
+	credentials := c.currentCredentials()
 	limited, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("no answer within %s", limit)) })
 	res, err := send(limited)
@@ -46,7 +46,7 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 	defer res.Body.Close()
 	err = refusal(op, res, statuses[0])
 	if r := (*msg.Refusal)(nil); errors.As(err, &r) {
-		r.Stale = c.currentSession() != session
+		r.Stale = c.currentCredentials() != credentials
 	}
 	return nil, err
 }

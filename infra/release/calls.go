@@ -12,7 +12,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// Register registers the runner and starts the session of all other calls.
+// Register registers the runner and keeps the credentials that all other calls need.
 func (c *Client) Register(ctx context.Context) (msg.Registration, error) {
 	const op = "register"
 	res, err := c.call(ctx, op, answerTimeout(0), func(ctx context.Context) (*http.Response, error) {
@@ -30,14 +30,14 @@ func (c *Client) Register(ctx context.Context) (msg.Registration, error) {
 	if err != nil {
 		return msg.Registration{}, fmt.Errorf("%s: %w", op, err)
 	}
-	c.setSession(session{runnerID: r.RunnerID, token: r.AccessToken})
+	c.setCredentials(credentials{runnerID: r.RunnerID, token: r.AccessToken})
 	return registration, nil
 }
 
 // Reserve waits up to wait for at most max jobs. No job is not an error. It logs and ignores an invalid offer, so that the others run.
 func (c *Client) Reserve(ctx context.Context, max int, wait time.Duration) ([]msg.Offer, error) {
 	const op = "reserve"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (c *Client) validOffers(op string, answer rawOffers, max int) ([]msg.Offer,
 // Confirm accepts a reserved job.
 func (c *Client) Confirm(ctx context.Context, job msg.JobID, execution msg.ExecutionID) error {
 	const op = "confirm"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (c *Client) Confirm(ctx context.Context, job msg.JobID, execution msg.Execu
 // Heartbeat reports the phases of all jobs, and returns those that the server wants stopped.
 func (c *Client) Heartbeat(ctx context.Context, phases []msg.JobPhase) ([]msg.StopOrder, error) {
 	const op = "heartbeat"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (c *Client) Heartbeat(ctx context.Context, phases []msg.JobPhase) ([]msg.St
 // Unregister removes this runner from the server.
 func (c *Client) Unregister(ctx context.Context) error {
 	const op = "unregister"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (c *Client) Unregister(ctx context.Context) error {
 // the length that the server has.
 func (c *Client) AppendLog(ctx context.Context, job msg.JobID, offset int64, text []byte, total int64) (int64, error) {
 	const op = "log"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +163,7 @@ func contentRange(offset int64, size int, total int64) string {
 // Finish reports the ending of a job; result is empty if there is none.
 func (c *Client) Finish(ctx context.Context, job msg.Job, ending msg.Ending, result []byte) error {
 	const op = "finish"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return err
 	}

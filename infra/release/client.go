@@ -1,4 +1,4 @@
-// Package release is the client of the Runner API: one method per request, with a session, time limits, size limits, and checks of the
+// Package release is the client of the Runner API: one method per request, with credentials, time limits, size limits, and checks of the
 // server's answers.
 //
 // It does not retry, because the actors decide when to try again. Errors have three classes:
@@ -10,8 +10,8 @@
 //     body without a required field).
 //
 // A request must be answered within 10 s, plus the time that the server may hold a reserve, plus 1 s per KB of a large body. The body of
-// an answer has no time limit as long as it makes progress. The session is in memory only: a runner registers at its start, unless it
-// was about to unregister, in which case its session was stored.
+// an answer has no time limit as long as it makes progress. The credentials are in memory only: a runner registers at its start, unless it
+// was about to unregister, in which case its credentials were stored.
 package release
 
 import (
@@ -56,12 +56,12 @@ type Client struct {
 	agent  string
 	log    zerolog.Logger
 
-	mu      sync.Mutex
-	session session
+	mu          sync.Mutex
+	credentials credentials
 }
 
-// session is the result of a registration.
-type session struct{ runnerID, token string }
+// credentials are the result of a registration: all other calls need them.
+type credentials struct{ runnerID, token string }
 
 // New checks the options. It does not connect.
 func New(o Options) (*Client, error) {
@@ -111,23 +111,23 @@ func bearer(token string) api.RequestEditorFn {
 	}
 }
 
-// requireSession returns the session. Without one it fails as if the server had asked the runner to register.
-func (c *Client) requireSession(op string) (session, error) {
-	s := c.currentSession()
-	if s == (session{}) {
+// requireCredentials returns the credentials. Without them it fails as if the server had asked the runner to register.
+func (c *Client) requireCredentials(op string) (credentials, error) {
+	s := c.currentCredentials()
+	if s == (credentials{}) {
 		return s, &msg.Refusal{Op: op, Status: http.StatusUnauthorized, Detail: "the runner is not registered"}
 	}
 	return s, nil
 }
 
-func (c *Client) currentSession() session {
+func (c *Client) currentCredentials() credentials {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.session
+	return c.credentials
 }
 
-func (c *Client) setSession(s session) {
+func (c *Client) setCredentials(s credentials) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session = s
+	c.credentials = s
 }

@@ -80,7 +80,7 @@ const (
 	problem = "application/problem+json"
 )
 
-func TestRegisterStartsSession(t *testing.T) {
+func TestRegisterProvidesCredentials(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer access" || r.Header.Get("User-Agent") != "runnerd/1" || r.URL.EscapedPath() != "/base/api/v1/runners/r%2F1/heartbeat" {
 			t.Errorf("%s %v", r.URL.EscapedPath(), r.Header)
@@ -433,8 +433,8 @@ func TestNewRejectsInvalidOptions(t *testing.T) {
 	}
 }
 
-// Otherwise the runner would drop the session that it has just received.
-func TestRefusalOfPreviousSessionKeepsTheNewOne(t *testing.T) {
+// Otherwise the runner would drop the credentials that it has just received.
+func TestRefusalOfOldCredentialsKeepsNewOnes(t *testing.T) {
 	tokens := 0
 	var c *release.Client
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

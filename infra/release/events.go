@@ -25,7 +25,7 @@ const byteOrderMark = "\ufeff"
 // or emit fails. It logs and ignores an event that is invalid or unknown.
 func (c *Client) Events(ctx context.Context, after string, emit func(id string, e msg.Event) error) error {
 	const op = "events"
-	s, err := c.requireSession(op)
+	s, err := c.requireCredentials(op)
 	if err != nil {
 		return err
 	}

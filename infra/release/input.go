@@ -24,7 +24,7 @@ func (c *Client) FetchInput(ctx context.Context, from string) (io.ReadCloser, er
 	}
 	var token string
 	if c.isServer(at) {
-		s, err := c.requireSession(op)
+		s, err := c.requireCredentials(op)
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func TestDiscardedJobDoesNotBlockDrain(t *testing.T) {
 		e.server.Submit(fakes.Task{Image: "plugin"})
 		e.until("the job has ended", time.Minute, func() bool {
 			jobs := e.spool.Jobs()
-			return len(jobs) == 1 && jobs[0].Stage == msg.Ended && jobs[0].Log.Ended
+			return len(jobs) == 1 && jobs[0].Stage == msg.Ended && jobs[0].Log.Closed
 		})
 		e.advance(time.Minute) // the next attempt is far in the future
 		id, err := e.spool.Discard(e.jobLocation())

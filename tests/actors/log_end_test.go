@@ -45,13 +45,13 @@ func TestLogEndingDuringEvictionIsReported(t *testing.T) {
 				return nil
 			}
 			if rec, _ := e.spool.Job("job1-1"); rec.Stage == msg.Finished {
-				d.slow.Store(goroutineID()) // this goroutine ends the log
+				d.slow.Store(goroutineID()) // this goroutine closes the log
 			}
 			return nil
 		}
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
-		e.until("its log has ended", time.Minute, func() bool { rec, _ := e.spool.Job("job1-1"); return rec.Log.Ended })
+		e.until("its log is closed", time.Minute, func() bool { rec, _ := e.spool.Job("job1-1"); return rec.Log.Closed })
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "other"})) // evicts the idle executor
 		e.awaitCleanup()
 		if log, ended := e.logOf(id); log != "one\n" || !ended {

@@ -39,7 +39,7 @@ func (e *env) addUnreportedJobs(into *spool.Spool, n int) (ids []msg.JobID) {
 		must(into.AppendLog(o.Execution, fmt.Appendf(nil, "job %d\n", n), msg.Position{Time: time.Now(), Count: 1}))
 		_, err = into.StoreResult(o.Execution, msg.Result{Body: []byte(seal.Encrypt(key, fmt.Appendf(nil, `{"exitCode":%d}`, n)))})
 		must(err)
-		must(into.EndLog(o.Execution))
+		must(into.CloseLog(o.Execution))
 		time.Sleep(time.Millisecond)
 		if n%100 == 0 { // as a kernel does periodically
 			must(e.disk.SyncAll())

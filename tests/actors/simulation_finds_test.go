@@ -66,7 +66,7 @@ func TestExitedExecutorsJobEndsDespiteDiskFailure(t *testing.T) {
 			if op.Kind != "sync" || !strings.HasSuffix(op.Name, "journal") {
 				return nil
 			}
-			if rec, _ := e.spool.Job("job1-1"); rec.Log.Ended && rec.Stage == msg.HandedOut && failed.CompareAndSwap(false, true) {
+			if rec, _ := e.spool.Job("job1-1"); rec.Log.Closed && rec.Stage == msg.HandedOut && failed.CompareAndSwap(false, true) {
 				return errNoSpace
 			}
 			return nil

@@ -84,7 +84,7 @@ func (s *fakeEnv) addResults(results int) {
 		must(s.b, disk.AppendLog(o.Execution, make([]byte, 500), msg.Position{Time: time.Now(), Count: 1}))
 		_, err := disk.StoreResult(o.Execution, msg.Result{Body: []byte(seal.Encrypt(seal.NewKey(), make([]byte, 1500)))})
 		must(s.b, err)
-		must(s.b, disk.EndLog(o.Execution))
+		must(s.b, disk.CloseLog(o.Execution))
 	}
 	must(s.b, disk.Close())
 }

@@ -239,16 +239,16 @@ func newStore(s *spool.Spool) *store {
 }
 
 // beforeCall sets the hook that runs before each call of a method. Nil removes it.
-func (s *store) beforeCall(verb string, what func(msg.ExecutionID) error) {
+func (s *store) beforeCall(method string, hook func(msg.ExecutionID) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.before[verb] = what
+	s.before[method] = hook
 }
 
 // fail makes the next calls of a method fail, the given number of times.
-func (s *store) fail(verb string, times int) {
+func (s *store) fail(method string, times int) {
 	var mu sync.Mutex
-	s.beforeCall(verb, func(msg.ExecutionID) error {
+	s.beforeCall(method, func(msg.ExecutionID) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if times--; times < 0 {
@@ -260,9 +260,9 @@ func (s *store) fail(verb string, times int) {
 
 var errDisk = errors.New("disk full")
 
-func (s *store) call(verb string, id msg.ExecutionID, act func() error) error {
+func (s *store) call(method string, id msg.ExecutionID, act func() error) error {
 	s.mu.Lock()
-	before := s.before[verb]
+	before := s.before[method]
 	s.mu.Unlock()
 	if before != nil {
 		if err := before(id); err != nil {
@@ -273,9 +273,9 @@ func (s *store) call(verb string, id msg.ExecutionID, act func() error) error {
 	return act()
 }
 
-// afterCall runs the hook of an event that follows a call, such as HandedOut.
-func (s *store) afterCall(verb string, id msg.ExecutionID) {
-	_ = s.call(verb, id, func() error { return nil })
+// afterCall runs the hook of the name that stands for the end of a call, such as HandedOut after HandOut.
+func (s *store) afterCall(name string, id msg.ExecutionID) {
+	_ = s.call(name, id, func() error { return nil })
 }
 
 func (s *store) notifyChanged() {
@@ -328,12 +328,12 @@ func (s *store) NotStarted(id msg.ExecutionID, handOut int) error {
 	return s.call("NotStarted", id, func() error { return s.Spool.NotStarted(id, handOut) })
 }
 
-func (s *store) End(id msg.ExecutionID, ending msg.Ending) (stands msg.Ending, err error) {
+func (s *store) End(id msg.ExecutionID, ending msg.Ending) (recorded msg.Ending, err error) {
 	err = s.call("End", id, func() error {
-		stands, err = s.Spool.End(id, ending)
+		recorded, err = s.Spool.End(id, ending)
 		return err
 	})
-	return stands, err
+	return recorded, err
 }
 
 func (s *store) UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error {

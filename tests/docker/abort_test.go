@@ -59,6 +59,7 @@ func TestRunningJobIsAbortedWithEscalatingSignals(t *testing.T) {
 		if *view.ExitCode != c.code || !strings.Contains(log, c.wantLog) {
 			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.wantLog, log)
 		}
+		harness.WaitUntil(t, "the runner logs the stop", func() bool { return len(env.LogLinesOf(id, "job stopped")) > 0 }) // the finish may overtake it
 		output := env.LogLinesOf(id, "job stopped")
 		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(output) != 1 || !strings.HasSuffix(output[0].Reason, text) {
 			t.Fatalf("%s: the runner's log says %v, want once %s", name, output, text)

@@ -321,7 +321,7 @@ func (g *Gateway) HasResultFile(id msg.ExecutorID) bool { return g.host.file(id)
 var tooLarge = []byte("too large")
 
 // ReadResult reads the result file.
-func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.Delivery, err error) {
+func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.ReceivedBody, err error) {
 	err = g.Do(context.Background(), ReadFile, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -334,7 +334,7 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.Deliv
 		}
 		got = decryptResult(e.keys[f.Execution], body)
 		got.Result.Via = msg.ViaFile
-		if got.Verdict == msg.NoDelivery && f.Previous != "" && decryptResult(e.keys[f.Previous], body).Verdict == msg.IsResult {
+		if got.Verdict == msg.NoResult && f.Previous != "" && decryptResult(e.keys[f.Previous], body).Verdict == msg.IsResult {
 			got.Verdict = msg.NotStarted
 		}
 		return nil
@@ -343,9 +343,9 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (got msg.Deliv
 }
 
 // decryptResult decrypts a body with a job's key and classifies it.
-func decryptResult(key seal.Key, body []byte) (got msg.Delivery) {
+func decryptResult(key seal.Key, body []byte) (got msg.ReceivedBody) {
 	if bytes.Equal(body, tooLarge) {
-		return msg.Delivery{Verdict: msg.TooLarge, Size: 1 << 20, Limit: 1 << 19}
+		return msg.ReceivedBody{Verdict: msg.TooLarge, Size: 1 << 20, Limit: 1 << 19}
 	}
 	text, err := seal.Decrypt(key, body)
 	if err != nil {
@@ -355,7 +355,7 @@ func decryptResult(key seal.Key, body []byte) (got msg.Delivery) {
 	if err := json.Unmarshal(text, &inside); err != nil {
 		return got
 	}
-	return msg.Delivery{Verdict: msg.IsResult, Result: msg.Result{Body: body, ExitCode: inside.ExitCode}}
+	return msg.ReceivedBody{Verdict: msg.IsResult, Result: msg.Result{Body: body, ExitCode: inside.ExitCode}}
 }
 
 // ClearResults removes the result file.

@@ -97,12 +97,12 @@ func (h *PluginHost) post(id msg.ExecutorID, job msg.ExecutionID, body []byte) (
 	r, gone := h.send(id, func(n msg.RequestID, e *endpoint) msg.SessionEvent {
 		key, open := e.keys[job]
 		found = open
-		got := msg.Delivery{}
+		got := msg.ReceivedBody{}
 		if open && job == e.newest && key != (seal.Key{}) {
 			got = decryptResult(key, body)
 			got.Result.Via = msg.ViaCallback
 		}
-		return msg.CallbackReceived{Request: n, Execution: job, Current: e.current, Delivery: got}
+		return msg.CallbackReceived{Request: n, Execution: job, Current: e.current, ReceivedBody: got}
 	})
 	if !found || gone {
 		r.close()

@@ -132,7 +132,7 @@ func TestHostileJobIDsCannotEscapeStateDirectory(t *testing.T) {
 	resultOf(env, hello())
 
 	for _, id := range []string{".", ".."} {
-		env.WaitRunnerLog(`jobId: \"` + id + `\" is another path`)
+		env.WaitRunnerLog(`jobId: \"` + id + `\" would change the path`)
 	}
 
 	n.mu.Lock()

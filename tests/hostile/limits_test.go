@@ -87,7 +87,7 @@ func TestPluginFillingDiskIsStopped(t *testing.T) {
 	executor := env.OnlyExecutor()
 
 	view, _ := env.WaitDone(attempt{what: "fill", size: 30, gate: newGate(env)}.submit(env))
-	if view.State != devserver.Failed || !strings.Contains(view.Message, "bytes to disk and was stopped: an executor may write 20971520") {
+	if view.State != devserver.Failed || !strings.Contains(view.Message, "bytes to disk and was stopped: the limit is 20971520 bytes") {
 		t.Errorf("it is %s: %s", view.State, view.Message)
 	}
 	harness.WaitUntil(t, "the executor is removed", func() bool { return len(shared.Containers(t, env.UUID)) == 0 })

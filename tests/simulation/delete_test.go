@@ -8,7 +8,7 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// What the program does when the server deletes the runner, and what must hold then.
+// The deletion of the runner by its server: what the simulated program does, and what the checker requires.
 
 // onDeleted is called when the actors have finished the deletion.
 func (e *env) onDeleted() {
@@ -23,7 +23,7 @@ func (e *env) wipe() {
 	e.savedConfig, e.wiped = msg.Config{}, true
 }
 
-// refuseBoot simulates starts of a deleted runner, which fail until an operator removes the record of the deletion. The operator also
+// refuseBoot simulates the starts of a deleted runner. They fail until an operator removes the record of the deletion. The operator also
 // removes the runner on the server if it is still registered.
 func (e *env) refuseBoot() {
 	e.trace.recordf("boot: the server has deleted this runner")
@@ -75,8 +75,8 @@ func (d deletion) undisturbed(c *checker) bool {
 	return !d.began.IsZero() && c.disturbedUntil.Before(d.began.Add(-time.Minute))
 }
 
-// deletionEnded checks the end of the deletion, before the process removes its files: no container is left. Jobs that are unreported
-// then stay so.
+// deletionEnded checks the end of the deletion, before the process removes its files: no container is left. Jobs
+// that are not reported by then never will be.
 func (c *checker) deletionEnded() {
 	if list := c.env.engine.Containers(); len(list) > 0 {
 		c.violate("I10: the deleted runner leaves containers: %v", list)

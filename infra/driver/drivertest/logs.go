@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-func wholeLog(b *fixture) {
+func completeLog(b *fixture) {
 	log := b.log(b.start(Floods), msg.Position{})
 	var want strings.Builder
 	for i := range 2000 {
@@ -31,7 +31,7 @@ func longLine(b *fixture) {
 	}
 }
 
-func follows(b *fixture) {
+func followsLog(b *fixture) {
 	id := b.start(Lives) // start reads its first line while it runs
 	done := make(chan error, 1)
 	go func() {
@@ -41,8 +41,8 @@ func follows(b *fixture) {
 	b.ok(<-done)
 }
 
-// resumes reads from every position of a log and expects exactly the rest.
-func resumes(b *fixture) {
+// resumesLog reads from every position of a log and expects exactly the rest.
+func resumesLog(b *fixture) {
 	for _, does := range []Behaviour{Quits, LongLine} {
 		id := b.start(does)
 		all := b.log(id, msg.Position{})

@@ -40,7 +40,7 @@ func restarted(b *fixture) {
 		if now.State != msg.ContainerRunning || !now.StartedAt.After(last.StartedAt) {
 			b.Errorf("it was %v, and is %v", last, now)
 		}
-		if list := b.listed(id); len(list) != 1 || !same(list[0], now) {
+		if list := b.containersOf(id); len(list) != 1 || !same(list[0], now) {
 			b.Errorf("listed as %v, want %v", list, now)
 		}
 		starts = append(starts, now)
@@ -56,7 +56,7 @@ func waitsForNewProcess(b *fixture) {
 	b.expect(id, msg.SIGTERM, 143)
 }
 
-func logGoesOn(b *fixture) {
+func logContinues(b *fixture) {
 	b.needsRestart()
 	id := b.start(Lives)
 	done := make(chan string, 1)

@@ -26,37 +26,37 @@ var cases = []struct {
 }{
 	{"ready", func(b *fixture) { b.ok(b.Ready(b.ctx)) }},
 	{"list from create to remove", listed},
-	{"calls are idempotent", repeated},
+	{"calls are idempotent", repeatedCalls},
 	{"exited executor does not start again", startsOnce},
 	{"wait for a later exit", func(b *fixture) { b.expect(b.start(Lives), msg.SIGTERM, 143) }},
-	{"wait for an earlier exit", exited},
+	{"wait for an earlier exit", waitsAfterExit},
 	{"wait for executor not yet started", waitsForStart},
-	{"wait for executor removed before start", waitsForNothing},
-	{"several waits for one exit", allWaiters},
+	{"wait for executor removed before start", waitsForRemoval},
+	{"several waits for one exit", severalWaits},
 	{"SIGABRT reaches the program", func(b *fixture) { b.expect(b.start(Lives), msg.SIGABRT, 134) }},
 	{"SIGKILL ends program ignoring other signals", stubborn},
 	{"out of memory is reported", outOfMemory},
-	{"remove while running", removed},
-	{"restart of the runner", reopened},
-	{"unknown executor is ErrNoExecutor", unknown},
+	{"remove while running", removedWhileRunning},
+	{"restart of the runner", runnerRestarted},
+	{"unknown executor is ErrNoExecutor", unknownExecutor},
 	{"restarted executor has new start time", restarted},
 	{"wait after restart", waitsForNewProcess},
-	{"log continues after restart", logGoesOn},
+	{"log continues after restart", logContinues},
 	{"calls return the context's cause", contextEnds},
-	{"log is complete and ordered", wholeLog},
+	{"log is complete and ordered", completeLog},
 	{"long line is split into entries", longLine},
-	{"log is followed", follows},
-	{"log resumes at any position", resumes},
+	{"log is followed", followsLog},
+	{"log resumes at any position", resumesLog},
 	{"error of emit ends logs", emitFails},
-	{"pull of local image", pulls},
-	{"pull of missing image is ErrNoImage", pullsNothing},
+	{"pull of local image", pullsLocalImage},
+	{"pull of missing image is ErrNoImage", pullsMissingImage},
 }
 
 func listed(b *fixture) {
 	spec := b.spec(Lives)
 	expect := func(want msg.ContainerState) msg.Container {
 		b.Helper()
-		found := b.listed(spec.ID)
+		found := b.containersOf(spec.ID)
 		if want == "" && len(found) == 0 {
 			return msg.Container{}
 		}
@@ -84,7 +84,7 @@ func listed(b *fixture) {
 	expect("")
 }
 
-func (b *fixture) listed(id msg.ExecutorID) (found []msg.Container) {
+func (b *fixture) containersOf(id msg.ExecutorID) (found []msg.Container) {
 	b.Helper()
 	list, err := b.List(b.ctx)
 	b.ok(err)
@@ -102,7 +102,7 @@ func same(a, b msg.Container) bool {
 	return equal && a == b
 }
 
-func repeated(b *fixture) {
+func repeatedCalls(b *fixture) {
 	spec := b.spec(Lives)
 	for range 2 {
 		b.ok(b.Create(b.ctx, spec))
@@ -141,7 +141,7 @@ func (b *fixture) expect(id msg.ExecutorID, s msg.Signal, code int) {
 	}
 }
 
-func exited(b *fixture) {
+func waitsAfterExit(b *fixture) {
 	id := b.start(Quits)
 	for range 2 {
 		if exit := b.exit(id); exit.Code != 7 || exit.OOM || exit.At.IsZero() {
@@ -171,7 +171,7 @@ func waitsForStart(b *fixture) {
 	}
 }
 
-func waitsForNothing(b *fixture) {
+func waitsForRemoval(b *fixture) {
 	id := b.create(Quits)
 	errs := make(chan error, 1)
 	go func() {
@@ -184,7 +184,7 @@ func waitsForNothing(b *fixture) {
 	}
 }
 
-func allWaiters(b *fixture) {
+func severalWaits(b *fixture) {
 	id := b.start(Lives)
 	exits := make(chan msg.Exit)
 	for range 5 {
@@ -225,7 +225,7 @@ func outOfMemory(b *fixture) {
 	b.Error("OOM was not reported in three attempts")
 }
 
-func removed(b *fixture) {
+func removedWhileRunning(b *fixture) {
 	id := b.start(Lives)
 	b.ok(b.Remove(b.ctx, id))
 	_, err := b.Wait(b.ctx, id)
@@ -234,7 +234,7 @@ func removed(b *fixture) {
 	}
 }
 
-func reopened(b *fixture) {
+func runnerRestarted(b *fixture) {
 	id := b.start(Lives)
 	b.Driver = b.harness.Reopen(b.T, b.Driver)
 	list, err := b.List(b.ctx)
@@ -260,7 +260,7 @@ func reopened(b *fixture) {
 	}
 }
 
-func unknown(b *fixture) {
+func unknownExecutor(b *fixture) {
 	id := newID()
 	_, waiting := b.Wait(b.ctx, id)
 	_, inspecting := b.Inspect(b.ctx, id)
@@ -303,7 +303,7 @@ func contextEnds(b *fixture) {
 	}
 }
 
-func pulls(b *fixture) {
+func pullsLocalImage(b *fixture) {
 	if b.harness.Image == "" {
 		b.Skip("this driver pulls nothing")
 	}
@@ -314,7 +314,7 @@ func pulls(b *fixture) {
 	}
 }
 
-func pullsNothing(b *fixture) {
+func pullsMissingImage(b *fixture) {
 	if b.harness.Missing == "" {
 		b.Skip("this driver pulls nothing")
 	}

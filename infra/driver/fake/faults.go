@@ -19,7 +19,7 @@ const (
 	Wait      = "wait"
 	Logs      = "logs"
 	Signal    = "signal"
-	Processes = "census"
+	Processes = "processes"
 	Disk      = "disk"
 	Remove    = "remove"
 	Inspect   = "inspect"

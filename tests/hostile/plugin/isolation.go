@@ -28,8 +28,8 @@ func (t *try) getSecret(ctx context.Context) (string, error) {
 	return answer.Status, answer.Body.Close()
 }
 
-// secrets returns a client of the Secrets API. It does not reuse connections, so that each attempt is independent.
-var secrets = sync.OnceValues(func() (*http.Client, error) {
+// secretsClient returns a client of the Secrets API. It does not reuse connections, so that each attempt is independent.
+var secretsClient = sync.OnceValues(func() (*http.Client, error) {
 	ca, err := os.ReadFile(filepath.Join(serviceAccount, "ca.crt"))
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ var secrets = sync.OnceValues(func() (*http.Client, error) {
 })
 
 func getPath(ctx context.Context, path, token string) (*http.Response, error) {
-	client, err := secrets()
+	client, err := secretsClient()
 	if err != nil {
 		return nil, err
 	}
@@ -60,13 +60,13 @@ func getPath(ctx context.Context, path, token string) (*http.Response, error) {
 	return client.Do(request)
 }
 
-// sdkCallbackURL is the SDK's copy of the callback URL: nothing in the process is safe from the plugin.
+// sdkCallbackURL is the SDK's private variable: a hostile plugin can read all of its process.
 //
 //go:linkname sdkCallbackURL github.com/digital-ai/release-integration-sdk-go/task.callbackUrl
 var sdkCallbackURL string
 
-// callbackURL returns the URL of the job's own result. It does not get the Secret again, because only another process does
-// that and it would end the job.
+// callbackURL returns the callback URL of the job. It does not get the Secret again: the gateway would take that for a restart
+// of the plugin and end the job.
 func callbackURL(context.Context) (string, error) {
 	url, err := base64.StdEncoding.DecodeString(sdkCallbackURL)
 	return string(url), err
