@@ -35,11 +35,11 @@ var deliberateBugs = []deliberateBug{
 	{"tasks go before scripts", []edit{{slotsFile, "boolCompare(b.kind == msg.Script, a.kind == msg.Script)", "boolCompare(a.kind == msg.Script, b.kind == msg.Script)"}}, everySlot, "turn:"},
 	{"low priorities go first", []edit{{slotsFile, "cmp.Compare(b.priority, a.priority)", "cmp.Compare(a.priority, b.priority)"}}, everySlot, "turn:"},
 	{"the newest job goes first", []edit{{slotsFile, "cmp.Compare(a.order, b.order)", "cmp.Compare(b.order, a.order)"}}, everySlot, "turn:"},
-	{"a waiting job blocks those behind it", []edit{{slotsFile, "\t\t\tfreeing--\n", "\t\t\treturn todo\n"}}, everySlot, "gives way:"},
+	{"a waiting job blocks those behind it", []edit{{slotsFile, "\t\t\tfreeing--\n", "\t\t\treturn todo\n"}}, everySlot, "unneeded:"},
 	{"a lowered capacity leaves idle executors", []edit{{slotsFile, "for alive-stopping > capacity && len(idle) > 0 {", "for false {"}}, everySlot, "lowered capacity:"},
 	{"a job with a slot coming evicts an executor", []edit{{slotsFile, "case freeing > 0:", "case freeing > capacity:"}}, everySlot, "gain:"},
-	{"one freed slot counts for every job", []edit{{slotsFile, "\t\t\tfreeing--\n", ""}}, everySlot, "gives way:"},
-	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-stopping <= capacity:", "case false:"}}, everySlot, "gives way:"},
+	{"one freed slot counts for every job", []edit{{slotsFile, "\t\t\tfreeing--\n", ""}}, everySlot, "unneeded:"},
+	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-stopping <= capacity:", "case false:"}}, everySlot, "unneeded:"},
 	{"the executor idle longest is reused", []edit{{slotsFile, "compareIdle(s, idle[last]) > 0", "compareIdle(s, idle[last]) < 0"}}, everySlot, "newest:"},
 	{"an unresponsive executor is given a job", []edit{{slotsFile, "idle = append(idle, slot{id: s.id, state: s.state})", "idle = append(idle, s)"}, {slotsFile, "if s.state == slotIdle && s.key == key", "if s.key == key"}}, everySlot, "one use:"},
 	{"an unresponsive executor is never evicted", []edit{{slotsFile, "\t\t\tidle = append(idle, slot{id: s.id, state: s.state})\n", ""}}, everySlot, "lowered capacity:"},
@@ -71,8 +71,8 @@ func TestEachDeliberateBugAppliesToSource(t *testing.T) {
 }
 
 func TestExplorationFindsDeliberateBugs(t *testing.T) {
-	if raced {
-		t.Skip("without the race detector only")
+	if raceEnabled {
+		t.Skip("too slow with the race detector")
 	}
 	for n, b := range deliberateBugs {
 		if !*wide && n%fewByDefault > 0 {

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// scriptCapability is the capability to run scripts.
+	// scriptCapability is the capability without which the runner refuses scripts.
 	scriptCapability = "remote-script"
-	// maxWaitingScripts bounds the waiting scripts: a person waits for the result of each, and not for long.
+	// maxWaitingScripts bounds the waiting scripts, because a person waits for the result of each and soon gives up.
 	maxWaitingScripts = 100
 	// maxBaselines bounds the images whose process baseline is remembered. The one counted longest ago is forgotten first.
 	maxBaselines = 1000
@@ -28,7 +28,7 @@ const (
 	// maxExecutorCrashes is the number of crashes in a row after which an executor is removed: enough to fail its job first, and then
 	// as many without that job.
 	maxExecutorCrashes = 2 * maxJobCrashes
-	// stableAfter is how long an actor must run for its next crash not to count as one in a row.
+	// stableAfter is the uptime after which the crashes in a row of an executor's actor are counted from 0 again.
 	stableAfter = time.Minute
 )
 
@@ -49,10 +49,10 @@ type dispatcher struct {
 	baseline      *recent[msg.ImageID, int]            // the fewest processes that an idle executor of the image has had
 	pendingAborts *recent[msg.ExecutionID, msg.Ending] // of jobs that were aborted before they arrived
 	endings       map[msg.ExecutionID]msg.Ending       // of jobs that must not run, until the spool has the ending
-	freeSlotsTo   msg.Receiver[msg.ToPoller]           // waits for free slots; nil: none does
+	freeSlotsTo   msg.Receiver[msg.ToPoller]           // waits for free slots; nil: the poller does not wait
 	drained       bool                                 // nothing starts any more
 	onDrained     func()                               // not nil: draining
-	abortReason   string                               // why all jobs are aborted; empty: they are not
+	abortReason   string                               // why all jobs are aborted; empty: they are not aborted
 }
 
 // waiting is a job without an executor.
@@ -76,8 +76,8 @@ func (d *dispatcher) Receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 	d.dispatch(c)
 }
 
-// jobOf returns the job that a crash at this message counts against; empty: none. It replaces the subject that the message inherits
-// from the turn that started its task or timer, which may have been about another job.
+// jobOf returns the job that a crash at this message counts against, or "" if there is none. It replaces the subject that the message
+// inherits from the turn that started its task or timer, which may have been about another job.
 func jobOf(m msg.ToDispatcher) msg.ExecutionID {
 	switch m := m.(type) {
 	case msg.JobConfirmed:
@@ -164,7 +164,7 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 	}
 }
 
-// admit adds a job to the waiting ones, once: every restart of the poller sends it again.
+// admit adds a job to the waiting jobs unless it is known, because every restart of the poller sends it again.
 func (d *dispatcher) admit(c *actorrt.Ctx[msg.ToDispatcher], job msg.Job) {
 	rec, exists := d.Spool.Job(job.Execution)
 	_, waits := d.waiting[job.Execution]
@@ -184,7 +184,7 @@ func (d *dispatcher) arrival(job msg.Job) waiting {
 		id: job.Execution, key: d.config.KeyOf(job), kind: job.Kind, priority: job.Priority, order: d.arrivals}}
 }
 
-// endingOf returns the ending of a job that must not run; empty: it may run.
+// endingOf returns the ending of a job that must not run, or an empty ending if it may run.
 func (d *dispatcher) endingOf(rec msg.JobRecord) msg.Ending {
 	switch known := cmp.Or(d.endings[rec.Execution], d.pendingAborts.values[rec.Execution]); {
 	case known.Outcome != "":
@@ -207,7 +207,7 @@ func abortedAs(when, reason string) msg.Ending {
 	return msg.Ending{Outcome: msg.Aborted, Message: "aborted " + when + ": " + reason}
 }
 
-// refuseScript returns the ending of a script that is refused; empty: it is accepted.
+// refuseScript returns the ending of a script that is refused, or an empty ending if it is accepted.
 func (d *dispatcher) refuseScript() msg.Ending {
 	waiting := 0
 	for _, w := range d.waiting {
@@ -217,7 +217,7 @@ func (d *dispatcher) refuseScript() msg.Ending {
 	}
 	switch {
 	case !slices.Contains(d.config.Capabilities, scriptCapability):
-		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("this runner runs no scripts: it has the capabilities %v, and not %s. "+
+		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("this runner runs no scripts: its capabilities are %v, and %s is missing. "+
 			"Choose another runner, or give this one the capability", d.config.Capabilities, scriptCapability)}
 	case waiting >= maxWaitingScripts:
 		return msg.Ending{Outcome: msg.Failed, Message: fmt.Sprintf("%d scripts wait for this runner already: try again later, or raise its capacity", waiting)}
@@ -275,7 +275,7 @@ func (d *dispatcher) recordAbort(c *actorrt.Ctx[msg.ToDispatcher], m msg.Abort) 
 	})
 }
 
-// dispatch acts on the present state. While it applies a decision about a job, a crash counts against that job; otherwise against none,
+// dispatch acts on the current state. While it applies a decision about a job, a crash counts against that job; otherwise against none,
 // because a decision need not be about the job of the message that led to it.
 func (d *dispatcher) dispatch(c *actorrt.Ctx[msg.ToDispatcher]) {
 	c.WithSubject("", func() { d.applyDecisions(c) })
@@ -349,7 +349,7 @@ func (d *dispatcher) drain(c *actorrt.Ctx[msg.ToDispatcher]) {
 	}
 }
 
-// abortAllJobs aborts all present and future jobs; with an empty reason it does nothing.
+// abortAllJobs aborts all current and future jobs; with an empty reason it does nothing.
 func (d *dispatcher) abortAllJobs(c *actorrt.Ctx[msg.ToDispatcher], reason string) {
 	if d.abortReason = reason; reason == "" {
 		return

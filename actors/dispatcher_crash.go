@@ -59,19 +59,19 @@ func (d *dispatcher) crashCounted(c *actorrt.Ctx[msg.ToDispatcher], m msg.CrashC
 	c.After("restart "+string(x.id), executorRestart.after(x.crashes, c.Jitter()), msg.RestartDue{Executor: x.id})
 }
 
-// restartProcess starts a new actor for an executor whose actor crashed, unless nothing of the executor remains. It repeats an assignment that
+// restart starts a new actor for an executor whose actor crashed, unless nothing of the executor remains. It repeats an assignment that
 // was not handed out.
 func (d *dispatcher) restart(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if x == nil {
 		return
 	}
 	d.reportAll(x.id, false) // the actor's last reports may be lost
-	leaving := x.state == slotStopping || x.state == slotFreed
+	stopping := x.state == slotStopping || x.state == slotFreed
 	open := d.jobIsOpen(c, x)
 	if !open {
 		x.job = nil
 	}
-	if !d.hasRecord(x.id) && (leaving || !open) { // not created yet, or removed
+	if !d.hasRecord(x.id) && (stopping || !open) { // not created yet, or removed
 		d.requeueUnstarted(c, x)
 		d.reap(c, x) // the gateway may have an endpoint for it
 		return
@@ -80,7 +80,7 @@ func (d *dispatcher) restart(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if open {
 		d.repeatOrders(x)
 	}
-	if leaving {
+	if stopping {
 		x.ref.Tell(msg.Retire{Reason: "it was stopping when its actor crashed"})
 	}
 }
@@ -203,7 +203,7 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 	return deps.Spool.RemoveExecutor(id)
 }
 
-// endAndCloseLog ends a job that will produce no more output. It may be repeated after an error.
+// endAndCloseLog ends a job that will produce no more output. It may be called again after an error.
 func endAndCloseLog(spool Spool, id msg.ExecutionID, ending msg.Ending) error {
 	if _, err := spool.End(id, ending); err != nil {
 		return err

@@ -17,8 +17,8 @@ import (
 // TestDecisionInvariantsHoldInEveryState also requires that every waiting job runs eventually without new arrivals, as long as the
 // capacity is not 0.
 func TestDecisionInvariantsHoldInEveryState(t *testing.T) {
-	if raced {
-		t.Skip("nothing here runs at the same time")
+	if raceEnabled {
+		t.Skip("too slow with the race detector")
 	}
 	m := poolModel{slots: 3, jobs: 5, classes: []jobClass{{msg.Script, 0, "script"}, {msg.Task, 5, "urgent task"}, {msg.Task, 0, "task"}}}
 	if *wide {
@@ -42,24 +42,24 @@ func TestDecisionInvariantsHoldInEveryState(t *testing.T) {
 }
 
 var (
-	errUnknown  = errors.New("names: a decision names an unknown job or executor")
-	errCapacity = errors.New("capacity: more executors are started than the capacity allows")
-	errStopping = errors.New("stopping: an executor is started in the slot of one that has not exited")
-	errJobTwice = errors.New("one decision: a job is in two decisions")
-	errUsed     = errors.New("one use: a decision uses an executor that is not idle or already used")
-	errKey      = errors.New("key: a job is given an executor of another key")
-	errTurn     = errors.New("turn: a job goes before one whose turn is earlier and which could have used its slot")
-	errWaits    = errors.New("no blocking: a job waits although it could run")
-	errReuse    = errors.New("reuse: an executor is started although one of the job's key is idle")
-	errNewest   = errors.New("newest: a job gets the one of two idle executors of its key that is idle longer")
-	errLowered  = errors.New("lowered capacity: an idle executor above the capacity stays")
-	errGain     = errors.New("gain: an executor is evicted without a gain for any job")
-	errGivesWay = errors.New("gives way: a job waits although an executor that no job needs is idle")
-	errWanted   = errors.New("wanted: an executor that a waiting job could use is evicted instead of one that no job needs")
-	errOwn      = errors.New("own: an executor is evicted although a job could use it whose turn is not after that of the job that gains")
-	errAnswers  = errors.New("unresponsive: an idle executor is evicted although an unresponsive one stays")
-	errLongest  = errors.New("longest: an executor is evicted although another one that no job needs is idle longer")
-	errSettled  = errors.New("settled: carrying out the decisions leads to more decisions although nothing has happened")
+	errUnknown      = errors.New("names: a decision names an unknown job or executor")
+	errCapacity     = errors.New("capacity: more executors are started than the capacity allows")
+	errStopping     = errors.New("stopping: an executor is started in the slot of one that has not exited")
+	errJobTwice     = errors.New("one decision: two decisions are about the same job")
+	errUsed         = errors.New("one use: a decision uses an executor that is not idle or is already used")
+	errKey          = errors.New("key: a job is given an executor of another key")
+	errTurn         = errors.New("turn: a job gets a slot that a job with an earlier turn could have used")
+	errWaits        = errors.New("no blocking: a job waits although it could run")
+	errReuse        = errors.New("reuse: an executor is started although one of the job's key is idle")
+	errNewest       = errors.New("newest: of two idle executors of its key, a job gets the one that has been idle longer")
+	errLowered      = errors.New("lowered capacity: an idle executor above the capacity stays")
+	errGain         = errors.New("gain: an executor is evicted although no job needs its slot")
+	errUnneeded     = errors.New("unneeded: a job waits although an idle executor that no job needs could be evicted for it")
+	errWanted       = errors.New("wanted: an executor that a waiting job could use is evicted instead of one that no job needs")
+	errOwn          = errors.New("own: an executor is evicted although it could run the job that it is evicted for, or one with an earlier turn")
+	errUnresponsive = errors.New("unresponsive: an idle executor is evicted although an unresponsive one stays")
+	errLongest      = errors.New("longest: an executor is evicted although another one that no job needs has been idle longer")
+	errSettled      = errors.New("settled: after the decisions are applied, there are more decisions although nothing has happened")
 )
 
 // decisionRound is one call of decide. A slot's id is its index in slots, a job's id its index in the queue.
@@ -73,8 +73,8 @@ func (r decisionRound) waiting() int { return count(r.state.queue[:]) }
 
 func (r decisionRound) keyOf(job int) msg.Key { return keys[(r.state.queue[job]-1)%images] }
 
-// decide calls the production code, with slots and jobs in the opposite order of what it must choose, so that a decision by their order in
-// the arguments is noticed.
+// decide calls the production code. It passes slots and jobs in the reverse of the order in which they must be chosen, so that the test
+// notices code that relies on the order of its arguments.
 func (m poolModel) decide(s poolState) decisionRound {
 	r := decisionRound{state: s, slots: make([]slot, 0, maxSlots)}
 	add := func(image int, state slotState, since time.Time) {
@@ -94,32 +94,32 @@ func (m poolModel) decide(s poolState) decisionRound {
 			add(image, slotBusy, time.Time{})
 		}
 	}
-	given := make([]waitingJob, count(s.queue[:]))
-	for at := range given {
+	queue := make([]waitingJob, count(s.queue[:]))
+	for at := range queue {
 		job := s.queue[at] - 1
 		c := m.classes[job/images]
-		given[len(given)-1-at] = waitingJob{id: jobIDs[at], key: keys[job%images], kind: c.kind, priority: c.priority,
+		queue[len(queue)-1-at] = waitingJob{id: jobIDs[at], key: keys[job%images], kind: c.kind, priority: c.priority,
 			order: uint64((len(m.classes)-int(job/images))*maxJobs + at)}
 	}
-	r.todo = decide(int(s.capacity), r.slots, given)
+	r.todo = decide(int(s.capacity), r.slots, queue)
 	return r
 }
 
 var (
-	keys    = names(images, func(n int) msg.Key { return msg.Key{Image: string(rune('A' + n))} })
-	slotIDs = names(2*maxSlots, func(n int) msg.ExecutorID { return msg.ExecutorID(fmt.Sprint(n)) })
-	jobIDs  = names(maxJobs, func(n int) msg.ExecutionID { return msg.ExecutionID(fmt.Sprint(n)) })
-	times   = names(maxSlots, func(n int) time.Time { return time.Unix(int64(n), 0) })
+	keys    = generate(images, func(n int) msg.Key { return msg.Key{Image: string(rune('A' + n))} })
+	slotIDs = generate(2*maxSlots, func(n int) msg.ExecutorID { return msg.ExecutorID(fmt.Sprint(n)) })
+	jobIDs  = generate(maxJobs, func(n int) msg.ExecutionID { return msg.ExecutionID(fmt.Sprint(n)) })
+	times   = generate(maxSlots, func(n int) time.Time { return time.Unix(int64(n), 0) })
 )
 
-func names[T any](n int, name func(int) T) (all []T) {
+func generate[T any](n int, name func(int) T) (all []T) {
 	for i := range n {
 		all = append(all, name(i))
 	}
 	return all
 }
 
-// number returns the index that an id stands for; -1: none below n.
+// number returns the index that an id stands for, or -1 if it is not below n.
 func number[ID msg.ExecutorID | msg.ExecutionID](id ID, n int) int {
 	if len(id) == 1 && int(id[0]-'0') < n {
 		return int(id[0] - '0')
@@ -127,7 +127,7 @@ func number[ID msg.ExecutorID | msg.ExecutionID](id ID, n int) int {
 	return -1
 }
 
-// apply does what the dispatcher does with decisions that break no invariant.
+// carryOut applies the decisions, which must break no invariant, as the dispatcher does.
 func (r decisionRound) carryOut() poolState {
 	s := r.state
 	idle := count(s.idle[:])
@@ -153,7 +153,7 @@ func (r decisionRound) carryOut() poolState {
 	return s
 }
 
-// check returns the invariant that the decisions break; nil: none.
+// check returns the invariant that the decisions break, or nil if they break none.
 func (r decisionRound) check() error {
 	u, err := r.use()
 	if err != nil {
@@ -162,16 +162,16 @@ func (r decisionRound) check() error {
 	return cmp.Or(u.checkStarts(), u.checkTurns(), u.checkEvictions())
 }
 
-// usage is what the decisions do with slots and jobs.
+// usage records what the decisions do with slots and jobs.
 type usage struct {
 	decisionRound
 	alive, stopping, idle int
-	unresponsive          int // that are not evicted
+	unresponsive          int // number of those that are not evicted
 	started               int
-	evicted               []int             // of the idle ones
+	evicted               []int             // indexes of the evicted idle executors
 	reusedBy              [2 * maxSlots]int // job + 1
-	gone                  [2 * maxSlots]bool
-	slotOf                [maxJobs]int // of a job: waits, starts, or the slot it reuses
+	wasEvicted            [2 * maxSlots]bool
+	slotOf                [maxJobs]int // by job: waits, starts, or the slot that it reuses
 }
 
 const (
@@ -192,14 +192,14 @@ func (r decisionRound) use() (usage, error) {
 			switch {
 			case at < 0 || d.reuse != "" && d.evict != "":
 				return u, errUnknown
-			case d.evict != "" && r.slots[at].state == slotUnresponsive && !u.gone[at]:
-				u.gone[at] = true
+			case d.evict != "" && r.slots[at].state == slotUnresponsive && !u.wasEvicted[at]:
+				u.wasEvicted[at] = true
 				u.unresponsive--
 				continue
-			case at >= u.idle || u.gone[at] || u.reusedBy[at] > 0:
+			case at >= u.idle || u.wasEvicted[at] || u.reusedBy[at] > 0:
 				return u, errUsed
 			case d.evict != "":
-				u.gone[at] = true
+				u.wasEvicted[at] = true
 				u.evicted = append(u.evicted, at)
 				continue
 			}
@@ -241,21 +241,21 @@ func (u *usage) checkStarts() error {
 }
 
 // isFree reports whether an idle slot remains idle.
-func (u *usage) isFree(at int) bool { return !u.gone[at] && u.reusedBy[at] == 0 }
+func (u *usage) isFree(at int) bool { return !u.wasEvicted[at] && u.reusedBy[at] == 0 }
 
 func (u *usage) checkTurns() error {
 	for job := range u.waiting() {
 		for at := range u.idle { // the newest idle one comes first
-			mine := u.slots[at].key == u.keyOf(job)
+			sameKey := u.slots[at].key == u.keyOf(job)
 			switch {
-			case !mine:
+			case !sameKey:
 			case u.slotOf[job] == waits && u.isFree(at):
 				return errWaits
 			case u.slotOf[job] == waits && u.reusedBy[at] > job+1:
 				return errTurn
-			case u.slotOf[job] == starts && (u.isFree(at) || u.gone[at] || u.reusedBy[at] > job+1):
+			case u.slotOf[job] == starts && (u.isFree(at) || u.wasEvicted[at] || u.reusedBy[at] > job+1):
 				return errReuse
-			case u.slotOf[job] > at && (u.isFree(at) || u.gone[at] || u.reusedBy[at] > job+1):
+			case u.slotOf[job] > at && (u.isFree(at) || u.wasEvicted[at] || u.reusedBy[at] > job+1):
 				return errNewest
 			}
 		}
@@ -274,12 +274,12 @@ func (u *usage) checkTurns() error {
 
 func (u *usage) checkEvictions() error {
 	capacity := int(u.state.capacity)
-	giveWay := int(u.state.unresponsive) - u.unresponsive // number of evicted unresponsive executors
-	evicted := giveWay + len(u.evicted)
+	evictedUnresponsive := int(u.state.unresponsive) - u.unresponsive
+	evicted := evictedUnresponsive + len(u.evicted)
 	excess := max(0, u.alive-u.stopping-capacity)
 	forced := min(excess, u.idle+int(u.state.unresponsive))
-	coming := max(0, capacity-(u.alive+u.started-u.stopping-evicted))
-	var waiting []int8 // the images of the jobs that remain waiting, in turn
+	freeing := max(0, capacity-(u.alive+u.started-u.stopping-evicted))
+	var waiting []int8 // the images of the jobs that remain waiting, the earliest turn first
 	free := 0
 	var wanted [images]bool
 	for job := range u.waiting() {
@@ -297,17 +297,17 @@ func (u *usage) checkEvictions() error {
 	switch {
 	case evicted < forced:
 		return errLowered
-	case evicted > forced && coming > len(waiting):
+	case evicted > forced && freeing > len(waiting):
 		return errGain
-	case len(waiting) > coming && free+u.unresponsive > 0:
-		return errGivesWay
+	case len(waiting) > freeing && free+u.unresponsive > 0:
+		return errUnneeded
 	case len(u.evicted) > 0 && u.unresponsive > 0:
-		return errAnswers
+		return errUnresponsive
 	}
-	forcedIdle := max(0, forced-giveWay) // unresponsive ones are evicted first
-	// Slots that were being freed already are for the first of the waiting jobs.
+	forcedIdle := max(0, forced-evictedUnresponsive) // unresponsive ones are evicted first
+	// Slots that were already being freed go to the first waiting jobs.
 	before := max(0, capacity-(u.alive-u.stopping-forced)) - max(0, capacity-u.alive)
-	gained := max(0, giveWay-forced)
+	gained := max(0, evictedUnresponsive-forced)
 	for n, at := range u.evicted[forcedIdle:] {
 		if slices.Contains(waiting[:min(before+gained+n+1, len(waiting))], u.imageOf(at)) {
 			return errOwn

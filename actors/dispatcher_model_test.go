@@ -8,7 +8,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// The model for the dispatcher's exploration: events of executors and jobs, and how the dispatcher carries out decisions.
+// The model for the exploration of the dispatcher's decisions: the events of executors and jobs, and how each changes the state.
 
 const (
 	images   = 3
@@ -23,22 +23,22 @@ type jobClass struct {
 	name     string
 }
 
-// poolState is the dispatcher's view. Images are numbered. Of a busy executor only the image matters, of an unresponsive or stopping one
-// only that it exists.
+// poolState is the dispatcher's view of the executors and jobs. Images are numbered. Only the image of a busy executor matters;
+// unresponsive and stopping executors are only counted.
 type poolState struct {
 	capacity     int8
 	stopping     int8
 	unresponsive int8
 	busy         [images]int8   // number of executors per image
-	idle         [maxSlots]int8 // image + 1; the one idle longest comes first
-	queue        [maxJobs]int8  // class · images + image + 1, in turn
+	idle         [maxSlots]int8 // image + 1; the one that has been idle longest comes first
+	queue        [maxJobs]int8  // class · images + image + 1; the earliest turn first
 }
 
 // poolEvent is an event of an executor, a job or the capacity.
 type poolEvent struct {
 	kind  eventKind
 	what  int8      // a job, an image, an index into idle or the queue, or the capacity
-	finds poolState // of restarted
+	finds poolState // the state that restarted finds
 }
 
 type eventKind int8
@@ -47,9 +47,9 @@ const (
 	restarted eventKind = iota
 	jobArrives
 	jobAborted
-	capacityIs
+	capacityChanges
 	idleBecomesBusy
-	busyBecomesIdle // from here on: events that happen without anything new from outside
+	busyBecomesIdle // from here on: events that happen without any input from outside
 	busyStops
 	busyEnds
 	busyBecomesUnresponsive
@@ -64,7 +64,7 @@ const (
 // poolModel defines the bounds of an exploration.
 type poolModel struct {
 	slots, jobs int
-	classes     []jobClass // in turn
+	classes     []jobClass // the earliest turn first
 }
 
 // next visits each event that is possible in a state, with the state after it or the invariant that it breaks.
@@ -79,17 +79,17 @@ func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 			e := poolEvent{kind: restarted, finds: found}
 			to, _, breach := m.step(s, e)
 			if visit(e, to, breach); breach != nil {
-				return // there are many more
+				return // one broken invariant is enough, and there are many more states
 			}
 		}
 		return
 	}
 	if m.decide(s).todo != nil {
-		visit(poolEvent{kind: capacityIs, what: s.capacity}, s, errSettled)
+		visit(poolEvent{kind: capacityChanges, what: s.capacity}, s, errSettled)
 	}
 	for capacity := range m.slots + 1 {
 		if capacity != int(s.capacity) {
-			each(capacityIs, capacity)
+			each(capacityChanges, capacity)
 		}
 	}
 	waiting := count(s.queue[:])
@@ -176,7 +176,7 @@ func (m poolModel) withJobs(s poolState, at int, use func(poolState)) {
 	if use(s); at == m.jobs {
 		return
 	}
-	first := int8(0) // of the previous job's class
+	first := int8(0) // the first job of the previous job's class
 	if at > 0 {
 		first = (s.queue[at-1] - 1) / images * images
 	}
@@ -201,7 +201,7 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r decisionRound
 		s.queue[at] = what + 1
 	case jobAborted:
 		removeAt(s.queue[:], int(what))
-	case capacityIs:
+	case capacityChanges:
 		s.capacity = what
 	case idleBecomesBusy:
 		s.busy[removeAt(s.idle[:], int(what))-1]++
@@ -347,7 +347,7 @@ func (m poolModel) eventName(from poolState, e poolEvent) string {
 		return m.jobName(e.what+1) + " arrives"
 	case jobAborted:
 		return m.jobName(from.queue[e.what]) + " is aborted"
-	case capacityIs:
+	case capacityChanges:
 		return fmt.Sprintf("the capacity is %d", e.what)
 	case idleBecomesBusy:
 		return idle() + " is busy without a job"

@@ -62,7 +62,7 @@ func TestStaleEvictionTimerIsIgnored(t *testing.T) {
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 1})
 		synctest.Wait()
 		if len(received) > 0 {
-			t.Errorf("it received %#v", <-received)
+			t.Errorf("the executor received %#v", <-received)
 		}
 		d.Tell(msg.EvictionDue{Executor: "x", Seq: 2})
 		synctest.Wait()
@@ -70,7 +70,7 @@ func TestStaleEvictionTimerIsIgnored(t *testing.T) {
 			t.Fatal("the timer of its newest assignment was ignored too")
 		}
 		if m, ok := (<-received).(msg.Retire); !ok {
-			t.Errorf("it received %#v", m)
+			t.Errorf("the executor received %#v", m)
 		}
 	})
 }

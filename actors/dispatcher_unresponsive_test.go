@@ -76,7 +76,7 @@ func TestUnresponsiveExecutorIsEvictedUntilIdleAgain(t *testing.T) {
 					got = <-received
 				}
 				if got != row.want {
-					t.Errorf("it received %#v, want %#v", got, row.want)
+					t.Errorf("the executor received %#v, want %#v", got, row.want)
 				}
 			})
 		})

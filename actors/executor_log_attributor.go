@@ -85,7 +85,7 @@ func (a *logAttributor) maskedSecrets() []msg.Secret {
 func (a *logAttributor) newJobLog(job msg.ExecutionID, from time.Time) *jobLog {
 	l := &jobLog{job: job, from: from, filter: a.newFilter(a.secrets, a.isMidline(job))}
 	rec, _ := a.spool.Job(job)
-	if resume := a.storedPosition(rec); !resume.Time.Before(from) { // else the position is from an earlier hand-out to this executor
+	if resume := a.storedPosition(rec); !resume.Time.Before(from) { // otherwise the position is from an earlier hand-out to this executor
 		l.resume, l.next, l.complete = resume, resume, resume.AfterMarker
 	}
 	l.noTimestamps = rec.Kind == msg.Script
@@ -271,7 +271,7 @@ func (a *logAttributor) started() []*jobLog {
 	return a.jobLogs
 }
 
-// owner returns the newest started log whose job had been handed out at that time; nil: none.
+// owner returns the newest started log whose job had been handed out at that time, or nil if there is none.
 func (a *logAttributor) owner(t time.Time) *jobLog {
 	for _, l := range slices.Backward(a.started()) {
 		if !t.Before(l.from) {
@@ -281,14 +281,14 @@ func (a *logAttributor) owner(t time.Time) *jobLog {
 	return nil
 }
 
-// close flushes a job's filter and closes its log. It may be repeated after an error.
+// close flushes a job's filter and closes its log. It may be called again after an error.
 func (a *logAttributor) close(job msg.ExecutionID) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.closeLocked(job)
 }
 
-// closeThrough closes the logs of the jobs before, and then the job's own. Otherwise, after a crash, the job's output would be attributed
+// closeThrough closes the logs of the previous jobs, and then the job's own. Otherwise, after a crash, the job's output would be attributed
 // to the logs that are still open. It returns the jobs whose logs it closed.
 func (a *logAttributor) closeThrough(job msg.ExecutionID) (closed []msg.ExecutionID, err error) {
 	a.mu.Lock()

@@ -34,11 +34,11 @@ func (h *logFlood) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/json"):
 		w.Header().Set("Content-Type", "application/json")
-		about := `{"Id":"c","Labels":` + labels + `,"State":{"Status":"exited"},"Config":{"Labels":` + labels + `}}`
+		body := `{"Id":"c","Labels":` + labels + `,"State":{"Status":"exited"},"Config":{"Labels":` + labels + `}}`
 		if strings.HasSuffix(r.URL.Path, "/containers/json") {
-			about = "[" + strings.Replace(about, `"State":{"Status":"exited"}`, `"State":"exited"`, 1) + "]"
+			body = "[" + strings.Replace(body, `"State":{"Status":"exited"}`, `"State":"exited"`, 1) + "]"
 		}
-		_, _ = io.WriteString(w, about)
+		_, _ = io.WriteString(w, body)
 		return
 	case !strings.HasSuffix(r.URL.Path, "/logs") || r.URL.Query().Get("since") != "":
 		return
@@ -107,13 +107,13 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// raced is set when the race detector is on, which makes everything ten times as slow. `go tool task test` runs the tests skipped because
-// of it without the detector.
-var raced bool
+// raceEnabled reports whether the race detector is on. It makes everything ten times slower, so the tests below are skipped with it;
+// `go tool task test` also runs them without it.
+var raceEnabled bool
 
 func TestGibibyteWithoutNewlineIsTruncatedInBoundedMemory(t *testing.T) {
-	if raced {
-		t.Skip("nothing here runs at the same time")
+	if raceEnabled {
+		t.Skip("too slow with the race detector")
 	}
 	const maxGrowth = 64 << 20 // garbage that the collector may leave on a busy machine
 	words := "no line \x00 no text \xff\xfe no ##[start: comment] end "
@@ -130,11 +130,11 @@ func TestGibibyteWithoutNewlineIsTruncatedInBoundedMemory(t *testing.T) {
 		peak, samples = max(peak, now.HeapAlloc), samples+1
 	}}, limit, 200)
 	if samples < int(size>>23) || peak > before.HeapAlloc+maxGrowth {
-		t.Errorf("%d MiB in use at the peak of %d samples, %d MiB before", peak>>20, samples, before.HeapAlloc>>20)
+		t.Errorf("peak heap %d MiB in %d samples, %d MiB before", peak>>20, samples, before.HeapAlloc>>20)
 	}
 	text, marker, _ := strings.Cut(end, "\n… log truncated")
 	if n := all - int64(len(end)-len(text)); n < limit-1<<20 || n > limit || !strings.HasPrefix(marker, fmt.Sprintf(": the limit is %d bytes, see --max-log\n", limit)) {
-		t.Errorf("the log has %d bytes, and then %q", n, marker)
+		t.Errorf("the log has %d bytes, followed by %q", n, marker)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestBinaryOutputIsStoredByteForByte(t *testing.T) {
 	words := "no line \x00 no text \xff\xfe and hunter2, "
 	want := "2026-01-01T00:00:00.000Z " + strings.ReplaceAll(strings.Repeat(words, 40_000), "hunter2", "********")
 	if got, all := readFlood(t, &logFlood{words: []byte(words), size: int64(len(words) * 40_000)}, 0, len(want)); got != want || all != int64(len(want)) {
-		t.Errorf("%d bytes are stored, want %d, or they differ", all, len(want))
+		t.Errorf("stored %d bytes, want %d with the same content", all, len(want))
 	}
 }
 
@@ -167,7 +167,7 @@ func TestTruncatedOutputIsNotFiltered(t *testing.T) {
 	}
 	noError(t, logs.close("job"))
 	if filtered < 100 || filtered > 130 {
-		t.Errorf("%d bytes were filtered, want about the 100 that are stored", filtered)
+		t.Errorf("filtered %d bytes, want little more than the 100 that are stored", filtered)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestTruncatedLogEndsWithWholeCharacter(t *testing.T) {
 	for text, want := range map[string]string{
 		"äääää":                    "äää",
 		"1234567 and more":         "1234567",
-		strings.Repeat("\x80", 10): strings.Repeat("\x80", 7), // no character
+		strings.Repeat("\x80", 10): strings.Repeat("\x80", 7), // not valid UTF-8
 	} {
 		store := &logSpool{logs: map[msg.ExecutionID]string{}}
 		logs := &logAttributor{spool: store, limit: 7, newFilter: func([]msg.Secret, bool) Filter { return passThrough{} }}

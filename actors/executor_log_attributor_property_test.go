@@ -127,7 +127,7 @@ func TestLogHasEveryByteOnceDespiteFailures(t *testing.T) {
 	})
 }
 
-// handOut hands out the next job. The one before has ended then, and its log may be closed.
+// handOut hands out the next job. The previous one has ended then, and its log may be closed.
 func (a *logFixture) handOut() {
 	if a.jobsOpened > 0 {
 		before := jobs[a.jobsOpened-1]

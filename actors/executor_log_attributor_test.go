@@ -48,8 +48,8 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 		first    bool            // it is the executor's first, so it gets earlier output too
 		withdraw msg.ExecutionID // its hand-out failed
 		close    msg.ExecutionID // its log is closed
-		runs     msg.ExecutionID // it has not ended
-		over     bool            // it has ended
+		running  msg.ExecutionID // it has not ended
+		ended    bool            // the running job has ended
 		prints   string          // an entry with that stamp is read
 	}
 	for _, row := range []struct {
@@ -91,12 +91,12 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 			one: "a " + mark, three: "c",
 		},
 		{
-			when:   "the job before has ended and is closed",
+			when:   "the previous job has ended and its log is closed",
 			events: []event{{open: "one"}, {at: 1, prints: "a"}, {close: "one"}, {at: 3, open: "two"}, {at: 4, prints: "b"}},
 			one:    "a", two: "b",
 		},
 		{
-			when: "the log before is closed after the hand-out",
+			when: "the previous log is closed after the hand-out",
 			events: []event{{open: "one"}, {at: 1, prints: "a"}, {at: 3, open: "two"}, {close: "one"}, {at: 4, prints: "b"},
 				{at: 5, prints: mark}, {at: 6, open: "three"}, {at: 7, prints: "c"}},
 			one: "a", two: "b " + mark, three: "c",
@@ -115,8 +115,8 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 		},
 		{
 			when: "the plugin failed to fetch and asked again",
-			events: []event{{open: "one"}, {at: 1, prints: "a"}, {at: 2, prints: mark}, {at: 3, open: "two"}, {runs: "two"}, {at: 4, prints: "cannot fetch it"},
-				{at: 5, prints: mark}, {at: 6, prints: "b"}, {over: true}, {at: 7, open: "three"}, {at: 8, prints: "end of b"}, {at: 8, prints: mark}, {at: 9, prints: "c"}},
+			events: []event{{open: "one"}, {at: 1, prints: "a"}, {at: 2, prints: mark}, {at: 3, open: "two"}, {running: "two"}, {at: 4, prints: "cannot fetch it"},
+				{at: 5, prints: mark}, {at: 6, prints: "b"}, {ended: true}, {at: 7, open: "three"}, {at: 8, prints: "end of b"}, {at: 8, prints: mark}, {at: 9, prints: "c"}},
 			one: "a " + mark, two: "cannot fetch it " + mark + " b end of b", three: mark + " c",
 		},
 		{
@@ -133,15 +133,15 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 		},
 		{
 			when: "a late engine makes the marker seem missing",
-			events: []event{{open: "one"}, {at: 2, open: "two"}, {runs: "two"}, {at: 3 + maxStampDelay, prints: "a"}, {at: 3 + maxStampDelay, prints: mark}, {at: 4 + maxStampDelay, prints: "b"},
-				{over: true}, {at: 5 + maxStampDelay, open: "three"}, {at: 6 + maxStampDelay, prints: "end of b"}, {at: 6 + maxStampDelay, prints: mark}, {at: 7 + maxStampDelay, prints: "c"}},
+			events: []event{{open: "one"}, {at: 2, open: "two"}, {running: "two"}, {at: 3 + maxStampDelay, prints: "a"}, {at: 3 + maxStampDelay, prints: mark}, {at: 4 + maxStampDelay, prints: "b"},
+				{ended: true}, {at: 5 + maxStampDelay, open: "three"}, {at: 6 + maxStampDelay, prints: "end of b"}, {at: 6 + maxStampDelay, prints: mark}, {at: 7 + maxStampDelay, prints: "c"}},
 			two: "a " + mark + " b end of b", three: mark + " c",
 		},
 		{
 			when: "the first hand-out fails, and is repeated",
-			events: []event{{open: "one", first: true}, {at: 1, prints: "good day"}, {at: 2, open: "one"}, {withdraw: "one"}, {at: 3, prints: "I wait"},
+			events: []event{{open: "one", first: true}, {at: 1, prints: "hello"}, {at: 2, open: "one"}, {withdraw: "one"}, {at: 3, prints: "waiting"},
 				{at: 4, open: "one"}, {at: 5, prints: "a"}},
-			one: "good day I wait a",
+			one: "hello waiting a",
 		},
 		{
 			when:   "the clock is set back",
@@ -159,8 +159,8 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 					logs.open(e.open, time.Time{}, nil)
 				case e.open != "":
 					logs.open(e.open, began.Add(e.at), nil)
-				case e.runs != "" || e.over:
-					store.running = e.runs
+				case e.running != "" || e.ended:
+					store.running = e.running
 				case e.withdraw != "":
 					logs.withdraw(e.withdraw)
 				case e.close != "":
@@ -207,7 +207,7 @@ func TestRestartAttributesOutputToItsJob(t *testing.T) {
 			one: "a " + mark, two: "b",
 		},
 		{
-			when:   "the next job has began",
+			when:   "the next job has begun",
 			before: []line{{1, "a"}, {4, mark}, {4, "b"}}, after: []line{{5, "more of b"}},
 			one: "a", two: mark + " b more of b",
 		},
@@ -222,12 +222,12 @@ func TestRestartAttributesOutputToItsJob(t *testing.T) {
 			one: "a", two: mark + " b end of b", three: mark + " c",
 		},
 		{
-			when:   "and the plugin was made to ask twice",
+			when:   "an older log is open and the plugin was made to ask twice",
 			before: []line{{1, "a"}, {4, mark}, {4, mark}, {4, "b"}}, after: []line{{7, "end of b"}, {7, mark}, {8, "c"}},
 			one: "a", two: mark + " " + mark + " b end of b", three: mark + " c",
 		},
 		{
-			when: "the log of the job before was full", limit: 4,
+			when: "the log of the previous job was full", limit: 4,
 			before: []line{{1, "aa"}, {2, mark}}, after: []line{{4, "b"}},
 			one: "aa I … log truncated: the limit is 4 bytes, see --max-log", two: "b",
 		},
@@ -238,10 +238,10 @@ func TestRestartAttributesOutputToItsJob(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var said []line
-			for n, life := range [][]line{row.before, row.after} {
+			var printed []line
+			for n, lines := range [][]line{row.before, row.after} {
 				logs := &logAttributor{spool: store, limit: row.limit, newFilter: func([]msg.Secret, bool) Filter { return passThrough{} }}
-				for i, id := range []msg.ExecutionID{"one", "two", "three"}[:2+n] { // all but the newest are over
+				for i, id := range []msg.ExecutionID{"one", "two", "three"}[:2+n] { // all but the newest have ended
 					if err := store.Add(msg.Offer{Job: msg.Job{ID: msg.JobID(id), Execution: id}}); err != nil {
 						t.Fatal(err)
 					}
@@ -254,8 +254,8 @@ func TestRestartAttributesOutputToItsJob(t *testing.T) {
 				}
 				position := logs.rewind()
 				cursor := driver.NewCursor(position)
-				said = append(said, life...)
-				for _, l := range said {
+				printed = append(printed, lines...)
+				for _, l := range printed {
 					entry, ok := cursor.Next(msg.LogEntry{Time: began.Add(l.at), Text: []byte(l.prints + "\n")})
 					if !ok {
 						continue
@@ -345,7 +345,7 @@ func TestLogsAreClosedInJobOrder(t *testing.T) {
 	}
 }
 
-// The first output of a job may be attributed to the job before. Its secrets must be masked there too.
+// The first output of a job may be attributed to the previous job. Its secrets must be masked there too.
 func TestLateOutputMasksSecretsOfNextJob(t *testing.T) {
 	store := &logSpool{logs: map[msg.ExecutionID]string{}}
 	logs := &logAttributor{spool: store, newFilter: func(s []msg.Secret, midline bool) Filter { return masking.NewFilter(s, midline) }}
@@ -366,7 +366,7 @@ func TestLateOutputMasksSecretsOfNextJob(t *testing.T) {
 		t.Errorf("log of the next job %q, want %q", got, want)
 	}
 	if got, want := store.logs["one"], "12:00:00 an old one is ********, a new one ********\n"; got != want {
-		t.Errorf("log of the job before %q, want %q", got, want)
+		t.Errorf("log of the previous job %q, want %q", got, want)
 	}
 }
 
@@ -385,7 +385,7 @@ func TestLineAfterLostPartialLineIsComplete(t *testing.T) {
 	for n, engine := range [][]string{{long + "one hunt"}, {long + "two hunt"}, {long + "two hunt", "er2\n"}} {
 		position := logs.rewind()
 		if n > 0 && position.Skip == 0 {
-			t.Fatalf("reading resumes at %v, want a position within an entry", position)
+			t.Fatalf("reading resumes at %v, want a position inside an entry", position)
 		}
 		cursor := driver.NewCursor(position)
 		for i, text := range engine {

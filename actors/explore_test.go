@@ -22,9 +22,9 @@ type exploration[State, Event any, Key comparable] struct {
 	// describe describes an event, for a counterexample.
 	describe func(from State, event Event, to State) string
 
-	// goal must remain reachable from every state; nil: no goal.
+	// goal must remain reachable from every state. It may be nil.
 	goal func(State) bool
-	// helps reports whether a path to the goal may use the event; nil: any event.
+	// helps reports whether a path to the goal may use the event. If it is nil, a path may use any event.
 	helps func(Event) bool
 	// always requires that every sequence of helping events ends in the goal, not only that one does.
 	always bool

@@ -13,7 +13,7 @@ import (
 
 const (
 	reserveWait = 50 * time.Second
-	// minReserveTime is the time below which an empty answer counts as an error: asking again at once would be a busy loop.
+	// minReserveTime is the time below which an empty answer counts as an error: asking again at once would cause a busy loop.
 	minReserveTime = time.Second
 	// minReserveAge is the age below which a long poll is not cancelled. The server answers within that time if it has jobs, and the jobs
 	// of a lost answer would wait until their lease expires.
@@ -39,7 +39,7 @@ type poller struct {
 	polled     time.Time                       // when it was sent
 	onDone     func()                          // to be called once nothing is in flight; nil: no caller waits
 	pending    map[msg.ExecutionID]*pendingJob // reserved, not handed over yet
-	uncounted  int                             // pending when FreeSlotsRequested was sent: the answer may not count them
+	uncounted  int                             // pending jobs when FreeSlotsRequested was sent: the answer may ignore them
 	failures   int                             // of reserves, in a row
 	backingOff bool                            // before the next reserve
 	notBefore  time.Time                       // the backoff lasts at least until then, even if the intake is reopened meanwhile
@@ -60,7 +60,7 @@ func (p *poller) Start(c *actorrt.Ctx[msg.ToPoller]) {
 			p.proceed(c, rec.Job)
 		case msg.Confirmed:
 			p.dispatcher.Tell(msg.JobConfirmed{Job: rec.Job})
-		case msg.HandedOut, msg.Ended, msg.Finished: // the executor's, or the reporter's
+		case msg.HandedOut, msg.Ended, msg.Finished: // these belong to the executor or the reporter
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (p *poller) requestFreeSlots(c *actorrt.Ctx[msg.ToPoller]) {
 }
 
 func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
-	if !p.open || max <= 0 { // pending jobs take the slots; each asks again when it is done
+	if !p.open || max <= 0 { // pending jobs take the slots; each requests free slots again when it is done
 		p.requesting = false
 		if len(p.pending) < p.uncounted { // one was done meanwhile, so the next answer counts it
 			p.requestFreeSlots(c)
@@ -166,7 +166,7 @@ func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
 	})
 }
 
-var errAnsweredTooSoon = errors.New("reserve: server answered an empty long poll at once")
+var errAnsweredTooSoon = errors.New("reserve: server returned no jobs without waiting")
 
 // cancelReserve cancels the long poll, which could otherwise return jobs for most of a minute.
 func (p *poller) cancelReserve(c *actorrt.Ctx[msg.ToPoller]) {
@@ -247,7 +247,7 @@ func confirm(ctx context.Context, release Release, spool Spool, job msg.Job) msg
 		err = spool.Confirm(job.Execution)
 	case isFinal(err):
 		if removeErr := spool.Remove(job.Execution); removeErr != nil {
-			return msg.ConfirmDone{Job: job, Stored: true, Err: removeErr} // not the refusal, so both are tried again
+			return msg.ConfirmDone{Job: job, Stored: true, Err: removeErr} // not the refusal, so that confirm and removal are retried
 		}
 	}
 	return msg.ConfirmDone{Job: job, Stored: true, Err: err}

@@ -141,7 +141,7 @@ func TestJustOfferedJobIsTakenWhenIntakeCloses(t *testing.T) {
 					server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
 				}
 				if took := (<-quiet).Sub(began); took != row.quiet {
-					t.Errorf("settled after %v, want %v", took, row.quiet)
+					t.Errorf("nothing in flight after %v, want %v", took, row.quiet)
 				}
 				select {
 				case m := <-dispatcher:

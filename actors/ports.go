@@ -16,7 +16,7 @@ import (
 type Spool interface {
 	// CheckSpace returns an error while there is too little space for another job.
 	CheckSpace() error
-	// Add stores an offer. It may be repeated. It returns messages.ErrAlreadyDone for a job that was removed.
+	// Add stores an offer. It may be called again. It returns messages.ErrAlreadyDone for a job that was removed.
 	Add(msg.Offer) error
 	// Jobs lists all jobs, oldest first.
 	Jobs() []msg.JobRecord
@@ -67,7 +67,7 @@ type Spool interface {
 	Finish(msg.ExecutionID) error
 
 	// CreateExecutor creates the executor's directory with its record and the given files, by name below the directory ("sa/token").
-	// It may be repeated.
+	// It may be called again.
 	CreateExecutor(rec msg.ExecutorRecord, files map[string][]byte) error
 	// Executors lists all executors, oldest first.
 	Executors() []msg.ExecutorRecord
@@ -76,7 +76,7 @@ type Spool interface {
 	UpdateExecutor(id msg.ExecutorID, change func(*msg.ExecutorRecord)) error
 	// ExecutorDir returns the absolute path of the executor's directory. out/ in it is writable by any user of an image.
 	ExecutorDir(msg.ExecutorID) string
-	// RemoveExecutor removes the directory. It may be repeated.
+	// RemoveExecutor removes the directory. It may be called again.
 	RemoveExecutor(msg.ExecutorID) error
 }
 

@@ -2,4 +2,4 @@
 
 package actors
 
-func init() { raced = true }
+func init() { raceEnabled = true }

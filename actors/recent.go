@@ -2,18 +2,18 @@ package actors
 
 import "slices"
 
-// recent is a map of the most recently set values, at most limit. It bounds the memory for ids that the server or executors choose (I12).
+// recent is a map that holds only the limit most recently set values. It bounds the memory for ids that the server or executors choose (I12).
 type recent[K comparable, V any] struct {
 	limit  int
 	values map[K]V
 	order  []K // oldest first
 }
 
-func newRecent[K comparable, V any](most int) *recent[K, V] {
-	return &recent[K, V]{limit: most, values: map[K]V{}}
+func newRecent[K comparable, V any](limit int) *recent[K, V] {
+	return &recent[K, V]{limit: limit, values: map[K]V{}}
 }
 
-// set stores a value, and returns the keys that were dropped for it.
+// set stores a value, and returns the keys of the oldest values, which it dropped to stay within the limit.
 func (r *recent[K, V]) set(key K, value V) (dropped []K) {
 	r.remove(key)
 	r.values[key], r.order = value, append(r.order, key)

@@ -308,10 +308,10 @@ func (r *reporter) backOff(c *actorrt.Ctx[msg.ToReporter], e *jobReport, m msg.S
 	c.After(sendTimer(m.Execution), wait, msg.SendDue{Execution: m.Execution})
 }
 
-// reject moves a job whose ending the server refuses for good to rejected/, where an operator can inspect it.
+// reject moves a job whose ending the server refuses permanently to rejected/, where an operator can inspect it.
 func (r *reporter) reject(c *actorrt.Ctx[msg.ToReporter], m msg.Sent) {
 	spool, id, answer := r.spool, m.Execution, m.Err.Error()
-	c.Log().Error().Err(m.Err).Str("execution", string(id)).Msg("server refused a job's ending for good: moved to rejected/, see runnerd spool show")
+	c.Log().Error().Err(m.Err).Str("execution", string(id)).Msg("server permanently refused a job's ending: moved to rejected/, see runnerd spool show")
 	e := r.jobs[id]
 	e.busy = true
 	r.busy++
@@ -385,7 +385,7 @@ func (p progress) beingStopped(job msg.JobRecord, now time.Time, stopGrace time.
 	return job.Stopping() && !p.executorDone && now.Sub(p.endedAt) < stopGrace
 }
 
-// stopNote returns the text for the ending's message if the outcome of the stop is not known; empty: the executor is done.
+// stopNote returns the text for the ending's message if the outcome of the stop is not known, or "" if the executor is done.
 func (p progress) stopNote(job msg.JobRecord, now time.Time) string {
 	if p.executorDone {
 		return ""

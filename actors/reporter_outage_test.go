@@ -22,7 +22,7 @@ func TestSendErrorsShowWhetherServerIsUnavailable(t *testing.T) {
 		"too many requests":              {sendLog, refused(429), true, false},
 		"bad gateway":                    {sendFinish, refused(502), true, false},
 		"internal error":                 {sendFinish, refused(500), false, true},
-		"rejected for good":              {sendFinish, refused(410), false, true},
+		"rejected permanently":           {sendFinish, refused(410), false, true},
 		"disk error":                     {sendFinish, disk, false, false},
 		"removal, without the server":    {sendRemoval, nil, false, false},
 		"script log, without the server": {sendScriptLog, nil, false, false},

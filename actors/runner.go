@@ -15,7 +15,7 @@ const heartbeatEvery = 15 * time.Second
 type Settings interface {
 	// SaveConfig stores the server's configuration for the next start.
 	SaveConfig(msg.Config) error
-	// RecordDeletion records that the server has deleted this runner. It is durable on return, and may be repeated.
+	// RecordDeletion records that the server has deleted this runner. It is durable on return, and may be called again.
 	RecordDeletion() error
 }
 

@@ -19,7 +19,7 @@ type deletion struct {
 
 var errNotRegistered = errors.New("not registered, and a deleted runner must not register again")
 
-// delete begins the deletion. It may be repeated. After a restart the deletion continues without a registration, so the runner reports
+// delete begins the deletion. It may be called again. After a restart the deletion continues without a registration, so the runner reports
 // nothing and does not unregister.
 func (r *runner) delete(c *actorrt.Ctx[msg.ToRunner]) {
 	if r.deleted {

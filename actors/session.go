@@ -226,7 +226,7 @@ func (t *transition) enter(to state) {
 	}
 }
 
-// limit sets the time limit of the current state, from now; 0: none.
+// limit sets the time limit of the current state, from now; 0 removes it.
 func (t *transition) limit(d time.Duration) { t.do(startTimer{limitTimer, d, msg.LimitExceeded{}}) }
 
 func (t *transition) limitOf(s state) time.Duration {
@@ -295,7 +295,7 @@ func (t *transition) retryDue(what msg.Retry) {
 	case msg.RetryFile:
 		t.readResultFile()
 	case msg.RetryEnding:
-		if t.job.ending != nil && t.job.stop == nil { // else a result arrived first, and perhaps the next job
+		if t.job.ending != nil && t.job.stop == nil { // otherwise a result arrived first, and perhaps the next job
 			t.endJob()
 		}
 	case msg.RetryKill:

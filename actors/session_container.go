@@ -52,7 +52,7 @@ func (t *transition) pulled(m msg.Pulled) {
 	}
 }
 
-// launch creates and starts the container. Both may be repeated. A stop waits until launch returns, because only then is it known
+// launch creates and starts the container. Both steps may be retried. A stop waits until launch returns, because only then is it known
 // whether there is a container to remove.
 func (t *transition) launch(env map[string]string) {
 	t.creating = true
@@ -61,14 +61,14 @@ func (t *transition) launch(env map[string]string) {
 
 func (t *transition) launched(err error) {
 	t.creating = false
-	if err != nil && !t.state.canHaveJob() { // else its plugin has already asked for a job, so it runs
+	if err != nil && !t.state.canHaveJob() { // otherwise its plugin has already asked for a job, so it runs
 		t.notStarted(err.Error())
 		return
 	}
 	t.observe()
 	switch t.state {
 	case starting:
-		if t.job.stage != handingOut { // else its plugin has already asked
+		if t.job.stage != handingOut { // otherwise its plugin has already asked
 			t.limit(t.limits.PickUp)
 		}
 	case stopping:
@@ -114,7 +114,7 @@ func (t *transition) foundContainer(m msg.Found) {
 	switch {
 	case m.Restarted:
 		t.refuseRestarted()
-	case t.job.stop != nil && c.State == msg.ContainerExited: // which signal ended it is unknown
+	case t.job.stop != nil && c.State == msg.ContainerExited: // the signal that ended it is unknown
 		t.job.stop.resumes = false
 	case t.job.stop != nil:
 		t.resumeStop()

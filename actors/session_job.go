@@ -217,7 +217,7 @@ func (t *transition) closeJob() {
 	case stopping:
 		t.signal(killStep)
 	case exited:
-		if t.logsEnded { // else it is removed once the rest of its output is read
+		if t.logsEnded { // otherwise it is removed once the rest of its output is read
 			t.do(remove{})
 		}
 	}

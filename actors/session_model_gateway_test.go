@@ -74,7 +74,7 @@ const (
 
 type fileFacts struct {
 	body bodyKind
-	job  int8 // whose key it is encrypted with
+	job  int8 // the job with whose key it is encrypted
 	old  bool // it existed before the newest hand-out
 }
 
@@ -103,12 +103,12 @@ func (g *gatewayModel) enqueue(e gateEvent) {
 	g.queue = append(g.queue, e)
 }
 
-// find returns the index of a request; -1: none.
+// find returns the index of a request, or -1 if there is none.
 func (g *gatewayModel) find(id msg.RequestID) int {
 	return slices.IndexFunc(g.requests, func(r request) bool { return r.id == id })
 }
 
-// of returns the index of the plugin's newest live request of a kind; -1: none.
+// of returns the index of the plugin's newest live request of a kind, or -1 if there is none.
 func (g *gatewayModel) of(kind requestKind) int {
 	for i := len(g.requests) - 1; i >= 0; i-- {
 		if r := g.requests[i]; r.kind == kind && !r.lost {

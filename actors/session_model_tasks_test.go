@@ -307,7 +307,7 @@ func (w *modelState) forgetActor() {
 	}
 }
 
-// message returns the message of a task; nil: none.
+// message returns the message of a task, or nil if it sends none.
 func (t task) message() msg.ToExecutor {
 	execution := executions[t.job]
 	switch t.kind {

@@ -75,7 +75,7 @@ type recordFacts struct {
 	startedAt     int8
 }
 
-// container is the container.
+// containerFacts is the state of the executor's container.
 type containerFacts struct {
 	state   containerState
 	process int8 // number of process starts
@@ -199,7 +199,7 @@ const modelExecutor = msg.ExecutorID("x")
 
 var executions = [3]msg.ExecutionID{"", "1", "2"}
 
-// jobNumber returns the 1-based number of a job; 0: none.
+// jobNumber returns the 1-based number of a job, or 0 if there is none.
 func jobNumber(id msg.ExecutionID) int8 {
 	if id == "" {
 		return 0

@@ -249,7 +249,7 @@ func (t *transition) notify() {
 	}
 }
 
-// notifyTarget returns the watch to send the due event to; 0: none may be sent now.
+// notifyTarget returns the watch to send the due event to, or 0 if none may be sent now.
 func (t *transition) notifyTarget() msg.RequestID {
 	all := t.notification.watches
 	may := t.notification.due && !t.mustNotNotify() && t.mode == msg.Daemon && t.retireReason == "" && t.state != stopping && t.state != exited

@@ -56,7 +56,7 @@ func restoredJob(rec msg.JobRecord) openJob {
 	return openJob{Job: rec.Job, stage: handedOut, delivered: rec.Delivered, unstarted: rec.Unstarted, handOuts: rec.HandOuts}
 }
 
-// retirementReason says why a restored executor takes no more jobs; empty: it may take more.
+// retirementReason says why a restored executor takes no more jobs, or "" if it may take more.
 func retirementReason(k spoolState) string {
 	switch {
 	case k.record.Mode != msg.Daemon:

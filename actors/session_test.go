@@ -105,7 +105,7 @@ func repeatedHandOut() session {
 func TestResultDuringRepeatedHandOutIsStored(t *testing.T) {
 	_, effects := after(repeatedHandOut(), msg.CallbackReceived{Request: 3, Execution: "2", ReceivedBody: msg.ReceivedBody{Verdict: msg.IsResult}})
 	if _, stores := has[storeResult](effects); !stores {
-		t.Errorf("its result is not stored: %+v", effects)
+		t.Errorf("the job's result is not stored: %+v", effects)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestCallbackDoesNotWaitForEngine(t *testing.T) {
 	s, _ = after(s, msg.CallbackReceived{Request: 7, Execution: "2", ReceivedBody: msg.ReceivedBody{Verdict: msg.IsResult}}, msg.SecretRequested{Request: 8})
 	s, effects := after(s, msg.FileRead{Execution: "2"})
 	if _, stores := has[storeResult](effects); !stores {
-		t.Errorf("its result is not stored: %+v", effects)
+		t.Errorf("the job's result is not stored: %+v", effects)
 	}
 	if len(s.pending) != 1 {
 		t.Errorf("%d requests wait for the engine, want only the GET", len(s.pending))

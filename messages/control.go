@@ -1,7 +1,7 @@
 package messages
 
 // Control: the server sends commands over an event stream (SSE). The runner sends OpenStream to sse; sse receives each event as
-// EventReceived and forwards it to the runner, which acts on it or sends it on to the poller or the dispatcher. sse reopens a silent
+// EventReceived and forwards it to the runner, which acts on it or passes it on to the poller or the dispatcher. sse reopens a silent
 // stream once; if that does not help, the runner registers again.
 
 // Event is a command of the server, or a ping. Receiving one twice does no harm.
@@ -18,7 +18,7 @@ type (
 	Disable struct{}
 	// Configure carries a configuration. One with an older revision than the current one is ignored.
 	Configure struct{ Config Config }
-	// Delete stops the runner for good and removes its data from the machine.
+	// Delete permanently stops the runner and removes its data from the machine.
 	Delete struct{}
 	// ExecuteScript offers a script.
 	ExecuteScript struct{ Offer Offer }
@@ -40,8 +40,8 @@ func (StopJob) event()       {}
 type ToSSE interface{ toSSE() }
 
 type (
-	// OpenStream opens the event stream after a registration, from the event that follows the one with id After. It replaces an open
-	// stream.
+	// OpenStream opens the event stream after a registration. The stream begins after the event whose id is After. It replaces an
+	// open stream.
 	OpenStream struct{ After string }
 	// CloseStream closes the event stream because the registration has ended.
 	CloseStream struct{}

@@ -130,7 +130,7 @@ type JobURL struct {
 // ResultFile says how to read an executor's result file.
 type ResultFile struct {
 	Execution ExecutionID // the open job
-	Previous  ExecutionID // the executor's job before it; empty: none
+	Previous  ExecutionID // the executor's previous job; empty: none
 	Since     time.Time   // a file older than that proves nothing
 	Written   bool        // the file is complete: nothing writes to it any more
 }

@@ -51,7 +51,7 @@ func TestFailedAddIsDurableOnceOpened(t *testing.T) {
 	files.Before = nil
 	s = open(t, files)
 	if _, there := s.Job(execution); !there {
-		t.Fatal("the job is gone") // which would be valid too
+		t.Fatal("the job is gone") // that outcome would be valid too
 	}
 	after := open(t, files.Crash(func() bool { return false }))
 	same(t, len(after.Problems()), 0)

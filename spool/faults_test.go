@@ -297,13 +297,13 @@ func TestMethodIsAtomicWhenAnyOperationFails(t *testing.T) {
 			done, err := stateOf(clean.s)
 			ok(t, err)
 			if cmp.Equal(clean.before, done) {
-				t.Fatal("it changes nothing")
+				t.Fatal("the call changes nothing")
 			}
 			for f := range allFaults() {
 				for f.at = 1; c.tryFault(t, f, done, &seen); f.at++ {
 				}
 				if f.at == 1 && !f.reading {
-					t.Fatal("it has no operation that can fail")
+					t.Fatal("the call has no operation that can fail")
 				}
 			}
 		})

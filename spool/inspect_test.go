@@ -123,7 +123,7 @@ func TestInspectEntryFindsDamagedResult(t *testing.T) {
 	ok(t, err)
 	defer files.Close()
 	if f = spool.InspectEntry(files, f.Location); !errors.Is(f.Damage, spool.ErrCorrupt) || f.Job.Execution != execution {
-		t.Errorf("it is examined as %v with the damage %v", f.Job.Execution, f.Damage)
+		t.Errorf("the entry is shown as %v with the damage %v", f.Job.Execution, f.Damage)
 	}
 }
 

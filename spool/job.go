@@ -100,7 +100,7 @@ func (s *Spool) Add(o msg.Offer) error {
 	}
 	if err := s.add(j, o); err != nil {
 		j.addErr = fmt.Errorf("add job %q: %w", o.Execution, err)
-		s.removeFromIndex(j, o.Execution) // else the index would grow while the disk is full
+		s.removeFromIndex(j, o.Execution) // otherwise the index would grow while the disk is full
 		return j.addErr
 	}
 	return nil
@@ -194,7 +194,7 @@ func (s *Spool) Remove(id msg.ExecutionID) error {
 	})
 }
 
-// Reject moves a job that the server refuses for good to rejected/, together with the server's answer.
+// Reject moves a job that the server refuses permanently to rejected/, together with the server's answer.
 func (s *Spool) Reject(id msg.ExecutionID, answer string) error {
 	return s.removeJob(id, "reject", func(j *job) (bool, error) {
 		if err := s.replace(path.Join(j.dir, answerFile), []byte(answer+"\n")); err != nil {

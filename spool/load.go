@@ -101,7 +101,7 @@ func (s *Spool) replay(j *job, rec *msg.JobRecord) error {
 	}
 	lines, rest := splitLines(content)
 	if len(rest) > 0 {
-		lines = append(lines, append(rest, "(torn)"...)) // whose checksum never matches
+		lines = append(lines, append(rest, "(torn)"...)) // its checksum never matches
 	}
 	for n, line := range lines {
 		var steps []step

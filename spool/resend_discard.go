@@ -54,7 +54,7 @@ func (s *Spool) restoreRejected(location string, id msg.ExecutionID) error {
 	return nil
 }
 
-// Discard deletes the Entry at a location for good: a job that has ended, a rejected job, or a quarantined record. It returns the id
+// Discard permanently deletes the Entry at a location: a job that has ended, a rejected job, or a quarantined record. It returns the id
 // of a job that was in jobs/, and an empty id otherwise.
 func (s *Spool) Discard(location string) (msg.ExecutionID, error) {
 	e, err := s.entryAt(location)

@@ -149,7 +149,7 @@ func TestFirstEndingWins(t *testing.T) {
 		want          msg.Ending
 		result        bool
 	}{
-		"a result completes the job for good":         {result(true), end(failed), completed, true},
+		"a result completes the job permanently":      {result(true), end(failed), completed, true},
 		"a failed job gets no result":                 {end(failed), result(false), failed, false},
 		"to a stopped job the result is attached":     {end(stopped), result(true), answered, true},
 		"a second ending changes nothing":             {end(stopped), end(failed), stopped, false},
@@ -506,7 +506,7 @@ func TestExecutorRecordIsCompacted(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "executors/ex1/executor.json"))
 	ok(t, err)
 	if info.Size() > 128<<10 {
-		t.Fatalf("it has %d bytes", info.Size())
+		t.Fatalf("the executor's record has %d bytes", info.Size())
 	}
 	ok(t, s.Close())
 	rec, _ := openDir(t, dir).Executor(ex1)

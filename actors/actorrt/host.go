@@ -15,7 +15,7 @@ type host[M any] struct {
 	spec  Spec[M]
 	proto actor.Context
 
-	// owned by the actor's turns
+	// used only in the actor's turns
 	behavior  Behavior[M]
 	ctx       Ctx[M]
 	timers    map[string]timer
@@ -71,7 +71,7 @@ func (s *host[M]) turn(where, message, subject string, fn func()) {
 	fn()
 }
 
-// fail ends the actor because of its crash, unless it has ended already.
+// fail ends the actor after a crash, unless it has already ended.
 func (s *host[M]) fail(c *Crash) {
 	if s.node.hasEnded() {
 		return
@@ -97,7 +97,7 @@ func (s *host[M]) release(cause error) {
 	close(s.node.ended)
 	s.node.cancel(cause)
 	for _, t := range s.timers {
-		t.stop() // else it would keep the actor in memory until it fires
+		t.stop() // otherwise it would keep the actor in memory until it fires
 	}
 }
 
@@ -113,7 +113,7 @@ func (s *host[M]) stopping() {
 	s.release(ErrStopped)
 }
 
-// guard runs fn and only logs a panic, because no supervision follows any more.
+// guard runs fn and only logs a panic, because the actor is already ending.
 func (s *host[M]) guard(where string, fn func()) {
 	defer func() {
 		if reason := recover(); reason != nil {

@@ -46,7 +46,7 @@ type busy struct {
 	since   time.Time
 }
 
-// crashHistory describes the crashes of the actors of one name, until one of them stops in order.
+// crashHistory counts the consecutive crashes of actors with the same name. An actor that stops without a crash resets it.
 type crashHistory struct {
 	crashes int
 	last    string
@@ -68,9 +68,9 @@ func newNode(parent *node, name string) *node {
 func (c *node) adapter() dispatcherAdapter { return dispatcherAdapter{c.sys.scheduler, c.path} }
 
 // post puts an envelope into the mailbox, unless the actor has ended.
-func (c *node) post(p any) {
+func (c *node) post(envelope any) {
 	if !c.hasEnded() {
-		c.sys.scheduler.Send(func() { c.sys.proto.Root.Send(c.pid, p) })
+		c.sys.scheduler.Send(func() { c.sys.proto.Root.Send(c.pid, envelope) })
 	}
 }
 
@@ -83,7 +83,7 @@ func (c *node) hasEnded() bool {
 	}
 }
 
-// stop may be repeated, and does nothing after the end.
+// stop stops the actor. It does nothing if the actor has already stopped.
 func (c *node) stop() { c.sys.scheduler.Send(func() { c.sys.proto.Root.Stop(c.pid) }) }
 
 // endReason returns why the actor has ended. Call it only after ended is closed.

@@ -10,13 +10,13 @@ import (
 // Scheduler controls everything that the actors do not decide themselves. Production uses Live; a simulation implements it
 // with a seeded stepper; a test that injects panics embeds Live and overrides Point.
 type Scheduler interface {
-	// Turn runs fn, in which the actor at path works on its mailbox. All of fn is one turn, except for Yield and Await.
+	// Turn runs fn, in which the actor at path works on its mailbox. fn is one turn, but other actors may run during Yield and Await.
 	Turn(path string, fn func())
 	// Yield is called in a turn after each handled message, so that other actors may run first.
 	Yield(path string, message any)
 	// Point is called in a turn before and after each message to a Behavior. If it panics, the actor crashes.
 	Point(path string, message any)
-	// Task starts blocking work; n is unique in the system and grows.
+	// Task starts blocking work; n is unique in the system, and increases with each task.
 	Task(path string, n uint64, fn func())
 	// Send runs fn, which posts to mailboxes. It is called in turns, by tasks, by timers, and by other goroutines.
 	Send(fn func())
@@ -28,7 +28,7 @@ type Scheduler interface {
 	Float64() float64
 }
 
-// Live is the Scheduler of production: goroutines, the clock, and the runtime's random numbers.
+// Live is the Scheduler of production: goroutines, the real clock, and math/rand.
 func Live() Scheduler { return live{} }
 
 type live struct{}

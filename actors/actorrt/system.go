@@ -69,11 +69,11 @@ func newProto(log zerolog.Logger) *actor.ActorSystem {
 	return proto
 }
 
-// Fatal delivers the Crash of the first root that crashed, at once. The process should end.
+// Fatal delivers the Crash of the first root that crashes. The process should then exit.
 func (s *System) Fatal() <-chan error { return s.fatal }
 
 // Stop stops all roots, each after its children. It returns nil once they have ended and no goroutine of any actor runs any more, or an
-// error if ctx ends before. It may be repeated.
+// error if ctx ends before that. It may be called again.
 func (s *System) Stop(ctx context.Context) error {
 	for _, root := range s.top.liveChildren() {
 		root.stop()

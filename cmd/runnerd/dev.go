@@ -56,7 +56,11 @@ func (c *devCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
 
 	if c.Once {
-		return withRunner(ctx, c.runnerConfig(server.url, state), log, func(ctx context.Context) error { return runSamples(ctx, server, out) })
+		err := withRunner(ctx, c.runnerConfig(server.url, state), log, func(ctx context.Context) error { return runSamples(ctx, server, out) })
+		if err == nil { // after the runner's log, so that it is the last line in a pipe
+			fmt.Fprintln(out, "\nAll samples ended as expected.")
+		}
+		return err
 	}
 	fmt.Fprintf(out, "Server   %s\nToken    %s\nState    %s (removed at exit)\nPlugin   %s, as image %s\n\n%s\nCtrl-C stops everything.\n\n",
 		server.url, cmp.Or(generated, "the given one"), state, p.program, p.image, submitHint(server.url, c.customImage(p)))

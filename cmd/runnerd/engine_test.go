@@ -17,7 +17,7 @@ func TestReadPullSecrets(t *testing.T) {
 		want     map[string]docker.Credential
 		wantText string
 	}{
-		"two of them": {"a: {registry: registry.example.com, username: u, password: p}\nb: {username: v, password: q}\n", map[string]docker.Credential{
+		"two credentials": {"a: {registry: registry.example.com, username: u, password: p}\nb: {username: v, password: q}\n", map[string]docker.Credential{
 			"a": {Registry: "registry.example.com", Username: "u", Password: "p"}, "b": {Username: "v", Password: "q"}}, ""},
 		"none":              {"", map[string]docker.Credential{}, ""},
 		"an unknown field":  {"a: {user: u, password: p}", nil, "write each as NAME: {registry: HOST"},

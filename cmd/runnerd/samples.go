@@ -108,9 +108,6 @@ func runSamples(ctx context.Context, server *devServer, out io.Writer) error {
 	for _, b := range server.Ledger().Breaches() {
 		problems = append(problems, fmt.Errorf("the runner violated the protocol: %s", b))
 	}
-	if problems == nil {
-		fmt.Fprintln(out, "\nAll samples ended as expected.")
-	}
 	return errors.Join(problems...)
 }
 

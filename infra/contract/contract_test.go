@@ -47,8 +47,8 @@ func TestParseInputRefusesInvalidInput(t *testing.T) {
 		"nothing":               "",
 		"null":                  "null",
 		"a list":                "[]",
-		"a page":                "<html>",
-		"two of them":           "{}{}",
+		"HTML":                  "<html>",
+		"two inputs":            "{}{}",
 		"nested without bounds": `{"task":{"properties":[{"value":` + strings.Repeat("[", 100_000),
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -64,9 +64,9 @@ func TestParseResultReadsBothSDKs(t *testing.T) {
 		text string
 		code int
 	}{
-		"Go success leaves out what is empty": {`{"exitCode":0}`, 0},
-		"Go abort":                            {`{"exitCode":134,"jobErrorMessage":"Task was aborted"}`, 134},
-		"Python always has four":              {`{"exitCode":1,"outputProperties":{},"jobErrorMessage":"no","reportingRecords":[]}`, 1},
+		"Go success without empty fields": {`{"exitCode":0}`, 0},
+		"Go abort":                        {`{"exitCode":134,"jobErrorMessage":"Task was aborted"}`, 134},
+		"Python with all four fields":     {`{"exitCode":1,"outputProperties":{},"jobErrorMessage":"no","reportingRecords":[]}`, 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			r, err := contract.ParseResult([]byte(test.text))

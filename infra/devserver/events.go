@@ -29,12 +29,12 @@ func (e event) Event() string { return e.name }
 func (e event) Data() string  { return e.data }
 
 // eventStreams has the event stream of each runner and the events to replay on it. Do not wait for the library's goroutine
-// with mu held: the goroutine calls Replay, which locks mu.
+// while holding mu: the goroutine calls Replay, which locks mu.
 type eventStreams struct {
 	server *eventsource.Server
 
 	sendMu sync.Mutex // serializes sends, so that ids are in order on the wire; guards closed
-	closed bool       // the library's goroutine has ended: a call would block forever
+	closed bool       // the library's goroutine has ended: calls to it would block forever
 
 	mu      sync.Mutex
 	last    int64
@@ -105,7 +105,8 @@ func (c *eventStreams) dropEvents(runner string, match func(event) bool) {
 	}
 }
 
-// startSession drops the events that a registration makes obsolete, and returns the id after which the runner must read.
+// startSession drops the events that a registration makes obsolete, and returns the id of the last event that the runner
+// does not need.
 func (c *eventStreams) startSession(runner string) string {
 	c.dropEvents(runner, func(e event) bool { return e.name == "Enable" || e.name == "Disable" || e.name == "Configure" })
 	c.mu.Lock()
@@ -160,7 +161,7 @@ func (a runnerAPI) Events(w http.ResponseWriter, r *http.Request, runnerID strin
 		return
 	}
 	defer a.longRequests.Done()
-	ctx, leave := a.untilClose(r.Context())
-	defer leave()
+	ctx, cancel := a.untilClose(r.Context())
+	defer cancel()
 	a.events.server.Handler(runnerID)(w, r.WithContext(ctx))
 }

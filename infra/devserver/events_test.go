@@ -116,7 +116,7 @@ func TestInvalidRunnerConfigurationIsRejected(t *testing.T) {
 		}
 	}
 	if now := s.Runners()[0].Config; now.Revision != r.Config.Revision || now.Capacity != r.Config.Capacity {
-		t.Errorf("it is %+v now, and was %+v", now, r.Config)
+		t.Errorf("the configuration is %+v, want %+v", now, r.Config)
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	}
 }
 
-// digest replaces a result when finishes are compared.
+// digest returns the hash by which the results of repeated finishes are compared. It is empty for an empty result.
 func digest(result string) string {
 	if result == "" {
 		return ""
@@ -128,7 +128,7 @@ func digest(result string) string {
 }
 
 func abortMessage(cause string) string {
-	if rest, is := strings.CutPrefix(cause, "aborted"); is {
+	if rest, found := strings.CutPrefix(cause, "aborted"); found {
 		return "Aborted" + rest
 	}
 	return "Aborted: " + cause

@@ -19,12 +19,12 @@ func (s *Server) logFrom(id string, offset int) (text []byte, changed <-chan str
 	if err != nil {
 		return nil, nil, false, err
 	}
-	// Stored bytes never change, so the slice may be read without the lock. Its capacity ends with it, so an append copies it.
+	// Stored bytes never change, so the slice may be read without the lock. Its capacity is its length, so that an append copies it.
 	text = t.log.text[min(offset, len(t.log.text)):len(t.log.text):len(t.log.text)]
 	return text, t.changed.wait(), t.logComplete(), nil
 }
 
-// CopyLog writes the log of a task as it grows, and returns at its end.
+// CopyLog writes the log of a task as it grows, and returns when the log is complete.
 func (s *Server) CopyLog(ctx context.Context, id string, to io.Writer) error {
 	for offset := 0; ; {
 		text, changed, done, err := s.logFrom(id, offset)
@@ -43,7 +43,7 @@ func (s *Server) CopyLog(ctx context.Context, id string, to io.Writer) error {
 	}
 }
 
-// logEvent is an event with one or more log lines. Its id is the offset after them.
+// logEvent is an event with one or more log lines. Its id is the offset at which they end.
 type logEvent struct {
 	name, text string
 	endOffset  int
@@ -68,7 +68,7 @@ func (s *Server) followLog(w http.ResponseWriter, r *http.Request, id string) {
 	for {
 		text, changed, done, err := s.logFrom(id, offset)
 		if err != nil {
-			return // deleted meanwhile
+			return // the task was deleted meanwhile
 		}
 		if !done {
 			text = text[:bytes.LastIndexByte(text, '\n')+1]

@@ -2,6 +2,7 @@ package devserver
 
 import (
 	"net/http"
+
 	"runnerd/infra/release/api"
 )
 
@@ -19,8 +20,8 @@ func (a runnerAPI) Heartbeat(w http.ResponseWriter, r *http.Request, runnerID st
 	respondJSON(w, http.StatusOK, api.Orders{Abort: a.jobsToAbort(caller, body.Jobs)})
 }
 
-// jobsToAbort returns the aborted and unknown jobs among those of a runner. A finished job is not aborted: it may still be sending
-// its log.
+// jobsToAbort returns the aborted and unknown jobs among those that a runner reported. It leaves out finished jobs, because the runner
+// may still be sending their logs.
 func (s *Server) jobsToAbort(caller *runner, jobs []api.JobPhase) []api.AbortJobEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,7 @@ func (s *Server) poll(r *http.Request, to *runner, limit int, wait time.Duration
 		s.mu.Lock()
 		var jobs []api.Job
 		if "Bearer "+to.token != r.Header.Get("Authorization") {
-			wait = -1 // registered again meanwhile: this poll belongs to the old session
+			wait = -1 // the runner has registered again: this poll belongs to its old session
 		} else {
 			jobs = s.offerTasks(to, limit)
 		}

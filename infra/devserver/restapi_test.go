@@ -116,10 +116,10 @@ func TestScriptItemHasOnlyGivenProperties(t *testing.T) {
 	}
 	server, _ := property(input, "server").Value.(map[string]any)
 	if server["id"] != "Configuration/7" || server["properties"] == nil {
-		t.Errorf("the server is %v", server)
+		t.Errorf("the item is %v", server)
 	}
 	if secrets := input.Secrets(); len(secrets) != 1 || string(secrets[0]) != "hidden" {
-		t.Errorf("%d secrets are found", len(secrets))
+		t.Errorf("found %d secrets, want the password", len(secrets))
 	}
 }
 
@@ -170,7 +170,7 @@ func TestUnknownTypeIsAcceptedWithGuessedSecrets(t *testing.T) {
 	}
 	input := r.input(job)
 	if p := property(input, "apiToken"); !p.Password {
-		t.Errorf("the token is not a password: %+v", p)
+		t.Errorf("apiToken is not a password: %+v", p)
 	}
 }
 
@@ -215,14 +215,14 @@ func TestCommentsAndStatusComeFromLog(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	job := r.running(s, devserver.TaskRequest{})
-	at := 0
+	offset := 0
 	for _, text := range []string{
 		"one\n##[start: comment]first##[end: comment]\n##[start: sta", "tus]half way##[end: status]\n",
 		"##[start: other]##[start: comment]sec", "ond\nline##[end: com", "ment] ##[start: status]done##[end: status]",
 		"##[start: comment]never ends",
 	} {
-		r.log(job, contentRange(at, text), text)
-		at += len(text)
+		r.log(job, contentRange(offset, text), text)
+		offset += len(text)
 	}
 	v := view(t, s, job.JobID)
 	if diff := cmp.Diff([]string{"first", "second\nline"}, v.Comments); diff != "" || v.StatusLine != "done" {
@@ -230,8 +230,8 @@ func TestCommentsAndStatusComeFromLog(t *testing.T) {
 	}
 }
 
-func contentRange(at int, text string) string {
-	return "bytes " + strconv.Itoa(at) + "-" + strconv.Itoa(at+len(text)-1) + "/*"
+func contentRange(offset int, text string) string {
+	return "bytes " + strconv.Itoa(offset) + "-" + strconv.Itoa(offset+len(text)-1) + "/*"
 }
 
 func TestLogIsFollowedToItsEnd(t *testing.T) {
@@ -250,7 +250,7 @@ func TestLogIsFollowedToItsEnd(t *testing.T) {
 	expectLogEvent(t, stream, "log", "three")
 	expectLogEvent(t, stream, "end", "completed")
 	if _, err := stream.Decode(); err == nil {
-		t.Error("the stream goes on after its end")
+		t.Error("the stream continues after its end event")
 	}
 	expectLogEvent(t, followLog(t, web.URL+"/api/tasks/"+job.JobID+"/log", "4"), "log", "two\nthree")
 }
@@ -271,7 +271,7 @@ func followLog(t *testing.T, url, after string) *eventsource.Decoder {
 	return decoder(t, response.Body)
 }
 
-// decoder reads to the end of the stream after the test, because the library's goroutine waits for that.
+// decoder returns a decoder of the events in body. After the test it reads to the end, because the library's goroutine waits for that.
 func decoder(t *testing.T, body io.ReadCloser) *eventsource.Decoder {
 	d := eventsource.NewDecoder(body)
 	t.Cleanup(func() {
@@ -299,10 +299,10 @@ func TestFinishedTasksAreBoundedByCount(t *testing.T) {
 		}
 	}
 	if status, _ := request(t, s, "GET", "/api/tasks/"+first, ""); status != 404 {
-		t.Errorf("the older one: %d", status)
+		t.Errorf("the older task: status %d", status)
 	}
 	if status, _ := request(t, s, "GET", "/api/tasks/"+second, ""); status != 200 {
-		t.Errorf("the newer one: %d", status)
+		t.Errorf("the newer task: status %d", status)
 	}
 }
 
@@ -317,7 +317,7 @@ func TestFinishedTasksAreBoundedByBytes(t *testing.T) {
 		ids = append(ids, job.JobID)
 	}
 	if _, err := s.Task(ids[0]); err == nil {
-		t.Error("the older one is stored")
+		t.Error("the older task is still stored")
 	}
 	view(t, s, ids[1])
 }
@@ -326,7 +326,7 @@ func TestOpenTasksAreBounded(t *testing.T) {
 	s := newServer(t, devserver.Options{MaxOpenTasks: 1})
 	submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 	if status, text := request(t, s, "POST", "/api/tasks", `{"taskType":"test.Hello"}`); status != http.StatusTooManyRequests {
-		t.Errorf("one too many: %d %s", status, text)
+		t.Errorf("the second open task: %d %s", status, text)
 	}
 }
 

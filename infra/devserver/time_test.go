@@ -102,7 +102,7 @@ func TestPollOfPreviousRegistrationEndsEmpty(t *testing.T) {
 		synctest.Wait()
 		again := registerRunner(t, s, before.identity)
 		if jobs := <-got; jobs != nil {
-			t.Errorf("it is offered %v", jobs)
+			t.Errorf("the poll of the old session is offered %v", jobs)
 		}
 		submit(t, s, devserver.TaskRequest{TaskType: "test.Hello"})
 		if jobs := again.reserve(1, "0s"); len(jobs) != 1 {

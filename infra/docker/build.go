@@ -16,7 +16,7 @@ import (
 // BuildScratch builds an image, tagged ref, that contains only a static program. It runs as user (uid:gid), as images of the
 // official SDK do. It needs no registry and creates nothing but the image.
 func (d *Driver) BuildScratch(ctx context.Context, ref, program, user string) (msg.ImageID, error) {
-	step := fmt.Sprintf("make image %s of %s", ref, program)
+	step := fmt.Sprintf("build image %s from %s", ref, program)
 	layer, writer := io.Pipe()
 	defer layer.Close()
 	go func() { writer.CloseWithError(writeLayer(writer, program)) }()

@@ -133,7 +133,7 @@ func TestDockerDriverConforms(t *testing.T) {
 	e := engine(t)
 	drivertest.Run(t, drivertest.Harness{
 		Driver: func(*testing.T) driver.Driver { return e.driver },
-		Spec: func(t *testing.T, _ driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
+		Spec: func(t *testing.T, _ driver.Driver, does drivertest.Behavior) (msg.ExecutorSpec, bool) {
 			return e.spec(t, string(does), ""), true
 		},
 		Restart: func(t *testing.T, _ driver.Driver, id msg.ExecutorID) { e.restart(t, id) },

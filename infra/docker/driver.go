@@ -21,7 +21,7 @@ import (
 type Options struct {
 	RunnerID    string                // UUID, set as a label on all containers, networks and images
 	Credentials map[string]Credential // by name of the pull secret
-	Limits      msg.Limits            // for limits that a spec does not set; zero values: defaultLimits
+	Limits      msg.Limits            // replaces limits that a spec does not set; zero values: defaultLimits
 	Progress    Terminal              // receives the progress of pulls; nil: none
 }
 
@@ -39,7 +39,7 @@ type Credential struct {
 	Registry string // host, as in image references; empty: the registry of the image
 }
 
-// defaultLimits is enough for an interpreter with its libraries, and one core.
+// defaultLimits suffices for an interpreter with its libraries on one core.
 var defaultLimits = msg.Limits{Memory: 512 << 20, CPUs: 1, Pids: 200}
 
 // Labels by which the driver finds its objects.
@@ -125,8 +125,8 @@ func (d *Driver) checkLocal() error {
 	if err == nil && (u.Scheme == "unix" || loopback(u.Hostname())) {
 		return nil
 	}
-	return fmt.Errorf("the Docker Engine at %s is on another machine: executors get their files from directories of this one, "+
-		"which it cannot see; run runnerd where the engine runs, with DOCKER_HOST unset or unix:///var/run/docker.sock", host)
+	return fmt.Errorf("the Docker Engine at %s is on another machine: executors get their files from directories of this machine, "+
+		"which that engine cannot access; run runnerd where the engine runs, with DOCKER_HOST unset or unix:///var/run/docker.sock", host)
 }
 
 func loopback(host string) bool {
@@ -144,8 +144,8 @@ func wrapError(ctx context.Context, step string, err error) error {
 	return fmt.Errorf("%s: %w", step, err)
 }
 
-// wrapErrorFor is wrapError for a step about one executor. If err is "not found", inspect decides whether the executor exists,
-// because each API call words it differently and a 404 may come from a proxy.
+// wrapErrorFor is wrapError for a step about one executor. If err is "not found", it inspects the executor to decide whether
+// it exists, because each API call words that error differently and a 404 may come from a proxy.
 func (d *Driver) wrapErrorFor(ctx context.Context, step string, id msg.ExecutorID, err error) error {
 	if ctx.Err() == nil && cerrdefs.IsNotFound(err) && !errors.Is(err, msg.ErrNoExecutor) {
 		if _, absent := d.inspect(ctx, id); errors.Is(absent, msg.ErrNoExecutor) {

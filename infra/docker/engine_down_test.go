@@ -39,9 +39,9 @@ func TestNewRejectsUnusableEngineWithFix(t *testing.T) {
 func TestEngineGoingDownIsNotErrNoExecutor(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
-	cuttableProxy := newCuttableProxy(t, e.engine.DaemonHost())
-	d := driverAt(t, cuttableProxy.host, e.runner)
+	id := e.run(t, e.spec(t, "waits", ""))
+	proxy := newCuttableProxy(t, e.engine.DaemonHost())
+	d := driverAt(t, proxy.host, e.runner)
 
 	errs := make(chan error, 2)
 	reading := make(chan struct{})
@@ -58,7 +58,7 @@ func TestEngineGoingDownIsNotErrNoExecutor(t *testing.T) {
 		_, err := d.Wait(t.Context(), id)
 		errs <- err
 	}()
-	cuttableProxy.block()
+	proxy.block()
 	for range 2 {
 		if err := <-errs; err == nil || errors.Is(err, msg.ErrNoExecutor) {
 			t.Errorf("wait or logs returns %v without an engine", err)
@@ -73,8 +73,8 @@ func TestEngineGoingDownIsNotErrNoExecutor(t *testing.T) {
 func TestCreateAfterLostResponseFindsContainer(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "quits", "")
-	check(t, e.driver.Create(t.Context(), spec)) // whose response was lost
+	spec := e.spec(t, "exits", "")
+	check(t, e.driver.Create(t.Context(), spec)) // its response was lost
 	restarted := driverAt(t, e.engine.DaemonHost(), e.runner)
 	check(t, restarted.Create(t.Context(), spec))
 	if code, _ := e.outcome(t, e.run(t, spec)); code != 7 {
@@ -85,32 +85,32 @@ func TestCreateAfterLostResponseFindsContainer(t *testing.T) {
 func TestContainersOfOtherRunnersAreIgnored(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "quits", "")
+	spec := e.spec(t, "exits", "")
 	e.run(t, spec)
-	twin := driverAt(t, e.engine.DaemonHost(), e.runner[:8]+"-another") // with the same names
-	if err := twin.Create(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "not this runner's") {
+	other := driverAt(t, e.engine.DaemonHost(), e.runner[:8]+"-another") // it has the same short id, and so the same names
+	if err := other.Create(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "not this runner's") {
 		t.Errorf("create returns %v", err)
 	}
-	if list, err := twin.List(t.Context()); err != nil || len(list) != 0 {
-		t.Errorf("it lists %v, %v", list, err)
+	if list, err := other.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("list returns %v, error %v", list, err)
 	}
-	if _, err := twin.EnsureNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), "did not create") {
-		t.Errorf("network returns %v", err)
+	if _, err := other.EnsureNetwork(t.Context()); err == nil || !strings.Contains(err.Error(), "did not create") {
+		t.Errorf("ensure network returns %v", err)
 	}
 }
 
 func TestConcurrentEnsureNetworkCreatesOneNetwork(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	var waitCtx sync.WaitGroup
+	var calls sync.WaitGroup
 	for range 4 {
-		waitCtx.Go(func() {
+		calls.Go(func() {
 			if gateway, err := e.driver.EnsureNetwork(t.Context()); err != nil || gateway != e.gateway {
-				t.Errorf("the gateway is at %q, was at %q: %v", gateway, e.gateway, err)
+				t.Errorf("the gateway is at %q, want %q, error %v", gateway, e.gateway, err)
 			}
 		})
 	}
-	waitCtx.Wait()
+	calls.Wait()
 }
 
 // driverAt returns a driver for the engine at host.
@@ -122,7 +122,7 @@ func driverAt(t *testing.T, host string, runner ...string) *docker.Driver {
 	return d
 }
 
-// environment guards DOCKER_HOST, from which the client library takes the engine, because tests run in parallel.
+// environment guards DOCKER_HOST, which the client library reads, because tests run in parallel.
 var environment sync.Mutex
 
 func newAt(host, runner string) (*docker.Driver, error) {
@@ -153,50 +153,50 @@ type cuttableProxy struct {
 
 func newCuttableProxy(t *testing.T, host string) *cuttableProxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "road") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "proxy") // a socket's path must be short
 	check(t, err)
 	socket := filepath.Join(dir, "docker.sock")
 	listener, err := net.Listen("unix", socket)
 	check(t, err)
-	r := &cuttableProxy{host: "unix://" + socket, target: strings.TrimPrefix(host, "unix://"), listener: listener}
-	r.connections.Go(r.serve)
+	p := &cuttableProxy{host: "unix://" + socket, target: strings.TrimPrefix(host, "unix://"), listener: listener}
+	p.connections.Go(p.serve)
 	t.Cleanup(func() {
-		r.block()
-		r.connections.Wait()
+		p.block()
+		p.connections.Wait()
 		check(t, os.RemoveAll(dir))
 	})
-	return r
+	return p
 }
 
-func (r *cuttableProxy) serve() {
+func (p *cuttableProxy) serve() {
 	for {
-		from, err := r.listener.Accept()
+		from, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
-		to, err := net.Dial("unix", r.target)
+		to, err := net.Dial("unix", p.target)
 		if err != nil {
 			from.Close()
 			continue
 		}
-		r.mu.Lock()
-		r.conns = append(r.conns, from, to)
-		if r.blocked {
+		p.mu.Lock()
+		p.conns = append(p.conns, from, to)
+		if p.blocked {
 			from.Close()
 			to.Close()
 		}
-		r.mu.Unlock()
-		r.connections.Go(func() { io.Copy(to, from); to.Close() })
-		r.connections.Go(func() { io.Copy(from, to); from.Close() })
+		p.mu.Unlock()
+		p.connections.Go(func() { io.Copy(to, from); to.Close() })
+		p.connections.Go(func() { io.Copy(from, to); from.Close() })
 	}
 }
 
-func (r *cuttableProxy) block() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.blocked = true
-	r.listener.Close()
-	for _, c := range r.conns {
+func (p *cuttableProxy) block() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = true
+	p.listener.Close()
+	for _, c := range p.conns {
 		c.Close()
 	}
 }

@@ -16,27 +16,27 @@ import (
 
 func TestRule18ExecutorRunsUnprivilegedWithinLimits(t *testing.T) {
 	e := engine(t)
-	t.Setenv("HTTP_PROXY", "http://proxy:1") // the runner's, not the executor's
+	t.Setenv("HTTP_PROXY", "http://proxy:1") // of the runner; the executor must not get it
 	code, self := e.outcome(t, e.run(t, e.spec(t, "self", "")))
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, self)
 	}
 	for what, want := range map[string]string{
-		"is process 1 with the image's user":   "pid 1 uid 65532",
-		"has no capabilities":                  "CapEff:\t0000000000000000",
-		"cannot get any":                       "CapBnd:\t0000000000000000",
-		"gets no new privileges":               "NoNewPrivs:\t1",
-		"may open so many files":               "Max open files            8192                 8192",
-		"leaves no core files":                 "Max core file size        0                    0",
-		"dies before the runner and engine do": "\n500\n",
+		"is process 1 with the image's user": "pid 1 uid 65532",
+		"has no capabilities":                "CapEff:\t0000000000000000",
+		"cannot gain capabilities":           "CapBnd:\t0000000000000000",
+		"gets no new privileges":             "NoNewPrivs:\t1",
+		"may open 8192 files":                "Max open files            8192                 8192",
+		"leaves no core files":               "Max core file size        0                    0",
+		"is killed before runner and engine": "\n500\n",
 	} {
 		if !strings.Contains(self, want) {
-			t.Errorf("it %s: no %q in %s", what, want, self)
+			t.Errorf("the program does not meet %q: no %q in %s", what, want, self)
 		}
 	}
 	for what, never := range map[string]string{"the engine's socket": "docker.sock", "proxy variables": "PROXY"} {
 		if strings.Contains(self, never) {
-			t.Errorf("it has %s: %s", what, self)
+			t.Errorf("the program has %s: %s", what, self)
 		}
 	}
 	tmp := lineWith(self, " /tmp ")
@@ -50,7 +50,7 @@ func TestRule18ExecutorRunsUnprivilegedWithinLimits(t *testing.T) {
 func TestContainerHasLimitsAndLabels(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "lives", "")
+	spec := e.spec(t, "waits", "")
 	spec.Limits = msg.Limits{CPUs: 64} // more than the machine has
 	spec.Labels = map[string]string{"job": "j1", "runnerd.runner": "forged"}
 	c, err := e.engine.ContainerInspect(t.Context(), e.container(e.run(t, spec)))
@@ -120,7 +120,7 @@ func executorDir(t *testing.T) string {
 func TestMissingMountSourceIsRejected(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "quits", "")
+	spec := e.spec(t, "exits", "")
 	spec.Mounts = []msg.Mount{{Source: filepath.Join(t.TempDir(), "gone"), Target: "/run/out"}}
 	if err := e.driver.Create(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("create returns %v", err)
@@ -152,7 +152,7 @@ func TestExecutorsReachGatewayButNotEachOther(t *testing.T) {
 func TestExecutorKilledExternallyExitsWith137(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	check(t, e.engine.ContainerKill(t.Context(), e.container(id), "KILL"))
 	if exit, err := e.driver.Wait(t.Context(), id); err != nil || exit.Code != 137 || exit.OOM {
@@ -163,7 +163,7 @@ func TestExecutorKilledExternallyExitsWith137(t *testing.T) {
 func TestExecutorRemovedExternallyIsErrNoExecutor(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	check(t, e.engine.ContainerRemove(t.Context(), e.container(id), container.RemoveOptions{Force: true}))
 	if c, err := e.driver.Inspect(t.Context(), id); !errors.Is(err, msg.ErrNoExecutor) {
@@ -185,7 +185,7 @@ func (e *env) firstLine(t *testing.T, id msg.ExecutorID) (line string) {
 		return ctx.Err()
 	})
 	if line == "" {
-		t.Fatalf("it prints nothing: %v", err)
+		t.Fatalf("the program prints nothing: %v", err)
 	}
 	return strings.TrimSpace(line)
 }

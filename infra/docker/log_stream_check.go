@@ -7,20 +7,20 @@ import (
 )
 
 // Engines before 23 do not reliably follow a log that is rotated while they are behind (seen with 20.10): they skip a whole file,
-// read one twice, or wait at the end of a renamed one. The part of the log that exists at the time of a request they return
-// completely and in order. The driver therefore abandons a stream in which this may have happened and opens a new one at the
-// same position.
+// read one twice, or wait at the end of a renamed one. They return the part of the log that exists at the time of a request
+// completely and in order. The driver therefore abandons a stream in which such a defect may have occurred, and opens a new one at
+// the same position.
 
 const (
 	logFileSize = 128 << 20
 	logFiles    = 4
-	// minFileFillTime is less than an engine needs to fill a log file. A skipped file shows as a gap of at least this length between
-	// two timestamps, before which the reader was at least this late: the skipped file was full when the previous one had been read.
+	// minFileFillTime is less than the time in which an engine fills a log file. If a file was skipped, two consecutive timestamps are
+	// at least this far apart, and the reader was at least this late before: the skipped file was full when the previous one was read.
 	minFileFillTime = 100 * time.Millisecond
 	// A stream that has sent muchOutput bytes is abandoned after it has been silent for quietTimeout.
 	muchOutput   = 1 << 20
 	quietTimeout = time.Second
-	// maxStamps bounds the memory of a stream. A timestamp older than all of these is not a race of stdout and stderr.
+	// maxStamps bounds the memory of a stream. A race of stdout and stderr does not explain a timestamp older than all of these.
 	maxStamps = 1 << 17
 )
 

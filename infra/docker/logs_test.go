@@ -13,7 +13,7 @@ import (
 func TestReadingResumesWithRacingStreams(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "mixes", ""))
+	id := e.run(t, e.spec(t, "both-streams", ""))
 	whole := e.log(t, id, msg.Position{})
 	if len(whole) != 600 {
 		t.Fatalf("%d entries, want 600", len(whole))
@@ -99,7 +99,7 @@ func TestLogReportsDiscardedOutput(t *testing.T) {
 func TestStreamSilentAfterMuchOutputIsReopened(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "pours", "3000"))
+	id := e.run(t, e.spec(t, "long-log", "3000"))
 	f := newProxy(t, e.engine.DaemonHost(), nil)
 	f.stallAfter.Store(3 << 19)
 	lines := 0
@@ -115,9 +115,9 @@ func TestStreamSilentAfterMuchOutputIsReopened(t *testing.T) {
 // runWithLogFiles runs a program that writes lines, with the given number and size of log files. The driver finds it by its labels.
 func (e *env) runWithLogFiles(t *testing.T, lines, size, files string) msg.ExecutorID {
 	t.Helper()
-	spec := e.spec(t, "pours", lines)
+	spec := e.spec(t, "long-log", lines)
 	_, err := e.engine.ContainerCreate(t.Context(), &container.Config{
-		Image: string(spec.Image), Env: []string{"DO=pours", "ARG=" + lines},
+		Image: string(spec.Image), Env: []string{"DO=long-log", "ARG=" + lines},
 		Labels: map[string]string{"runnerd.runner": e.runner, "runnerd.executor": string(spec.ID)},
 	}, &container.HostConfig{
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": size, "max-file": files}},

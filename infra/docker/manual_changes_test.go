@@ -15,7 +15,7 @@ import (
 func TestPendingWaitReturnsExitBeforeRestart(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "stubborn", ""))
+	id := e.run(t, e.spec(t, "ignores-signals", ""))
 	e.firstLine(t, id)
 	before, err := e.driver.Inspect(t.Context(), id)
 	check(t, err)
@@ -33,7 +33,7 @@ func TestPendingWaitReturnsExitBeforeRestart(t *testing.T) {
 func TestStoppedExecutorHasExited(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 	check(t, e.engine.ContainerStop(t.Context(), e.container(id), container.StopOptions{}))
@@ -50,7 +50,7 @@ func TestStoppedExecutorHasExited(t *testing.T) {
 func TestKilledExecutorCanBeStartedExternally(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	before := e.is(t, id, msg.ContainerRunning)
 	waiting, log := e.startWaiting(t, id), e.startReading(t, id)
@@ -74,7 +74,7 @@ func TestPausedExecutorCanBeStopped(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	for _, s := range []msg.Signal{msg.SIGTERM, msg.SIGKILL, ""} {
-		id := e.run(t, e.spec(t, "lives", ""))
+		id := e.run(t, e.spec(t, "waits", ""))
 		e.firstLine(t, id)
 		waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 		check(t, e.engine.ContainerPause(t.Context(), e.container(id)))
@@ -85,7 +85,7 @@ func TestPausedExecutorCanBeStopped(t *testing.T) {
 			<-log
 			continue
 		}
-		check(t, e.driver.Signal(t.Context(), id, s)) // which also unpauses it
+		check(t, e.driver.Signal(t.Context(), id, s)) // it also unpauses the executor
 		if w := <-waiting; w.err != nil || w.exit.Code != map[msg.Signal]int{msg.SIGTERM: 143, msg.SIGKILL: 137}[s] {
 			t.Errorf("%s: wait returns %+v, %v", s, w.exit, w.err)
 		}
@@ -96,7 +96,7 @@ func TestPausedExecutorCanBeStopped(t *testing.T) {
 func TestExecutorWithoutNetworkIsStillManaged(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 	check(t, e.engine.NetworkDisconnect(t.Context(), "runnerd-"+e.runner[:8], e.container(id), false))
@@ -112,17 +112,17 @@ func TestExecutorWithoutNetworkIsStillManaged(t *testing.T) {
 func TestRemoveDeletesAnonymousVolumes(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "lives", "")
+	spec := e.spec(t, "waits", "")
 	spec.Image = e.withVolume(t)
 	id := e.run(t, spec)
 	c, err := e.engine.ContainerInspect(t.Context(), e.container(id))
 	check(t, err)
 	if len(c.Mounts) != 1 || c.Mounts[0].Name == "" {
-		t.Fatalf("it has no volume: %v", c.Mounts)
+		t.Fatalf("the container has no volume: %v", c.Mounts)
 	}
 	check(t, e.driver.Remove(t.Context(), id))
 	if v, err := e.engine.VolumeInspect(t.Context(), c.Mounts[0].Name); err == nil {
-		t.Errorf("its volume still exists: %s", v.Name)
+		t.Errorf("the volume still exists: %s", v.Name)
 		check(t, e.engine.VolumeRemove(t.Context(), v.Name, true))
 	}
 }
@@ -195,7 +195,7 @@ func (e *env) is(t *testing.T, id msg.ExecutorID, want msg.ContainerState) msg.C
 	t.Helper()
 	c, err := e.driver.Inspect(t.Context(), id)
 	if err != nil || c.State != want {
-		t.Errorf("it is %v, %v; want %s", c, err, want)
+		t.Errorf("the container is %v, error %v; want %s", c, err, want)
 	}
 	return c
 }

@@ -95,7 +95,7 @@ func TestDuplicateNetworksAreReducedToOne(t *testing.T) {
 // runInNetwork runs a container in a network until the test ends.
 func (e *env) runInNetwork(t *testing.T, in string) {
 	t.Helper()
-	made, err := e.engine.ContainerCreate(t.Context(), &container.Config{Image: e.user, Env: []string{"DO=lives"}}, nil, nil, nil, "")
+	made, err := e.engine.ContainerCreate(t.Context(), &container.Config{Image: e.user, Env: []string{"DO=waits"}}, nil, nil, nil, "")
 	check(t, err)
 	t.Cleanup(func() {
 		check(t, e.engine.ContainerRemove(context.WithoutCancel(t.Context()), made.ID, container.RemoveOptions{Force: true}))
@@ -146,13 +146,13 @@ func TestStartSucceedsDespiteDuplicateNetwork(t *testing.T) {
 	check(t, err)
 	t.Cleanup(func() { check(t, d.RemoveNetwork(context.WithoutCancel(t.Context()))) })
 	e.makeNetwork(t, name, id)
-	spec := e.spec(t, "lives", "")
+	spec := e.spec(t, "waits", "")
 	t.Cleanup(func() { check(t, d.Remove(context.WithoutCancel(t.Context()), spec.ID)) })
 	check(t, d.Create(t.Context(), spec))
 	check(t, d.Start(t.Context(), spec.ID))
 	c, err := d.Inspect(t.Context(), spec.ID)
 	check(t, err)
 	if c.State != msg.ContainerRunning {
-		t.Errorf("it is %v", c.State)
+		t.Errorf("the container is %v", c.State)
 	}
 }

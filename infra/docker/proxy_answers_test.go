@@ -52,7 +52,7 @@ var verbs = []struct {
 func TestProxyAnswerIsNotErrNoExecutor(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
 	f := newProxy(t, e.engine.DaemonHost(), nil)
 	for name, answer := range proxyAnswers {
@@ -75,14 +75,14 @@ func TestProxyAnswerIsNotErrNoExecutor(t *testing.T) {
 		}
 	}
 	if c, err := e.driver.Inspect(t.Context(), id); err != nil || c.State != msg.ContainerRunning {
-		t.Errorf("it is %v, %v", c, err)
+		t.Errorf("the container is %v, error %v", c, err)
 	}
 }
 
 func TestListAcceptsOnlyEngineAnswers(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	id := e.run(t, e.spec(t, "lives", ""))
+	id := e.run(t, e.spec(t, "waits", ""))
 	f := newProxy(t, e.engine.DaemonHost(), nil)
 	d := driverAt(t, f.host, e.runner)
 	for name, answer := range proxyAnswers {
@@ -113,7 +113,7 @@ func TestRenamedExecutorIsFound(t *testing.T) {
 			if !cached {
 				d = driverAt(t, e.engine.DaemonHost(), e.runner)
 			}
-			spec := e.spec(t, "lives", "")
+			spec := e.spec(t, "waits", "")
 			id := e.run(t, spec)
 			e.firstLine(t, id)
 			check(t, e.engine.ContainerRename(t.Context(), e.container(id), "renamed-"+string(id)))
@@ -128,7 +128,7 @@ func TestRenamedExecutorIsFound(t *testing.T) {
 			check(t, d.Logs(t.Context(), id, msg.Position{}, func([]msg.LogEntry) error { return nil }))
 			check(t, d.Remove(t.Context(), id))
 			if _, err := e.engine.ContainerInspect(t.Context(), "renamed-"+string(id)); err == nil {
-				t.Error("it was removed but still exists")
+				t.Error("the container still exists after its removal")
 			}
 		})
 	}
@@ -137,7 +137,7 @@ func TestRenamedExecutorIsFound(t *testing.T) {
 func TestForeignContainerWithExecutorNameIsKept(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	spec := e.spec(t, "lives", "")
+	spec := e.spec(t, "waits", "")
 	id := e.run(t, spec)
 	check(t, e.engine.ContainerRename(t.Context(), e.container(id), "renamed-"+string(id)))
 	foreignContainer := e.foreignContainer(t, e.container(id))

@@ -16,7 +16,7 @@ func TestTokenOpensOnlyItsOwnSecret(t *testing.T) {
 	own, other := e.executor("own", msg.Daemon), e.executor("other", msg.Daemon)
 	c := gatewaytest.Python(t, own.access)
 	if got := own.list(c); got != http.StatusOK { // the control
-		t.Errorf("its own LIST: status %d", got)
+		t.Errorf("the executor's own LIST: status %d", got)
 	}
 	selected := collection + "?fieldSelector=metadata.name%3D"
 	for attempt, r := range map[string]struct{ method, path string }{
@@ -60,7 +60,7 @@ func TestForgedTokenIsForbidden(t *testing.T) {
 		})
 	}
 	if got := own.list(gatewaytest.Python(t, own.access)); got != http.StatusOK { // the control
-		t.Errorf("its own token: status %d", got)
+		t.Errorf("the executor's own token: status %d", got)
 	}
 }
 
@@ -78,22 +78,22 @@ func TestDismissedExecutorIsDenied(t *testing.T) {
 
 	e.Dismiss(x.id)
 	if a := await(t, answers); a.Status != http.StatusNotFound {
-		t.Errorf("its GET: status %d", a.Status)
+		t.Errorf("the executor's GET: status %d", a.Status)
 	}
 	if status := await(t, posted); status != http.StatusNotFound {
-		t.Errorf("its callback: status %d", status)
+		t.Errorf("the executor's callback: status %d", status)
 	}
 	if _, more := <-watched; more {
-		t.Error("its watch is still open")
+		t.Error("the executor's watch is still open")
 	}
 	if e.IsWaiting(x.id, request) {
-		t.Error("its GET still waits")
+		t.Error("the executor's GET still waits")
 	}
 	if a := await(t, c.Get(context.Background())); a.Status != http.StatusForbidden {
-		t.Errorf("its next GET: status %d", a.Status)
+		t.Errorf("the executor's next GET: status %d", a.Status)
 	}
 	if got := c.Post(url, j.result(0)); got != http.StatusNotFound {
-		t.Errorf("its next callback: status %d", got)
+		t.Errorf("the executor's next callback: status %d", got)
 	}
 	if err := e.Requests(t.Context(), x.id, nil); err == nil {
 		t.Error("Requests succeeds")

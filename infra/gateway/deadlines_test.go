@@ -206,11 +206,11 @@ func TestDismissStopsFileTimer(t *testing.T) {
 	endpoint.reportFileChange()
 	e.Dismiss("timer")
 	if endpoint.fileTimer.Stop() {
-		t.Error("its timer still runs")
+		t.Error("the timer still runs")
 	}
 	endpoint.fileTimer = nil
 	endpoint.reportFileChange()
 	if endpoint.fileTimer != nil {
-		t.Error("it started another timer")
+		t.Error("the endpoint started another timer")
 	}
 }

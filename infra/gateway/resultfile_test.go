@@ -16,7 +16,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// newWriter returns an executor with an open job and the job before it.
+// newWriter returns an executor with an open job and the previous one.
 func newWriter(t *testing.T, mode msg.Mode, options func(*Options)) (x *executor, before, open job) {
 	x = newEnv(t, options).executor("writes", mode)
 	before, open = x.job(), x.job()

@@ -11,11 +11,11 @@ const stampLayout = "2006-01-02T15:04:05.000Z "
 
 // stamper adds the time of receipt to every line that has no time. It leaves markers unchanged, because the server parses them.
 type stamper struct {
-	midline bool // part of the line has been emitted
+	midline bool // part of the current line has been emitted
 }
 
-// stamp adds times to text, of which the first line was received at first and the others at rest. Text must have markers in full and at
-// least the first maxLinePrefix bytes of a line that is longer.
+// stamp adds times to text. Its first line was received at first, the others at rest. Text must contain each marker completely, and the
+// first maxLinePrefix bytes of each line or the whole line.
 func (s *stamper) stamp(text []byte, first, rest time.Time) []byte {
 	if rest.IsZero() || len(text) == 0 {
 		return text
@@ -45,7 +45,7 @@ func (s *stamper) stamp(text []byte, first, rest time.Time) []byte {
 }
 
 // markerEnd returns the end of the marker at the beginning of text, the end of the marker's start if the marker is unterminated, or 0 if
-// there is no marker. The array unterminated caches of which kinds no end follows in the text.
+// there is no marker. The array unterminated caches the kinds of marker that have no end in the rest of the text.
 func markerEnd(text []byte, unterminated *[len(starts)]bool) int {
 	if text[0] != '#' {
 		return 0
@@ -68,10 +68,10 @@ func markerEnd(text []byte, unterminated *[len(starts)]bool) int {
 // hasTime reports whether a line has a time of day, such as 15:04:05, in its first 48 bytes, or in its first 256 bytes if the line is
 // JSON.
 func hasTime(line []byte) bool {
-	const near, nearInJSON = 48, maxLinePrefix
-	head := line[:min(len(line), near)]
+	const maxBytes, maxBytesInJSON = 48, maxLinePrefix
+	head := line[:min(len(line), maxBytes)]
 	if line[0] == '{' {
-		head = line[:min(len(line), nearInJSON)]
+		head = line[:min(len(line), maxBytesInJSON)]
 	}
 	if nl := bytes.IndexByte(head, '\n'); nl >= 0 {
 		head = head[:nl]

@@ -27,26 +27,26 @@ import (
 
 // The plugin of these tests is the test's own binary.
 const (
-	behaviourVar      = "TEST_BEHAVIOUR"
-	printsEnvironment = drivertest.Behaviour("environment")
-	leavesChild       = drivertest.Behaviour("leaves a child")
-	actsAsRunner      = drivertest.Behaviour("is a runner")
+	behaviorVar       = "TEST_BEHAVIOR"
+	printsEnvironment = drivertest.Behavior("environment")
+	leavesChild       = drivertest.Behavior("leaves a child")
+	actsAsRunner      = drivertest.Behavior("is a runner")
 )
 
 func TestMain(m *testing.M) {
-	if does := drivertest.Behaviour(os.Getenv(behaviourVar)); does != "" {
+	if does := drivertest.Behavior(os.Getenv(behaviorVar)); does != "" {
 		os.Exit(plugin(does))
 	}
 	goleak.VerifyTestMain(m)
 }
 
-func plugin(does drivertest.Behaviour) int {
+func plugin(does drivertest.Behavior) int {
 	switch does {
-	case drivertest.Quits:
+	case drivertest.Exits:
 		fmt.Print("one\ntwo\nthree\n")
 		return 7
-	case drivertest.Lives, drivertest.Stubborn:
-		return live(does == drivertest.Stubborn)
+	case drivertest.Waits, drivertest.IgnoresSignals:
+		return wait(does == drivertest.IgnoresSignals)
 	case drivertest.Floods:
 		for i := range 2000 {
 			fmt.Printf("line %d\n", i)
@@ -58,12 +58,12 @@ func plugin(does drivertest.Behaviour) int {
 	case leavesChild:
 		self, _ := os.Executable()
 		child := exec.Command(self)
-		child.Env = append(os.Environ(), behaviourVar+"="+string(drivertest.Stubborn))
+		child.Env = append(os.Environ(), behaviorVar+"="+string(drivertest.IgnoresSignals))
 		if err := child.Start(); err != nil {
 			fmt.Println(err)
 		}
 		fmt.Println(child.Process.Pid)
-		return live(false)
+		return wait(false)
 	case actsAsRunner:
 		return runAsRunner(os.Args[1])
 	}
@@ -80,21 +80,21 @@ func runAsRunner(dir string) int {
 	}
 	ctx := context.Background()
 	image, err := d.Pull(ctx, "plugin:1", msg.PullNever, "")
-	err = errors.Join(err, d.Create(ctx, msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviourVar: string(leavesChild)}}), d.Start(ctx, "executor1"))
+	err = errors.Join(err, d.Create(ctx, msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviorVar: string(leavesChild)}}), d.Start(ctx, "executor1"))
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	fmt.Println(d.executors["executor1"].process.Pid)
-	return live(true)
+	return wait(true)
 }
 
-func live(stubborn bool) int {
+func wait(ignoreSignals bool) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGABRT, syscall.SIGTERM)
 	fmt.Println("ready")
 	for s := range signals {
-		if !stubborn {
+		if !ignoreSignals {
 			return 128 + int(s.(syscall.Signal))
 		}
 	}
@@ -115,19 +115,19 @@ func open(t *testing.T, dir string) *Driver {
 	return d
 }
 
-func spec(t *testing.T, d driver.Driver, does drivertest.Behaviour) msg.ExecutorSpec {
+func spec(t *testing.T, d driver.Driver, does drivertest.Behavior) msg.ExecutorSpec {
 	t.Helper()
 	image, err := d.Pull(t.Context(), "plugin:1", msg.PullIfNotPresent, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviourVar: string(does)}}
+	return msg.ExecutorSpec{ID: "executor1", Image: image, Env: map[string]string{behaviorVar: string(does)}}
 }
 
 func TestProcessDriverConforms(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
 		Driver: func(t *testing.T) driver.Driver { return open(t, t.TempDir()) },
-		Spec: func(t *testing.T, d driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
+		Spec: func(t *testing.T, d driver.Driver, does drivertest.Behavior) (msg.ExecutorSpec, bool) {
 			return spec(t, d, does), does != drivertest.OOM
 		},
 		Reopen: func(t *testing.T, d driver.Driver) driver.Driver {
@@ -140,7 +140,7 @@ func TestProcessDriverConforms(t *testing.T) {
 }
 
 // start starts an executor and returns its first line.
-func start(t *testing.T, d *Driver, does drivertest.Behaviour) (id msg.ExecutorID, line string) {
+func start(t *testing.T, d *Driver, does drivertest.Behavior) (id msg.ExecutorID, line string) {
 	t.Helper()
 	s := spec(t, d, does)
 	s.Env["OUTPUT_LOCATION"] = "/out/result"
@@ -168,7 +168,7 @@ func TestKillingRunnerEndsItsChildren(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := exec.Command(self, dir)
-	runner.Env = append(os.Environ(), behaviourVar+"="+string(actsAsRunner))
+	runner.Env = append(os.Environ(), behaviorVar+"="+string(actsAsRunner))
 	out, err := runner.StdoutPipe()
 	if err := errors.Join(err, runner.Start()); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestKillingRunnerEndsItsChildren(t *testing.T) {
 		return nil
 	})
 	if want, _ := os.ReadFile(output[0]); err != nil || logText != string(want) || !strings.HasSuffix(logText, "ready\n") {
-		t.Errorf("it reads %q of the output %q, %v", logText, want, err)
+		t.Errorf("logs returns %q of the output %q, error %v", logText, want, err)
 	}
 	if err := d.Remove(t.Context(), "executor1"); err != nil {
 		t.Error(err)
@@ -210,7 +210,7 @@ func TestKillingRunnerEndsItsChildren(t *testing.T) {
 
 func TestCloseIsNotReportedAsExecutorExit(t *testing.T) {
 	d := open(t, t.TempDir())
-	id, _ := start(t, d, drivertest.Stubborn)
+	id, _ := start(t, d, drivertest.IgnoresSignals)
 	child := pidfdOf(t, strconv.Itoa(d.executors[id].process.Pid))
 	waitErr := make(chan error, 1)
 	go func() {
@@ -229,14 +229,14 @@ func TestCloseIsNotReportedAsExecutorExit(t *testing.T) {
 
 func TestChildrenOfOtherRunnersAreKept(t *testing.T) {
 	d := open(t, t.TempDir())
-	id, _ := start(t, d, drivertest.Lives)
+	id, _ := start(t, d, drivertest.Waits)
 	open(t, t.TempDir())
 	open(t, filepath.Dir(d.dir))
 	if err := d.Signal(t.Context(), id, msg.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if exit, err := d.Wait(t.Context(), id); err != nil || exit.Code != 143 {
-		t.Errorf("it ended with %+v, %v", exit, err)
+		t.Errorf("the executor ended with %+v, error %v", exit, err)
 	}
 }
 
@@ -318,9 +318,9 @@ func TestChildSeesOnlyItsOwnEnvironment(t *testing.T) {
 		return nil
 	})
 	slices.Sort(names)
-	want := []string{"HOME", "OUTPUT_LOCATION", "PATH", orphanMarker, behaviourVar}
+	want := []string{"HOME", "OUTPUT_LOCATION", "PATH", orphanMarker, behaviorVar}
 	if err != nil || !slices.Equal(names, want) {
-		t.Errorf("it sees %v, %v; want %v", names, err, want)
+		t.Errorf("the plugin has the variables %v, error %v; want %v", names, err, want)
 	}
 }
 

@@ -43,10 +43,10 @@ func TestRule16AbortedJobEndsWithinGraceTimes(t *testing.T) {
 				f := e.awaitOutcome(id, msg.Aborted, "aborted: enough of it. "+c.message)
 				e.until("its executor is gone", time.Minute, func() bool { return !e.isAlive(x) })
 				if at, _ := e.eventTime(fake.Died, x); at.Sub(ordered) > c.within {
-					t.Errorf("it ended after %v", at.Sub(ordered))
+					t.Errorf("the executor ended after %v", at.Sub(ordered))
 				}
 				if want := fmt.Sprintf(`{"exitCode":%d}`, f.ExitCode); f.Result != c.result || c.result != "" && c.result != want {
-					t.Errorf("its result is %q, want %q, and its exit code %d", f.Result, c.result, f.ExitCode)
+					t.Errorf("the job's result is %q, want %q, and its exit code %d", f.Result, c.result, f.ExitCode)
 				}
 				e.awaitCleanup()
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
@@ -97,13 +97,13 @@ func TestAbortedWaitingJobNeverStarts(t *testing.T) {
 		first := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 5 * time.Minute}})
 		e.awaitRun(first)
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 2 })
+		e.until("the job is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 2 })
 		e.configure(daemonMode(1))
 		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
 		e.server.Abort(second, "not needed")
 		e.awaitOutcome(second, msg.Aborted, "aborted while it waited for an executor: not needed")
 		if e.executorOf(second) != "" {
-			t.Error("it ran")
+			t.Error("the job ran")
 		}
 		e.awaitCompleted(first)
 	})
@@ -124,7 +124,7 @@ func TestWaitingJobIsAbortedDespiteDiskFailure(t *testing.T) {
 		config := daemonMode(0)
 		e.server.Script(fakes.Confirm, fakes.Call{Delay: 10 * time.Second})
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 2 })
+		e.until("the job is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 2 })
 		e.configure(config)
 		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
 		full.Store(true)
@@ -185,7 +185,7 @@ func TestAbortedJobDoesNotStartAfterRestart(t *testing.T) {
 		e.start()
 		e.awaitOutcome(id, msg.Aborted, "aborted before it was started: enough")
 		if e.executorOf(id) != "" || e.createdCount() > 0 {
-			t.Error("it has started again")
+			t.Error("the job was started again")
 		}
 		e.awaitCleanup()
 	})

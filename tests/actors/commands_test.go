@@ -38,7 +38,7 @@ func TestDiscardedJobDoesNotBlockDrain(t *testing.T) {
 		e.root.Tell(msg.SpoolChanged{Execution: id})
 		drained := make(chan struct{})
 		e.root.Tell(msg.Drain{Done: func() { close(drained) }})
-		e.until("it is drained", 5*time.Second, func() bool {
+		e.until("the runner is drained", 5*time.Second, func() bool {
 			select {
 			case <-drained:
 				return true
@@ -54,7 +54,7 @@ func TestRejectedJobCanBeResent(t *testing.T) {
 		e.server.Script(fakes.Finish, fakes.Call{Err: refusal(410, 0)})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
-		e.until("it is rejected", time.Minute, func() bool { rejected, _, _ := e.spool.CountRejectedAndCorrupt(); return rejected == 1 })
+		e.until("the job is rejected", time.Minute, func() bool { rejected, _, _ := e.spool.CountRejectedAndCorrupt(); return rejected == 1 })
 		execution, err := e.spool.Resend(e.jobLocation())
 		if err != nil {
 			t.Fatal(err)

@@ -74,7 +74,7 @@ func TestEventStreamReopensAtRetryAfter(t *testing.T) {
 					e.advance(silent)
 					e.server.SetSilent(false)
 				}
-				e.until("it is rejected", time.Second, func() bool { return strings.Contains(e.log.text(), "event stream lost: will reopen it") })
+				e.until("the event stream is refused", time.Second, func() bool { return strings.Contains(e.log.text(), "event stream lost: will reopen it") })
 				before := len(e.server.Calls(fakes.Events))
 				e.advance(110 * time.Second)
 				opened, registered := len(e.server.Calls(fakes.Events))-before, len(e.server.Calls(fakes.Register))
@@ -97,7 +97,7 @@ func TestSilentEventStreamStopsIntakeUntilRegistration(t *testing.T) {
 		e.server.Script(fakes.Register, fakes.Call{}, fakes.Call{Err: errNoAnswer}, fakes.Call{Err: errNoAnswer})
 		e.advance(40 * time.Second)
 		before := len(e.server.Calls(fakes.Reserve))
-		e.until("it is offline", 20*time.Second, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
+		e.until("the runner is offline", 20*time.Second, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
 		e.server.SetSilent(false)
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		if len(e.server.Calls(fakes.Reserve)) == before {
@@ -115,7 +115,7 @@ func TestAbortEventTakesEffectAtOnce(t *testing.T) {
 		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "enough"}})
 		f := e.awaitOutcome(id, msg.Aborted, "enough")
 		if elapsed := f.At.Sub(sent); elapsed > time.Second {
-			t.Errorf("it took %v", elapsed)
+			t.Errorf("the job took %v", elapsed)
 		}
 		e.awaitCleanup()
 	})
@@ -130,7 +130,7 @@ func TestAbortBeforeScriptStartsCounts(t *testing.T) {
 		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "never mind"}})
 		e.awaitOutcome(id, msg.Aborted, "before it was started: never mind")
 		if len(e.pluginHost.Runs()) > 0 {
-			t.Error("it ran")
+			t.Error("the job ran")
 		}
 	})
 }
@@ -190,7 +190,7 @@ func TestEnableResumesReservesAfterFailures(t *testing.T) {
 				enabled := time.Now()
 				id := e.server.Submit(fakes.Task{Image: "plugin"})
 				if elapsed := e.awaitCompleted(id).At.Sub(enabled); elapsed < c.early || elapsed > c.late {
-					t.Errorf("it took %v, want between %v and %v", elapsed, c.early, c.late)
+					t.Errorf("the job took %v, want between %v and %v", elapsed, c.early, c.late)
 				}
 				if n := tries(); n > 10 {
 					t.Errorf("%d reserves", n)
@@ -308,10 +308,10 @@ func TestLateDuplicateCommandIsIgnored(t *testing.T) {
 				e.server.ResendCommand(1)
 				e.advance(time.Second)
 				if !e.config.load().Enabled {
-					t.Error("it is disabled")
+					t.Error("the runner is disabled")
 				}
 				if n := len(e.server.Calls(fakes.Register)); n != 1 {
-					t.Errorf("it has registered %d times", n)
+					t.Errorf("the runner has registered %d times", n)
 				}
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
@@ -334,7 +334,7 @@ func TestRepeatedEventAfterCrashIsIgnored(t *testing.T) {
 		e.awaitCompleted(id)
 		e.advance(time.Minute)
 		if n := len(e.pluginHost.Runs()); n != 1 {
-			t.Errorf("it ran %d times", n)
+			t.Errorf("the job ran %d times", n)
 		}
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 	})
@@ -345,7 +345,7 @@ func TestPingsKeepEventStreamOpen(t *testing.T) {
 		e.start()
 		e.advance(time.Hour)
 		if n := e.streamsOpened(); n != 1 {
-			t.Errorf("it was opened %d times", n)
+			t.Errorf("the event stream was opened %d times", n)
 		}
 	})
 }
@@ -370,7 +370,7 @@ func TestNewMappingAppliesToNextJob(t *testing.T) {
 		private := e.server.Submit(fakes.Task{Image: "old/plugin"})
 		e.awaitCompleted(private)
 		if x := e.executorOf(private); x == e.executorOf(mapped) || x == e.executorOf(running) {
-			t.Error("it ran in an executor that was pulled without its secret")
+			t.Error("the job ran in an executor that was pulled without its secret")
 		}
 	})
 }
@@ -395,7 +395,7 @@ func TestEventsBeforeStreamOpensAreReceived(t *testing.T) {
 		e.start()
 		e.until("the stream is lost", time.Second, func() bool { return strings.Contains(e.log.text(), "event stream lost: will reopen it") })
 		e.server.SendEvent(msg.Disable{})
-		e.until("it is disabled", time.Minute, func() bool { return !e.config.load().Enabled })
+		e.until("the runner is disabled", time.Minute, func() bool { return !e.config.load().Enabled })
 		e.advance(time.Second)
 		id := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.advance(time.Minute)

@@ -26,7 +26,7 @@ func TestDeletedRunnerAbortsJobsAndUnregisters(t *testing.T) {
 		for _, id := range jobs {
 			e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
 		}
-		e.until("it is deleted", time.Minute, e.deleted.Load)
+		e.until("the runner is deleted", time.Minute, e.deleted.Load)
 		if n := len(e.server.Calls(fakes.Unregister)); n != 1 {
 			t.Errorf("unregister was called %d times", n)
 		}
@@ -35,7 +35,7 @@ func TestDeletedRunnerAbortsJobsAndUnregisters(t *testing.T) {
 		}
 		e.advance(time.Hour)
 		if n := len(e.server.Calls(fakes.Register)); n != 1 {
-			t.Errorf("it has registered %d times", n)
+			t.Errorf("the runner has registered %d times", n)
 		}
 	})
 }
@@ -56,7 +56,7 @@ func TestDeletedRunnerUnregistersOnlyOnce(t *testing.T) {
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 				e.server.Script(fakes.Unregister, c.call)
 				e.server.SendEvent(msg.Delete{})
-				e.until("it is deleted", time.Minute, e.deleted.Load)
+				e.until("the runner is deleted", time.Minute, e.deleted.Load)
 				if n := len(e.server.Calls(fakes.Unregister)); n != 1 || e.server.IsUnregistered() != c.unregistered {
 					t.Errorf("unregister was called %d times", n)
 				}
@@ -77,7 +77,7 @@ func TestDeletedRunnerReportsWaitingJobsDespiteDiskFailure(t *testing.T) {
 		e.server.Script(fakes.Confirm, fakes.Call{Delay: 10 * time.Second})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 1 })
+		e.until("the job is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 1 })
 		e.configure(daemonMode(0))
 		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
 		full.Store(true)
@@ -88,7 +88,7 @@ func TestDeletedRunnerReportsWaitingJobsDespiteDiskFailure(t *testing.T) {
 		}
 		full.Store(false)
 		e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
-		e.until("it is deleted", time.Minute, e.deleted.Load)
+		e.until("the runner is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
@@ -121,7 +121,7 @@ func TestDeletionAbortsExecutorsFoundLater(t *testing.T) {
 		e.advance(time.Second)
 		e.engine.Down(nil)
 		e.awaitOutcome(id, msg.Aborted, "the server has deleted the runner")
-		e.until("it is deleted", time.Minute, e.deleted.Load)
+		e.until("the runner is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
@@ -136,7 +136,7 @@ func TestUnregisterWaitsUntilDeletionIsRecorded(t *testing.T) {
 			t.Error("the runner unregistered although a restart would register it again")
 		}
 		e.config.setFailing(false)
-		e.until("it is deleted", time.Minute, e.deleted.Load)
+		e.until("the runner is deleted", time.Minute, e.deleted.Load)
 	})
 }
 
@@ -152,7 +152,7 @@ func TestDeletedRunnerNeverRegistersAtStart(t *testing.T) {
 				e.start()
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 				e.server.SendEvent(msg.Delete{})
-				e.until("it unregisters", time.Minute, func() bool { return len(e.server.Calls(fakes.Unregister)) > 0 })
+				e.until("the runner unregisters", time.Minute, func() bool { return len(e.server.Calls(fakes.Unregister)) > 0 })
 				e.stop()
 				e.restartDeleted()
 			})
@@ -164,7 +164,7 @@ func TestDeletedRunnerDoesNotRegisterAgain(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.deleteDuringJob()
 		e.server.Script(fakes.Heartbeat, fakes.Call{Err: refusal(401, 0)})
-		e.until("it is deleted", time.Minute, e.deleted.Load)
+		e.until("the runner is deleted", time.Minute, e.deleted.Load)
 		if len(e.server.Calls(fakes.Register)) != 1 || len(e.server.Calls(fakes.Unregister)) > 0 || len(e.alive()) > 0 {
 			t.Errorf("%d registrations; remaining executors: %v", len(e.server.Calls(fakes.Register)), e.alive())
 		}
@@ -190,9 +190,9 @@ func (e *env) restartDeleted() {
 	calls := func() int { return len(e.server.Calls(fakes.Register)) + len(e.server.Calls(fakes.Unregister)) }
 	before := calls()
 	e.start()
-	e.until("it is deleted", time.Minute, e.deleted.Load)
+	e.until("the runner is deleted", time.Minute, e.deleted.Load)
 	e.advance(time.Hour)
 	if n := calls() - before; n > 0 {
-		e.t.Errorf("it has registered or unregistered %d times", n)
+		e.t.Errorf("the runner has registered or unregistered %d times", n)
 	}
 }

@@ -53,7 +53,7 @@ func TestRestartedDispatcherHandsOutNothingWhileDetaching(t *testing.T) {
 		e.server.Script(fakes.Confirm, fakes.Call{Delay: 10 * time.Second})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 1 })
+		e.until("the job is being confirmed", time.Minute, func() bool { return len(e.server.Calls(fakes.Confirm)) == 1 })
 		e.configure(daemonMode(0))
 		e.until("the job waits", time.Minute, func() bool { return len(e.pool().Waiting) == 1 })
 		e.detach()

@@ -246,7 +246,7 @@ func TestShorterJobTimeoutApplies(t *testing.T) {
 		f := e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin", Timeout: time.Minute, Behavior: fakes.Behavior{Hangs: true}}), msg.TimedOut,
 			"no result after 1m0s and was stopped. The plugin answered SIGABRT with its result after 0.0s")
 		if elapsed := f.At.Sub(startTime(e)); elapsed > 2*time.Minute {
-			t.Errorf("it took %v", elapsed)
+			t.Errorf("the job took %v", elapsed)
 		}
 	})
 }

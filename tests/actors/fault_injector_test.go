@@ -212,7 +212,7 @@ func TestPoisonJobFailsAndOthersRun(t *testing.T) {
 				bad := e.server.Submit(fakes.Task{Image: "plugin", Type: "poison", Behavior: fakes.Behavior{Lines: []string{"one"}, Duration: 10 * time.Second}})
 				after := e.server.Submit(fakes.Task{Image: "plugin"})
 				if f := e.awaitFinish(bad); f.Outcome != msg.Completed && !strings.Contains(f.Message, "gave up this job") { // a stored result counts
-					t.Errorf("it is %s: %s", f.Outcome, f.Message)
+					t.Errorf("the job is %s: %s", f.Outcome, f.Message)
 				}
 				e.awaitCompleted(before)
 				e.awaitCompleted(after)

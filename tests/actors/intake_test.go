@@ -38,7 +38,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		e.advance(5 * time.Minute)
 		calls := e.server.Calls(fakes.Reserve)
 		if wait := calls[1].Sub(calls[0]); wait < 2*time.Minute {
-			t.Errorf("it asked again after %v", wait)
+			t.Errorf("the runner asked again after %v", wait)
 		}
 	})
 }
@@ -85,11 +85,11 @@ func TestForeignJobIsDroppedAndNeverRuns(t *testing.T) {
 				e.server.Script(fakes.Confirm, fakes.Call{Err: refusal(status, 0)})
 				e.start()
 				id := e.server.Submit(fakes.Task{Image: "plugin"})
-				e.until("it is dropped", 30*time.Second, func() bool {
+				e.until("the job is dropped", 30*time.Second, func() bool {
 					return len(e.server.Calls(fakes.Confirm)) == 1 && len(e.spool.Jobs()) == 0
 				})
 				if e.executorOf(id) != "" {
-					t.Error("it ran")
+					t.Error("the job ran")
 				}
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
@@ -106,7 +106,7 @@ func TestOfferWithExpiredLeaseRunsOnlyOnce(t *testing.T) {
 		e.awaitCompleted(id)
 		e.until("the old offer is dropped", 5*time.Minute, func() bool { return len(e.spool.Jobs()) == 0 })
 		if n := len(e.pluginHost.Runs()); n != 1 {
-			t.Errorf("it ran %d times", n)
+			t.Errorf("the job ran %d times", n)
 		}
 	})
 }
@@ -121,7 +121,7 @@ func TestUnknownRunnerRegistersAgain(t *testing.T) {
 				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"line"}, Duration: 20 * time.Second}})
 				e.awaitCompleted(id)
 				e.awaitCleanup()
-				e.until("it has registered again", 2*time.Minute, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
+				e.until("the runner has registered again", 2*time.Minute, func() bool { return len(e.server.Calls(fakes.Register)) == 2 })
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
 		})

@@ -22,7 +22,7 @@ func TestOneJobRunsAndLeavesNothing(t *testing.T) {
 		e.awaitCleanup()
 		log, ended := e.logOf(id)
 		if !ended || strings.Contains(log, "hunter2") || !strings.HasPrefix(log, "hello\nthe word is ") || !strings.HasSuffix(log, "\nbye\n") {
-			t.Errorf("its log is %q, ended: %v", log, ended)
+			t.Errorf("the job's log is %q, ended: %v", log, ended)
 		}
 		if len(e.alive()) != 1 {
 			t.Errorf("alive: %v, want its idle executor", e.alive())
@@ -39,7 +39,7 @@ func TestSecondJobReusesExecutor(t *testing.T) {
 		second := e.server.Submit(fakes.Task{Image: "plugin", Type: "demo.Two"})
 		e.awaitCompleted(second)
 		if e.executorOf(first) != e.executorOf(second) {
-			t.Errorf("they ran in %s and %s", e.executorOf(first), e.executorOf(second))
+			t.Errorf("the jobs ran in %s and %s", e.executorOf(first), e.executorOf(second))
 		}
 	})
 }
@@ -57,7 +57,7 @@ func TestJobOfOtherImageReplacesIdleExecutor(t *testing.T) {
 			t.Error("the idle executor is still alive")
 		}
 		if elapsed := f.At.Sub(startTime(e)); elapsed > 5*time.Second {
-			t.Errorf("it took %v: the slot was not freed at once", elapsed)
+			t.Errorf("the job took %v: the slot was not freed at once", elapsed)
 		}
 	})
 }
@@ -94,7 +94,7 @@ func TestIdleExecutorIsEvictedAfterEvictionTime(t *testing.T) {
 		idle := time.Now()
 		e.advance(59 * time.Second)
 		if !e.isAlive(x) {
-			t.Error("it was evicted early")
+			t.Error("the executor was evicted early")
 		}
 		e.advance(2 * time.Second)
 		if at, ended := e.eventTime(fake.Died, x); !ended || at.Sub(idle) > 61*time.Second {
@@ -144,7 +144,7 @@ func TestFilesOnlyInputExistsBeforeExecutorStarts(t *testing.T) {
 		e.awaitCompleted(id)
 		e.awaitCleanup()
 		if log, _ := e.logOf(id); log != "read\n" {
-			t.Errorf("its log is %q", log)
+			t.Errorf("the job's log is %q", log)
 		}
 	})
 }
@@ -179,12 +179,12 @@ func TestChangedEvictionTimeAppliesToIdleExecutors(t *testing.T) {
 		e.configure(longer)
 		e.advance(30 * time.Minute)
 		if !e.isAlive(e.executorOf(id)) {
-			t.Error("it was evicted after the old eviction time")
+			t.Error("the executor was evicted after the old eviction time")
 		}
 		shorter := longer
 		shorter.Revision, shorter.Eviction = 5, time.Minute
 		e.configure(shorter)
-		e.until("it is evicted", time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
+		e.until("the executor is evicted", time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
 	})
 }
 
@@ -234,7 +234,7 @@ func TestSlowPullBlocksNoOtherJob(t *testing.T) {
 		near := e.server.Submit(fakes.Task{Image: "plugin"})
 		f := e.awaitCompleted(near)
 		if elapsed := f.At.Sub(startTime(e)); elapsed > 5*time.Second {
-			t.Errorf("it took %v", elapsed)
+			t.Errorf("the job took %v", elapsed)
 		}
 		e.awaitCompleted(far)
 	})
@@ -255,7 +255,7 @@ func TestExecutorWithLeftoverProcessIsRetired(t *testing.T) {
 		next := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(next)
 		if e.executorOf(next) == e.executorOf(dirty) || e.executorOf(dirty) != e.executorOf(clean) {
-			t.Errorf("they ran in %s, %s and %s", e.executorOf(clean), e.executorOf(dirty), e.executorOf(next))
+			t.Errorf("the jobs ran in %s, %s and %s", e.executorOf(clean), e.executorOf(dirty), e.executorOf(next))
 		}
 		e.awaitCleanup()
 	})
@@ -283,12 +283,12 @@ func TestUnwatchedExecutorIsNotIdle(t *testing.T) {
 		e.awaitIdle(x)
 		e.gateway.BreakRequests(x, errNoAnswer)
 		e.gateway.Cut(x) // the runner does not notice
-		e.until("it is not idle", 50*time.Millisecond, func() bool { return e.executorState(x) == "busy" })
+		e.until("the executor is not idle", 50*time.Millisecond, func() bool { return e.executorState(x) == "busy" })
 		e.awaitIdle(x)
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(second)
 		if got := e.executorOf(second); got != x {
-			t.Errorf("it ran in %s, want %s", got, x)
+			t.Errorf("the job ran in %s, want %s", got, x)
 		}
 	})
 }

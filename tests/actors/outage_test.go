@@ -261,7 +261,7 @@ func TestDrainingRunnerRegistersAgainToReport(t *testing.T) {
 		e.advance(20 * time.Second)
 		e.server.Down(nil)
 		e.awaitCompleted(id)
-		e.until("it is drained", time.Minute, func() bool { return len(done) == 1 })
+		e.until("the runner is drained", time.Minute, func() bool { return len(done) == 1 })
 	})
 }
 

@@ -2,4 +2,4 @@
 
 package actors_test
 
-func init() { raced = true }
+func init() { raceEnabled = true }

@@ -56,7 +56,7 @@ func TestExecutorWithCrashingActorsIsGivenUp(t *testing.T) {
 					t.Errorf("the next job had to wait until %v", f.At)
 				}
 				if e.isAlive(x) {
-					t.Error("it is still alive")
+					t.Error("the executor is still alive")
 				}
 				e.awaitCleanup()
 			})
@@ -80,7 +80,7 @@ func TestUnremovableOrphanTakesOneSlot(t *testing.T) {
 			t.Error("the orphan was removed too early: the test proves nothing")
 		}
 		e.awaitCompleted(second)
-		e.until("it is removed", 5*time.Minute, func() bool { return !e.isAlive("stray") })
+		e.until("the executor is removed", 5*time.Minute, func() bool { return !e.isAlive("stray") })
 	})
 }
 
@@ -96,7 +96,7 @@ func TestLogOfGivenUpJobIsComplete(t *testing.T) {
 		e.awaitOutcome(id, msg.Failed, "gave up this job")
 		e.awaitCleanup()
 		if log, ended := e.logOf(id); strings.Count(log, "\n") != lines || !ended {
-			t.Errorf("its log has %d lines of %d, ended: %v", strings.Count(log, "\n"), lines, ended)
+			t.Errorf("the job's log has %d lines of %d, ended: %v", strings.Count(log, "\n"), lines, ended)
 		}
 	})
 }

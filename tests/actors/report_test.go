@@ -35,7 +35,7 @@ func TestFinishWaitsAtMostThirtySecondsForLog(t *testing.T) {
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}, Duration: time.Second}})
 		f := e.awaitCompleted(id)
 		if elapsed := f.At.Sub(startTime(e)); f.LogBytes > 0 || elapsed < 30*time.Second || elapsed > 70*time.Second {
-			t.Errorf("it was finished after %v with %d bytes of log", elapsed, f.LogBytes)
+			t.Errorf("the job was finished after %v with %d bytes of log", elapsed, f.LogBytes)
 		}
 		e.awaitCleanup()
 		if log, ended := e.logOf(id); log != "one\n" || !ended {
@@ -111,7 +111,7 @@ func TestRejectedFinishDoesNotBlockOthers(t *testing.T) {
 				t.Errorf("rejected/ has %v, error %v; want one job", rejected, err)
 			}
 			if _, finished := e.server.FinishOf(refused); finished {
-				t.Error("it is finished")
+				t.Error("the refused job is finished")
 			}
 			e.until("the spool is empty", time.Minute, func() bool { return len(e.spool.Jobs()) == 0 })
 		})
@@ -155,7 +155,7 @@ func (e *env) drain(within time.Duration) {
 	done := make(chan struct{}, 2)
 	asked := e.root
 	e.root.Tell(msg.Drain{Done: func() { done <- struct{}{} }})
-	e.until("it is drained", within, func() bool {
+	e.until("the runner is drained", within, func() bool {
 		if e.root != asked { // the runner was restarted meanwhile
 			asked = e.root
 			e.root.Tell(msg.Drain{Done: func() { done <- struct{}{} }})
@@ -229,7 +229,7 @@ func TestDrainEndsOnceDespiteActorCrash(t *testing.T) {
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		var ended atomic.Int32
 		e.root.Tell(msg.Drain{Done: func() { ended.Add(1) }})
-		e.until("it is drained", time.Minute, func() bool { return ended.Load() > 0 })
+		e.until("the runner is drained", time.Minute, func() bool { return ended.Load() > 0 })
 		s.crashNext("poller")
 		e.root.Tell(msg.Recovered{}) // is forwarded to the poller
 		e.advance(time.Minute)
@@ -245,10 +245,10 @@ func TestDrainEndsWithLastReport(t *testing.T) {
 		e.server.Script(fakes.Finish, fakes.Call{Delay: 17*time.Second + 37*time.Millisecond})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is being reported", time.Minute, func() bool { return len(e.server.Calls(fakes.Finish)) > 0 })
+		e.until("the job is being reported", time.Minute, func() bool { return len(e.server.Calls(fakes.Finish)) > 0 })
 		var ended atomic.Pointer[time.Time]
 		e.root.Tell(msg.Drain{Done: func() { now := time.Now(); ended.Store(&now) }})
-		e.until("it is drained", time.Minute, func() bool { return ended.Load() != nil })
+		e.until("the runner is drained", time.Minute, func() bool { return ended.Load() != nil })
 		if late := ended.Load().Sub(e.awaitFinish(id).At); late != 0 { // on the bubble's clock, computation takes no time
 			t.Errorf("the drain ended %v after the last report", late)
 		}
@@ -260,7 +260,7 @@ func TestDrainEndsOnceDespiteDeletion(t *testing.T) {
 		e.start()
 		var ended atomic.Int32
 		e.root.Tell(msg.Drain{Done: func() { ended.Add(1) }})
-		e.until("it is drained", time.Minute, func() bool { return ended.Load() > 0 })
+		e.until("the runner is drained", time.Minute, func() bool { return ended.Load() > 0 })
 		e.server.SendEvent(msg.Delete{})
 		e.until("the runner unregisters", time.Minute, func() bool { return len(e.server.Calls(fakes.Unregister)) > 0 })
 		e.advance(time.Second)

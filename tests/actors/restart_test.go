@@ -45,7 +45,7 @@ func TestRestartDoesNotResetJobTimeout(t *testing.T) {
 		}
 		f := e.awaitOutcome(id, msg.TimedOut, "no result after 10m0s")
 		if elapsed := f.At.Sub(startTime(e)); elapsed > 11*time.Minute {
-			t.Errorf("it took %v", elapsed)
+			t.Errorf("the job took %v", elapsed)
 		}
 	})
 }
@@ -101,11 +101,11 @@ func TestRestartKeepsRemainingEvictionTime(t *testing.T) {
 		e.restart()
 		e.advance(18 * time.Second)
 		if !e.isAlive(e.executorOf(id)) {
-			t.Fatal("it was evicted early")
+			t.Fatal("the executor was evicted early")
 		}
-		e.until("it is evicted", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
+		e.until("the executor is evicted", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(id)) })
 		if idle := time.Since(since); idle > 61*time.Second {
-			t.Errorf("it was idle for %v", idle)
+			t.Errorf("the executor was idle for %v", idle)
 		}
 	})
 }
@@ -120,7 +120,7 @@ func TestIdleExecutorIsReusedAfterRestart(t *testing.T) {
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(second)
 		if e.executorOf(first) != e.executorOf(second) {
-			t.Errorf("they ran in %s and %s", e.executorOf(first), e.executorOf(second))
+			t.Errorf("the jobs ran in %s and %s", e.executorOf(first), e.executorOf(second))
 		}
 	})
 }
@@ -142,7 +142,7 @@ func TestRestartCompletesLogsOfQuickJobs(t *testing.T) {
 			e.until(fmt.Sprintf("the log of job %d is complete", n), time.Minute, func() bool { log, ended := e.logOf(id); return ended && log == fmt.Sprintf("job %d\n", n) })
 		}
 		if e.executorState(x) != "idle" {
-			t.Errorf("its executor is %s", e.executorState(x))
+			t.Errorf("the job's executor is %s", e.executorState(x))
 		}
 	})
 }
@@ -152,11 +152,11 @@ func TestUnconfirmedJobIsConfirmedAfterRestart(t *testing.T) {
 		e.server.Script(fakes.Confirm, fakes.Call{Stalls: true})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.until("it is stored", time.Second, func() bool { return len(e.spool.Jobs()) == 1 })
+		e.until("the job is stored", time.Second, func() bool { return len(e.spool.Jobs()) == 1 })
 		e.restart()
 		e.awaitCompleted(id)
 		if n := len(e.pluginHost.Runs()); n != 1 || e.server.ExecutionOf(id) != "job1-1" {
-			t.Errorf("it ran %d times, at last as %s", n, e.server.ExecutionOf(id))
+			t.Errorf("the job ran %d times, at last as %s", n, e.server.ExecutionOf(id))
 		}
 	})
 }
@@ -179,7 +179,7 @@ func TestConfirmedJobRunsAfterRestart(t *testing.T) {
 				e.restart()
 				f := e.awaitCompleted(id)
 				if elapsed := f.At.Sub(startTime(e)); elapsed > time.Minute {
-					t.Errorf("it took %v", elapsed)
+					t.Errorf("the job took %v", elapsed)
 				}
 				e.awaitCleanup()
 				if log, _ := e.logOf(id); log != "one\n" {
@@ -291,7 +291,7 @@ func TestOrphanedContainerIsRemoved(t *testing.T) {
 		e.start()
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		if e.isAlive("stray") {
-			t.Error("it is still alive")
+			t.Error("the executor is still alive")
 		}
 	})
 }
@@ -327,7 +327,7 @@ func TestRestartedRunnerIsReadyAfterRecovery(t *testing.T) {
 		e.checkNotReady(errNoAnswer.Error())
 		e.engine.Down(nil)
 		e.until("recovery is done", time.Minute, func() bool { return e.status().Recovery.Done })
-		e.until("it is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
+		e.until("the runner is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
 		if got := e.status().Recovery; got != (msg.Recovery{Done: true, Adopted: 2, Attached: 2}) {
 			t.Errorf("recovery: %+v", got)
 		}
@@ -345,7 +345,7 @@ func TestUnattachedExecutorBlocksReadiness(t *testing.T) {
 		e.start()
 		e.until("recovery is done", time.Second, func() bool { return e.status().Recovery.Done })
 		e.checkNotReady("1 of 1 adopted executors are not attached yet")
-		e.until("it is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
+		e.until("the runner is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
 		e.awaitCompleted(id)
 	})
 }

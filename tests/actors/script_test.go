@@ -45,7 +45,7 @@ func TestScriptResultDoesNotWaitForLog(t *testing.T) {
 		submitted := time.Now()
 		f := e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script, Behavior: fakes.Behavior{Lines: []string{"one"}}}))
 		if elapsed := f.At.Sub(submitted); elapsed > 100*time.Millisecond {
-			t.Errorf("it took %v", elapsed)
+			t.Errorf("the job took %v", elapsed)
 		}
 	})
 }
@@ -55,7 +55,7 @@ func TestScriptWithoutCapabilityFailsWithReason(t *testing.T) {
 	config.Capabilities = []string{"remote", "container"}
 	withEnv(t, config, func(e *env) {
 		e.start()
-		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}), msg.Failed, "it has the capabilities [remote container], and not remote-script")
+		e.awaitOutcome(e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}), msg.Failed, "its capabilities are [remote container], and remote-script is missing")
 		e.awaitCleanup()
 		config.Capabilities = []string{"remote-script"}
 		e.configure(config)
@@ -106,7 +106,7 @@ func TestUnstoredScriptIsRequestedAgain(t *testing.T) {
 				e.disk.SetSpace(1 << 30)
 				e.awaitCompleted(id)
 				if n := len(e.server.Calls(fakes.Register)); n != 1 {
-					t.Errorf("it has registered %d times", n)
+					t.Errorf("the runner has registered %d times", n)
 				}
 			})
 		})

@@ -52,7 +52,7 @@ func TestEvictionSurvivesActorCrash(t *testing.T) {
 		e.awaitCompleted(id)
 		e.engine.Script(fake.Signal, fake.Call{Err: errNoAnswer}, fake.Call{Err: errNoAnswer})
 		e.engine.Script(fake.List, fake.Call{Err: errNoAnswer}, fake.Call{Err: errNoAnswer})
-		e.until("it is evicted", 2*time.Minute, func() bool { return e.executorState(e.executorOf(id)) == "stopping" })
+		e.until("the executor is evicted", 2*time.Minute, func() bool { return e.executorState(e.executorOf(id)) == "stopping" })
 		s.crashNext("executor")
 		e.until("the executor is gone", 5*time.Minute, func() bool { return len(e.alive()) == 0 })
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))

@@ -110,9 +110,9 @@ func TestEveryRunnerStateTransition(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
 				e.scheduler = newFaultInjector(point{})
 				enterState[c.from](e)
-				e.until("it is "+c.from, time.Minute, func() bool { return e.runnerState() == c.from })
+				e.until("the runner is "+c.from, time.Minute, func() bool { return e.runnerState() == c.from })
 				cause(e)
-				e.until("it is "+c.to, 2*time.Hour, func() bool { return e.runnerState() == c.to })
+				e.until("the runner is "+c.to, 2*time.Hour, func() bool { return e.runnerState() == c.to })
 				if move := fmt.Sprintf(`"from":"%s","to":"%s","message":"runner state changed"`, c.from, c.to); !strings.Contains(e.log.text(), move) {
 					t.Errorf("the log has no %s", move)
 				}

@@ -35,7 +35,7 @@ func TestStopSequenceSurvivesRestartAndActorCrash(t *testing.T) {
 		"actor crashes": func(e *env, id msg.JobID) {
 			e.scheduler.(*faultInjector).crashNext("executor")
 			e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "once more"}})
-			e.until("it has crashed", time.Second, func() bool { return strings.Contains(e.log.text(), "injected crash") })
+			e.until("the actor has crashed", time.Second, func() bool { return strings.Contains(e.log.text(), "injected crash") })
 		},
 	}
 	for name, c := range map[string]struct {
@@ -60,7 +60,7 @@ func TestStopSequenceSurvivesRestartAndActorCrash(t *testing.T) {
 					disturb(e, id)
 					f := e.awaitOutcome(id, msg.Aborted, "aborted: enough. "+c.message)
 					if f.Result != c.result {
-						t.Errorf("its result is %q, want %q", f.Result, c.result)
+						t.Errorf("the job's result is %q, want %q", f.Result, c.result)
 					}
 					e.until("its executor is gone", time.Minute, func() bool { return !e.isAlive(x) })
 					e.awaitCleanup()
@@ -103,7 +103,7 @@ func TestFinishWaitsForWholeStopSequence(t *testing.T) {
 		id, _ := e.abortRunningJob(fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 2 * time.Minute})
 		f := e.awaitOutcome(id, msg.Aborted, "enough. The plugin answered SIGTERM with its result after 240.0s")
 		if f.Result != `{"exitCode":1}` {
-			t.Errorf("its result is %q", f.Result)
+			t.Errorf("the job's result is %q", f.Result)
 		}
 	})
 }
@@ -121,7 +121,7 @@ func TestRepeatedFinishIsIdentical(t *testing.T) {
 		e.server.Abort(id, "enough")
 		f := e.awaitOutcome(id, msg.Aborted, "aborted: enough. It had not ended after 30.0s")
 		if f.Result != "" {
-			t.Errorf("its result is %q", f.Result)
+			t.Errorf("the job's result is %q", f.Result)
 		}
 		e.until("its executor is gone", 10*time.Minute, func() bool { return !e.isAlive(x) })
 		e.awaitCleanup()
@@ -216,7 +216,7 @@ func TestStopWithoutExecutorIsNotAwaited(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.start()
-		e.until("it is finished", time.Second, e.isFinished(id))
+		e.until("the job is finished", time.Second, e.isFinished(id))
 		if f, _ := e.server.FinishOf(id); f.Message != "aborted: enough" {
 			t.Errorf("message: %q", f.Message)
 		}

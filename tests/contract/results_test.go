@@ -267,7 +267,7 @@ func TestBogusResultIsLoggedOnce(t *testing.T) {
 	}
 	c.finish(a, j)
 	x.stop() // from now on, nothing writes to the log
-	if n := strings.Count(x.log.String(), "something that is not the job's result"); n != 1 {
+	if n := strings.Count(x.log.String(), "did not contain the job's result"); n != 1 {
 		t.Errorf("%d warnings, want 1", n)
 	}
 }

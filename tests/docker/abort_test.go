@@ -23,7 +23,7 @@ func checkAborted(env *harness.Env, id, wantMessage string, seconds float64) (vi
 	view, log = env.WaitDone(id)
 	match := regexp.MustCompile("^" + wantMessage + "$").FindStringSubmatch(view.Message)
 	if view.State != devserver.Aborted || match == nil {
-		env.T.Errorf("it is %s with %q, want %q\n%s", view.State, view.Message, wantMessage, log)
+		env.T.Errorf("the job is %s with %q, want %q\n%s", view.State, view.Message, wantMessage, log)
 	} else if len(match) > 1 {
 		if elapsed, err := strconv.ParseFloat(match[1], 64); err != nil || elapsed < seconds {
 			env.T.Errorf("%q: the waits alone are %v s", view.Message, seconds)
@@ -76,13 +76,13 @@ func TestAbortedScriptReportsAbort(t *testing.T) {
 	t.Parallel()
 	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Flags: shortGraces})
 	runs := env.Submit(shared.Blue, "sample.Lookup", map[string]any{"delayMillis": 600_000})
-	harness.WaitUntil(t, "it runs", func() bool {
+	harness.WaitUntil(t, "the job runs", func() bool {
 		return strings.Contains(env.GrepLog(`"message":"input delivered"`), env.ExecutionOf(runs))
 	})
 	waits := env.Submit(shared.Blue, "sample.Lookup", nil)
 	env.WaitRunnerLog(env.ExecutionOf(waits))
 	if view, _ := checkAborted(env, waits, "Aborted while it waited for an executor: enough", 0); view.OutputProperties != nil {
-		t.Errorf("it has outputs: %v", view.OutputProperties)
+		t.Errorf("the waiting job has outputs: %v", view.OutputProperties)
 	}
 	if view, _ := checkAborted(env, runs, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 0); *view.ExitCode != 134 {
 		t.Errorf("the exit code of its result is %d", *view.ExitCode)
@@ -156,7 +156,7 @@ func TestAbortSurvivesKill(t *testing.T) {
 	env.WaitReady()
 	view, log := checkAborted(env, job, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 15)
 	if *view.ExitCode != 134 || strings.Count(log, "aborted after ") != 1 {
-		t.Errorf("its exit code is %d, and its log:\n%s", *view.ExitCode, log)
+		t.Errorf("the job's exit code is %d, and its log:\n%s", *view.ExitCode, log)
 	}
 	env.CheckFinishedOnce(job)
 }

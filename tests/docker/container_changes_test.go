@@ -147,7 +147,7 @@ func TestJobMovesFromExecutorWithoutNetwork(t *testing.T) {
 			job := a.runOnce(shared.Blue, "next")
 			t.Logf("done after %v", time.Since(began).Round(time.Millisecond))
 			if got := a.ExecutorOf(job); (got == a.executor) == cut {
-				t.Errorf("it ran in executor %s instead of the idle %s", got, a.executor)
+				t.Errorf("the job ran in executor %s instead of the idle %s", got, a.executor)
 			}
 			a.CheckCapacity(1)
 		})
@@ -181,7 +181,7 @@ func TestExecutorThatStopsPollingBlocksNoJob(t *testing.T) {
 			got := a.ExecutorOf(job)
 			t.Logf("done after %v, in a new executor: %v", time.Since(began).Round(time.Millisecond), got != a.executor)
 			if row.paused && got == a.executor {
-				t.Errorf("it ran in executor %s, which was paused", got)
+				t.Errorf("the job ran in executor %s, which was paused", got)
 			}
 			a.CheckCapacity(1)
 		})

@@ -26,10 +26,10 @@ func TestScriptRunsInWarmExecutorOfTasks(t *testing.T) {
 	view, _ := env.WaitCompleted(script)
 	want := []any{map[string]any{"label": "Ada", "value": "ada"}, map[string]any{"label": "Alan", "value": "alan"}}
 	if got := view.OutputProperties["commandResponse"]; fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("it answers %v, want %v", got, want)
+		t.Errorf("the script answers %v, want %v", got, want)
 	}
 	if got := env.ExecutorOf(script); got != warm {
-		t.Errorf("it ran in executor %s instead of the idle %s", got, warm)
+		t.Errorf("the script ran in executor %s instead of the idle %s", got, warm)
 	}
 	env.WaitScriptLog(script, "Successfully")
 	env.CheckCapacity(1)
@@ -41,7 +41,7 @@ func TestScriptGetsItemWithoutIDOrProperties(t *testing.T) {
 	script := env.Submit(shared.Green, "sample.Lookup", map[string]any{"prefix": "Gr", "_parameters": map[string]any{}})
 	view, _ := env.WaitCompleted(script)
 	if got := fmt.Sprint(view.OutputProperties["commandResponse"]); got != "[map[label:Grace value:grace]]" {
-		t.Errorf("it answers %s", got)
+		t.Errorf("the script answers %s", got)
 	}
 	env.WaitScriptLog(script, `looking up with parameters {\"type\":\"udm.Parameters\"}`)
 }
@@ -109,10 +109,10 @@ func TestDeletedRunnerLeavesNothingAndStaysDeleted(t *testing.T) {
 	env.WaitTaskLog(job, "step 3 of ")
 	harness.Must(t, env.Server.Delete(env.Server.Runners()[0].ID))
 	if state := env.WaitExit(); !state.Success() {
-		t.Errorf("it ended with %v", state)
+		t.Errorf("the runner ended with %v", state)
 	}
 	if view, _ := env.WaitDone(job); view.State != devserver.Aborted || !strings.Contains(view.Message, "the server has deleted the runner") {
-		t.Errorf("its job is %s: %s", view.State, view.Message)
+		t.Errorf("the deleted runner's job is %s: %s", view.State, view.Message)
 	}
 	checkDeleted(t, env)
 
@@ -141,7 +141,7 @@ func TestKilledDeletionContinuesAtNextStart(t *testing.T) {
 	env.Kill()
 	env.Start()
 	if state := env.WaitExit(); !state.Success() {
-		t.Errorf("it ended with %v", state)
+		t.Errorf("the runner ended with %v", state)
 	}
 	checkNothingLeft(t, env)
 	env.Unreported = append(env.Unreported, job) // a deleted runner does not register again, so it cannot be reported
@@ -179,12 +179,12 @@ func TestKillDuringUnregisterDoesNotRegisterAgain(t *testing.T) {
 			select {
 			case <-output:
 			case <-time.After(harness.Timeout):
-				t.Fatal("it does not unregister")
+				t.Fatal("the runner does not unregister")
 			}
 			env.Kill()
 			env.Start()
 			if state := env.WaitExit(); !state.Success() {
-				t.Errorf("it ended with %v", state)
+				t.Errorf("the runner ended with %v", state)
 			}
 			checkNothingLeft(t, env)
 			ops := countOps(env)

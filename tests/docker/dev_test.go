@@ -36,6 +36,9 @@ func TestFirstReadmeCommandRunsSamples(t *testing.T) {
 					t.Errorf("the output lacks %q:\n%s", text, output)
 				}
 			}
+			if !strings.HasSuffix(string(output), "\nAll samples ended as expected.\n") {
+				t.Errorf("the output does not end with the outcome:\n%s", output)
+			}
 			if strings.Contains(string(output), "DATA RACE") {
 				t.Errorf("a data race:\n%s", output)
 			}

@@ -156,7 +156,7 @@ func TestSilentEventStreamIsReopenedWithoutLosingEvents(t *testing.T) {
 	_, log := env.WaitCompleted(job)
 	env.CheckLog(env.ExecutorOf(job), log, steps)
 	if opened := stream.opened(); len(opened) != 2 || registrations(env) != 1 {
-		t.Errorf("streams were opened after %v, and it has registered %d times", opened, registrations(env))
+		t.Errorf("streams were opened after %v, and the runner has registered %d times", opened, registrations(env))
 	}
 }
 
@@ -175,7 +175,7 @@ func TestEventStreamLossTakesOnlyRunnerOffline(t *testing.T) {
 	}
 	later := env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker})
 	output := len(env.TaskLog(job))
-	harness.WaitUntil(t, "the job goes on", func() bool { return len(env.TaskLog(job)) > output })
+	harness.WaitUntil(t, "the job continues", func() bool { return len(env.TaskLog(job)) > output })
 	if view, err := env.Server.Task(later); err != nil || view.State != devserver.Queued {
 		t.Errorf("offline, it has taken a job: %s, %v", view.State, err)
 	}
@@ -184,7 +184,7 @@ func TestEventStreamLossTakesOnlyRunnerOffline(t *testing.T) {
 	_, log := env.WaitCompleted(job)
 	env.CheckLog(env.ExecutorOf(job), log, steps)
 	if n := registrations(env); n != 2 {
-		t.Errorf("it has registered %d times, want 2", n)
+		t.Errorf("the runner has registered %d times, want 2", n)
 	}
 }
 
@@ -267,7 +267,7 @@ func TestCutEventStreamResumesAfterLastEvent(t *testing.T) {
 	env.CheckFinishedOnce(script, job)
 	opened := stream.opened()
 	if len(opened) != 2 || opened[0] == opened[1] || strings.Count(env.GrepLog(`"eviction":"1m30s",`), "\n") != 1 || registrations(env) != 1 {
-		t.Errorf("streams were opened after %v; it has registered %d times, and heard\n%s", opened, registrations(env), env.GrepLog("the server configures"))
+		t.Errorf("streams were opened after %v; the runner has registered %d times, and was configured by\n%s", opened, registrations(env), env.GrepLog(`"eviction":`))
 	}
 }
 
@@ -287,7 +287,7 @@ func TestDisableBeforeEventStreamOpensIsApplied(t *testing.T) {
 	env.WaitCompleted(job)
 	for _, e := range env.Server.Ledger().Job(job) {
 		if e.Op == "offer" && e.Time.Before(enabled) {
-			t.Errorf("it was offered at %v, and the runner enabled at %v", e.Time, enabled)
+			t.Errorf("the job was offered at %v, before the runner was enabled at %v", e.Time, enabled)
 		}
 	}
 }
@@ -322,7 +322,7 @@ func TestLoweredCapacityLetsRunningJobsFinish(t *testing.T) {
 	}
 	harness.WaitUntil(t, "one executor is left", func() bool { return len(env.Executors().Alive) == 1 })
 	if slices.Sort(executors); len(slices.Compact(executors)) != 5 {
-		t.Errorf("they did not run side by side, but in %v: the test is inconclusive", executors)
+		t.Errorf("the jobs did not run side by side, but in %v: the test is inconclusive", executors)
 	}
 	env.CheckCapacity(5)
 	if alive := env.MaxAliveSince(lowered); alive > 1 {
@@ -358,7 +358,7 @@ func TestCapabilitiesAndMappingsChangeAtRuntime(t *testing.T) {
 	mapped := hello(elsewhere)
 	env.WaitCompleted(mapped)
 	if got := env.ExecutorOf(mapped); got != env.ExecutorOf(gpu) {
-		t.Errorf("it ran in executor %s, and one of the image that it is mapped to was idle", got)
+		t.Errorf("the job ran in executor %s although an executor of the mapped image was idle", got)
 	}
 	private := env.Submit("private.example/plugin:1", "sample.Hello", map[string]any{"yourName": env.Marker})
 	if view, _ := env.WaitDone(private); !strings.Contains(view.Message, `pull secret "of-the-private" is not configured`) {
@@ -368,7 +368,7 @@ func TestCapabilitiesAndMappingsChangeAtRuntime(t *testing.T) {
 	stream.delayEvent("ExecuteScript")
 	script := env.Submit(shared.Blue, "sample.Lookup", map[string]any{"prefix": "A"})
 	stream.configure(env, func(c *api.Config) { c.Capabilities = []string{"gpu"} })
-	if view, _ := env.WaitDone(script); view.State != devserver.Failed || !strings.Contains(view.Message, "it has the capabilities [gpu], and not remote-script") {
+	if view, _ := env.WaitDone(script); view.State != devserver.Failed || !strings.Contains(view.Message, "its capabilities are [gpu], and remote-script is missing") {
 		t.Errorf("the script is %s: %s", view.State, view.Message)
 	}
 }

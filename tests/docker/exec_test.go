@@ -38,7 +38,7 @@ func TestExecRunsTaskAndReturnsItsExitCode(t *testing.T) {
 			_ = p.Wait() // the exit code is checked below
 			output := p.Stdout.(*bytes.Buffer).String()
 			if code := p.ProcessState.ExitCode(); code != c.code {
-				t.Errorf("it ends with code %d, want %d:\n%s", code, c.code, output)
+				t.Errorf("exec ends with code %d, want %d:\n%s", code, c.code, output)
 			}
 			for _, text := range c.wantMessage {
 				if !strings.Contains(output, text) {
@@ -83,6 +83,6 @@ func TestInterruptedExecAbortsItsTask(t *testing.T) {
 	harness.Must(t, err)
 	_ = p.Wait() // the exit code is checked below
 	if code := p.ProcessState.ExitCode(); code != 4 || !strings.Contains(output.String(), "aborted after") {
-		t.Errorf("it ends with code %d:\n%s", code, output.String())
+		t.Errorf("exec ends with code %d:\n%s", code, output.String())
 	}
 }

@@ -187,7 +187,7 @@ func TestReadyReportsFailingServer(t *testing.T) {
 	}
 	harness.WaitUntil(t, "/ready says why not", func() bool { return !ready() })
 	server.clear()
-	harness.WaitUntil(t, "it is ready again", ready)
+	harness.WaitUntil(t, "the runner is ready again", ready)
 	if view, _ := env.WaitDone(env.SubmitSlow(shared.Blue, 1)); view.State != devserver.Completed {
 		t.Errorf("the next job is %s", view.State)
 	}

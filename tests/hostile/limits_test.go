@@ -55,7 +55,7 @@ func TestExecutorWithLeftoverProcessTakesNoMoreJobs(t *testing.T) {
 		t.Error("an executor without leftover processes was removed")
 	}
 	if got := (attempt{what: "leave-processes", size: 1}).run(env); got != "left 1 processes" {
-		t.Errorf("it %s", got)
+		t.Errorf("the plugin %s", got)
 	}
 	harness.WaitUntil(t, "the executor is removed", func() bool { return len(shared.Containers(t, env.UUID)) == 0 })
 	env.WaitRunnerLog("a job left a process behind: it has 2 processes, the baseline of its image is 1")
@@ -88,7 +88,7 @@ func TestPluginFillingDiskIsStopped(t *testing.T) {
 
 	view, _ := env.WaitDone(attempt{what: "fill", size: 30, gate: newGate(env)}.submit(env))
 	if view.State != devserver.Failed || !strings.Contains(view.Message, "bytes to disk and was stopped: the limit is 20971520 bytes") {
-		t.Errorf("it is %s: %s", view.State, view.Message)
+		t.Errorf("the job is %s: %s", view.State, view.Message)
 	}
 	harness.WaitUntil(t, "the executor is removed", func() bool { return len(shared.Containers(t, env.UUID)) == 0 })
 
@@ -157,7 +157,7 @@ func TestLogFloodIsTruncated(t *testing.T) {
 	other := env.SubmitSlow(shared.Green, steps)
 	_, log = env.WaitCompleted(flood)
 	if !strings.Contains(log, "log truncated: the limit is 1048576 bytes") || len(log) > kept+200 {
-		t.Errorf("its log has %d bytes, and ends with %q", len(log), log[max(0, len(log)-200):])
+		t.Errorf("the job's log has %d bytes, and ends with %q", len(log), log[max(0, len(log)-200):])
 	}
 	if n := strings.Count(log, "flood \x00"); n < kept/20 || strings.Contains(log, "step ") {
 		t.Errorf("the log has %d words of the flood, or one of the other job", n)

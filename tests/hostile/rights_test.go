@@ -14,7 +14,7 @@ import (
 func TestCapabilitiesOfServiceUnitSuffice(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("setpriv"); err != nil || os.Geteuid() != 0 {
-		t.Skip("it needs root and setpriv")
+		t.Skip("this test needs root and setpriv")
 	}
 	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, NoRunner: true})
 	setprivArgs := []string{"--no-new-privs", "--bounding-set=-all" + strings.ToLower(strings.ReplaceAll(" "+unitSetting(t, "CapabilityBoundingSet"), " CAP_", ",+"))}
@@ -32,10 +32,10 @@ func TestCapabilitiesOfServiceUnitSuffice(t *testing.T) {
 	first := env.OnlyExecutor()
 	for range 2 {
 		if got := private.run(env); got != "1 directories" {
-			t.Errorf("it left %s", got)
+			t.Errorf("the plugin made %s", got)
 		}
 		if got := out.run(env); got != "0 entries" {
-			t.Errorf("the directory has %s after the job", got)
+			t.Errorf("the output directory has %s after the job", got)
 		}
 	}
 	if now := env.OnlyExecutor(); now != first {

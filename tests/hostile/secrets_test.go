@@ -122,6 +122,6 @@ func TestPasswordIsMaskedEverywhere(t *testing.T) {
 		}
 	}
 	if log := texts["the log of a task"]; !strings.Contains(log, encodings(env.Marker)["in base64"]) || strings.Count(log, "********") < 8 {
-		t.Errorf("its log is\n%s", log)
+		t.Errorf("the job's log is\n%s", log)
 	}
 }

@@ -105,7 +105,7 @@ func TestEveryDeliberateBugHasItsPlace(t *testing.T) {
 }
 
 func TestSimulationFindsDeliberateBugs(t *testing.T) {
-	if raceDetector || *seed > 0 || *worker {
+	if raceEnabled || *seed > 0 || *worker {
 		t.Skip("runs only without the race detector")
 	}
 	for _, m := range bugsOfTheDay(t) {

@@ -107,7 +107,7 @@ func (e *env) shutDown() {
 	e.waitUntil("the runner has exited", 10*time.Minute, func() bool { return e.sys == nil })
 }
 
-// spoolLeftovers describes what is left in the spool; empty: nothing.
+// spoolLeftovers describes what is left in the spool, or returns "" if nothing is.
 func (e *env) spoolLeftovers() (left string) {
 	if e.wiped {
 		return ""

@@ -25,9 +25,9 @@ var (
 	bugs   = flag.Int("bugs", 12, "number of deliberate bugs to look for; 0: all")
 	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "selects which deliberate bugs")
 
-	seedCount    = 300
-	pairs        = 20
-	raceDetector bool // the race detector makes the simulation ten times slower
+	seedCount   = 300
+	pairs       = 20
+	raceEnabled bool // the race detector makes the simulation ten times slower
 )
 
 func TestEverySeedKeepsTheInvariants(t *testing.T) {
@@ -44,7 +44,7 @@ func TestEverySeedKeepsTheInvariants(t *testing.T) {
 		return
 	case *seeds > 0:
 		seedCount = *seeds
-	case raceDetector || testing.Short():
+	case raceEnabled || testing.Short():
 		seedCount = 10
 	}
 	began := time.Now()
@@ -72,7 +72,7 @@ func TestSeedIsDeterministic(t *testing.T) {
 	if *seed > 0 {
 		t.Skip("runs only without -seed")
 	}
-	if raceDetector {
+	if raceEnabled {
 		t.Skip("runs without the race detector")
 	}
 	var hashes [2]map[uint64]uint64

@@ -12,7 +12,7 @@ import (
 
 // trace records what happened, in order. Its hash identifies a run.
 type trace struct {
-	limit int // number of last lines to store
+	limit int // number of newest lines that tail returns; 0: no lines are stored
 	off   bool
 	hash  uint64 // FNV-1a
 	lines []string
@@ -80,9 +80,10 @@ func (t *trace) tail() string {
 	return strings.Join(t.lines[max(0, len(t.lines)-t.limit):], "\n")
 }
 
-const maxText = 120 // of a text in the trace; longer ones, usually ciphertext, are recorded by length
+// maxText is the longest text that is recorded in full, in bytes. Of a longer one, usually ciphertext, only the length is recorded.
+const maxText = 120
 
-// appendValue formats a value without what differs from run to run: addresses, functions.
+// appendValue appends a value. It omits addresses and functions, because they differ from run to run.
 func (t *trace) appendValue(b []byte, v reflect.Value) []byte {
 	if !v.IsValid() {
 		return append(b, "nil"...)

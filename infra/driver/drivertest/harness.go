@@ -12,16 +12,16 @@ import (
 	msg "runnerd/messages"
 )
 
-// Behaviour says what the program in an executor does.
-type Behaviour string
+// Behavior says what the program in an executor does.
+type Behavior string
 
 const (
-	Quits    Behaviour = "quits"    // prints "one\n", "two\n", "three\n" and exits 7
-	Lives    Behaviour = "lives"    // prints "ready\n", then waits; SIGABRT or SIGTERM ends it with 128 + its number
-	Stubborn Behaviour = "stubborn" // prints "ready\n", then waits; ignores SIGABRT and SIGTERM
-	Floods   Behaviour = "floods"   // prints "line 0\n" … "line 1999\n" and exits 0
-	LongLine Behaviour = "longline" // prints 40,000 times "x" and "\n", and exits 0
-	OOM      Behaviour = "oom"      // allocates memory until it is killed
+	Exits          Behavior = "exits"           // prints "one\n", "two\n", "three\n" and exits 7
+	Waits          Behavior = "waits"           // prints "ready\n", then waits; SIGABRT or SIGTERM ends it with 128 + its number
+	IgnoresSignals Behavior = "ignores-signals" // prints "ready\n", then waits; ignores SIGABRT and SIGTERM
+	Floods         Behavior = "floods"          // prints "line 0\n" … "line 1999\n" and exits 0
+	LongLine       Behavior = "longline"        // prints 40,000 times "x" and "\n", and exits 0
+	OOM            Behavior = "oom"             // allocates memory until it is killed
 )
 
 // Harness gives the suite access to a driver.
@@ -29,7 +29,7 @@ type Harness struct {
 	// Driver returns a driver that is ready. The suite removes the executors that it creates.
 	Driver func(*testing.T) driver.Driver
 	// Spec returns the spec of an executor with this behavior; the suite sets the id. False: the driver does not support it.
-	Spec func(*testing.T, driver.Driver, Behaviour) (msg.ExecutorSpec, bool)
+	Spec func(*testing.T, driver.Driver, Behavior) (msg.ExecutorSpec, bool)
 	// Restart restarts an executor externally, like docker restart -t 0, or docker start of one that has exited. Nil: not possible.
 	Restart func(*testing.T, driver.Driver, msg.ExecutorID)
 	// Reopen returns the driver of the runner's next start, with the executors of d. The suite stops using d.
@@ -60,7 +60,7 @@ func (h Harness) fixture(t *testing.T) *fixture {
 
 func newID() msg.ExecutorID { return msg.ExecutorID(strings.ToLower(rand.Text()[:12])) }
 
-func (b *fixture) create(does Behaviour) msg.ExecutorID {
+func (b *fixture) create(does Behavior) msg.ExecutorID {
 	b.Helper()
 	spec := b.spec(does)
 	b.ok(b.Create(b.ctx, spec))
@@ -68,11 +68,11 @@ func (b *fixture) create(does Behaviour) msg.ExecutorID {
 }
 
 // spec returns the spec of an executor that is removed when the test ends.
-func (b *fixture) spec(does Behaviour) msg.ExecutorSpec {
+func (b *fixture) spec(does Behavior) msg.ExecutorSpec {
 	b.Helper()
 	spec, supported := b.harness.Spec(b.T, b.Driver, does)
 	if !supported {
-		b.Skipf("this driver has no executor that %s", does)
+		b.Skipf("this driver does not support the behavior %s", does)
 	}
 	spec.ID = newID()
 	b.Cleanup(func() {
@@ -85,12 +85,12 @@ func (b *fixture) spec(does Behaviour) msg.ExecutorSpec {
 	return spec
 }
 
-// start starts an executor. It returns once it runs, for Lives and Stubborn once it is ready for signals.
-func (b *fixture) start(does Behaviour) msg.ExecutorID {
+// start starts an executor. It returns once it runs, for Waits and IgnoresSignals once it is ready for signals.
+func (b *fixture) start(does Behavior) msg.ExecutorID {
 	b.Helper()
 	id := b.create(does)
 	b.ok(b.Start(b.ctx, id))
-	if does == Lives || does == Stubborn {
+	if does == Waits || does == IgnoresSignals {
 		b.awaitText(id, "ready\n")
 	}
 	return id

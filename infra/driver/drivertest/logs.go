@@ -32,7 +32,7 @@ func longLine(b *fixture) {
 }
 
 func followsLog(b *fixture) {
-	id := b.start(Lives) // start reads its first line while it runs
+	id := b.start(Waits) // start reads its first line while it runs
 	done := make(chan error, 1)
 	go func() {
 		done <- b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })
@@ -43,7 +43,7 @@ func followsLog(b *fixture) {
 
 // resumesLog reads from every position of a log and expects exactly the rest.
 func resumesLog(b *fixture) {
-	for _, does := range []Behaviour{Quits, LongLine} {
+	for _, does := range []Behavior{Exits, LongLine} {
 		id := b.start(does)
 		all := b.log(id, msg.Position{})
 		for i, e := range all {

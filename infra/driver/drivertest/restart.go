@@ -29,7 +29,7 @@ func (b *fixture) inspect(id msg.ExecutorID) msg.Container {
 
 func restarted(b *fixture) {
 	b.needsRestart()
-	id := b.start(Lives)
+	id := b.start(Waits)
 	starts := []msg.Container{b.inspect(id)}
 	for _, ends := range []bool{false, true} { // while it runs, and when it has ended
 		if ends {
@@ -38,7 +38,7 @@ func restarted(b *fixture) {
 		b.restart(id)
 		last, now := starts[len(starts)-1], b.inspect(id)
 		if now.State != msg.ContainerRunning || !now.StartedAt.After(last.StartedAt) {
-			b.Errorf("it was %v, and is %v", last, now)
+			b.Errorf("the executor was %v before the restart and is %v after it", last, now)
 		}
 		if list := b.containersOf(id); len(list) != 1 || !same(list[0], now) {
 			b.Errorf("listed as %v, want %v", list, now)
@@ -50,7 +50,7 @@ func restarted(b *fixture) {
 
 func waitsForNewProcess(b *fixture) {
 	b.needsRestart()
-	id := b.start(Lives)
+	id := b.start(Waits)
 	b.restart(id)
 	b.awaitText(id, "ready\nready\n")
 	b.expect(id, msg.SIGTERM, 143)
@@ -58,7 +58,7 @@ func waitsForNewProcess(b *fixture) {
 
 func logContinues(b *fixture) {
 	b.needsRestart()
-	id := b.start(Lives)
+	id := b.start(Waits)
 	done := make(chan string, 1)
 	go func() { done <- textOf(b.log(id, msg.Position{})) }()
 	b.restart(id)
@@ -66,6 +66,6 @@ func logContinues(b *fixture) {
 	b.ok(b.Signal(b.ctx, id, msg.SIGKILL))
 	<-done // may have returned between the two processes
 	if got := textOf(b.log(id, msg.Position{})); got != "ready\nready\n" {
-		b.Errorf("its log is %q", got)
+		b.Errorf("the executor's log is %q", got)
 	}
 }

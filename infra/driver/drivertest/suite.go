@@ -28,13 +28,13 @@ var cases = []struct {
 	{"list from create to remove", listed},
 	{"calls are idempotent", repeatedCalls},
 	{"exited executor does not start again", startsOnce},
-	{"wait for a later exit", func(b *fixture) { b.expect(b.start(Lives), msg.SIGTERM, 143) }},
+	{"wait for a later exit", func(b *fixture) { b.expect(b.start(Waits), msg.SIGTERM, 143) }},
 	{"wait for an earlier exit", waitsAfterExit},
 	{"wait for executor not yet started", waitsForStart},
 	{"wait for executor removed before start", waitsForRemoval},
 	{"several waits for one exit", severalWaits},
-	{"SIGABRT reaches the program", func(b *fixture) { b.expect(b.start(Lives), msg.SIGABRT, 134) }},
-	{"SIGKILL ends program ignoring other signals", stubborn},
+	{"SIGABRT reaches the program", func(b *fixture) { b.expect(b.start(Waits), msg.SIGABRT, 134) }},
+	{"SIGKILL ends program ignoring other signals", killIgnoringSignals},
 	{"out of memory is reported", outOfMemory},
 	{"remove while running", removedWhileRunning},
 	{"restart of the runner", runnerRestarted},
@@ -53,7 +53,7 @@ var cases = []struct {
 }
 
 func listed(b *fixture) {
-	spec := b.spec(Lives)
+	spec := b.spec(Waits)
 	expect := func(want msg.ContainerState) msg.Container {
 		b.Helper()
 		found := b.containersOf(spec.ID)
@@ -103,7 +103,7 @@ func same(a, b msg.Container) bool {
 }
 
 func repeatedCalls(b *fixture) {
-	spec := b.spec(Lives)
+	spec := b.spec(Waits)
 	for range 2 {
 		b.ok(b.Create(b.ctx, spec))
 	}
@@ -121,14 +121,14 @@ func repeatedCalls(b *fixture) {
 }
 
 func startsOnce(b *fixture) {
-	id := b.start(Quits)
+	id := b.start(Exits)
 	first := b.exit(id)
 	b.ok(b.Start(b.ctx, id))
 	if again := b.exit(id); !again.At.Equal(first.At) {
 		b.Errorf("ended at %v, and again at %v", first.At, again.At)
 	}
 	if got := textOf(b.log(id, msg.Position{})); got != "one\ntwo\nthree\n" {
-		b.Errorf("its log is %q", got)
+		b.Errorf("the executor's log is %q", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func (b *fixture) expect(id msg.ExecutorID, s msg.Signal, code int) {
 }
 
 func waitsAfterExit(b *fixture) {
-	id := b.start(Quits)
+	id := b.start(Exits)
 	for range 2 {
 		if exit := b.exit(id); exit.Code != 7 || exit.OOM || exit.At.IsZero() {
 			b.Errorf("ended with %+v, want code 7", exit)
@@ -151,7 +151,7 @@ func waitsAfterExit(b *fixture) {
 }
 
 func waitsForStart(b *fixture) {
-	id := b.create(Quits)
+	id := b.create(Exits)
 	exits := make(chan msg.Exit, 1)
 	go func() {
 		exit, err := b.Wait(b.ctx, id)
@@ -172,7 +172,7 @@ func waitsForStart(b *fixture) {
 }
 
 func waitsForRemoval(b *fixture) {
-	id := b.create(Quits)
+	id := b.create(Exits)
 	errs := make(chan error, 1)
 	go func() {
 		_, err := b.Wait(b.ctx, id)
@@ -185,7 +185,7 @@ func waitsForRemoval(b *fixture) {
 }
 
 func severalWaits(b *fixture) {
-	id := b.start(Lives)
+	id := b.start(Waits)
 	exits := make(chan msg.Exit)
 	for range 5 {
 		go func() {
@@ -204,8 +204,8 @@ func severalWaits(b *fixture) {
 	}
 }
 
-func stubborn(b *fixture) {
-	id := b.start(Stubborn)
+func killIgnoringSignals(b *fixture) {
+	id := b.start(IgnoresSignals)
 	b.ok(b.Signal(b.ctx, id, msg.SIGABRT))
 	b.ok(b.Signal(b.ctx, id, msg.SIGTERM))
 	b.expect(id, msg.SIGKILL, 137)
@@ -226,7 +226,7 @@ func outOfMemory(b *fixture) {
 }
 
 func removedWhileRunning(b *fixture) {
-	id := b.start(Lives)
+	id := b.start(Waits)
 	b.ok(b.Remove(b.ctx, id))
 	_, err := b.Wait(b.ctx, id)
 	if !errors.Is(err, msg.ErrNoExecutor) {
@@ -235,7 +235,7 @@ func removedWhileRunning(b *fixture) {
 }
 
 func runnerRestarted(b *fixture) {
-	id := b.start(Lives)
+	id := b.start(Waits)
 	b.Driver = b.harness.Reopen(b.T, b.Driver)
 	list, err := b.List(b.ctx)
 	b.ok(err)
@@ -256,7 +256,7 @@ func runnerRestarted(b *fixture) {
 		b.Errorf("the next driver lists it as %s, want %s", list[i].State, state)
 	}
 	if got := textOf(b.log(id, msg.Position{})); got != "ready\n" {
-		b.Errorf("its log is %q", got)
+		b.Errorf("the executor's log is %q", got)
 	}
 }
 
@@ -280,7 +280,7 @@ func unknownExecutor(b *fixture) {
 
 func contextEnds(b *fixture) {
 	errCancelled := errors.New("enough")
-	id := b.start(Lives)
+	id := b.start(Waits)
 	verbs := map[string]func(context.Context) error{
 		"wait": func(ctx context.Context) error { _, err := b.Wait(ctx, id); return err },
 		"logs": func(ctx context.Context) error {

@@ -20,11 +20,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFakeConforms(t *testing.T) {
-	programs := map[drivertest.Behaviour]fake.Program{
-		drivertest.Quits:    {Prints: []string{"one", "two", "three"}, RunFor: time.Millisecond, ExitCode: 7},
-		drivertest.Lives:    {Prints: []string{"ready"}},
-		drivertest.Stubborn: {Prints: []string{"ready"}, IgnoresStop: true},
-		drivertest.OOM:      {RunFor: time.Millisecond, OOM: true},
+	programs := map[drivertest.Behavior]fake.Program{
+		drivertest.Exits:          {Prints: []string{"one", "two", "three"}, RunFor: time.Millisecond, ExitCode: 7},
+		drivertest.Waits:          {Prints: []string{"ready"}},
+		drivertest.IgnoresSignals: {Prints: []string{"ready"}, IgnoresStop: true},
+		drivertest.OOM:            {RunFor: time.Millisecond, OOM: true},
 		drivertest.LongLine: {Run: func(_ context.Context, w *fake.Process) int {
 			for range 4 {
 				w.Print(strings.Repeat("x", 10_000))
@@ -46,7 +46,7 @@ func TestFakeConforms(t *testing.T) {
 			d.Load("here", fake.Image{})
 			return d
 		},
-		Spec: func(_ *testing.T, d driver.Driver, does drivertest.Behaviour) (msg.ExecutorSpec, bool) {
+		Spec: func(_ *testing.T, d driver.Driver, does drivertest.Behavior) (msg.ExecutorSpec, bool) {
 			p, ok := programs[does]
 			return msg.ExecutorSpec{Image: d.(*fake.Driver).Load(string(does), fake.Image{Program: p})}, ok
 		},
@@ -85,14 +85,14 @@ func TestRunFunctionGetsSpecSignalsAndKill(t *testing.T) {
 		}})
 		check(t, d.Signal(ctx, id, msg.SIGTERM))
 		if word, signal := <-seen, <-seen; word != "mellon" || signal != "SIGTERM" {
-			t.Errorf("it saw %q and %q", word, signal)
+			t.Errorf("the program received %q and the signal %q", word, signal)
 		}
 		check(t, d.Signal(ctx, id, msg.SIGKILL))
 		if exit, err := d.Wait(ctx, id); err != nil || exit.Code != 137 {
 			t.Errorf("ended with %+v, error %v", exit, err)
 		}
 		if last := <-seen; last != "killed" {
-			t.Errorf("it saw %q", last)
+			t.Errorf("the program received %q", last)
 		}
 	})
 }

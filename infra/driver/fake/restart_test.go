@@ -46,7 +46,7 @@ func TestKilledProgramCannotActForNewProcess(t *testing.T) {
 			<-ctx.Done()
 			time.Sleep(time.Minute)
 			if first && (w.Print("late\n") || w.Signal() != "") {
-				t.Error("it acts after its end")
+				t.Error("the program acts after its end")
 			}
 			return 5
 		}})

@@ -84,35 +84,35 @@ func (e PullPolicy) Valid() bool {
 
 // AbortJobEvent defines model for AbortJobEvent.
 type AbortJobEvent struct {
-	// ExecutionID Of the offer that is to stop; the runner goes by it.
+	// ExecutionID The offer to stop. The runner finds the job by this id.
 	ExecutionID string `json:"executionId"`
 	JobID       string `json:"jobId"`
 
-	// Reason For people.
+	// Reason Shown to users.
 	Reason string `json:"reason"`
 }
 
 // Config defines model for Config.
 type Config struct {
-	// Capabilities What the runner may run. Without any, what it has registered with counts.
+	// Capabilities What the runner may run. Without any, the capabilities of its registration apply.
 	Capabilities []string `json:"capabilities,omitempty,omitzero"`
 
-	// Capacity How many executors may be alive, idle and running together.
+	// Capacity The maximum number of executors that exist, idle and running together.
 	Capacity int `json:"capacity"`
 
-	// Enabled Whether to take jobs.
+	// Enabled Whether the runner takes jobs.
 	Enabled bool `json:"enabled"`
 
-	// EvictionSeconds How long an executor stays for the next job. 0 is one job per executor.
+	// EvictionSeconds How long an idle executor waits for its next job. 0 means one job per executor.
 	EvictionSeconds int64 `json:"evictionSeconds"`
 
-	// ImageMappings Rewrites images; the first that matches counts.
+	// ImageMappings Replace the names of images. The first mapping that matches applies.
 	ImageMappings []Mapping `json:"imageMappings,omitempty,omitzero"`
 
-	// PullSecretMappings From images, after the mapping, to the names of credentials that the runner has.
+	// PullSecretMappings Map an image, after `imageMappings`, to the name of a credential that the runner has.
 	PullSecretMappings []Mapping `json:"pullSecretMappings,omitempty,omitzero"`
 
-	// Revision Grows with every change.
+	// Revision Increases with every change.
 	Revision int64 `json:"revision"`
 }
 
@@ -130,50 +130,50 @@ type Confirmation struct {
 type Ending struct {
 	ExecutionID string `json:"executionId"`
 
-	// ExitCode Of the result; without one, of the process if it ended by itself, else 0.
+	// ExitCode The exit code of the result. Without a result, that of the process if it ended by itself, otherwise 0.
 	ExitCode int `json:"exitCode"`
 
-	// Message For people. Why there is no result; of a job that was stopped, also what ended it, and after how long.
+	// Message Shown to users. Says why there is no result and, for a job that was stopped, what ended it and after how long.
 	Message string `json:"message,omitempty,omitzero"`
 
-	// Outcome * `completed`: the plugin delivered a result, whatever its exit code.
+	// Outcome * `completed`: the plugin delivered a result, with any exit code.
 	// * `failed`: there is no result; the message says why (pull, start, crash, out of memory, lost).
-	// * `aborted`: the server asked for it.
-	// * `timed-out`: it ran longer than it may.
+	// * `aborted`: the server requested the abort of the job.
+	// * `timed-out`: the job exceeded its time limit.
 	Outcome Outcome `json:"outcome"`
 
-	// Result The encrypted result, base64, as the plugin delivered it. There with `completed`; with `aborted` and `timed-out` where the
-	// plugin delivered one all the same.
+	// Result The encrypted result, base64, as the plugin delivered it. Required with `completed`; present with `aborted` and
+	// `timed-out` if the plugin delivered one nevertheless.
 	Result string `json:"result,omitempty,omitzero"`
 }
 
 // ExecuteScriptEvent defines model for ExecuteScriptEvent.
 type ExecuteScriptEvent struct {
-	// Job An offer of work. Either `input` or `inputUrl` is there.
+	// Job An offer of a job. It has either `input` or `inputUrl`.
 	Job Job `json:"job"`
 }
 
-// Job An offer of work. Either `input` or `inputUrl` is there.
+// Job An offer of a job. It has either `input` or `inputUrl`.
 type Job struct {
-	// ExecutionID Names this offer of the job; never used for another one.
+	// ExecutionID Identifies this offer of the job. It is never used for another offer.
 	ExecutionID string `json:"executionId"`
 	Image       string `json:"image"`
 
-	// ImagePullPolicy When to pull the image. `if-not-present` without it.
+	// ImagePullPolicy When to pull the image. The default is `if-not-present`.
 	ImagePullPolicy PullPolicy `json:"imagePullPolicy,omitempty,omitzero"`
 
 	// Input The encrypted input context, base64.
 	Input string `json:"input,omitempty,omitzero"`
 
-	// InputURL Where the same text is; relative to the server's address or absolute.
+	// InputURL The URL of the encrypted input, absolute or relative to the server's address.
 	InputURL string `json:"inputUrl,omitempty,omitzero"`
 	JobID    string `json:"jobId"`
 	Kind     Kind   `json:"kind"`
 
-	// Limits What an executor may use. What is missing or 0 is the runner's own default.
+	// Limits The resources that an executor may use. The runner's default replaces a limit that is missing or 0.
 	Limits Limits `json:"limits,omitempty,omitzero"`
 
-	// Priority Higher goes first. 0 without it.
+	// Priority Jobs with a higher priority run first. The default is 0.
 	Priority int `json:"priority,omitempty,omitzero"`
 
 	// SessionKey The session key sealed to the runner, base64.
@@ -181,7 +181,7 @@ type Job struct {
 	TaskID     string `json:"taskId"`
 	TaskType   string `json:"taskType"`
 
-	// TimeoutSeconds Of the run; the runner has a limit of its own, and the shorter counts. 0 is none.
+	// TimeoutSeconds The maximum run time. The runner has its own limit; the shorter one applies. 0 means no limit.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty,omitzero"`
 }
 
@@ -190,14 +190,14 @@ type JobPhase struct {
 	ExecutionID string `json:"executionId"`
 	JobID       string `json:"jobId"`
 
-	// Phase How far it is, for people: confirmed, handed out, ended.
+	// Phase The progress of the job, shown to users: confirmed, handed out, ended.
 	Phase string `json:"phase"`
 }
 
 // Kind defines model for Kind.
 type Kind string
 
-// Limits What an executor may use. What is missing or 0 is the runner's own default.
+// Limits The resources that an executor may use. The runner's default replaces a limit that is missing or 0.
 type Limits struct {
 	// Cpus Cores.
 	Cpus float64 `json:"cpus,omitempty,omitzero"`
@@ -211,10 +211,10 @@ type Limits struct {
 
 // Mapping defines model for Mapping.
 type Mapping struct {
-	// Pattern One `*` in it stands for any text.
+	// Pattern May contain one `*`, which matches any text.
 	Pattern string `json:"pattern"`
 
-	// To A `*` in it takes what that stood for.
+	// To A `*` is replaced by the text that the `*` of the pattern matched.
 	To string `json:"to"`
 }
 
@@ -228,10 +228,10 @@ type Orders struct {
 	Abort []AbortJobEvent `json:"abort"`
 }
 
-// Outcome * `completed`: the plugin delivered a result, whatever its exit code.
+// Outcome * `completed`: the plugin delivered a result, with any exit code.
 // * `failed`: there is no result; the message says why (pull, start, crash, out of memory, lost).
-// * `aborted`: the server asked for it.
-// * `timed-out`: it ran longer than it may.
+// * `aborted`: the server requested the abort of the job.
+// * `timed-out`: the job exceeded its time limit.
 type Outcome string
 
 // Phases defines model for Phases.
@@ -239,21 +239,21 @@ type Phases struct {
 	Jobs []JobPhase `json:"jobs"`
 }
 
-// Problem RFC 9457.
+// Problem A problem document (RFC 9457).
 type Problem struct {
-	// Detail What is wrong and what to do.
+	// Detail The error and how to fix it.
 	Detail   string `json:"detail,omitempty,omitzero"`
 	Instance string `json:"instance,omitempty,omitzero"`
 	Status   int    `json:"status"`
 
-	// Title The status in words.
+	// Title The HTTP status as text.
 	Title string `json:"title"`
 
-	// Type `about:blank` without it.
+	// Type The default is `about:blank`.
 	Type string `json:"type,omitempty,omitzero"`
 }
 
-// PullPolicy When to pull the image. `if-not-present` without it.
+// PullPolicy When to pull the image. The default is `if-not-present`.
 type PullPolicy string
 
 // Registration defines model for Registration.
@@ -261,30 +261,30 @@ type Registration struct {
 	AccessToken string `json:"accessToken"`
 	Config      Config `json:"config"`
 
-	// LastEventID After it the runner reads its events. `config` takes into account what comes before; scripts that are not confirmed
-	// come after, and so does a `Delete` until the runner has unregistered. May be empty.
+	// LastEventID The runner must receive the events after this one. `config` includes the effect of all earlier events. Scripts that are
+	// not confirmed come after it, and so does a `Delete` until the runner has unregistered. May be empty.
 	LastEventID string `json:"lastEventId"`
 	RunnerID    string `json:"runnerId"`
 }
 
 // Runner defines model for Runner.
 type Runner struct {
-	// Capabilities What the runner can run; a task may ask for some of them, a script asks for `remote-script`.
+	// Capabilities What the runner can run. A task may require some of them; a script requires `remote-script`.
 	Capabilities []string `json:"capabilities,omitempty,omitzero"`
 
-	// Metadata For people, such as the cluster and the data center.
+	// Metadata Shown to users, such as the cluster and the data center.
 	Metadata map[string]string `json:"metadata,omitempty,omitzero"`
 
-	// Name For people.
+	// Name The name shown to users.
 	Name string `json:"name"`
 
 	// PublicKey HPKE public key, base64.
 	PublicKey []byte `json:"publicKey"`
 
-	// UUID Drawn by the runner at its first start and kept; its identity.
+	// UUID The identity that the runner generated at its first start.
 	UUID string `json:"uuid"`
 
-	// Version Of the runner's program.
+	// Version The version of the runner's program.
 	Version string `json:"version"`
 }
 
@@ -294,22 +294,22 @@ type JobID = string
 // RunnerID defines model for RunnerId.
 type RunnerID = string
 
-// BadRequest RFC 9457.
+// BadRequest A problem document (RFC 9457).
 type BadRequest = Problem
 
-// Forbidden RFC 9457.
+// Forbidden A problem document (RFC 9457).
 type Forbidden = Problem
 
-// NotFound RFC 9457.
+// NotFound A problem document (RFC 9457).
 type NotFound = Problem
 
-// Other RFC 9457.
+// Other A problem document (RFC 9457).
 type Other = Problem
 
-// TooLarge RFC 9457.
+// TooLarge A problem document (RFC 9457).
 type TooLarge = Problem
 
-// Unauthorized RFC 9457.
+// Unauthorized A problem document (RFC 9457).
 type Unauthorized = Problem
 
 // AppendLogTextBody defines parameters for AppendLog.
@@ -317,23 +317,23 @@ type AppendLogTextBody = string
 
 // AppendLogParams defines parameters for AppendLog.
 type AppendLogParams struct {
-	// ContentRange `bytes a-b/*`: the body is the bytes a to b, both included. The last chunk names the length of the whole log instead of
-	// the star: `bytes a-b/total`. An empty last chunk is `bytes */total`.
+	// ContentRange `bytes a-b/*`: the body has the bytes a to b, both included. In the last chunk the length of the whole log replaces the
+	// asterisk: `bytes a-b/total`. An empty last chunk has `bytes */total`.
 	ContentRange string `json:"Content-Range"`
 }
 
 // EventsParams defines parameters for Events.
 type EventsParams struct {
-	// LastEventID The last event that the runner has seen.
+	// LastEventID The id of the last event that the runner has received.
 	LastEventID string `json:"Last-Event-ID,omitempty,omitzero"`
 }
 
 // ReserveParams defines parameters for Reserve.
 type ReserveParams struct {
-	// Max How many jobs the runner has room for. The server never gives more.
+	// Max The number of jobs that the runner can take. The server never offers more.
 	Max int `form:"max" json:"max"`
 
-	// Wait How long the request may be held; at most `50s`, which is also the default. `0s` asks without waiting.
+	// Wait How long the server may wait for a job, at most `50s`, which is also the default. `0s` does not wait.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
@@ -429,165 +429,165 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// ConfirmWithBody Take a reserved job, or a script.
+	// ConfirmWithBody Confirm that the runner takes a reserved job or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-	// forgets the job; else it sends it again for as long as it takes.
+	// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+	// drops the job. On any other error it repeats the request until it succeeds.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/confirm (the `Confirm` operationId).
 	ConfirmWithBody(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Confirm Take a reserved job, or a script.
+	// Confirm Confirm that the runner takes a reserved job or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-	// forgets the job; else it sends it again for as long as it takes.
+	// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+	// drops the job. On any other error it repeats the request until it succeeds.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/confirm (the `Confirm` operationId).
 	Confirm(ctx context.Context, jobID JobID, body ConfirmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// FinishWithBody Say how a task ended.
+	// FinishWithBody Report how a task ended.
 	//
-	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+	// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+	// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/finish (the `Finish` operationId).
 	FinishWithBody(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Finish Say how a task ended.
+	// Finish Report how a task ended.
 	//
-	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+	// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+	// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/finish (the `Finish` operationId).
 	Finish(ctx context.Context, jobID JobID, body FinishJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Input The input of a job that was offered with `inputUrl`.
+	// Input Get the input of a job that was offered with `inputUrl`.
 	//
-	// An input that is too large for its offer is here. `inputUrl` may point elsewhere too; the runner sends its access token
-	// to the server that it is registered with and to nobody else.
+	// The server stores an input here if it is too large for the offer. `inputUrl` may also name another host; the runner sends
+	// its access token only to the server with which it is registered.
 	//
 	// Corresponds with GET /api/v1/jobs/{jobId}/input (the `Input` operationId).
 	Input(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AppendLogWithBody Add to the log of a job.
+	// AppendLogWithBody Append to the log of a job.
 	//
-	// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-	// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-	// logger's prefix; they may span lines and chunks.
+	// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+	// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+	// logger's prefix. A marker may span several lines and chunks.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /api/v1/jobs/{jobId}/log (the `AppendLog` operationId).
 	AppendLogWithBody(ctx context.Context, jobID JobID, params *AppendLogParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AppendLogWithTextBody Add to the log of a job.
+	// AppendLogWithTextBody Append to the log of a job.
 	//
-	// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-	// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-	// logger's prefix; they may span lines and chunks.
+	// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+	// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+	// logger's prefix. A marker may span several lines and chunks.
 	//
 	// Takes a body of the `text/plain` content type.
 	//
 	// Corresponds with PATCH /api/v1/jobs/{jobId}/log (the `AppendLog` operationId).
 	AppendLogWithTextBody(ctx context.Context, jobID JobID, params *AppendLogParams, body AppendLogTextRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RegisterWithBody Say who the runner is and get a session.
+	// RegisterWithBody Register the runner and start a session.
 	//
-	// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-	// ones of the same runner may end. A runner whose token is refused keeps trying.
+	// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+	// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/runners/register (the `Register` operationId).
 	RegisterWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Register Say who the runner is and get a session.
+	// Register Register the runner and start a session.
 	//
-	// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-	// ones of the same runner may end. A runner whose token is refused keeps trying.
+	// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+	// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/runners/register (the `Register` operationId).
 	Register(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Unregister Leave for good.
+	// Unregister Remove the runner from the server.
 	//
-	// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
-	// server's to deal with. A runner that only stops does not unregister.
+	// The last request of a runner that has received `Delete`. Its access tokens expire. The server decides what happens to
+	// jobs that the runner has not finished. A runner that only stops does not unregister.
 	//
 	// Corresponds with DELETE /api/v1/runners/{runnerId} (the `Unregister` operationId).
 	Unregister(ctx context.Context, runnerID RunnerID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Events What the server wants the runner to do, as server-sent events.
+	// Events Receive the server's commands as server-sent events.
 	//
-	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
-	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-	// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
-	// that it has finished. A kind that the runner does not know is left out.
+	// Each event has an `id`, an `event` that names its kind, and `data`, which is a JSON object. The server replays the events
+	// after `Last-Event-ID`. The first request sends the `lastEventId` of the registration, so that no event is missed between
+	// the two. Without an id, or with one that the server does not know, the server replays all stored events. A command may
+	// arrive twice without harm. Scripts are not replayed once they are confirmed, because a restarted runner does not remember
+	// those that it has finished. The runner ignores events of an unknown kind.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence the runner reconnects; if that does not help, it registers again. An error with `Retry-After` is not silence |
 	// | `Enable` | `{}` | take jobs |
-	// | `Disable` | `{}` | take no more jobs; those that run go on |
-	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-	// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
-	// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
-	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
+	// | `Disable` | `{}` | take no more jobs; running jobs continue |
+	// | `Configure` | `ConfigureEvent` | use this configuration; an older revision is ignored |
+	// | `Delete` | `{}` | abort all jobs, report how they ended, unregister, and delete everything that is stored |
+	// | `ExecuteScript` | `ExecuteScriptEvent` | confirm and run this script, before any waiting task |
+	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may arrive before the job itself |
 	//
 	// Corresponds with GET /api/v1/runners/{runnerId}/events (the `Events` operationId).
 	Events(ctx context.Context, runnerID RunnerID, params *EventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// HeartbeatWithBody Say which jobs the runner has. Every 15 s.
+	// HeartbeatWithBody Report the runner's jobs, every 15 s.
 	//
-	// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-	// reaches the runner this way.
+	// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+	// So an abort whose event was lost still reaches the runner.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/heartbeat (the `Heartbeat` operationId).
 	HeartbeatWithBody(ctx context.Context, runnerID RunnerID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Heartbeat Say which jobs the runner has. Every 15 s.
+	// Heartbeat Report the runner's jobs, every 15 s.
 	//
-	// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-	// reaches the runner this way.
+	// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+	// So an abort whose event was lost still reaches the runner.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/heartbeat (the `Heartbeat` operationId).
 	Heartbeat(ctx context.Context, runnerID RunnerID, body HeartbeatJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Reserve Ask for work; a long poll.
+	// Reserve Ask for jobs by long poll.
 	//
-	// Answered at once when there is a job, else held until there is one. Each job in the answer is reserved for this runner
-	// for 60 s from now. One request at a time.
+	// The server answers as soon as there is a job, or with 204 after `wait`. Each job in the answer is then reserved for this
+	// runner for 60 s. A runner sends one such request at a time.
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/jobs/reserve (the `Reserve` operationId).
 	Reserve(ctx context.Context, runnerID RunnerID, params *ReserveParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// FinishScriptWithBody Say how a script ended.
+	// FinishScriptWithBody Report how a script ended.
 	//
-	// As the finish of a task. A script has no log on the server.
+	// Like the finish of a task. A script has no log on the server.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/scripts/{scriptId}/finish (the `FinishScript` operationId).
 	FinishScriptWithBody(ctx context.Context, scriptID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// FinishScript Say how a script ended.
+	// FinishScript Report how a script ended.
 	//
-	// As the finish of a task. A script has no log on the server.
+	// Like the finish of a task. A script has no log on the server.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -595,10 +595,10 @@ type ClientInterface interface {
 	FinishScript(ctx context.Context, scriptID string, body FinishScriptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// ConfirmWithBody Take a reserved job, or a script.
+// ConfirmWithBody Confirm that the runner takes a reserved job or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-// forgets the job; else it sends it again for as long as it takes.
+// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+// drops the job. On any other error it repeats the request until it succeeds.
 //
 // Takes any type of body and a specified content type.
 //
@@ -615,10 +615,10 @@ func (c *Client) ConfirmWithBody(ctx context.Context, jobID JobID, contentType s
 	return c.Client.Do(req)
 }
 
-// Confirm Take a reserved job, or a script.
+// Confirm Confirm that the runner takes a reserved job or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-// forgets the job; else it sends it again for as long as it takes.
+// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+// drops the job. On any other error it repeats the request until it succeeds.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -635,10 +635,10 @@ func (c *Client) Confirm(ctx context.Context, jobID JobID, body ConfirmJSONReque
 	return c.Client.Do(req)
 }
 
-// FinishWithBody Say how a task ended.
+// FinishWithBody Report how a task ended.
 //
-// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 //
 // Takes any type of body and a specified content type.
 //
@@ -655,10 +655,10 @@ func (c *Client) FinishWithBody(ctx context.Context, jobID JobID, contentType st
 	return c.Client.Do(req)
 }
 
-// Finish Say how a task ended.
+// Finish Report how a task ended.
 //
-// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -675,10 +675,10 @@ func (c *Client) Finish(ctx context.Context, jobID JobID, body FinishJSONRequest
 	return c.Client.Do(req)
 }
 
-// Input The input of a job that was offered with `inputUrl`.
+// Input Get the input of a job that was offered with `inputUrl`.
 //
-// An input that is too large for its offer is here. `inputUrl` may point elsewhere too; the runner sends its access token
-// to the server that it is registered with and to nobody else.
+// The server stores an input here if it is too large for the offer. `inputUrl` may also name another host; the runner sends
+// its access token only to the server with which it is registered.
 //
 // Corresponds with GET /api/v1/jobs/{jobId}/input (the `Input` operationId).
 func (c *Client) Input(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -693,11 +693,11 @@ func (c *Client) Input(ctx context.Context, jobID JobID, reqEditors ...RequestEd
 	return c.Client.Do(req)
 }
 
-// AppendLogWithBody Add to the log of a job.
+// AppendLogWithBody Append to the log of a job.
 //
-// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-// logger's prefix; they may span lines and chunks.
+// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+// logger's prefix. A marker may span several lines and chunks.
 //
 // Takes any type of body and a specified content type.
 //
@@ -714,11 +714,11 @@ func (c *Client) AppendLogWithBody(ctx context.Context, jobID JobID, params *App
 	return c.Client.Do(req)
 }
 
-// AppendLogWithTextBody Add to the log of a job.
+// AppendLogWithTextBody Append to the log of a job.
 //
-// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-// logger's prefix; they may span lines and chunks.
+// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+// logger's prefix. A marker may span several lines and chunks.
 //
 // Takes a body of the `text/plain` content type.
 //
@@ -735,10 +735,10 @@ func (c *Client) AppendLogWithTextBody(ctx context.Context, jobID JobID, params 
 	return c.Client.Do(req)
 }
 
-// RegisterWithBody Say who the runner is and get a session.
+// RegisterWithBody Register the runner and start a session.
 //
-// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-// ones of the same runner may end. A runner whose token is refused keeps trying.
+// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 //
 // Takes any type of body and a specified content type.
 //
@@ -755,10 +755,10 @@ func (c *Client) RegisterWithBody(ctx context.Context, contentType string, body 
 	return c.Client.Do(req)
 }
 
-// Register Say who the runner is and get a session.
+// Register Register the runner and start a session.
 //
-// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-// ones of the same runner may end. A runner whose token is refused keeps trying.
+// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -775,10 +775,10 @@ func (c *Client) Register(ctx context.Context, body RegisterJSONRequestBody, req
 	return c.Client.Do(req)
 }
 
-// Unregister Leave for good.
+// Unregister Remove the runner from the server.
 //
-// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
-// server's to deal with. A runner that only stops does not unregister.
+// The last request of a runner that has received `Delete`. Its access tokens expire. The server decides what happens to
+// jobs that the runner has not finished. A runner that only stops does not unregister.
 //
 // Corresponds with DELETE /api/v1/runners/{runnerId} (the `Unregister` operationId).
 func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -793,23 +793,23 @@ func (c *Client) Unregister(ctx context.Context, runnerID RunnerID, reqEditors .
 	return c.Client.Do(req)
 }
 
-// Events What the server wants the runner to do, as server-sent events.
+// Events Receive the server's commands as server-sent events.
 //
-// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
-// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
-// that it has finished. A kind that the runner does not know is left out.
+// Each event has an `id`, an `event` that names its kind, and `data`, which is a JSON object. The server replays the events
+// after `Last-Event-ID`. The first request sends the `lastEventId` of the registration, so that no event is missed between
+// the two. Without an id, or with one that the server does not know, the server replays all stored events. A command may
+// arrive twice without harm. Scripts are not replayed once they are confirmed, because a restarted runner does not remember
+// those that it has finished. The runner ignores events of an unknown kind.
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence the runner reconnects; if that does not help, it registers again. An error with `Retry-After` is not silence |
 // | `Enable` | `{}` | take jobs |
-// | `Disable` | `{}` | take no more jobs; those that run go on |
-// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
-// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
-// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
+// | `Disable` | `{}` | take no more jobs; running jobs continue |
+// | `Configure` | `ConfigureEvent` | use this configuration; an older revision is ignored |
+// | `Delete` | `{}` | abort all jobs, report how they ended, unregister, and delete everything that is stored |
+// | `ExecuteScript` | `ExecuteScriptEvent` | confirm and run this script, before any waiting task |
+// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may arrive before the job itself |
 //
 // Corresponds with GET /api/v1/runners/{runnerId}/events (the `Events` operationId).
 func (c *Client) Events(ctx context.Context, runnerID RunnerID, params *EventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -824,10 +824,10 @@ func (c *Client) Events(ctx context.Context, runnerID RunnerID, params *EventsPa
 	return c.Client.Do(req)
 }
 
-// HeartbeatWithBody Say which jobs the runner has. Every 15 s.
+// HeartbeatWithBody Report the runner's jobs, every 15 s.
 //
-// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-// reaches the runner this way.
+// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+// So an abort whose event was lost still reaches the runner.
 //
 // Takes any type of body and a specified content type.
 //
@@ -844,10 +844,10 @@ func (c *Client) HeartbeatWithBody(ctx context.Context, runnerID RunnerID, conte
 	return c.Client.Do(req)
 }
 
-// Heartbeat Say which jobs the runner has. Every 15 s.
+// Heartbeat Report the runner's jobs, every 15 s.
 //
-// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-// reaches the runner this way.
+// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+// So an abort whose event was lost still reaches the runner.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -864,10 +864,10 @@ func (c *Client) Heartbeat(ctx context.Context, runnerID RunnerID, body Heartbea
 	return c.Client.Do(req)
 }
 
-// Reserve Ask for work; a long poll.
+// Reserve Ask for jobs by long poll.
 //
-// Answered at once when there is a job, else held until there is one. Each job in the answer is reserved for this runner
-// for 60 s from now. One request at a time.
+// The server answers as soon as there is a job, or with 204 after `wait`. Each job in the answer is then reserved for this
+// runner for 60 s. A runner sends one such request at a time.
 //
 // Corresponds with POST /api/v1/runners/{runnerId}/jobs/reserve (the `Reserve` operationId).
 func (c *Client) Reserve(ctx context.Context, runnerID RunnerID, params *ReserveParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -882,9 +882,9 @@ func (c *Client) Reserve(ctx context.Context, runnerID RunnerID, params *Reserve
 	return c.Client.Do(req)
 }
 
-// FinishScriptWithBody Say how a script ended.
+// FinishScriptWithBody Report how a script ended.
 //
-// As the finish of a task. A script has no log on the server.
+// Like the finish of a task. A script has no log on the server.
 //
 // Takes any type of body and a specified content type.
 //
@@ -901,9 +901,9 @@ func (c *Client) FinishScriptWithBody(ctx context.Context, scriptID string, cont
 	return c.Client.Do(req)
 }
 
-// FinishScript Say how a script ended.
+// FinishScript Report how a script ended.
 //
-// As the finish of a task. A script has no log on the server.
+// Like the finish of a task. A script has no log on the server.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1432,173 +1432,173 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// ConfirmWithBodyWithResponse Take a reserved job, or a script.
+	// ConfirmWithBodyWithResponse Confirm that the runner takes a reserved job or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-	// forgets the job; else it sends it again for as long as it takes.
+	// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+	// drops the job. On any other error it repeats the request until it succeeds.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/confirm (the `Confirm` operationId).
 	ConfirmWithBodyWithResponse(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmResponse, error)
 
-	// ConfirmWithResponse Take a reserved job, or a script.
+	// ConfirmWithResponse Confirm that the runner takes a reserved job or a script.
 	//
-	// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-	// forgets the job; else it sends it again for as long as it takes.
+	// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+	// drops the job. On any other error it repeats the request until it succeeds.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/confirm (the `Confirm` operationId).
 	ConfirmWithResponse(ctx context.Context, jobID JobID, body ConfirmJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmResponse, error)
 
-	// FinishWithBodyWithResponse Say how a task ended.
+	// FinishWithBodyWithResponse Report how a task ended.
 	//
-	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+	// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+	// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/finish (the `Finish` operationId).
 	FinishWithBodyWithResponse(ctx context.Context, jobID JobID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FinishResponse, error)
 
-	// FinishWithResponse Say how a task ended.
+	// FinishWithResponse Report how a task ended.
 	//
-	// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-	// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+	// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+	// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/jobs/{jobId}/finish (the `Finish` operationId).
 	FinishWithResponse(ctx context.Context, jobID JobID, body FinishJSONRequestBody, reqEditors ...RequestEditorFn) (*FinishResponse, error)
 
-	// InputWithResponse The input of a job that was offered with `inputUrl`.
+	// InputWithResponse Get the input of a job that was offered with `inputUrl`.
 	//
-	// An input that is too large for its offer is here. `inputUrl` may point elsewhere too; the runner sends its access token
-	// to the server that it is registered with and to nobody else.
+	// The server stores an input here if it is too large for the offer. `inputUrl` may also name another host; the runner sends
+	// its access token only to the server with which it is registered.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/jobs/{jobId}/input (the `Input` operationId).
 	InputWithResponse(ctx context.Context, jobID JobID, reqEditors ...RequestEditorFn) (*InputResponse, error)
 
-	// AppendLogWithBodyWithResponse Add to the log of a job.
+	// AppendLogWithBodyWithResponse Append to the log of a job.
 	//
-	// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-	// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-	// logger's prefix; they may span lines and chunks.
+	// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+	// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+	// logger's prefix. A marker may span several lines and chunks.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /api/v1/jobs/{jobId}/log (the `AppendLog` operationId).
 	AppendLogWithBodyWithResponse(ctx context.Context, jobID JobID, params *AppendLogParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AppendLogResponse, error)
 
-	// AppendLogWithTextBodyWithResponse Add to the log of a job.
+	// AppendLogWithTextBodyWithResponse Append to the log of a job.
 	//
-	// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-	// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-	// logger's prefix; they may span lines and chunks.
+	// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+	// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+	// logger's prefix. A marker may span several lines and chunks.
 	//
 	// Takes a body of the `text/plain` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /api/v1/jobs/{jobId}/log (the `AppendLog` operationId).
 	AppendLogWithTextBodyWithResponse(ctx context.Context, jobID JobID, params *AppendLogParams, body AppendLogTextRequestBody, reqEditors ...RequestEditorFn) (*AppendLogResponse, error)
 
-	// RegisterWithBodyWithResponse Say who the runner is and get a session.
+	// RegisterWithBodyWithResponse Register the runner and start a session.
 	//
-	// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-	// ones of the same runner may end. A runner whose token is refused keeps trying.
+	// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+	// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/runners/register (the `Register` operationId).
 	RegisterWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
 
-	// RegisterWithResponse Say who the runner is and get a session.
+	// RegisterWithResponse Register the runner and start a session.
 	//
-	// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-	// ones of the same runner may end. A runner whose token is refused keeps trying.
+	// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+	// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/runners/register (the `Register` operationId).
 	RegisterWithResponse(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
 
-	// UnregisterWithResponse Leave for good.
+	// UnregisterWithResponse Remove the runner from the server.
 	//
-	// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
-	// server's to deal with. A runner that only stops does not unregister.
+	// The last request of a runner that has received `Delete`. Its access tokens expire. The server decides what happens to
+	// jobs that the runner has not finished. A runner that only stops does not unregister.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /api/v1/runners/{runnerId} (the `Unregister` operationId).
 	UnregisterWithResponse(ctx context.Context, runnerID RunnerID, reqEditors ...RequestEditorFn) (*UnregisterResponse, error)
 
-	// EventsWithResponse What the server wants the runner to do, as server-sent events.
+	// EventsWithResponse Receive the server's commands as server-sent events.
 	//
-	// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
-	// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-	// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-	// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
-	// that it has finished. A kind that the runner does not know is left out.
+	// Each event has an `id`, an `event` that names its kind, and `data`, which is a JSON object. The server replays the events
+	// after `Last-Event-ID`. The first request sends the `lastEventId` of the registration, so that no event is missed between
+	// the two. Without an id, or with one that the server does not know, the server replays all stored events. A command may
+	// arrive twice without harm. Scripts are not replayed once they are confirmed, because a restarted runner does not remember
+	// those that it has finished. The runner ignores events of an unknown kind.
 	//
 	// | event | data | meaning |
 	// |---|---|---|
-	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
+	// | `Ping` | `{}` | sent every 10 s. After 30 s of silence the runner reconnects; if that does not help, it registers again. An error with `Retry-After` is not silence |
 	// | `Enable` | `{}` | take jobs |
-	// | `Disable` | `{}` | take no more jobs; those that run go on |
-	// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-	// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
-	// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
-	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
+	// | `Disable` | `{}` | take no more jobs; running jobs continue |
+	// | `Configure` | `ConfigureEvent` | use this configuration; an older revision is ignored |
+	// | `Delete` | `{}` | abort all jobs, report how they ended, unregister, and delete everything that is stored |
+	// | `ExecuteScript` | `ExecuteScriptEvent` | confirm and run this script, before any waiting task |
+	// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may arrive before the job itself |
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/runners/{runnerId}/events (the `Events` operationId).
 	EventsWithResponse(ctx context.Context, runnerID RunnerID, params *EventsParams, reqEditors ...RequestEditorFn) (*EventsResponse, error)
 
-	// HeartbeatWithBodyWithResponse Say which jobs the runner has. Every 15 s.
+	// HeartbeatWithBodyWithResponse Report the runner's jobs, every 15 s.
 	//
-	// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-	// reaches the runner this way.
+	// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+	// So an abort whose event was lost still reaches the runner.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/heartbeat (the `Heartbeat` operationId).
 	HeartbeatWithBodyWithResponse(ctx context.Context, runnerID RunnerID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*HeartbeatResponse, error)
 
-	// HeartbeatWithResponse Say which jobs the runner has. Every 15 s.
+	// HeartbeatWithResponse Report the runner's jobs, every 15 s.
 	//
-	// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-	// reaches the runner this way.
+	// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+	// So an abort whose event was lost still reaches the runner.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/heartbeat (the `Heartbeat` operationId).
 	HeartbeatWithResponse(ctx context.Context, runnerID RunnerID, body HeartbeatJSONRequestBody, reqEditors ...RequestEditorFn) (*HeartbeatResponse, error)
 
-	// ReserveWithResponse Ask for work; a long poll.
+	// ReserveWithResponse Ask for jobs by long poll.
 	//
-	// Answered at once when there is a job, else held until there is one. Each job in the answer is reserved for this runner
-	// for 60 s from now. One request at a time.
+	// The server answers as soon as there is a job, or with 204 after `wait`. Each job in the answer is then reserved for this
+	// runner for 60 s. A runner sends one such request at a time.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/runners/{runnerId}/jobs/reserve (the `Reserve` operationId).
 	ReserveWithResponse(ctx context.Context, runnerID RunnerID, params *ReserveParams, reqEditors ...RequestEditorFn) (*ReserveResponse, error)
 
-	// FinishScriptWithBodyWithResponse Say how a script ended.
+	// FinishScriptWithBodyWithResponse Report how a script ended.
 	//
-	// As the finish of a task. A script has no log on the server.
+	// Like the finish of a task. A script has no log on the server.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/scripts/{scriptId}/finish (the `FinishScript` operationId).
 	FinishScriptWithBodyWithResponse(ctx context.Context, scriptID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FinishScriptResponse, error)
 
-	// FinishScriptWithResponse Say how a script ended.
+	// FinishScriptWithResponse Report how a script ended.
 	//
-	// As the finish of a task. A script has no log on the server.
+	// Like the finish of a task. A script has no log on the server.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2387,10 +2387,10 @@ func (r FinishScriptResponse) ContentType() string {
 	return ""
 }
 
-// ConfirmWithBodyWithResponse Take a reserved job, or a script.
+// ConfirmWithBodyWithResponse Confirm that the runner takes a reserved job or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-// forgets the job; else it sends it again for as long as it takes.
+// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+// drops the job. On any other error it repeats the request until it succeeds.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2403,10 +2403,10 @@ func (c *ClientWithResponses) ConfirmWithBodyWithResponse(ctx context.Context, j
 	return ParseConfirmResponse(rsp)
 }
 
-// ConfirmWithResponse Take a reserved job, or a script.
+// ConfirmWithResponse Confirm that the runner takes a reserved job or a script.
 //
-// A runner sends it after the job is durable on its side, and runs nothing that is not confirmed. On 404, 409 and 410 it
-// forgets the job; else it sends it again for as long as it takes.
+// A runner confirms a job after it has stored the job durably, and runs only confirmed jobs. On 404, 409 and 410 it
+// drops the job. On any other error it repeats the request until it succeeds.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2419,10 +2419,10 @@ func (c *ClientWithResponses) ConfirmWithResponse(ctx context.Context, jobID Job
 	return ParseConfirmResponse(rsp)
 }
 
-// FinishWithBodyWithResponse Say how a task ended.
+// FinishWithBodyWithResponse Report how a task ended.
 //
-// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2435,10 +2435,10 @@ func (c *ClientWithResponses) FinishWithBodyWithResponse(ctx context.Context, jo
 	return ParseFinishResponse(rsp)
 }
 
-// FinishWithResponse Say how a task ended.
+// FinishWithResponse Report how a task ended.
 //
-// The final word about a task, and the server's 204 is the final word about its result: until then the runner keeps it. On
-// 400, 404, 409, 410 and 413 the server will never take it; a runner keeps the result for a person then, and tells the operator.
+// The runner stores the result until the server answers 204. After a 400, 404, 409, 410 or 413 the server will never accept
+// it; the runner then stores the result as a rejected job, which an operator can inspect, and logs an error.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2451,10 +2451,10 @@ func (c *ClientWithResponses) FinishWithResponse(ctx context.Context, jobID JobI
 	return ParseFinishResponse(rsp)
 }
 
-// InputWithResponse The input of a job that was offered with `inputUrl`.
+// InputWithResponse Get the input of a job that was offered with `inputUrl`.
 //
-// An input that is too large for its offer is here. `inputUrl` may point elsewhere too; the runner sends its access token
-// to the server that it is registered with and to nobody else.
+// The server stores an input here if it is too large for the offer. `inputUrl` may also name another host; the runner sends
+// its access token only to the server with which it is registered.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2467,11 +2467,11 @@ func (c *ClientWithResponses) InputWithResponse(ctx context.Context, jobID JobID
 	return ParseInputResponse(rsp)
 }
 
-// AppendLogWithBodyWithResponse Add to the log of a job.
+// AppendLogWithBodyWithResponse Append to the log of a job.
 //
-// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-// logger's prefix; they may span lines and chunks.
+// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+// logger's prefix. A marker may span several lines and chunks.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2484,11 +2484,11 @@ func (c *ClientWithResponses) AppendLogWithBodyWithResponse(ctx context.Context,
 	return ParseAppendLogResponse(rsp)
 }
 
-// AppendLogWithTextBodyWithResponse Add to the log of a job.
+// AppendLogWithTextBodyWithResponse Append to the log of a job.
 //
-// The bytes of a log are numbered from 0, and are sent in their order. All text is masked. Comments and status lines of the
-// plugin are in it as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
-// logger's prefix; they may span lines and chunks.
+// The bytes of a log are numbered from 0 and sent in order. All text is masked. The log contains the plugin's comments and
+// status lines as markers, `##[start: comment]…##[end: comment]` and `##[start: status]…##[end: status]`, without the
+// logger's prefix. A marker may span several lines and chunks.
 //
 // Takes a body of the `text/plain` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2501,10 +2501,10 @@ func (c *ClientWithResponses) AppendLogWithTextBodyWithResponse(ctx context.Cont
 	return ParseAppendLogResponse(rsp)
 }
 
-// RegisterWithBodyWithResponse Say who the runner is and get a session.
+// RegisterWithBodyWithResponse Register the runner and start a session.
 //
-// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-// ones of the same runner may end. A runner whose token is refused keeps trying.
+// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2517,10 +2517,10 @@ func (c *ClientWithResponses) RegisterWithBodyWithResponse(ctx context.Context, 
 	return ParseRegisterResponse(rsp)
 }
 
-// RegisterWithResponse Say who the runner is and get a session.
+// RegisterWithResponse Register the runner and start a session.
 //
-// The same `uuid` again is the same runner: it keeps its `runnerId` and its jobs, and gets a new access token; older
-// ones of the same runner may end. A runner whose token is refused keeps trying.
+// A runner that registers again with the same `uuid` keeps its `runnerId` and its jobs and gets a new access token. Its
+// older access tokens may expire. A runner whose registration token is rejected keeps trying.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2533,10 +2533,10 @@ func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, body Reg
 	return ParseRegisterResponse(rsp)
 }
 
-// UnregisterWithResponse Leave for good.
+// UnregisterWithResponse Remove the runner from the server.
 //
-// Its access tokens end. The last request of a runner that has heard `Delete`; jobs that it has not finished are the
-// server's to deal with. A runner that only stops does not unregister.
+// The last request of a runner that has received `Delete`. Its access tokens expire. The server decides what happens to
+// jobs that the runner has not finished. A runner that only stops does not unregister.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2549,23 +2549,23 @@ func (c *ClientWithResponses) UnregisterWithResponse(ctx context.Context, runner
 	return ParseUnregisterResponse(rsp)
 }
 
-// EventsWithResponse What the server wants the runner to do, as server-sent events.
+// EventsWithResponse Receive the server's commands as server-sent events.
 //
-// Each event has an `id`, an `event` that names its kind, and `data` that is a JSON object. The server replays what came
-// after `Last-Event-ID`; the first request sends the `lastEventId` of the registration, so that nothing falls between
-// the two. Without an id, or with one that the server does not know, it replays all that it has. A command that arrives
-// twice does no harm; scripts are not replayed once they are confirmed, as a runner that was started again remembers none
-// that it has finished. A kind that the runner does not know is left out.
+// Each event has an `id`, an `event` that names its kind, and `data`, which is a JSON object. The server replays the events
+// after `Last-Event-ID`. The first request sends the `lastEventId` of the registration, so that no event is missed between
+// the two. Without an id, or with one that the server does not know, the server replays all stored events. A command may
+// arrive twice without harm. Scripts are not replayed once they are confirmed, because a restarted runner does not remember
+// those that it has finished. The runner ignores events of an unknown kind.
 //
 // | event | data | meaning |
 // |---|---|---|
-// | `Ping` | `{}` | sent every 10 s. After 30 s of silence a runner connects again, and if that does not help it registers again. A refusal with `Retry-After` is no silence |
+// | `Ping` | `{}` | sent every 10 s. After 30 s of silence the runner reconnects; if that does not help, it registers again. An error with `Retry-After` is not silence |
 // | `Enable` | `{}` | take jobs |
-// | `Disable` | `{}` | take no more jobs; those that run go on |
-// | `Configure` | `ConfigureEvent` | from now on this configuration; one with an older revision is ignored |
-// | `Delete` | `{}` | the runner aborts its jobs, says how they ended, unregisters, and keeps nothing |
-// | `ExecuteScript` | `ExecuteScriptEvent` | a script to confirm and to run; it goes before tasks |
-// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may overtake the job itself |
+// | `Disable` | `{}` | take no more jobs; running jobs continue |
+// | `Configure` | `ConfigureEvent` | use this configuration; an older revision is ignored |
+// | `Delete` | `{}` | abort all jobs, report how they ended, unregister, and delete everything that is stored |
+// | `ExecuteScript` | `ExecuteScriptEvent` | confirm and run this script, before any waiting task |
+// | `AbortJob` | `AbortJobEvent` | stop this job and finish it as aborted. It may arrive before the job itself |
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2578,10 +2578,10 @@ func (c *ClientWithResponses) EventsWithResponse(ctx context.Context, runnerID R
 	return ParseEventsResponse(rsp)
 }
 
-// HeartbeatWithBodyWithResponse Say which jobs the runner has. Every 15 s.
+// HeartbeatWithBodyWithResponse Report the runner's jobs, every 15 s.
 //
-// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-// reaches the runner this way.
+// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+// So an abort whose event was lost still reaches the runner.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2594,10 +2594,10 @@ func (c *ClientWithResponses) HeartbeatWithBodyWithResponse(ctx context.Context,
 	return ParseHeartbeatResponse(rsp)
 }
 
-// HeartbeatWithResponse Say which jobs the runner has. Every 15 s.
+// HeartbeatWithResponse Report the runner's jobs, every 15 s.
 //
-// The answer lists the jobs that the server wants stopped and those that it does not know; an abort whose event was lost
-// reaches the runner this way.
+// The answer lists the jobs that the runner must stop: those that the server wants aborted and those that it does not know.
+// So an abort whose event was lost still reaches the runner.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2610,10 +2610,10 @@ func (c *ClientWithResponses) HeartbeatWithResponse(ctx context.Context, runnerI
 	return ParseHeartbeatResponse(rsp)
 }
 
-// ReserveWithResponse Ask for work; a long poll.
+// ReserveWithResponse Ask for jobs by long poll.
 //
-// Answered at once when there is a job, else held until there is one. Each job in the answer is reserved for this runner
-// for 60 s from now. One request at a time.
+// The server answers as soon as there is a job, or with 204 after `wait`. Each job in the answer is then reserved for this
+// runner for 60 s. A runner sends one such request at a time.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2626,9 +2626,9 @@ func (c *ClientWithResponses) ReserveWithResponse(ctx context.Context, runnerID 
 	return ParseReserveResponse(rsp)
 }
 
-// FinishScriptWithBodyWithResponse Say how a script ended.
+// FinishScriptWithBodyWithResponse Report how a script ended.
 //
-// As the finish of a task. A script has no log on the server.
+// Like the finish of a task. A script has no log on the server.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2641,9 +2641,9 @@ func (c *ClientWithResponses) FinishScriptWithBodyWithResponse(ctx context.Conte
 	return ParseFinishScriptResponse(rsp)
 }
 
-// FinishScriptWithResponse Say how a script ended.
+// FinishScriptWithResponse Report how a script ended.
 //
-// As the finish of a task. A script has no log on the server.
+// Like the finish of a task. A script has no log on the server.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3373,34 +3373,34 @@ func ParseFinishScriptResponse(rsp *http.Response) (*FinishScriptResponse, error
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// Confirm Take a reserved job, or a script.
+	// Confirm Confirm that the runner takes a reserved job or a script.
 	// (POST /api/v1/jobs/{jobId}/confirm)
 	Confirm(w http.ResponseWriter, r *http.Request, jobID JobID)
-	// Finish Say how a task ended.
+	// Finish Report how a task ended.
 	// (POST /api/v1/jobs/{jobId}/finish)
 	Finish(w http.ResponseWriter, r *http.Request, jobID JobID)
-	// Input The input of a job that was offered with `inputUrl`.
+	// Input Get the input of a job that was offered with `inputUrl`.
 	// (GET /api/v1/jobs/{jobId}/input)
 	Input(w http.ResponseWriter, r *http.Request, jobID JobID)
-	// AppendLog Add to the log of a job.
+	// AppendLog Append to the log of a job.
 	// (PATCH /api/v1/jobs/{jobId}/log)
 	AppendLog(w http.ResponseWriter, r *http.Request, jobID JobID, params AppendLogParams)
-	// Register Say who the runner is and get a session.
+	// Register Register the runner and start a session.
 	// (POST /api/v1/runners/register)
 	Register(w http.ResponseWriter, r *http.Request)
-	// Unregister Leave for good.
+	// Unregister Remove the runner from the server.
 	// (DELETE /api/v1/runners/{runnerId})
 	Unregister(w http.ResponseWriter, r *http.Request, runnerID RunnerID)
-	// Events What the server wants the runner to do, as server-sent events.
+	// Events Receive the server's commands as server-sent events.
 	// (GET /api/v1/runners/{runnerId}/events)
 	Events(w http.ResponseWriter, r *http.Request, runnerID RunnerID, params EventsParams)
-	// Heartbeat Say which jobs the runner has. Every 15 s.
+	// Heartbeat Report the runner's jobs, every 15 s.
 	// (POST /api/v1/runners/{runnerId}/heartbeat)
 	Heartbeat(w http.ResponseWriter, r *http.Request, runnerID RunnerID)
-	// Reserve Ask for work; a long poll.
+	// Reserve Ask for jobs by long poll.
 	// (POST /api/v1/runners/{runnerId}/jobs/reserve)
 	Reserve(w http.ResponseWriter, r *http.Request, runnerID RunnerID, params ReserveParams)
-	// FinishScript Say how a script ended.
+	// FinishScript Report how a script ended.
 	// (POST /api/v1/scripts/{scriptId}/finish)
 	FinishScript(w http.ResponseWriter, r *http.Request, scriptID string)
 }

@@ -65,7 +65,7 @@ func getPath(ctx context.Context, path, token string) (*http.Response, error) {
 //go:linkname sdkCallbackURL github.com/digital-ai/release-integration-sdk-go/task.callbackUrl
 var sdkCallbackURL string
 
-// callbackURL returns the callback URL of the job. It does not get the Secret again: the gateway would take that for a restart
+// callbackURL returns the callback URL of the job. It does not get the Secret again: the session would take that for a restart
 // of the plugin and end the job.
 func callbackURL(context.Context) (string, error) {
 	url, err := base64.StdEncoding.DecodeString(sdkCallbackURL)

@@ -15,19 +15,19 @@ import (
 
 func main() {
 	do := map[string]func(string) error{
-		"quits":    quits,
-		"lives":    func(string) error { return lives(true) },
-		"stubborn": func(string) error { return lives(false) },
-		"floods":   floods,
-		"longline": longLine,
-		"oom":      oom,
-		"mixes":    mixes,
-		"pours":    pours,
-		"write":    write,
-		"read":     read,
-		"dial":     dial,
-		"listen":   listen,
-		"self":     self,
+		"exits":           exits,
+		"waits":           func(string) error { return waits(true) },
+		"ignores-signals": func(string) error { return waits(false) },
+		"floods":          floods,
+		"longline":        longLine,
+		"oom":             oom,
+		"both-streams":    bothStreams,
+		"long-log":        longLog,
+		"write":           write,
+		"read":            read,
+		"dial":            dial,
+		"listen":          listen,
+		"self":            self,
 	}[os.Getenv("DO")]
 	if err := do(os.Getenv("ARG")); err != nil {
 		fmt.Println(err)
@@ -35,19 +35,19 @@ func main() {
 	}
 }
 
-func quits(string) error {
+func exits(string) error {
 	fmt.Print("one\ntwo\n")
 	fmt.Fprint(os.Stdout, "three\n")
 	os.Exit(7)
 	return nil
 }
 
-func lives(mortal bool) error {
+func waits(untilSignal bool) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGABRT, syscall.SIGTERM)
 	fmt.Println("ready")
 	for s := range signals {
-		if mortal {
+		if untilSignal {
 			os.Exit(128 + int(s.(syscall.Signal)))
 		}
 	}
@@ -67,17 +67,17 @@ func longLine(string) error {
 }
 
 func oom(string) error {
-	for kept := [][]byte{}; ; {
+	for blocks := [][]byte{}; ; {
 		b := make([]byte, 1<<20)
 		for i := range b {
 			b[i] = 1
 		}
-		kept = append(kept, b)
+		blocks = append(blocks, b)
 	}
 }
 
-// mixes writes to stdout and stderr, so that their timestamps race.
-func mixes(string) error {
+// bothStreams writes to stdout and stderr, so that their timestamps race.
+func bothStreams(string) error {
 	for i := range 300 {
 		fmt.Fprintf(os.Stdout, "out %d\n", i)
 		fmt.Fprintf(os.Stderr, "err %d\n", i)
@@ -85,8 +85,8 @@ func mixes(string) error {
 	return nil
 }
 
-// pours writes numbered lines of 1 KB.
-func pours(lines string) error {
+// longLog writes numbered lines of 1 KB.
+func longLog(lines string) error {
 	n, err := strconv.Atoi(lines)
 	if err != nil {
 		return err
