@@ -46,6 +46,7 @@ type session struct {
 	pending   []msg.SessionEvent // requests that are answered when it is read
 
 	exit      *msg.Exit
+	restarted bool // somebody has started another process in its container
 	vanished  bool // its container was not there any more
 	freed     bool // its slot, by its end
 	logsEnded bool

@@ -129,6 +129,7 @@ func (t *transition) foundContainer(m msg.Found) {
 // refuseRestarted ends an executor whose container somebody restarted while no actor looked: its process is another one.
 func (t *transition) refuseRestarted() {
 	const why = "its container was restarted by somebody else"
+	t.restarted = true
 	switch {
 	case t.job.stage != handedOut:
 		t.stop(why)
@@ -209,7 +210,8 @@ func (t *transition) stop(why string) {
 }
 
 // exitSeen frees the slot, so that what is left is removed on nobody's path. After an end that nobody expected it may be starting
-// once more (docker restart), and would run beside the next one: then its slot is free when it is removed.
+// once more (docker restart), and would run beside the next one: then its slot is free when it is removed. So it is where somebody
+// has restarted the container before: he may do so again.
 func (t *transition) exitSeen(m msg.Exited) {
 	absent := errors.Is(m.Err, msg.ErrNoExecutor)
 	if m.Err != nil && !absent {
@@ -221,7 +223,7 @@ func (t *transition) exitSeen(m msg.Exited) {
 		t.exit, t.vanished = &msg.Exit{Code: -1}, true
 	}
 	switch was := t.state; {
-	case absent || t.mode == msg.Files || was == stopping || was == finishing:
+	case absent || t.mode == msg.Files || (was == stopping || was == finishing) && !t.restarted && t.exit.Code >= 0:
 		t.free()
 	case was == idle:
 		t.do(notIdle{})

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -14,6 +15,8 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 	for _, row := range []struct {
 		is      state
 		mode    msg.Mode
+		before  bool // somebody has restarted it before
+		code    int
 		says    error
 		freesAt string
 	}{
@@ -22,6 +25,8 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 		{is: idle, freesAt: "removal"},
 		{is: finishing, freesAt: "exit"},
 		{is: stopping, freesAt: "exit"},
+		{is: stopping, before: true, freesAt: "removal"},
+		{is: stopping, code: -1, freesAt: "removal"}, // the engine does not know any more how it ended: another process runs
 		{is: running, mode: msg.Files, freesAt: "exit"},
 		{is: running, says: msg.ErrNoExecutor, freesAt: "exit"},
 	} {
@@ -33,8 +38,8 @@ func TestAnUnexpectedEndFreesTheSlotWhenItsContainerIsRemoved(t *testing.T) {
 			}
 			return s
 		}
-		s := session{id: "x", mode: row.mode, found: true, observed: true, state: row.is}
-		s = does(s, msg.Exited{Exit: msg.Exit{Code: 137}, Err: row.says}, "exit")
+		s := session{id: "x", mode: row.mode, found: true, observed: true, state: row.is, restarted: row.before}
+		s = does(s, msg.Exited{Exit: msg.Exit{Code: cmp.Or(row.code, 137)}, Err: row.says}, "exit")
 		s = does(s, msg.LogsEnded{}, "end of its output")
 		s = does(s, msg.Examined{}, "examination")
 		s = does(s, msg.Removed{Err: errors.New("device busy")}, "removal")

@@ -96,7 +96,7 @@ func (k *lifeKey) flags(all ...bool) {
 			v |= 1 << i
 		}
 	}
-	k.b = binary.LittleEndian.AppendUint16(k.b, uint16(v))
+	k.b = binary.LittleEndian.AppendUint32(k.b, uint32(v))
 }
 
 func (k *lifeKey) id(id msg.RequestID) int {
@@ -126,7 +126,7 @@ func (k *lifeKey) putSession() {
 		s.polled = false
 	}
 	k.put(stateNumbers[s.state], int(j.stage), int(jobNo(j.Execution)), int(jobNo(s.last)), int(jobNo(s.before)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.next))
-	k.flags(s.attached, s.returned, s.found, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded,
+	k.flags(s.attached, s.returned, s.found, s.restarted, s.busy, s.observed, s.retire != "", s.polled, s.reading, s.readAgain, s.exit != nil, s.logsEnded,
 		j.delivered, j.unstarted, j.abandoned, j.hasResult, j.abort != "")
 	ending := 0
 	if j.ending != nil {

@@ -108,6 +108,7 @@ func (t *transition) serveGet(request msg.RequestID) {
 // refuseSecondProcess ends a job that its plugin has received and that is asked for once more, by a process that somebody
 // started again in the same container (rule 4). What the first one left in its result file has been looked for.
 func (t *transition) refuseSecondProcess() {
+	t.restarted = true
 	t.takeNoMore("another process was started in its container")
 	t.conclude(msg.Ending{Outcome: msg.Failed, Message: "another process asked for the job in the same container after its plugin had received it, and a job runs once: " +
 		"the container was restarted, or its entrypoint starts the plugin again when that exits"})
