@@ -216,7 +216,14 @@ func (o *oracle) watchTime() {
 
 // idleInTime is the one half of I5: whoever waits goes when its time is over. What was wrong just before may have delayed that.
 func (o *oracle) idleInTime() {
+	stopping := map[msg.ExecutorID]bool{} // its plugin was started again, and asks while its job has its time to end
+	for _, job := range o.w.spool.Jobs() {
+		stopping[job.Executor] = stopping[job.Executor] || job.Stopping()
+	}
 	for _, id := range slices.Sorted(maps.Keys(o.waits)) {
+		if stopping[id] {
+			continue
+		}
 		due := o.waits[id].Add(o.now.Eviction)
 		if due.Before(o.nowFrom) {
 			due = o.nowFrom
