@@ -27,7 +27,7 @@ func (b backoff) afterError(err error, failures int, jitter float64) time.Durati
 	return d
 }
 
-// engineTimeout bounds a short engine call: one that hangs is repeated like one that fails.
+// engineTimeout bounds a short engine call: one that hangs is retried like one that fails.
 const engineTimeout = time.Minute
 
 var (

@@ -85,7 +85,7 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 			one: "a", two: mark + " b",
 		},
 		{
-			when: "a hand-out fails and is repeated",
+			when: "a hand-out fails and is retried",
 			events: []event{{open: "one"}, {at: 2, prints: "a"}, {at: 2, prints: mark}, {at: 3, open: "two"}, {withdraw: "two"},
 				{at: 4, open: "three"}, {at: 5, prints: "c"}},
 			one: "a " + mark, three: "c",
@@ -138,7 +138,7 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 			two: "a " + mark + " b end of b", three: mark + " c",
 		},
 		{
-			when: "the first hand-out fails, and is repeated",
+			when: "the first hand-out fails and is retried",
 			events: []event{{open: "one", first: true}, {at: 1, prints: "hello"}, {at: 2, open: "one"}, {withdraw: "one"}, {at: 3, prints: "waiting"},
 				{at: 4, open: "one"}, {at: 5, prints: "a"}},
 			one: "hello waiting a",

@@ -16,7 +16,7 @@ func asRefusal(err error) (*msg.Refusal, bool) {
 	return r, ok
 }
 
-// isFinal reports whether the server will refuse the request however often it is repeated.
+// isFinal reports whether the server will refuse every retry of the request.
 func isFinal(err error) bool {
 	r, ok := asRefusal(err)
 	return ok && r.Final()

@@ -219,7 +219,7 @@ func (w *modelState) retry(e retryLater) error {
 	case msg.RetryExamine:
 		w.timers[retryExamineDue] = 1
 	default:
-		return fmt.Errorf("%w: %s is repeated although nothing failed", errIllegal, e.what)
+		return fmt.Errorf("%w: %s is retried although nothing failed", errIllegal, e.what)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (t *transition) stopWait(step int) time.Duration {
 		return t.limits.Abort - elapsed
 	case termStep:
 		return min(t.limits.Term, max(0, t.limits.Abort+t.limits.Term-elapsed))
-	default: // SIGKILL is repeated
+	default: // SIGKILL is retried
 		return t.limits.Term
 	}
 }

@@ -14,7 +14,7 @@ type childPolicy struct {
 
 // children is the supervision table, in the order of starting. The comments say what a crash loses.
 var children = []childPolicy{
-	// Nothing: an attempt in flight is repeated, and the server accepts it once.
+	// Nothing: the next reporter retries an attempt in flight, and the server accepts it once.
 	{name: "reporter", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},
 	// Nothing: the poller sends the waiting jobs again, and recovery the executors.
 	{name: "dispatcher", backoff: childRestart, resetAfter: time.Minute, maxCrashes: 20},

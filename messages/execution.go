@@ -177,7 +177,7 @@ type (
 	RetryDue struct{ What Retry }
 )
 
-// Retry is a call of an executor's actor that is repeated until it succeeds.
+// Retry is a call that an executor's actor retries until it succeeds.
 type Retry string
 
 const (

@@ -52,7 +52,7 @@ func (r *Refusal) Error() string {
 	return s
 }
 
-// Final reports whether the server will refuse the request however often it is repeated. A log or a finish never changes, so a server
+// Final reports whether the server will refuse every retry of the request. A log or a finish never changes, so a server
 // that cannot read it, or finds it too large, always will.
 func (r *Refusal) Final() bool {
 	switch r.Status {

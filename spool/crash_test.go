@@ -200,7 +200,7 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	return done, checkInvariants(s, reported, survives != nil)
 }
 
-// Every operation in turn fails once, and the method is repeated as its callers do.
+// Every operation in turn fails once, and the test retries the method as its callers do.
 func TestRepeatSucceedsAfterFailedOperation(t *testing.T) {
 	for at := 1; ; at++ {
 		files := memfs.New()

@@ -57,7 +57,7 @@ func filledSpool(t testing.TB, files *memfs.FS) *spool.Spool {
 	return s
 }
 
-// Open fails and is repeated by the next start. Nothing is lost, except a record that could not be read.
+// Open fails, and the next start retries it. Nothing is lost, except a record that could not be read.
 func TestFailedOpenLosesNothing(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map // the operations that have failed
