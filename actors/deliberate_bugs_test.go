@@ -49,7 +49,7 @@ var deliberateBugs = []deliberateBug{
 	{"only one executor at a time is reused", []edit{{slotsFile, "case reusable >= 0:", "case reusable >= 0 && len(todo) == 0:"}}, everySlot, "own:"},
 	{"an executor usable by a job is evicted", []edit{{slotsFile, "boolCompare(n, needed)", "0*boolCompare(n, needed)"}}, everySlot, "wanted:"},
 
-	{"a second process gets the job", []edit{{"session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, everySession + "go, two jobs, plugin restart", "once:"},
+	{"a second process gets the job", []edit{{"session_requests.go", "case t.job.handOut == handedOut && t.job.delivered:", "case false:"}}, everySession + "go, two jobs, plugin restart", "once:"},
 	{"an event is sent while a job runs", []edit{{"session_requests.go", "func (t *transition) mustNotNotify() bool {\n", "func (t *transition) mustNotNotify() bool {\n\tif t.mode == \"daemon\" {\n\t\treturn false\n\t}\n"}}, everySession + "go, two jobs, cut", "rule 2:"},
 	{"a callback is answered before storing its result", []edit{{"session_result.go", "t.job.storing = append(t.job.storing, m.Request)", "t.answer(m.Request, msg.Accept{})"}}, everySession + "go, one job", "callback:"},
 	{"a dying executor receives its job again", []edit{{"session_requests.go", "case t.job.abandoned:", "case false:"}}, everySession + "go, one job, cut, limit", "once:"},
@@ -86,7 +86,7 @@ func TestExplorationFindsDeliberateBugs(t *testing.T) {
 			}
 			out, err := explore.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), ": "+b.breaks) {
-				t.Errorf("error %v, want the breach of %q in:\n%s", err, b.breaks, out)
+				t.Errorf("error %v, want the violation of %q in:\n%s", err, b.breaks, out)
 				return
 			}
 			t.Logf("%s", out)

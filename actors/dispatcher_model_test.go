@@ -71,14 +71,14 @@ type poolModel struct {
 func (m poolModel) next(s poolState, visit func(poolEvent, poolState, error)) {
 	each := func(kind eventKind, what int) {
 		e := poolEvent{kind: kind, what: int8(what)}
-		to, _, breach := m.step(s, e)
-		visit(e, to, breach)
+		to, _, violation := m.step(s, e)
+		visit(e, to, violation)
 	}
 	if s == notStarted {
 		for found := range m.states {
 			e := poolEvent{kind: restarted, finds: found}
-			to, _, breach := m.step(s, e)
-			if visit(e, to, breach); breach != nil {
+			to, _, violation := m.step(s, e)
+			if visit(e, to, violation); violation != nil {
 				return // one broken invariant is enough, and there are many more states
 			}
 		}
@@ -187,7 +187,7 @@ func (m poolModel) withJobs(s poolState, at int, use func(poolState)) {
 }
 
 // step applies an event, and then the decisions that follow.
-func (m poolModel) step(s poolState, e poolEvent) (to poolState, r decisionRound, breach error) {
+func (m poolModel) step(s poolState, e poolEvent) (to poolState, r decisionRound, violation error) {
 	what := e.what
 	switch e.kind {
 	case restarted:
@@ -233,10 +233,10 @@ func (m poolModel) step(s poolState, e poolEvent) (to poolState, r decisionRound
 		s.stopping--
 	}
 	r = m.decide(s)
-	if breach = r.check(); breach == nil {
+	if violation = r.check(); violation == nil {
 		s = r.carryOut()
 	}
-	return s, r, breach
+	return s, r, violation
 }
 
 // The lists in a state are filled from the beginning; 0 is an empty element.
@@ -297,12 +297,12 @@ func (s poolState) key() poolState {
 
 // describe describes an event, the decisions, and the state after them.
 func (m poolModel) describe(from poolState, e poolEvent, to poolState) string {
-	_, r, breach := m.step(from, e)
+	_, r, violation := m.step(from, e)
 	text := m.eventName(from, e)
 	for _, d := range r.todo {
 		text += ", " + m.decisionName(r, d)
 	}
-	if breach == nil {
+	if violation == nil {
 		text += ": " + m.stateName(to)
 	} else if e.kind != restarted {
 		text += " (before it: " + m.stateName(from) + ")"

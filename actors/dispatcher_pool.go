@@ -146,7 +146,7 @@ func (d *dispatcher) evict(c *actorrt.Ctx[msg.ToDispatcher], x *member, why stri
 
 func evictionTimer(id msg.ExecutorID) string { return "evict " + string(id) }
 
-// keepWarm starts the eviction timer of an idle executor. In normal mode it evicts the executor, because there is no next job.
+// keepWarm starts the eviction timer of an idle executor. In single-job mode it evicts the executor, because there is no next job.
 func (d *dispatcher) keepWarm(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	if d.config.Eviction == 0 {
 		d.evict(c, x, "every job has an executor of its own now")

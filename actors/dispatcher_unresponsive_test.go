@@ -42,7 +42,7 @@ func TestExecutorIsReportedWhenPluginStopsPolling(t *testing.T) {
 		{"plugin may be busy with the previous job", adopted(neverIdle), false},
 	} {
 		after, effects := step(row.in, msg.PollDue{})
-		if got := slices.Contains(effects, effect(tellNotPolling{})); got != row.want || after.job.stage != noJob {
+		if got := slices.Contains(effects, effect(tellNotPolling{})); got != row.want || after.job.handOut != noJob {
 			t.Errorf("%s: reported: %v, want %v: %v", row.when, got, row.want, effects)
 		}
 	}

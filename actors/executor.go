@@ -89,7 +89,7 @@ func (e *executor) begin(c *executorCtx, hasFile bool) {
 }
 
 func (e *executor) setSubject(c *executorCtx) {
-	if e.session.job.stage != noJob {
+	if e.session.job.handOut != noJob {
 		c.SetSubject(string(e.session.job.Execution))
 	}
 }

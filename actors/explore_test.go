@@ -35,21 +35,21 @@ type explored struct{ states, events int }
 
 func (e explored) String() string { return fmt.Sprintf("%d states, %d events", e.states, e.events) }
 
-// errUnreachable is the breach of a state from which the goal is not, or not always, reached.
+// errUnreachable is the violation of a state from which the goal is not, or not always, reached.
 var errUnreachable = errors.New("the goal is not reached")
 
 // counterexample is the shortest sequence of events that breaks an invariant.
 type counterexample struct {
-	breach error
-	steps  []string
-	after  []string // how it continues without end, or ends without the goal
+	violation error
+	steps     []string
+	after     []string // how it continues without end, or ends without the goal
 }
 
-func (c *counterexample) Unwrap() error { return c.breach }
+func (c *counterexample) Unwrap() error { return c.violation }
 
 func (c *counterexample) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v", c.breach)
+	fmt.Fprintf(&b, "%v", c.violation)
 	for n, step := range c.steps {
 		fmt.Fprintf(&b, "\n%4d. %s", n+1, step)
 	}
@@ -76,7 +76,7 @@ type search[State, Event any, Key comparable] struct {
 	events int
 }
 
-// explore visits everything, or stops at the first breach.
+// explore visits everything, or stops at the first violation.
 func (x exploration[State, Event, Key]) explore() (explored, error) {
 	s := &search[State, Event, Key]{exploration: x, index: map[Key]int32{}}
 	if s.helps == nil {
@@ -110,12 +110,12 @@ func (s *search[State, Event, Key]) add(state State, event Event, from int32) in
 func (s *search[State, Event, Key]) expand(at int32) (found error) {
 	from := s.nodes[at].state
 	s.offset = append(s.offset, int32(len(s.ends)))
-	s.next(from, func(event Event, to State, breach error) {
+	s.next(from, func(event Event, to State, violation error) {
 		s.events++
 		switch {
 		case found != nil:
-		case breach != nil:
-			found = &counterexample{breach: breach, steps: append(s.path(at), s.describe(from, event, to))}
+		case violation != nil:
+			found = &counterexample{violation: violation, steps: append(s.path(at), s.describe(from, event, to))}
 		default:
 			end := s.add(to, event, at)
 			if s.goal != nil && s.helps(event) {
@@ -143,7 +143,7 @@ func (s *search[State, Event, Key]) checkGoal() error {
 	if at < 0 {
 		return nil
 	}
-	return &counterexample{breach: errUnreachable, steps: s.path(int32(at)), after: s.withoutGoal(int32(at), reaches)}
+	return &counterexample{violation: errUnreachable, steps: s.path(int32(at)), after: s.withoutGoal(int32(at), reaches)}
 }
 
 func (s *search[State, Event, Key]) reaching() []bool {
@@ -230,11 +230,11 @@ func counter(steps map[counterStep]func(int) int) exploration[int, counterStep, 
 				if !ok || n >= 3 {
 					continue
 				}
-				to, breach := step(n), error(nil)
+				to, violation := step(n), error(nil)
 				if to > 3 {
-					breach = errors.New("too much")
+					violation = errors.New("too much")
 				}
-				visit(name, to, breach)
+				visit(name, to, violation)
 			}
 		},
 		describe: func(from int, m counterStep, to int) string { return fmt.Sprintf("%s %d to %d", m, from, to) },

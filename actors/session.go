@@ -54,25 +54,25 @@ type session struct {
 // openJob is the executor's job from its assignment until its ending is in the spool.
 type openJob struct {
 	msg.Job
-	stage         jobStage
+	handOut       handOutState
 	delivered     bool            // the plugin has received its input
 	unstarted     bool            // the plugin proved that it did not start the job, and has not received it again yet
 	hasResult     bool            // its result is stored; how it was stopped is being recorded
 	abandoned     bool            // the plugin must not receive it again
 	handOuts      int             // number of hand-outs
 	remainingRun  time.Duration   // remaining run limit when this actor attached; 0: the whole limit
-	abortReason   string          // why to abort it as soon as its stage is known; empty: it is not aborted
+	abortReason   string          // why to abort it as soon as it is known whether it was handed out; empty: it is not aborted
 	ending        *msg.Ending     // how it ends without a result
 	stop          *stopSequence   // not nil: its ending is in the spool, and its plugin is being stopped
 	loggedForeign bool            // a callback without a valid result was logged
 	storing       []msg.RequestID // callbacks whose result is being stored
 }
 
-// jobStage says how far the executor has got with its job.
-type jobStage int
+// handOutState says how far the executor has got with its job.
+type handOutState int
 
 const (
-	noJob jobStage = iota
+	noJob handOutState = iota
 	assigned
 	handingOut
 	handedOut
@@ -111,7 +111,7 @@ func (s state) mayBecome(to state) bool { return slices.Contains(nextStates[s], 
 func (s state) canHaveJob() bool { return s == running || s == finishing || s == idle }
 
 // isOpen reports whether the job is handed out and has neither a result nor an ending.
-func (j openJob) isOpen() bool { return j.stage == handedOut && j.ending == nil }
+func (j openJob) isOpen() bool { return j.handOut == handedOut && j.ending == nil }
 
 // transition is a session during one step.
 type transition struct {
@@ -239,7 +239,7 @@ func (t *transition) limitOf(s state) time.Duration {
 		}
 		return t.runLimit()
 	case finishing:
-		return t.limits.Settle
+		return t.limits.Finish
 	case fresh, starting, idle, stopping, exited: // these have none; the launch has its own
 	}
 	return 0

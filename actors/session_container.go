@@ -68,7 +68,7 @@ func (t *transition) launched(err error) {
 	t.observe()
 	switch t.state {
 	case starting:
-		if t.job.stage != handingOut { // otherwise its plugin has already asked
+		if t.job.handOut != handingOut { // otherwise its plugin has already asked
 			t.limit(t.limits.PickUp)
 		}
 	case stopping:
@@ -101,7 +101,7 @@ func (t *transition) foundContainer(m msg.Found) {
 		t.exitSeen(msg.Exited{Err: msg.ErrNoExecutor})
 		return
 	case c.State == msg.ContainerCreated:
-		if t.job.stage == handedOut { // mode Files: the container was created with its job
+		if t.job.handOut == handedOut { // mode Files: the container was created with its job
 			t.limit(t.runLimit()) // its process has not started yet
 		}
 		t.launch(nil)
@@ -118,10 +118,10 @@ func (t *transition) foundContainer(m msg.Found) {
 		t.job.stop.resumes = false
 	case t.job.stop != nil:
 		t.resumeStop()
-	case t.job.stage == noJob && t.retireReason != "":
+	case t.job.handOut == noJob && t.retireReason != "":
 		t.stop(t.retireReason)
 	case t.state == starting || t.state == finishing:
-		t.limit(max(t.limits.Settle, returnTimeout))
+		t.limit(max(t.limits.Finish, returnTimeout))
 	}
 	t.abortIfRequested()
 }
@@ -131,7 +131,7 @@ func (t *transition) refuseRestarted() {
 	const why = "its container was restarted from outside the runner"
 	t.restarted = true
 	switch {
-	case t.job.stage != handedOut:
+	case t.job.handOut != handedOut:
 		t.stop(why)
 	case t.job.stop == nil && t.job.ending == nil:
 		t.retireAfterJob(why)
@@ -143,7 +143,7 @@ func (t *transition) refuseRestarted() {
 
 // limitPassed: the state, or what it waits for, has lasted too long.
 func (t *transition) limitPassed() {
-	if t.job.stage == handingOut { // whether the hand-out succeeds is not known yet, so the job must not move
+	if t.job.handOut == handingOut { // whether the hand-out succeeds is not known yet, so the job must not move
 		t.log(zerolog.WarnLevel, "handing out a job is slow", "execution", t.job.Execution, "limit", t.limits.PickUp)
 		t.limit(t.limits.PickUp)
 		return
@@ -159,7 +159,7 @@ func (t *transition) limitPassed() {
 			t.endWithoutResult(msg.Ending{Outcome: msg.TimedOut, Message: fmt.Sprintf("the plugin returned no result after %v and was stopped", t.runLimit())})
 		}
 	case finishing:
-		t.stop(fmt.Sprintf("its plugin neither asked for its next job nor exited within %v after its result", t.limits.Settle))
+		t.stop(fmt.Sprintf("its plugin neither asked for its next job nor exited within %v after its result", t.limits.Finish))
 	case exited:
 		if !t.logsEnded {
 			t.log(zerolog.WarnLevel, "engine did not deliver the rest of the executor's output")
@@ -178,7 +178,7 @@ func (t *transition) notStarted(why string) {
 	}
 	t.retireReason = why
 	switch {
-	case t.job.stage == noJob:
+	case t.job.handOut == noJob:
 		t.stop(why)
 	case t.job.ending == nil:
 		t.endWithoutResult(msg.Ending{Outcome: msg.Failed, Message: why})
@@ -191,7 +191,7 @@ func (t *transition) stop(why string) {
 		return
 	}
 	t.retireReason = why
-	if t.job.stage != noJob {
+	if t.job.handOut != noJob {
 		t.returnJob(why)
 	}
 	if !t.inspected { // there may be no container to stop
@@ -293,18 +293,18 @@ func (t *transition) examined(m msg.Examined) {
 	switch {
 	case m.Err != nil:
 		t.retry(msg.RetryExamine, m.Err)
-	case t.job.stage == noJob:
+	case t.job.handOut == noJob:
 		t.do(remove{})
-	case t.job.stage == handingOut:
+	case t.job.handOut == handingOut:
 		t.retry(msg.RetryExamine, errors.New("job is still being handed out"))
 	case m.HasEnding:
 		t.closeJob()
-	case t.job.stage == handedOut && m.NotHandedOut && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts:
+	case t.job.handOut == handedOut && m.NotHandedOut && !t.job.unstarted && !t.job.abandoned && m.HandOuts < t.job.handOuts:
 		t.examine() // it read the spool before the hand-out was recorded
-	case t.job.stage == handedOut && m.NotHandedOut && t.job.ending == nil:
+	case t.job.handOut == handedOut && m.NotHandedOut && t.job.ending == nil:
 		t.returnJob(t.notStartedReason())
 		t.do(remove{})
-	case t.job.stage == assigned && (t.jobs > 0 || t.attached):
+	case t.job.handOut == assigned && (t.jobs > 0 || t.attached):
 		t.returnJob("executor exited before it received the job")
 		t.do(remove{})
 	case t.job.ending == nil:
@@ -325,7 +325,7 @@ func (t *transition) notStartedReason() string {
 // exitReason tells the user why there is no result.
 func (t *transition) exitReason() string {
 	what := "without a result"
-	if t.job.stage != handedOut {
+	if t.job.handOut != handedOut {
 		what = "before it asked for its job"
 	}
 	switch {

@@ -57,7 +57,7 @@ func TestExitCodeShowsWhichSignalEndedJob(t *testing.T) {
 		want msg.Signal
 	}{{137, msg.SIGKILL}, {143, msg.SIGTERM}, {2, msg.SIGTERM}, {-1, msg.SIGKILL}} {
 		s := session{id: "x", inspected: true, observed: true, state: stopping, logsEnded: true, last: "job",
-			job: openJob{Job: msg.Job{Execution: "job"}, stage: handedOut, ending: &msg.Ending{}, stop: &stopSequence{sent: msg.SIGTERM}}}
+			job: openJob{Job: msg.Job{Execution: "job"}, handOut: handedOut, ending: &msg.Ending{}, stop: &stopSequence{sent: msg.SIGTERM}}}
 		_, effects := after(s, msg.StopStepDue{Step: killStep}, msg.Exited{Exit: msg.Exit{Code: row.code}})
 		if e, ok := has[examine](effects); !ok || e.stop.signal() != row.want {
 			t.Errorf("exit code %d: stopped by %+v, want %s", row.code, e.stop, row.want)

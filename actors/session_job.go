@@ -20,14 +20,14 @@ const pollTimeout = 2 * time.Second
 
 func (t *transition) assign(job msg.Job) {
 	switch {
-	case t.job.stage != noJob:
+	case t.job.handOut != noJob:
 		return // a repeated assignment
 	case t.retireReason != "" || t.state == stopping || t.state == exited:
 		t.tell(msg.JobReturned{Executor: t.id, Execution: job.Execution, Reason: t.retireReason})
 		t.stop(t.retireReason)
 		return
 	}
-	t.job = openJob{Job: job, stage: assigned}
+	t.job = openJob{Job: job, handOut: assigned}
 	switch {
 	case t.state == pulling:
 		t.creating = true
@@ -50,10 +50,10 @@ func (t *transition) pollDue() {
 	if t.poll != 0 || !t.isWarm() {
 		return
 	}
-	if t.job.stage == assigned && t.job.ending == nil {
+	if t.job.handOut == assigned && t.job.ending == nil {
 		t.returnJob(fmt.Sprintf("executor did not ask for its job within %v", pollTimeout))
 	}
-	if t.job.stage == noJob && t.polled {
+	if t.job.handOut == noJob && t.polled {
 		t.do(tellNotPolling{})
 	}
 }
@@ -66,14 +66,14 @@ func (t *transition) returnJob(why string) {
 
 // handOutIfPolled hands the job out if a GET waits.
 func (t *transition) handOutIfPolled() {
-	if t.poll == 0 || t.job.stage != assigned || t.job.ending != nil {
+	if t.poll == 0 || t.job.handOut != assigned || t.job.ending != nil {
 		return
 	}
 	t.startHandOut()
 }
 
 func (t *transition) startHandOut() {
-	t.job.stage = handingOut
+	t.job.handOut = handingOut
 	t.do(cancelTimer{pollTimer})
 	t.limit(t.limits.PickUp)
 	t.do(handOut{request: t.poll, execution: t.job.Execution})
@@ -83,7 +83,7 @@ func (t *transition) handOutDone(m msg.HandOutDone) {
 	if t.job.Execution != m.Execution {
 		return
 	}
-	if t.job.stage != handingOut { // the plugin acted before this message arrived
+	if t.job.handOut != handingOut { // the plugin acted before this message arrived
 		t.job.handOuts = max(t.job.handOuts, m.HandOuts)
 		return
 	}
@@ -102,12 +102,12 @@ func (t *transition) handOutDone(m msg.HandOutDone) {
 		t.abortIfRequested()
 		t.readOrServe()
 	case t.job.unstarted:
-		t.job.stage, t.job.delivered = handedOut, false
+		t.job.handOut, t.job.delivered = handedOut, false
 		t.pending = append(t.pending, msg.SecretRequested{Request: m.Request})
 		t.abortIfRequested()
 		t.retry(msg.RetryFile, m.Err)
 	default:
-		t.job.stage = assigned
+		t.job.handOut = assigned
 		t.handOutFailed(m)
 	}
 }
@@ -147,7 +147,7 @@ func (t *transition) handOutFailed(m msg.HandOutDone) {
 // markHandedOut makes the job this executor's: from here on it must not go to any other.
 func (t *transition) markHandedOut() {
 	j := &t.job
-	j.stage, j.unstarted, j.delivered = handedOut, false, t.mode == msg.Files
+	j.handOut, j.unstarted, j.delivered = handedOut, false, t.mode == msg.Files
 	j.handOuts++
 	if t.last != j.Execution {
 		t.previous, t.last = t.last, j.Execution
@@ -168,7 +168,7 @@ func (t *transition) endWithoutResult(ending msg.Ending) {
 
 func (t *transition) endJob() {
 	t.do(endJob{
-		execution: t.job.Execution, ending: *t.job.ending, handedOut: t.job.stage == handedOut,
+		execution: t.job.Execution, ending: *t.job.ending, handedOut: t.job.handOut == handedOut,
 		quote: t.job.ending.Outcome == msg.Failed && t.state != pulling,
 	})
 }
@@ -244,11 +244,11 @@ func (t *transition) becomeIdle() {
 
 func (t *transition) abort(execution msg.ExecutionID, reason string) {
 	switch {
-	case t.job.stage == noJob || t.job.Execution != execution || t.job.ending != nil:
-	case t.job.stage == handingOut, !t.inspected: // its stage will be known in a moment
+	case t.job.handOut == noJob || t.job.Execution != execution || t.job.ending != nil:
+	case t.job.handOut == handingOut, !t.inspected: // whether it was handed out will be known in a moment
 		t.job.abortReason = reason
 	default:
-		t.endWithoutResult(msg.Ending{Outcome: msg.Aborted, Message: "aborted" + t.describeStage() + ": " + reason})
+		t.endWithoutResult(msg.Ending{Outcome: msg.Aborted, Message: "aborted" + t.describeHandOut() + ": " + reason})
 	}
 }
 
@@ -258,10 +258,10 @@ func (t *transition) abortIfRequested() {
 	}
 }
 
-// describeStage says how far a job had got that was not handed out.
-func (t *transition) describeStage() string {
+// describeHandOut says how far a job had got that was not handed out.
+func (t *transition) describeHandOut() string {
 	switch {
-	case t.job.stage == handedOut:
+	case t.job.handOut == handedOut:
 		return ""
 	case t.state == pulling:
 		return " while its image was being pulled"
@@ -274,7 +274,7 @@ func (t *transition) describeStage() string {
 
 // retire ends the executor: at once if it has no job, else after its job.
 func (t *transition) retire(reason string) {
-	if t.job.stage == noJob && t.inspected {
+	if t.job.handOut == noJob && t.inspected {
 		t.stop(reason)
 		return
 	}
@@ -298,7 +298,7 @@ func (t *transition) diskMeasured(m msg.DiskMeasured) {
 	}
 	switch wrote := m.Bytes - t.diskBaseline; {
 	case m.Err != nil || wrote <= t.diskLimit:
-	case t.job.stage == noJob:
+	case t.job.handOut == noJob:
 		t.stop(fmt.Sprintf("executor exceeded its disk limit while it had no job: it wrote %d bytes, the limit is %d bytes", m.Bytes, t.diskLimit))
 		return
 	case t.state == running && t.job.Execution == m.Execution && t.job.isOpen() && (t.retireReason != diskFull || t.diskBaseline > 0):

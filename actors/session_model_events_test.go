@@ -285,8 +285,8 @@ func taskOutcome(t task) string {
 func (w *modelState) summary() string {
 	s := w.session
 	text := " [session " + string(s.state)
-	if s.job.stage != noJob {
-		text += fmt.Sprintf(", job %s %s", s.job.Execution, [...]string{"", "assigned", "being handed out", "handed out"}[s.job.stage])
+	if s.job.handOut != noJob {
+		text += fmt.Sprintf(", job %s %s", s.job.Execution, [...]string{"", "assigned", "being handed out", "handed out"}[s.job.handOut])
 	}
 	for word, is := range map[string]bool{"a GET waits": s.poll != 0, "delivered": s.job.delivered, "did not start": s.job.unstarted} {
 		if is {

@@ -125,7 +125,7 @@ func (k *stateKey) putSession() {
 		n = notification{version: n.version}
 		s.polled = false
 	}
-	k.put(stateNumbers[s.state], int(j.stage), int(jobNumber(j.Execution)), int(jobNumber(s.last)), int(jobNumber(s.previous)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.nextPoll))
+	k.put(stateNumbers[s.state], int(j.handOut), int(jobNumber(j.Execution)), int(jobNumber(s.last)), int(jobNumber(s.previous)), s.jobs, j.handOuts, k.id(s.poll), k.id(s.nextPoll))
 	k.flags(s.attached, s.runnerRestarted, s.inspected, s.restarted, s.creating, s.observed, s.retireReason != "", s.polled, s.readingFile, s.readAgain, s.exit != nil, s.logsEnded,
 		j.delivered, j.unstarted, j.abandoned, j.hasResult, j.abortReason != "")
 	ending := 0

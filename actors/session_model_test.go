@@ -192,7 +192,7 @@ type sessionModel struct {
 }
 
 // modelLimits are not 0, so that every timer is started. Their values do not matter, because any started timer may fire.
-var modelLimits = msg.ExecutorLimits{Pull: time.Minute, Start: time.Minute, PickUp: time.Minute, Run: time.Hour, Settle: time.Minute,
+var modelLimits = msg.ExecutorLimits{Pull: time.Minute, Start: time.Minute, PickUp: time.Minute, Run: time.Hour, Finish: time.Minute,
 	Abort: 30 * time.Second, Term: 10 * time.Second}
 
 const modelExecutor = msg.ExecutorID("x")

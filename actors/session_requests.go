@@ -39,11 +39,11 @@ const maxHandOuts = 5
 // requested serves a request. While a job is open it reads the result file first, because a plugin that asks may have written its result
 // there (rule 3). A GET waits until it is known whether its process is the one that was started.
 func (t *transition) requested(r msg.SessionEvent) {
-	if _, isGet := r.(msg.SecretRequested); t.job.stage == handingOut || isGet && !t.inspected {
+	if _, isGet := r.(msg.SecretRequested); t.job.handOut == handingOut || isGet && !t.inspected {
 		t.pending = append(t.pending, r)
 		return
 	}
-	if t.state == running && t.job.stage == handedOut {
+	if t.state == running && t.job.handOut == handedOut {
 		t.pending = append(t.pending, r)
 		t.readResultFile()
 		return
@@ -85,12 +85,12 @@ func (t *transition) serveGet(request msg.RequestID) {
 	case t.state == stopping || t.state == exited || t.job.ending != nil:
 		// The executor is ending, and the request ends with it.
 	case t.job.abandoned:
-	case t.job.stage == handedOut && t.job.unstarted:
-		t.job.stage = handingOut
+	case t.job.handOut == handedOut && t.job.unstarted:
+		t.job.handOut = handingOut
 		t.do(handOut{request: request, execution: t.job.Execution, again: true})
-	case t.job.stage == handedOut && t.job.delivered:
+	case t.job.handOut == handedOut && t.job.delivered:
 		t.refuseSecondProcess()
-	case t.job.stage == handedOut:
+	case t.job.handOut == handedOut:
 		t.do(resendJob{request, t.job.Execution})
 	case t.state == finishing && !t.asksForJob():
 		t.answer(request, msg.GiveURL{Execution: t.last})
@@ -134,7 +134,7 @@ func (t *transition) resultsCleared() {
 	}
 	t.poll, t.nextPoll = t.nextPoll, 0
 	t.polled, t.notification.due, t.notification.gaveUp = true, false, false
-	switch t.job.stage {
+	switch t.job.handOut {
 	case assigned:
 		t.handOutIfPolled()
 	case noJob:
@@ -168,7 +168,7 @@ func (t *transition) requestsLost(err error) {
 // pollLost is called when no GET waits any more: the executor is not idle.
 func (t *transition) pollLost() {
 	t.poll = 0
-	if t.state == idle && t.job.stage != handingOut {
+	if t.state == idle && t.job.handOut != handingOut {
 		t.enter(finishing)
 		t.do(tellNotIdle{})
 		t.expectPoll()
@@ -181,12 +181,12 @@ func (t *transition) pollLost() {
 // asksForJob reports whether a GET of a plugin without a job asks for the next job. Otherwise it asks for the URL of the last job, to
 // deliver its result (rule 3).
 func (t *transition) asksForJob() bool {
-	return t.job.stage != handedOut && (t.state == starting || t.notification.sent || t.polled)
+	return t.job.handOut != handedOut && (t.state == starting || t.notification.sent || t.polled)
 }
 
 // mustNotNotify reports whether no event may be sent now: while a job runs, and while a GET waits (rule 2).
 func (t *transition) mustNotNotify() bool {
-	return t.poll != 0 || t.nextPoll != 0 || !t.inspected && len(t.pending) > 0 || t.job.stage == handingOut || t.job.stage == handedOut && !t.job.unstarted
+	return t.poll != 0 || t.nextPoll != 0 || !t.inspected && len(t.pending) > 0 || t.job.handOut == handingOut || t.job.handOut == handedOut && !t.job.unstarted
 }
 
 // versionFor returns the version that a LIST shows to a client that has seen version seen. An informer whose watch was cut lists again, and

@@ -16,10 +16,10 @@ func (t *transition) callback(m msg.CallbackReceived) {
 		t.pending = append(t.pending, m)
 		return
 	}
-	if t.job.Execution == m.Execution && t.job.stage == handingOut && (!t.job.unstarted || m.Verdict != msg.NoResult) {
+	if t.job.Execution == m.Execution && t.job.handOut == handingOut && (!t.job.unstarted || m.Verdict != msg.NoResult) {
 		t.markHandedOut() // the plugin acted before HandOutDone arrived
 	}
-	if t.job.Execution != m.Execution || t.job.stage != handedOut {
+	if t.job.Execution != m.Execution || t.job.handOut != handedOut {
 		t.answer(m.Request, msg.Accept{})
 		t.lateCallback(m)
 		return
@@ -75,7 +75,7 @@ func (t *transition) resultStored(m msg.ResultStored) {
 
 // acceptResult is called when the result of the open job is in the spool.
 func (t *transition) acceptResult(of msg.ExecutionID, result msg.Result) {
-	if t.job.Execution != of || t.job.stage != handedOut || t.job.hasResult {
+	if t.job.Execution != of || t.job.handOut != handedOut || t.job.hasResult {
 		return
 	}
 	t.job.hasResult = true
@@ -94,7 +94,7 @@ func (t *transition) acceptResult(of msg.ExecutionID, result msg.Result) {
 // readResultFile reads the result file of the open job. The plugin may be writing to it.
 func (t *transition) readResultFile() {
 	switch {
-	case t.job.stage != handedOut || t.state == exited:
+	case t.job.handOut != handedOut || t.state == exited:
 		t.servePending()
 	case t.readingFile:
 		t.readAgain = true
@@ -107,7 +107,7 @@ func (t *transition) readResultFile() {
 func (t *transition) fileRead(m msg.FileRead) {
 	t.readingFile = false
 	defer t.resumeStop()
-	if m.Execution == t.job.Execution && t.job.stage == handedOut && t.state != exited {
+	if m.Execution == t.job.Execution && t.job.handOut == handedOut && t.state != exited {
 		switch {
 		case m.Err != nil:
 			t.readAgain = false
@@ -173,17 +173,17 @@ func neverStartedReason(handOuts int, proof string) string {
 
 // delivered records that the plugin has its input, so that a GET for it can only come from another process.
 func (t *transition) delivered(execution msg.ExecutionID) {
-	if t.job.Execution != execution || t.job.stage == handedOut && t.job.unstarted {
+	if t.job.Execution != execution || t.job.handOut == handedOut && t.job.unstarted {
 		return
 	}
-	if t.job.stage == handingOut && t.job.unstarted { // it counts only if the hand-out succeeds
+	if t.job.handOut == handingOut && t.job.unstarted { // it counts only if the hand-out succeeds
 		t.job.delivered = true
 		return
 	}
-	if t.job.stage == handingOut {
+	if t.job.handOut == handingOut {
 		t.markHandedOut()
 	}
-	if t.job.stage != handedOut || t.job.delivered {
+	if t.job.handOut != handedOut || t.job.delivered {
 		return
 	}
 	t.job.delivered = true

@@ -53,7 +53,7 @@ func restoredSession(k spoolState, limits msg.ExecutorLimits, diskLimit int64) s
 }
 
 func restoredJob(rec msg.JobRecord) openJob {
-	return openJob{Job: rec.Job, stage: handedOut, delivered: rec.Delivered, unstarted: rec.Unstarted, handOuts: rec.HandOuts}
+	return openJob{Job: rec.Job, handOut: handedOut, delivered: rec.Delivered, unstarted: rec.Unstarted, handOuts: rec.HandOuts}
 }
 
 // retirementReason says why a restored executor takes no more jobs, or "" if it may take more.
@@ -85,9 +85,9 @@ func begin(s session, hasFile bool) (session, []effect) {
 	t.do(findContainer{})
 	t.limit(t.limitOf(t.state))
 	runnerRestarted := t.runnerRestarted
-	t.runnerRestarted = runnerRestarted && t.job.stage == handedOut // the file of a later job says nothing about this restart
+	t.runnerRestarted = runnerRestarted && t.job.handOut == handedOut // the file of a later job says nothing about this restart
 	switch {
-	case t.job.stage == handedOut:
+	case t.job.handOut == handedOut:
 		t.readResultFile()
 	case runnerRestarted && hasFile: // the plugin gave up its GET
 	case runnerRestarted:

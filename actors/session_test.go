@@ -32,7 +32,7 @@ func has[E effect](effects []effect) (found E, ok bool) {
 func runningSession() session {
 	s := newSession(msg.ExecutorRecord{ID: "x", Mode: msg.Daemon}, msg.ExecutorLimits{PickUp: time.Minute}, 0)
 	s.state, s.observed, s.last, s.previous, s.jobs = running, true, "2", "1", 2
-	s.job = openJob{Job: msg.Job{Execution: "2"}, stage: handedOut, handOuts: 1}
+	s.job = openJob{Job: msg.Job{Execution: "2"}, handOut: handedOut, handOuts: 1}
 	return s
 }
 
@@ -68,7 +68,7 @@ func TestJobWithLateInputIsNotRunAgain(t *testing.T) {
 
 func TestExaminationBeforeHandOutIsRepeated(t *testing.T) {
 	s := runningSession()
-	s.job.stage, s.job.handOuts = handingOut, 0
+	s.job.handOut, s.job.handOuts = handingOut, 0
 	_, effects := after(s, msg.LogsEnded{}, msg.Exited{}, msg.HandOutDone{Execution: "2", Request: 1}, msg.Examined{NotHandedOut: true})
 	if _, ok := has[examine](effects); !ok {
 		t.Errorf("a job that was handed out meanwhile is returned: %+v", effects)
@@ -98,7 +98,7 @@ func TestRestartedContainerDoesNotReceiveJobAgain(t *testing.T) {
 
 func repeatedHandOut() session {
 	s := runningSession()
-	s.job.stage, s.job.unstarted = handingOut, true
+	s.job.handOut, s.job.unstarted = handingOut, true
 	return s
 }
 

@@ -248,7 +248,7 @@ type ExecutorLimits struct {
 	Start  time.Duration // until the container runs
 	PickUp time.Duration // until the plugin asks for its job
 	Run    time.Duration // until there is a result; a job's own timeout applies if it is shorter
-	Settle time.Duration // after the result, until the plugin asks for another job or exits
+	Finish time.Duration // after the result, until the plugin asks for another job or exits
 	Abort  time.Duration // after SIGABRT
 	Term   time.Duration // after SIGTERM
 	Quiet  time.Duration // without output while idle, until the job's log is closed

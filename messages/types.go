@@ -107,7 +107,7 @@ type Config struct {
 	Revision           int64         `json:"revision"` // an older one is ignored
 	Enabled            bool          `json:"enabled"`
 	Capacity           int           `json:"capacity"`
-	Eviction           time.Duration `json:"eviction"` // zero: normal mode
+	Eviction           time.Duration `json:"eviction"` // zero: single-job mode
 	Capabilities       []string      `json:"capabilities,omitempty"`
 	ImageMappings      []Mapping     `json:"imageMappings,omitempty"`
 	PullSecretMappings []Mapping     `json:"pullSecretMappings,omitempty"`

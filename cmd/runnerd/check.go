@@ -151,7 +151,7 @@ func (t *TimeConfig) check() error {
 		value time.Duration
 	}{
 		{"pull-timeout", t.Pull}, {"start-timeout", t.Start}, {"pickup-timeout", t.PickUp}, {"run-timeout", t.Run},
-		{"settle-timeout", t.Settle}, {"abort-wait", t.AbortWait}, {"term-wait", t.TermWait},
+		{"finish-timeout", t.Finish}, {"abort-wait", t.AbortWait}, {"term-wait", t.TermWait},
 	} {
 		if limit.value <= 0 {
 			problems = append(problems, fmt.Errorf("--%s is %v: set a duration above 0, such as 30s", limit.flag, limit.value))

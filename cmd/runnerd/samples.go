@@ -105,7 +105,7 @@ func runSamples(ctx context.Context, server *devServer, out io.Writer) error {
 			break
 		}
 	}
-	for _, b := range server.Ledger().Breaches() {
+	for _, b := range server.Ledger().Violations() {
 		problems = append(problems, fmt.Errorf("the runner violated the protocol: %s", b))
 	}
 	return errors.Join(problems...)

@@ -135,7 +135,7 @@ func (d *daemon) startActors(context.Context) error {
 			NewFilter: func(secrets []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(secrets, midline) },
 			NewID:     newExecutorID,
 			Limits: msg.ExecutorLimits{Pull: limits.Pull, Start: limits.Start, PickUp: limits.PickUp, Run: limits.Run,
-				Settle: limits.Settle, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},
+				Finish: limits.Finish, Abort: limits.AbortWait, Term: limits.TermWait, Quiet: time.Second},
 			DiskLimit: int64(d.config.Executor.Disk),
 			LogLimit:  int64(d.config.Executor.MaxLog),
 			FilesOnly: d.engine.FilesOnly(),

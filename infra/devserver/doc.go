@@ -25,7 +25,7 @@
 // # Ledger
 //
 // The server does not trust runners. It records their messages in the Ledger, and records a message that breaks an
-// invariant of the protocol as a Breach as well:
+// invariant of the protocol as a Violation as well:
 //
 //	I1  a second finish that differs from the first one
 //	I3  a log chunk or a finish of a job that the runner has not confirmed

@@ -57,11 +57,11 @@ func (s *Server) finish(caller *runner, jobID string, kind api.Kind, ending api.
 	case t.view.Kind != kind:
 		return errorf(404, "job %s is a %s: use its own finish operation", jobID, t.view.Kind)
 	case t.view.Execution != ending.ExecutionID || t.view.Runner != caller.id || t.view.Started.IsZero():
-		s.ledger.breach("I3", entry)
+		s.ledger.recordViolation("I3", entry)
 		return errorf(409, "job %s is not confirmed by this runner as execution %s", jobID, ending.ExecutionID)
 	case t.ending != nil && *t.ending != ending:
 		entry.Detail += fmt.Sprintf("; the first finish was %s, exit code %d", t.ending.Outcome, t.ending.ExitCode)
-		s.ledger.breach("I1", entry)
+		s.ledger.recordViolation("I1", entry)
 		return errorf(409, "job %s was already finished with another result", jobID)
 	case t.ending != nil:
 		return t.finishErr
@@ -81,13 +81,13 @@ func (s *Server) applyResult(t *task, sealed string, entry Entry) {
 	for _, secret := range t.secrets {
 		if strings.Contains(ending.Message, string(secret)) {
 			entry.Detail = "password value in the message"
-			s.ledger.breach("I8", entry)
+			s.ledger.recordViolation("I8", entry)
 		}
 	}
 	text, err := decryptResult(t.key, sealed)
 	if err != nil {
 		entry.Detail = err.Error()
-		s.ledger.breach("I9", entry)
+		s.ledger.recordViolation("I9", entry)
 		t.finishErr = errorf(409, "%v", err)
 		s.endTask(t, Failed, failureMessage(err.Error()))
 		return

@@ -12,12 +12,12 @@ func (a runnerAPI) Heartbeat(w http.ResponseWriter, r *http.Request, runnerID st
 		respond(w, err)
 		return
 	}
-	var body api.Phases
+	var body api.JobPhases
 	if err := decodeJSON(w, r, maxSmallBody, &body, "jobs"); err != nil {
 		respond(w, err)
 		return
 	}
-	respondJSON(w, http.StatusOK, api.Orders{Abort: a.jobsToAbort(caller, body.Jobs)})
+	respondJSON(w, http.StatusOK, api.JobsToAbort{Abort: a.jobsToAbort(caller, body.Jobs)})
 }
 
 // jobsToAbort returns the aborted and unknown jobs among those that a runner reported. It leaves out finished jobs, because the runner

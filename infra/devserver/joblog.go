@@ -136,19 +136,19 @@ func (s *Server) appendLog(caller *runner, jobID string, c chunk) (int64, error)
 	entry := t.entry("log", fmt.Sprintf("%d bytes at %d, total %d", len(c.text), c.from, c.total))
 	entry.Runner = caller.id
 	if t.view.Runner != caller.id || t.view.Started.IsZero() || t.view.Kind == api.KindScript {
-		s.ledger.breach("I3", entry)
+		s.ledger.recordViolation("I3", entry)
 		return -1, errorf(410, "job %s is a script or not confirmed by this runner: it has no log here", jobID)
 	}
 	if fault := t.log.inconsistency(c); fault != "" {
 		entry.Detail = fault
-		s.ledger.breach("I7", entry)
+		s.ledger.recordViolation("I7", entry)
 		return t.log.size, errorf(409, "%s", fault)
 	}
 	if c.from < t.log.size && c.from+int64(len(c.text)) > t.log.size {
 		return t.log.size, errorf(409, "the first bytes of the chunk are already stored: continue at byte %d", t.log.size)
 	}
 	if c.from == t.log.size && t.log.containsSecret(c, t.secrets) {
-		s.ledger.breach("I8", t.entry("log", fmt.Sprintf("password value in the bytes before %d", c.from+int64(len(c.text)))))
+		s.ledger.recordViolation("I8", t.entry("log", fmt.Sprintf("password value in the bytes before %d", c.from+int64(len(c.text)))))
 	}
 	t.log.add(c)
 	s.ledger.record(entry)

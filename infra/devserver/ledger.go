@@ -19,24 +19,24 @@ type Entry struct {
 	Detail    string    `json:"detail,omitempty"`
 }
 
-// Breach is an entry that violates an invariant of the protocol.
-type Breach struct {
+// Violation is an entry that violates an invariant of the protocol.
+type Violation struct {
 	Invariant string `json:"invariant"` // I1, I3, …: see the package documentation
 	Entry
 }
 
-func (b Breach) String() string {
+func (b Violation) String() string {
 	return fmt.Sprintf("%s: %s of job %s (%s) by runner %s: %s", b.Invariant, b.Op, b.Job, b.Execution, b.Runner, b.Detail)
 }
 
-// Ledger stores the newest entries and breaches. It is safe for concurrent use.
+// Ledger stores the newest entries and violations. It is safe for concurrent use.
 type Ledger struct {
 	maxEntries int
 	log        zerolog.Logger
 
-	mu       sync.Mutex
-	entries  []Entry
-	breaches []Breach
+	mu         sync.Mutex
+	entries    []Entry
+	violations []Violation
 }
 
 func newLedger(keep int, log zerolog.Logger) *Ledger { return &Ledger{maxEntries: keep, log: log} }
@@ -48,11 +48,11 @@ func (l *Ledger) Entries() []Entry {
 	return append([]Entry{}, l.entries...)
 }
 
-// Breaches returns the stored breaches, oldest first. Each is also an entry.
-func (l *Ledger) Breaches() []Breach {
+// Violations returns the stored violations, oldest first. Each is also an entry.
+func (l *Ledger) Violations() []Violation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]Breach{}, l.breaches...)
+	return append([]Violation{}, l.violations...)
 }
 
 // Job returns the entries of one job, oldest first.
@@ -66,12 +66,12 @@ func (l *Ledger) record(e Entry) {
 	l.entries = appendBounded(l.entries, e.withTime(), l.maxEntries)
 }
 
-func (l *Ledger) breach(invariant string, e Entry) {
+func (l *Ledger) recordViolation(invariant string, e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e = e.withTime()
 	l.entries = appendBounded(l.entries, e, l.maxEntries)
-	l.breaches = appendBounded(l.breaches, Breach{invariant, e}, l.maxEntries)
+	l.violations = appendBounded(l.violations, Violation{invariant, e}, l.maxEntries)
 	l.log.Warn().Str("invariant", invariant).Str("op", e.Op).Str("runner", e.Runner).Str("job", e.Job).Str("execution", e.Execution).
 		Str("detail", e.Detail).Msg("runner broke the protocol")
 }

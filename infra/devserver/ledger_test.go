@@ -11,7 +11,7 @@ import (
 	"runnerd/infra/seal"
 )
 
-func TestLedgerNamesEveryBreach(t *testing.T) {
+func TestLedgerNamesEveryViolation(t *testing.T) {
 	const password = "correct horse"
 	failed := api.Ending{Outcome: api.OutcomeFailed, ExitCode: 1}
 	tests := map[string]struct {
@@ -59,9 +59,9 @@ func TestLedgerNamesEveryBreach(t *testing.T) {
 			r := newRunner(t, s)
 			job := r.running(s, devserver.TaskRequest{Properties: map[string]any{"password": password}})
 			test.violate(r, job)
-			breaches := s.Ledger().Breaches()
-			if len(breaches) != 1 || breaches[0].Invariant != test.invariant || !strings.Contains(breaches[0].Detail, test.detail) {
-				t.Errorf("the breaches are %v", breaches)
+			violations := s.Ledger().Violations()
+			if len(violations) != 1 || violations[0].Invariant != test.invariant || !strings.Contains(violations[0].Detail, test.detail) {
+				t.Errorf("the violations are %v", violations)
 			}
 		})
 	}
@@ -78,13 +78,13 @@ func TestUnconfirmedJobMustNotRun(t *testing.T) {
 	if status, _ := r.log(job, "bytes 0-0/*", "x"); status != http.StatusGone {
 		t.Errorf("log: status %d, want 410", status)
 	}
-	for _, breach := range s.Ledger().Breaches() {
-		if breach.Invariant != "I3" {
-			t.Errorf("unexpected breach %v", breach)
+	for _, violation := range s.Ledger().Violations() {
+		if violation.Invariant != "I3" {
+			t.Errorf("unexpected violation %v", violation)
 		}
 	}
-	if n := len(s.Ledger().Breaches()); n != 2 {
-		t.Errorf("%d breaches, want 2", n)
+	if n := len(s.Ledger().Violations()); n != 2 {
+		t.Errorf("%d violations, want 2", n)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestUndecryptableResultFailsTask(t *testing.T) {
 	}
 }
 
-func TestUnparsableResultFailsTaskWithoutBreach(t *testing.T) {
+func TestUnparsableResultFailsTaskWithoutViolation(t *testing.T) {
 	s := newServer(t, devserver.Options{})
 	r := newRunner(t, s)
 	for text, want := range map[string]devserver.State{
@@ -119,8 +119,8 @@ func TestUnparsableResultFailsTaskWithoutBreach(t *testing.T) {
 			t.Errorf("with %.40q the task is %s: %s", text, v.State, v.Message)
 		}
 	}
-	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
-		t.Error(breaches) // an invalid result of a plugin is not the runner's fault
+	if violations := s.Ledger().Violations(); len(violations) > 0 {
+		t.Error(violations) // an invalid result of a plugin is not the runner's fault
 	}
 }
 
@@ -148,8 +148,8 @@ func TestLogResumesAtServerOffset(t *testing.T) {
 			t.Errorf("%s: %d at %q, want %d at %q", step.what, status, offset, step.status, step.offset)
 		}
 	}
-	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
-		t.Error(breaches)
+	if violations := s.Ledger().Violations(); len(violations) > 0 {
+		t.Error(violations)
 	}
 	if _, text := request(t, s, "GET", "/api/tasks/"+job.JobID+"/log", ""); text != "abcdefgh" {
 		t.Errorf("stored %q", text)

@@ -21,7 +21,7 @@ func TestRepeatedRegistrationReplacesAccessToken(t *testing.T) {
 		t.Errorf("registered as %+v, then as %+v", first, r.Registration)
 	}
 	r.AccessToken = first.AccessToken
-	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{}})
+	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.JobPhases{Jobs: []api.JobPhase{}})
 	if err != nil || response.StatusCode() != http.StatusUnauthorized {
 		t.Errorf("heartbeat with the older token: %v, %v", response.StatusCode(), err)
 	}
@@ -132,7 +132,7 @@ func TestHeartbeatAnswerNamesJobsToAbort(t *testing.T) {
 	if err := s.Abort(unwanted.JobID, "no more"); err != nil {
 		t.Fatal(err)
 	}
-	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.Phases{Jobs: []api.JobPhase{
+	response, err := r.api.HeartbeatWithResponse(t.Context(), r.RunnerID, api.JobPhases{Jobs: []api.JobPhase{
 		{JobID: wanted.JobID, ExecutionID: wanted.ExecutionID, Phase: "running"},
 		{JobID: unwanted.JobID, ExecutionID: unwanted.ExecutionID, Phase: "running"},
 		{JobID: wanted.JobID, ExecutionID: "older", Phase: "running"},
@@ -209,8 +209,8 @@ func TestResultDecidesTaskView(t *testing.T) {
 			}
 		})
 	}
-	if breaches := s.Ledger().Breaches(); len(breaches) > 0 {
-		t.Error(breaches)
+	if violations := s.Ledger().Violations(); len(violations) > 0 {
+		t.Error(violations)
 	}
 }
 

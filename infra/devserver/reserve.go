@@ -53,7 +53,7 @@ func (s *Server) checkCapacity(r *runner, requested int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if requested > r.maxCapacity {
-		s.ledger.breach("I4", Entry{Op: "reserve", Runner: r.id,
+		s.ledger.recordViolation("I4", Entry{Op: "reserve", Runner: r.id,
 			Detail: fmt.Sprintf("requested %d jobs; the capacity was never above %d", requested, r.maxCapacity)})
 	}
 }

@@ -26,7 +26,7 @@ func (s *Server) restHandler() http.Handler {
 		if job := r.FormValue("job"); job != "" {
 			entries = s.ledger.Job(job)
 		}
-		respondJSON(w, 200, map[string]any{"breaches": s.ledger.Breaches(), "entries": entries})
+		respondJSON(w, 200, map[string]any{"violations": s.ledger.Violations(), "entries": entries})
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		respond(w, errorf(404, "%s %s not found: see /api/tasks, /api/runners, /api/ledger?job=… and /api/v1/openapi.yaml", r.Method, r.URL.Path))

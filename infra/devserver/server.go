@@ -126,7 +126,7 @@ func (s *Server) intercept(next http.Handler) http.Handler {
 	})
 }
 
-// Ledger returns the record of the runners' messages and breaches.
+// Ledger returns the record of the runners' messages and violations.
 func (s *Server) Ledger() *Ledger { return s.ledger }
 
 // Close ends polls and event streams, and returns when they have ended. Call it before the Shutdown of the http.Server in

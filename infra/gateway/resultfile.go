@@ -31,9 +31,9 @@ type tooLargeError struct {
 
 func (t *tooLargeError) Error() string { return fmt.Sprintf("the result file has %d bytes", t.size) }
 
-// fileSettleTime is how long a result file that is too large must be unchanged before it is reported: its size is not final while the
+// fileQuietTime is how long a result file that is too large must be unchanged before it is reported: its size is not final while the
 // plugin writes it, and the plugin may overwrite it with a smaller result.
-const fileSettleTime = 200 * time.Millisecond
+const fileQuietTime = 200 * time.Millisecond
 
 // readResult reads the result file, up to max bytes, from a directory that a plugin controls. It follows no links out of the directory
 // and never blocks. It returns nil if there is no file.
@@ -105,9 +105,9 @@ func (g *Gateway) ReadResult(id msg.ExecutorID, f msg.ResultFile) (msg.ReceivedB
 	body, err := readResult(e.resultDir(), g.MaxResult)
 	large, isLarge := errors.AsType[*tooLargeError](err)
 	switch {
-	case isLarge && !f.Written && time.Since(large.modified) < fileSettleTime:
+	case isLarge && !f.Written && time.Since(large.modified) < fileQuietTime:
 		e.mu.Lock()
-		e.scheduleFileEvent(fileSettleTime)
+		e.scheduleFileEvent(fileQuietTime)
 		e.mu.Unlock()
 		return msg.ReceivedBody{}, nil
 	case isLarge:

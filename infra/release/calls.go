@@ -111,7 +111,7 @@ func (c *Client) Heartbeat(ctx context.Context, phases []msg.JobPhase) ([]msg.St
 		return nil, err
 	}
 	defer res.Body.Close()
-	var orders api.Orders
+	var orders api.JobsToAbort
 	if err := decode(op, res, &orders); err != nil {
 		return nil, err
 	}

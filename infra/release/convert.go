@@ -124,15 +124,15 @@ func seconds(field string, n int64) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-func fromPhases(phases []msg.JobPhase) api.Phases {
+func fromPhases(phases []msg.JobPhase) api.JobPhases {
 	jobs := make([]api.JobPhase, len(phases)) // not nil, which would be null in JSON
 	for n, p := range phases {
 		jobs[n] = api.JobPhase{JobID: string(p.ID), ExecutionID: string(p.Execution), Phase: p.Phase}
 	}
-	return api.Phases{Jobs: jobs}
+	return api.JobPhases{Jobs: jobs}
 }
 
-func toStopOrders(o api.Orders) []msg.StopOrder {
+func toStopOrders(o api.JobsToAbort) []msg.StopOrder {
 	var orders []msg.StopOrder
 	for _, a := range o.Abort {
 		orders = append(orders, toStopOrder(a))

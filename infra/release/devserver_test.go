@@ -77,7 +77,7 @@ func TestJobRunsThroughDevelopmentServer(t *testing.T) {
 	if err != nil || view.State != devserver.Completed || view.OutputProperties["x"] != "y" || !view.LogComplete {
 		t.Errorf("%+v, %v", view, err)
 	}
-	if breaches := server.Ledger().Breaches(); len(breaches) != 1 {
-		t.Errorf("want only the gap as a violation: %v", breaches)
+	if violations := server.Ledger().Violations(); len(violations) != 1 {
+		t.Errorf("want only the gap as a violation: %v", violations)
 	}
 }

@@ -97,7 +97,7 @@ func (b *lockedBuffer) text() string {
 }
 
 var limits = msg.ExecutorLimits{
-	Pull: 5 * time.Minute, Start: time.Minute, PickUp: 30 * time.Second, Run: time.Hour, Settle: 20 * time.Second,
+	Pull: 5 * time.Minute, Start: time.Minute, PickUp: 30 * time.Second, Run: time.Hour, Finish: 20 * time.Second,
 	Abort: 10 * time.Second, Term: 5 * time.Second, Quiet: time.Second,
 }
 

@@ -12,13 +12,13 @@ import (
 func (e *env) checkInvariants() {
 	e.t.Helper()
 	for _, b := range append(e.server.Violations(), e.pluginHost.Violations()...) {
-		e.t.Errorf("breach of %s", b)
+		e.t.Errorf("violation of %s", b)
 	}
 	e.checkCapacity()
 	for _, r := range e.pluginHost.Runs() {
 		want := e.server.JobOf(r.Execution).Image
 		if want = cmp.Or(e.imageMappings[want], want); want != "" && want != r.Image {
-			e.t.Errorf("breach of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
+			e.t.Errorf("violation of I6: %s wants image %s and ran in %s", r.Execution, want, r.Image)
 		}
 	}
 }
@@ -31,7 +31,7 @@ func (e *env) checkCapacity() {
 		switch ev.Kind {
 		case fake.Created:
 			if limit := e.capacityAt(ev.At); len(alive) >= limit {
-				e.t.Errorf("breach of I4: %s is created at %v while %d are alive and the capacity is %d", ev.Executor, ev.At, len(alive), limit)
+				e.t.Errorf("violation of I4: %s is created at %v while %d are alive and the capacity is %d", ev.Executor, ev.At, len(alive), limit)
 			}
 			alive[ev.Executor] = true
 		case fake.Died, fake.Removed:

@@ -119,7 +119,7 @@ func TestJobSurvivesSimultaneousEviction(t *testing.T) {
 	}
 }
 
-func TestNormalModeUsesOneExecutorPerJob(t *testing.T) {
+func TestSingleJobModeUsesOneExecutorPerJob(t *testing.T) {
 	config := daemonMode(2)
 	config.Eviction = 0
 	withEnv(t, config, func(e *env) {

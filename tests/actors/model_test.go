@@ -200,10 +200,10 @@ func (h *scenario) checkLogs() {
 		log, _ := h.logOf(id)
 		f, _ := h.server.FinishOf(id)
 		if !strings.HasPrefix(want, log) {
-			h.t.Errorf("breach of I7 or I8: the log of %s is %q", id, log)
+			h.t.Errorf("violation of I7 or I8: the log of %s is %q", id, log)
 		}
 		if f.Outcome == msg.Completed && !h.executorKilled && !slices.Contains([]string{want, "begins\nknows ********\nworks\n"}, log) {
-			h.t.Errorf("breach of I7: the log of %s, which is completed, is only %q", id, log)
+			h.t.Errorf("violation of I7: the log of %s, which is completed, is only %q", id, log)
 		}
 	}
 }

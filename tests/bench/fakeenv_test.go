@@ -43,8 +43,8 @@ func newFakeEnv(b *testing.B, capacity int) *fakeEnv {
 	s.engine.Load("plugin", fake.Image{Program: fakes.Plugin{}.Program(s.pluginHost)})
 	b.Cleanup(func() {
 		s.engine.Close()
-		for _, breach := range append(s.server.Violations(), s.pluginHost.Violations()...) {
-			b.Error(breach)
+		for _, violation := range append(s.server.Violations(), s.pluginHost.Violations()...) {
+			b.Error(violation)
 		}
 	})
 	return s
@@ -78,7 +78,7 @@ func (s *fakeEnv) start(release actors.Release) *runner {
 			Spool: p.disk, Driver: s.engine, Gateway: p.gateway, Keyring: s.identity,
 			NewFilter: func(s []msg.Secret, midline bool) actors.Filter { return masking.NewFilter(s, midline) },
 			NewID:     func() msg.ExecutorID { return msg.ExecutorID(fmt.Sprintf("x%d", s.ids.Add(1))) },
-			Limits: msg.ExecutorLimits{Pull: timeout, Start: timeout, PickUp: timeout, Run: time.Hour, Settle: timeout,
+			Limits: msg.ExecutorLimits{Pull: timeout, Start: timeout, PickUp: timeout, Run: time.Hour, Finish: timeout,
 				Abort: timeout, Term: timeout, Quiet: time.Millisecond},
 		},
 		Release: release, Settings: noopConfigStore{}, Config: s.config,

@@ -196,7 +196,7 @@ func TestRule4AnswerLostInCrashIsSentAgain(t *testing.T) {
 	}
 }
 
-// A plugin in single mode exits if it could not get its job. Its result file proves that, so the job moves to another executor.
+// A plugin in single-job mode exits if it could not get its job. Its result file proves that, so the job moves to another executor.
 func TestRule4SinglePluginExitWithoutJobLeavesProof(t *testing.T) {
 	t.Parallel()
 	x, p := newEnv(t).newGoSDKExecutor("ended", msg.Single)

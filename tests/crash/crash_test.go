@@ -24,7 +24,7 @@ type mode struct {
 func modes() []mode {
 	return []mode{
 		{name: "daemon mode", capacity: 3, eviction: 2 * time.Second, images: func() []string { return []string{shared.Blue, shared.Green} }},
-		{name: "normal mode", capacity: 3, images: func() []string { return []string{shared.Blue} }},
+		{name: "single-job mode", capacity: 3, images: func() []string { return []string{shared.Blue} }},
 	}
 }
 

@@ -151,7 +151,7 @@ func lastResultTimes(env *harness.Env, jobs []string) map[string]time.Time {
 	return last
 }
 
-func TestNormalModeUsesOneExecutorPerJob(t *testing.T) {
+func TestSingleJobModeUsesOneExecutorPerJob(t *testing.T) {
 	t.Parallel()
 	capacity, jobs := 3, harness.Size(12, 40)
 	env := shared.NewEnv(t, harness.Options{Capacity: capacity})

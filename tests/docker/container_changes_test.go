@@ -167,7 +167,7 @@ func TestExecutorThatStopsPollingBlocksNoJob(t *testing.T) {
 	} {
 		t.Run(row.when, func(t *testing.T) {
 			t.Parallel()
-			a := newWarmRunner(t, shared.Blue, "--settle-timeout=1h")
+			a := newWarmRunner(t, shared.Blue, "--finish-timeout=1h")
 			a.WaitRunnerLog(`"executor":"` + a.executor + `","from":"finishing","to":"idle"`)
 			a.Kill()
 			if row.paused {

@@ -17,7 +17,7 @@ func TestLargeInputsAndResultsAreDelivered(t *testing.T) {
 		plan harness.Options
 	}{
 		{how: "daemon mode", plan: harness.Options{Eviction: time.Minute}},
-		{how: "normal mode", plan: harness.Options{}},
+		{how: "single-job mode", plan: harness.Options{}},
 		{how: "processes", plan: harness.Options{Eviction: time.Minute, Flags: []string{"--driver", "process"}}},
 	} {
 		t.Run(row.how, func(t *testing.T) {

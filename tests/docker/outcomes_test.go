@@ -82,11 +82,11 @@ func outcomeCases() []outcomeCase {
 
 func TestEveryJobReportsItsOutcome(t *testing.T) {
 	t.Parallel()
-	for mode, eviction := range map[string]time.Duration{"daemon mode": 2 * time.Second, "normal mode": 0} {
+	for mode, eviction := range map[string]time.Duration{"daemon mode": 2 * time.Second, "single-job mode": 0} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			env := shared.NewEnv(t, harness.Options{Capacity: 4, Eviction: eviction, Flags: []string{
-				"--pickup-timeout=10s", "--settle-timeout=3s", "--abort-wait=1s", "--term-wait=1s", "--max-result=2MiB",
+				"--pickup-timeout=10s", "--finish-timeout=3s", "--abort-wait=1s", "--term-wait=1s", "--max-result=2MiB",
 				"--executor-memory=256MiB",
 			}})
 			all := outcomeCases()

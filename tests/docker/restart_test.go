@@ -46,7 +46,7 @@ func TestNextStartAdoptsRunningAndIdleExecutors(t *testing.T) {
 func TestResultDuringRunnerAbsenceIsNotLost(t *testing.T) {
 	t.Parallel()
 	const steps = 20
-	env := shared.NewEnv(t, harness.Options{Capacity: 2, Eviction: time.Hour, Flags: []string{"--settle-timeout=1h"}})
+	env := shared.NewEnv(t, harness.Options{Capacity: 2, Eviction: time.Hour, Flags: []string{"--finish-timeout=1h"}})
 	job := env.SubmitSlow(shared.Blue, steps)
 	env.WaitTaskLog(job, "step 3 of ")
 	executor := env.OnlyExecutor()
@@ -151,7 +151,7 @@ func TestSecondSigtermLeavesExecutorsToNextStart(t *testing.T) {
 func TestDetachedRunnerLeavesExecutorsToNextStart(t *testing.T) {
 	t.Parallel()
 	const steps = 80
-	env := shared.NewEnv(t, harness.Options{Capacity: 2, Eviction: time.Hour, Flags: []string{"--on-exit=detach", "--settle-timeout=5s"}})
+	env := shared.NewEnv(t, harness.Options{Capacity: 2, Eviction: time.Hour, Flags: []string{"--on-exit=detach", "--finish-timeout=5s"}})
 	env.WaitCompleted(env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker}))
 	idle := env.OnlyExecutor()
 	job := env.SubmitSlow(shared.Blue, steps)

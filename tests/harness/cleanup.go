@@ -48,7 +48,7 @@ func (e *Env) checkServer() {
 	if e.Server == nil {
 		return
 	}
-	for _, b := range e.Server.Ledger().Breaches() {
+	for _, b := range e.Server.Ledger().Violations() {
 		e.T.Errorf("protocol violation: %s", b)
 	}
 	for _, task := range e.Server.Tasks() {

@@ -53,7 +53,7 @@ type Env struct {
 // Options are the options of an Env.
 type Options struct {
 	Capacity int           // 0: 4
-	Eviction time.Duration // 0: normal mode
+	Eviction time.Duration // 0: single-job mode
 	Lease    time.Duration // of an offer; 0: the server's default
 	Flags    []string
 	Environ  []string // additional environment variables of the runner

@@ -63,7 +63,7 @@ type processEnd struct {
 }
 
 var limits = msg.ExecutorLimits{
-	Pull: time.Minute, Start: time.Minute, PickUp: 30 * time.Second, Run: 10 * time.Minute, Settle: 20 * time.Second,
+	Pull: time.Minute, Start: time.Minute, PickUp: 30 * time.Second, Run: 10 * time.Minute, Finish: 20 * time.Second,
 	Abort: 10 * time.Second, Term: 5 * time.Second, Quiet: time.Second,
 }
 

@@ -40,11 +40,11 @@ var mutations = []mutation{
 	{"secrets are not masked", []edit{{"actors/executor_log_attributor.go", "a.secrets = append(a.secrets, s)", "_ = s"}}, []string{"I8"}},
 	{"a result of another job is accepted", []edit{{"tests/fakes/gateway.go", "text, err := seal.Decrypt(key, body)", "text, err := []byte(`{}`), error(nil)\n\t_ = seal.Decrypt"}}, []string{"I9"}},
 	// The session.
-	{"a second process gets the job", []edit{{"actors/session_requests.go", "case t.job.stage == handedOut && t.job.delivered:", "case false:"}}, []string{"I2"}},
+	{"a second process gets the job", []edit{{"actors/session_requests.go", "case t.job.handOut == handedOut && t.job.delivered:", "case false:"}}, []string{"I2"}},
 	{"a restart forgets that a job was delivered", []edit{{"actors/session_start.go", "delivered: rec.Delivered, ", ""}}, []string{"I2"}},
 	{"a job is handed out before the hand-out is recorded", []edit{{"actors/executor_handout.go", "\tif err := deps.Spool.HandOut(", "\tdeps.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})\n\tif err := deps.Spool.HandOut("}}, []string{"I2", "I3", "I7"}},
 	{"a callback is answered before its result is stored", []edit{{"actors/session_result.go", "\t\tt.do(storeResult{m.Request", "\t\tt.answer(m.Request, msg.Accept{})\n\t\tt.do(storeResult{m.Request"}}, []string{"I1"}},
-	{"a watch event is sent while a job runs", []edit{{"actors/session_requests.go", " || t.job.stage == handedOut && !t.job.unstarted", ""}}, []string{"rule 2"}},
+	{"a watch event is sent while a job runs", []edit{{"actors/session_requests.go", " || t.job.handOut == handedOut && !t.job.unstarted", ""}}, []string{"rule 2"}},
 	{"a plugin that delivers late gets the next job too early", []edit{{"actors/session_requests.go", "t.state == finishing && !t.asksForJob()", "false"}}, []string{"rule 3"}},
 	{"an exit is not checked for a result", []edit{{"actors/session_container.go", "\t\tif t.exit != nil {\n\t\t\tt.examine()", "\t\tif false {\n\t\t\tt.examine()"}}, []string{"I1", "I4", "I10", "I11"}},
 	{"the stop sequence ends with its first signal", []edit{{"actors/session_stop.go", "\t\tt.do(startTimer{stopTimer, t.stopWait(m.Step)", "\t\t_ = (startTimer{stopTimer, t.stopWait(m.Step)"}}, []string{"I11", "I1"}},

@@ -77,9 +77,9 @@ func (s server) waitForTask(ctx context.Context, id string) (t task, err error) 
 }
 
 func (s server) violations(ctx context.Context) (all []any, err error) {
-	var ledger struct{ Breaches []any }
+	var ledger struct{ Violations []any }
 	err = s.request(ctx, http.MethodGet, "/api/ledger", nil, &ledger)
-	return ledger.Breaches, err
+	return ledger.Violations, err
 }
 
 // follow calls line for each line of a log until the log ends.

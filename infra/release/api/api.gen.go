@@ -194,6 +194,16 @@ type JobPhase struct {
 	Phase string `json:"phase"`
 }
 
+// JobPhases defines model for JobPhases.
+type JobPhases struct {
+	Jobs []JobPhase `json:"jobs"`
+}
+
+// JobsToAbort defines model for JobsToAbort.
+type JobsToAbort struct {
+	Abort []AbortJobEvent `json:"abort"`
+}
+
 // Kind defines model for Kind.
 type Kind string
 
@@ -223,21 +233,11 @@ type Offers struct {
 	Jobs []Job `json:"jobs"`
 }
 
-// Orders defines model for Orders.
-type Orders struct {
-	Abort []AbortJobEvent `json:"abort"`
-}
-
 // Outcome * `completed`: the plugin delivered a result, with any exit code.
 // * `failed`: there is no result; the message says why (pull, start, crash, out of memory, lost).
 // * `aborted`: the server requested the abort of the job.
 // * `timed-out`: the job exceeded its time limit.
 type Outcome string
-
-// Phases defines model for Phases.
-type Phases struct {
-	Jobs []JobPhase `json:"jobs"`
-}
 
 // Problem A problem document (RFC 9457).
 type Problem struct {
@@ -350,7 +350,7 @@ type AppendLogTextRequestBody = AppendLogTextBody
 type RegisterJSONRequestBody = Runner
 
 // HeartbeatJSONRequestBody defines body for Heartbeat for application/json ContentType.
-type HeartbeatJSONRequestBody = Phases
+type HeartbeatJSONRequestBody = JobPhases
 
 // FinishScriptJSONRequestBody defines body for FinishScript for application/json ContentType.
 type FinishScriptJSONRequestBody = Ending
@@ -2154,7 +2154,7 @@ type HeartbeatResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *Orders
+	JSON200 *JobsToAbort
 	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
 	ApplicationProblemJSON400 *BadRequest
 	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
@@ -2168,7 +2168,7 @@ type HeartbeatResponse struct {
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r HeartbeatResponse) GetJSON200() *Orders {
+func (r HeartbeatResponse) GetJSON200() *JobsToAbort {
 	return r.JSON200
 }
 
@@ -3165,7 +3165,7 @@ func ParseHeartbeatResponse(rsp *http.Response) (*HeartbeatResponse, error) {
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest Orders
+		var dest JobsToAbort
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
