@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -28,10 +27,9 @@ func (c *RunConfig) complete() (warnings []warning, err error) {
 	if c.Executor.Driver == "process" && c.Self.OnExit == "detach" {
 		warnings = append(warnings, warning{"--on-exit=detach fails running jobs with --driver=process, because child processes end with the runner: set --on-exit=drain", nil})
 	}
-	reason, err := c.Self.chooseStateDir()
-	if reason != nil {
-		warnings = append(warnings, warning{"state may be lost at a restart, because it is in a temporary directory: mount a volume and set --state-dir",
-			map[string]any{"dir": c.Self.StateDir, "error": reason.Error()}})
+	skipped, err := c.Self.chooseStateDir()
+	if skipped != nil {
+		warnings = append(warnings, warning{"using the state directory of this user: set --state-dir to choose it", map[string]any{"dir": c.Self.StateDir, "error": skipped.Error()}})
 	}
 	return warnings, errors.Join(append(problems, err)...)
 }
@@ -176,45 +174,4 @@ func (s *SelfConfig) check() error {
 		return fmt.Errorf("--health-address is %q: write it as HOST:PORT, or :PORT for all addresses of this machine", s.Health)
 	}
 	return nil
-}
-
-const defaultStateDir = "/var/lib/runnerd"
-
-// chooseStateDir falls back to the temporary directory, as the official runner does, because that runner's chart names a store on a
-// read-only file system; reason then says why. It never replaces --state-dir.
-func (s *SelfConfig) chooseStateDir() (reason, err error) {
-	explicit := s.StateDir != ""
-	switch {
-	case explicit:
-	case s.StoreName != "":
-		s.StateDir = filepath.Dir(s.StoreName)
-	default:
-		s.StateDir = defaultStateDir
-	}
-	if s.StateDir, err = filepath.Abs(s.StateDir); err != nil {
-		return nil, fmt.Errorf("find the state directory: %w", err)
-	}
-	reason = checkWritable(s.StateDir)
-	if reason == nil {
-		return nil, nil
-	}
-	if explicit {
-		return nil, fmt.Errorf("--state-dir is %q, which is not usable: %w; make it writable for this user, or set another", s.StateDir, reason)
-	}
-	s.StateDir = filepath.Join(os.TempDir(), "runnerd")
-	if err := checkWritable(s.StateDir); err != nil {
-		return nil, fmt.Errorf("neither the default state directory (%w) nor the fallback (%w) is usable; set --state-dir", reason, err)
-	}
-	return reason, nil
-}
-
-func checkWritable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	probe, err := os.CreateTemp(dir, ".writable-")
-	if err != nil {
-		return err
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }

@@ -206,18 +206,6 @@ func TestExecAndDevCheckLimitsLikeRun(t *testing.T) {
 	}
 }
 
-func TestUnusableStateDirFallsBackToTemp(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	s := SelfConfig{StoreName: "/dev/null/db/runner-store.db"}
-	reason, err := s.chooseStateDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := filepath.Join(os.TempDir(), "runnerd"); s.StateDir != want || reason == nil {
-		t.Errorf("state directory %s, reason %v; want %s and a reason", s.StateDir, reason, want)
-	}
-}
-
 func TestProcessImagesAcceptAMapping(t *testing.T) {
 	want := map[string]string{"plugin:1.0": "/opt/plugin", "other:2": "/opt/other"}
 	for _, row := range []struct {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"runnerd/infra/control"
@@ -22,18 +23,13 @@ type stateFlags struct {
 	StoreName string `hidden:"" help:"Store file of the official runner."`
 }
 
-// dir returns the state directory of a runner with the same flags and environment.
+// dir returns the state directory of a runner with the same flags and environment: where a spool is, otherwise the preferred one.
 func (f stateFlags) dir() string {
-	switch fallback := filepath.Join(os.TempDir(), "runnerd"); {
-	case f.StateDir != "":
+	if f.StateDir != "" {
 		return f.StateDir
-	case f.StoreName != "" && hasSpool(filepath.Dir(f.StoreName)):
-		return filepath.Dir(f.StoreName)
-	case !hasSpool(defaultStateDir) && hasSpool(fallback):
-		return fallback
-	default:
-		return defaultStateDir
 	}
+	dirs := stateDirs(f.StoreName)
+	return dirs[max(0, slices.IndexFunc(dirs, hasSpool))]
 }
 
 func hasSpool(dir string) bool {

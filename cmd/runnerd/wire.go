@@ -50,7 +50,7 @@ type daemon struct {
 func runDaemon(ctx context.Context, config RunConfig, log zerolog.Logger) (err error) {
 	d := &daemon{config: config, log: log, started: time.Now(), health: newHealthServer(), commands: newCommandServer(), deleted: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, open := range []func(context.Context) error{d.checkDeletion, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.startActors} {
+	for _, open := range []func(context.Context) error{d.createStateDir, d.checkDeletion, d.openSockets, d.openSpool, d.openIdentity, d.openClient, d.openHealth, d.openCommands, d.openEngine, d.openGateway, d.startActors} {
 		if err := open(ctx); err != nil {
 			d.undoStart(ctx)
 			if ctx.Err() != nil { // told to stop during the start
