@@ -22,7 +22,7 @@ type warning struct {
 
 // complete fills in the settings that derive from others and from the host. It returns all errors at once.
 func (c *RunConfig) complete() (warnings []warning, err error) {
-	warnings = unusedOfficialVariables(os.Environ())
+	warnings = variablesWithoutEffect(os.Environ())
 	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
 	if c.Executor.Driver == "process" && c.Self.OnExit == "detach" {
 		warnings = append(warnings, warning{"--on-exit=detach fails running jobs with --driver=process, because child processes end with the runner: set --on-exit=drain", nil})

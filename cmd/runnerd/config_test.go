@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -120,7 +121,11 @@ func TestInvalidSettingSaysWhatToDo(t *testing.T) {
 		{wrong: "unknown key", file: "\nzzzzzzzz: 1\n", wantText: `runnerd.yaml:2: there is no setting "zzzzzzzz"`},
 		{wrong: "nested key", file: "name:\n  first: x\n", wantText: "settings do not nest"},
 		{wrong: "list in place of keys", file: "- a\n", wantText: `runnerd.yaml:1: expected "key: value"`},
-		{wrong: "duration without unit", file: "pull-timeout: 5\n", wantText: `--pull-timeout: "5" is not a duration: write 5s or 5m; see runnerd run --help`},
+		{wrong: "duration without unit", args: []string{"--pull-timeout=5"}, wantText: `--pull-timeout: "5" is not a duration: write 5s or 5m; see runnerd run --help`},
+		{wrong: "several values in the file", file: "pull-timeout: 5\n\nexecutor-memory: much\ndriver: podman\nexecutor-cpus: [\n  1, 2]\n",
+			wantText: "runnerd.yaml:1: pull-timeout: \"5\" is not a duration: write 5s or 5m\nFILE/runnerd.yaml:3: executor-memory: \"much\" is not a size: write a number with a unit, such as 512MiB\n" +
+				"FILE/runnerd.yaml:4: driver: \"podman\" is not one of docker, process\nFILE/runnerd.yaml:5: executor-cpus: expected a float"},
+		{wrong: "nested key in line 2", file: "\nname:\n  first: x\n", wantText: "runnerd.yaml:2: name: expected a plain value"},
 		{wrong: "invalid size", args: []string{"--executor-memory=much"}, wantText: `"much" is not a size`},
 		{wrong: "missing file", args: []string{"--config=/does/not/exist"}, wantText: "read --config"},
 		{wrong: "unknown driver", args: []string{"--driver=podman"}, wantText: "docker"},
@@ -150,10 +155,74 @@ func TestInvalidSettingSaysWhatToDo(t *testing.T) {
 			if err == nil {
 				_, err = c.complete()
 			}
-			if err == nil || !strings.Contains(err.Error(), row.wantText) {
+			if err == nil || !strings.Contains(withoutDirs(err.Error()), withoutDirs(row.wantText)) {
 				t.Errorf("got error %v, want %s", err, row.wantText)
 			}
 		})
+	}
+}
+
+func withoutDirs(text string) string {
+	return regexp.MustCompile(`\S*/runnerd\.yaml`).ReplaceAllString(text, "runnerd.yaml")
+}
+
+func TestRejectedSettingOfFileNamesItsLine(t *testing.T) {
+	t.Setenv("RELEASE_RUNNER_TERM_WAIT", "0s")
+	path, output := filepath.Join(t.TempDir(), "runnerd.yaml"), new(bytes.Buffer)
+	must(t, os.WriteFile(path, []byte("name: x\nexecutor-memory: 1KiB\nterm-wait: 1s\nexecutor-pids: 0\nrest-client-ca: /does/not/exist\n"), 0o600))
+	common := []string{"run", "--config=" + path, "--release-url=http://127.0.0.1:9", "--token=t", "--health-address=127.0.0.1:0", "--state-dir=" + t.TempDir()}
+	if code := execute(t.Context(), append(common, "--executor-cpus=0"), output, output); code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{path + ":2: --executor-memory is 1KiB", path + ":4: --executor-pids is 0", "\n--executor-cpus is 0", "\n--term-wait is 0s"} {
+		if !strings.Contains(output.String(), want) {
+			t.Errorf("no %q in: %s", want, output)
+		}
+	}
+	output.Reset()
+	args := append(common, "--executor-memory=1GiB", "--executor-pids=10", "--term-wait=1s", "--driver=process", "--process-image=a=b")
+	if code := execute(t.Context(), args, output, output); code != exitUsage || !strings.Contains(output.String(), path+":5: --rest-client-ca: open") {
+		t.Errorf("exit code %d: %s", code, output)
+	}
+}
+
+func TestMisspeltVariableIsReported(t *testing.T) {
+	for variable, want := range map[string]string{
+		"RELEASE_RUNNER_EXECUTOR_MEMROY=1GiB":                   `did you mean "RELEASE_RUNNER_EXECUTOR_MEMORY"?`,
+		"RELEASE_RUNNER_ZZZZZZZZZZZZZZZZZZZZZZZZ=x":             "there is no such setting",
+		"RELEASE_RUNNER_KUBERNETES_NAMESPACE=x":                 "there is no Kubernetes driver",
+		"RELEASE_RUNNER_EXECUTOR_SECURITY_CONTEXT_FS_GROUP=1":   "executors always run without capabilities",
+		"RELEASE_RUNNER_EXECUTOR_MEMORY=1GiB":                   "",
+		"RELEASE_RUNNER_DOCKER_DOCKER_HOST=172.17.0.1":          "",
+		"RELEASE_RUNNER_LISTEN=of the development server's too": "",
+		"OTHER=x": "",
+	} {
+		warnings := variablesWithoutEffect([]string{variable})
+		if want == "" && len(warnings) > 0 || want != "" && (len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0]), want)) {
+			t.Errorf("%s: %v, want %q", variable, warnings, want)
+		}
+	}
+}
+
+// RELEASE_RUNNER_YES=true confirmed the loss of a result.
+func TestEnvironmentConfirmsNothing(t *testing.T) {
+	t.Setenv("RELEASE_RUNNER_YES", "true")
+	var p program
+	if _, err := parse(&p, []string{"spool", "discard", "x"}, new(bytes.Buffer), new(bytes.Buffer)); err != nil || p.Spool.Discard.Yes {
+		t.Errorf("confirmed: %v, error %v", p.Spool.Discard.Yes, err)
+	}
+}
+
+func TestStatusFindsStateDirInFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "runnerd.yaml")
+	must(t, os.WriteFile(path, []byte("state-dir: "+dir+"\nexecutor-memory: 1GiB\n"), 0o600))
+	for name, args := range map[string][]string{"status": {"status"}, "spool ls": {"spool", "ls"}, "drain": {"drain"}} {
+		var p program
+		_, err := parse(&p, append(args, "--config", path), new(bytes.Buffer), new(bytes.Buffer))
+		if got := map[string]string{"status": p.Status.StateDir, "spool ls": p.Spool.Ls.StateDir, "drain": p.Drain.StateDir}[name]; err != nil || got != dir {
+			t.Errorf("%s: state directory %q, error %v", name, got, err)
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -12,12 +14,19 @@ import (
 )
 
 // configFile is the source of settings that are given neither by a flag nor by the environment. It is a flat YAML mapping: a key is
-// a flag's name, and a list is the same as a comma-separated value of the flag. An unknown key is an error, because a silently ignored setting is
-// noticed only when it is needed.
+// a flag's name, and a list is the same as a comma-separated value of the flag. For `run`, an unknown key is an error, because a silently
+// ignored setting is noticed only when it is needed. Other commands take only their own settings from the file.
 type configFile struct {
 	path   string // from --config or its variable; read once
-	values map[string]yaml.Node
+	values map[string]fileValue
+	used   map[string]int // the line of each setting that the file decided
 	err    error
+}
+
+// fileValue is the value of a key.
+type fileValue struct {
+	line int // of the key, from 1
+	text string
 }
 
 // Validate is called by kong. It returns the error that Resolve found.
@@ -28,15 +37,12 @@ func (f *configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Fl
 	if err := f.load(ctx, parent.Flags); err != nil {
 		return nil, err
 	}
-	node, ok := f.values[flag.Name]
-	if !ok || node.Tag == "!!null" || slices.ContainsFunc(flag.Envs, isSet) {
+	value, ok := f.values[flag.Name]
+	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil
 	}
-	text, err := flagText(node, flag.IsMap())
-	if err != nil {
-		return nil, fmt.Errorf("%s:%d: %s: %w", f.path, node.Line, flag.Name, err)
-	}
-	return text, nil
+	f.used[flag.Name] = value.line
+	return value.text, nil
 }
 
 // load reads the file that --config names. Commands without that flag have no file.
@@ -45,17 +51,18 @@ func (f *configFile) load(ctx *kong.Context, flags []*kong.Flag) error {
 	if at < 0 || f.values != nil || f.err != nil {
 		return f.err
 	}
-	f.values = map[string]yaml.Node{}
+	f.values, f.used = map[string]fileValue{}, map[string]int{}
 	path, _ := ctx.FlagValue(flags[at]).(string)
 	if path == "" {
 		return nil
 	}
 	f.path = path
-	f.err = f.read(flags)
+	f.err = f.read(flags, ctx.Selected().Name == "run")
 	return f.err
 }
 
-func (f *configFile) read(flags []*kong.Flag) error {
+// read returns all errors of the file at once. If strict, each key must be the name of a flag.
+func (f *configFile) read(flags []*kong.Flag, strict bool) error {
 	text, err := os.ReadFile(f.path)
 	if err != nil {
 		return fmt.Errorf("read --config: %w", err)
@@ -67,57 +74,90 @@ func (f *configFile) read(flags []*kong.Flag) error {
 	if len(document.Content) == 0 { // the file is empty
 		return nil
 	}
-	if top := document.Content[0]; top.Kind != yaml.MappingNode && top.Tag != "!!null" {
+	top := document.Content[0]
+	if top.Kind != yaml.MappingNode && top.Tag != "!!null" {
 		return fmt.Errorf(`%s:%d: expected "key: value"`, f.path, top.Line)
 	}
-	if err := document.Decode(&f.values); err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
-	}
-	var names []string
+	byName := map[string]*kong.Flag{}
 	for _, flag := range flags {
 		if flag.Name != "help" && flag.Name != "config" {
-			names = append(names, flag.Name)
+			byName[flag.Name] = flag
 		}
 	}
-	return f.unknown(names)
-}
-
-func (f *configFile) unknown(names []string) error {
 	var errs []error
-	for key, node := range f.values {
-		if !slices.Contains(names, key) {
-			errs = append(errs, fmt.Errorf("%s:%d: there is no setting %q%s", f.path, node.Line, key, didYouMean(key, names)))
+	lines := map[string]int{}
+	for pair := range slices.Chunk(top.Content, 2) {
+		key, line, flag := pair[0].Value, pair[0].Line, byName[pair[0].Value]
+		if first := lines[key]; first > 0 {
+			errs = append(errs, fmt.Errorf("%s:%d: %s is already set in line %d", f.path, line, key, first))
+		}
+		lines[key] = line
+		switch {
+		case flag == nil && strict:
+			errs = append(errs, fmt.Errorf("%s:%d: there is no setting %q%s", f.path, line, key, didYouMean(key, slices.Sorted(maps.Keys(byName)))))
+		case flag != nil && pair[1].Tag != "!!null":
+			text, err := flagText(pair[1], flag)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s:%d: %s: %w", f.path, line, key, err))
+			}
+			f.values[key] = fileValue{line, text}
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
-// flagText returns a node as it would be written on the command line; pairs reports whether the flag takes a mapping.
-func flagText(node yaml.Node, pairs bool) (string, error) {
+// locate adds file and line to each error that begins with a setting that the file decided.
+func (f *configFile) locate(err error) error {
+	if exit, ok := err.(exitError); ok {
+		return exitError{f.locate(exit.error), exit.code}
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, err := range joined.Unwrap() {
+			errs = append(errs, f.locate(err))
+		}
+		return errors.Join(errs...)
+	}
+	if err == nil {
+		return nil
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "--"), " ")
+	if line := f.used[strings.TrimSuffix(name, ":")]; line > 0 {
+		return fmt.Errorf("%s:%d: %w", f.path, line, err)
+	}
+	return err
+}
+
+// flagText returns a node as it would be written on the command line, and an error if the flag does not accept it.
+func flagText(node *yaml.Node, flag *kong.Flag) (text string, err error) {
 	switch {
 	case node.Kind == yaml.ScalarNode:
-		return node.Value, nil
+		text = node.Value
 	case node.Kind == yaml.SequenceNode && allScalars(node):
 		var items []string
 		for _, item := range node.Content {
 			items = append(items, item.Value)
 		}
-		return strings.Join(items, ","), nil
-	case node.Kind == yaml.MappingNode && pairs && allScalars(node):
+		text = strings.Join(items, ",")
+	case node.Kind == yaml.MappingNode && flag.IsMap() && allScalars(node):
 		var items []string
 		for pair := range slices.Chunk(node.Content, 2) {
 			items = append(items, pair[0].Value+"="+pair[1].Value)
 		}
-		return strings.Join(items, ";"), nil
-	case pairs:
+		text = strings.Join(items, ";")
+	case flag.IsMap():
 		return "", errors.New("expected a mapping of plain values")
 	default:
 		return "", errors.New("expected a plain value or a list of plain values: settings do not nest")
 	}
+	if flag.Enum != "" && !flag.EnumMap()[text] {
+		return "", fmt.Errorf("%q is not one of %s", text, strings.Trim(strings.Join(flag.EnumSlice(), ", "), ", "))
+	}
+	scan := kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text})
+	return text, flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, reflect.New(flag.Target.Type()).Elem())
 }
 
-func allScalars(node yaml.Node) bool {
+func allScalars(node *yaml.Node) bool {
 	return !slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return n.Kind != yaml.ScalarNode })
 }
 

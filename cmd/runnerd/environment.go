@@ -3,33 +3,53 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+
+	"github.com/alecthomas/kong"
 )
 
 const envPrefix = "RELEASE_RUNNER_"
 
-// unusedOfficialVariables returns a warning for each variable of the official runner that is set and has no meaning here, so that a
-// migrated deployment starts and its owner knows what changed.
-func unusedOfficialVariables(environ []string) []warning {
-	prefixes := map[string]string{
-		"KUBERNETES_":                "there is no Kubernetes driver",
-		"EXECUTOR_SECURITY_CONTEXT_": "executors always run without capabilities and with no-new-privileges, as the image's user",
-		"DOCKER_RUN_ON_SAME_NETWORK": "executors reach the runner at the gateway's address",
-	}
-	var warnings []warning
+// unusedVariables are those of the official runner that have no meaning here, by prefix, with the reason.
+var unusedVariables = map[string]string{
+	"KUBERNETES_":                "there is no Kubernetes driver",
+	"EXECUTOR_SECURITY_CONTEXT_": "executors always run without capabilities and with no-new-privileges, as the image's user",
+	"DOCKER_RUN_ON_SAME_NETWORK": "executors reach the runner at the gateway's address",
+}
+
+// variablesWithoutEffect returns a warning for each variable with the runner's prefix that no setting has, so that a misspelt limit does
+// not go unnoticed, and a migrated deployment starts and its owner knows what changed.
+func variablesWithoutEffect(environ []string) (warnings []warning) {
+	known := settingVariables()
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
-		if !ours {
+		if !ours || slices.Contains(known, name) {
 			continue
 		}
-		for prefix, reason := range prefixes {
+		reason := "there is no such setting" + didYouMean(name, known)
+		for prefix, why := range unusedVariables {
 			if strings.HasPrefix(rest, prefix) {
-				warnings = append(warnings, warning{"environment variable has no effect: remove it", map[string]any{"variable": name, "reason": reason}})
+				reason = why
 			}
 		}
+		warnings = append(warnings, warning{"environment variable has no effect: remove it or correct its name", map[string]any{"variable": name, "reason": reason}})
 	}
 	return warnings
+}
+
+// settingVariables returns the variables of all commands.
+func settingVariables() (names []string) {
+	model := kong.Must(new(program), kong.DefaultEnvars(strings.TrimSuffix(envPrefix, "_"))).Model
+	nodes := []*kong.Node{model.Node}
+	for len(nodes) > 0 {
+		for _, flag := range nodes[0].Flags {
+			names = append(names, flag.Envs...)
+		}
+		nodes = append(nodes[1:], nodes[0].Children...)
+	}
+	return names
 }
 
 // unsetEmptyVariables makes an empty variable the same as a missing one: Helm charts set variables without a value.

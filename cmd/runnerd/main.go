@@ -110,6 +110,7 @@ func parse(p *program, args []string, stdout, stderr io.Writer) (*kong.Context, 
 	if err != nil {
 		return nil, fmt.Errorf("%w; see %s --help", err, help)
 	}
+	command.Bind(file)
 	return command, nil
 }
 

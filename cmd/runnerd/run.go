@@ -12,11 +12,11 @@ type runCommand struct {
 }
 
 // Run checks all settings before it changes anything, then runs the runner until ctx ends.
-func (c *runCommand) Run(ctx context.Context) error {
+func (c *runCommand) Run(ctx context.Context, file *configFile) error {
 	ignoreSIGPIPE()
 	warnings, err := c.complete()
 	if err != nil {
-		return configError(err)
+		return configError(file.locate(err))
 	}
 	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {
@@ -25,5 +25,5 @@ func (c *runCommand) Run(ctx context.Context) error {
 	for _, warning := range warnings {
 		log.Warn().Fields(warning.fields).Msg(warning.text)
 	}
-	return runDaemon(ctx, c.RunConfig, log)
+	return file.locate(runDaemon(ctx, c.RunConfig, log))
 }

@@ -51,7 +51,7 @@ type (
 	}
 	discardCommand struct {
 		entryArg `embed:""`
-		Yes      bool `help:"Do not ask for confirmation."`
+		Yes      bool `env:"-" help:"Do not ask for confirmation. The environment cannot set it."`
 	}
 )
 

@@ -19,6 +19,8 @@ import (
 
 // stateFlags select the runner of a command.
 type stateFlags struct {
+	ConfigFile string `name:"config" placeholder:"FILE" help:"The runner's YAML file of settings, which may name its state directory."`
+
 	StateDir  string `placeholder:"DIR" help:"The runner's state directory. Default: /var/lib/runnerd."`
 	StoreName string `hidden:"" help:"Store file of the official runner."`
 }

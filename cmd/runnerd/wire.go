@@ -79,16 +79,34 @@ func (d *daemon) openSockets(context.Context) (err error) {
 	return err
 }
 
-func (d *daemon) openSpool(context.Context) error {
+// lockTimeout is how long a start waits for the end of a runner that was killed a moment ago, or is about to exit.
+const lockTimeout = 5 * time.Second
+
+func (d *daemon) openSpool(ctx context.Context) error {
 	files, err := spool.Dir(d.spoolDir())
 	if err != nil {
 		return fmt.Errorf("open the state directory: %w", err)
 	}
 	lowWater := uint64(d.config.Self.LowWater)
-	if d.spool, err = spool.Open(files, spool.Options{LowWater: lowWater, Reserve: lowWater / 4, Readers: 8}); err != nil {
-		return errors.Join(err, files.Close())
+	for start, logged := time.Now(), false; ; {
+		d.spool, err = spool.Open(files, spool.Options{LowWater: lowWater, Reserve: lowWater / 4, Readers: 8})
+		if err == nil {
+			return nil
+		}
+		held, ok := errors.AsType[*spool.HeldError](err)
+		if !ok || time.Since(start) > lockTimeout {
+			return errors.Join(err, files.Close())
+		}
+		if !logged {
+			d.log.Info().Str("holder", held.Holder).Str("dir", d.config.Self.StateDir).Dur("timeout", lockTimeout).Msg("waiting for another runner to release the state directory")
+			logged = true
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.Join(err, files.Close())
+		}
 	}
-	return nil
 }
 
 func (d *daemon) spoolDir() string { return filepath.Join(d.config.Self.StateDir, "spool") }
