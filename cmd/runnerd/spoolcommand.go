@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -102,7 +101,7 @@ func (c lsCommand) Run(out io.Writer) error {
 			encoder.SetIndent("", "  ")
 			return encoder.Encode(rows)
 		}
-		t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: time.Now()}
+		t := newTable(out, time.Now())
 		if len(all) == 0 {
 			t.line("The spool is empty.")
 			return nil
@@ -163,7 +162,7 @@ func (c showCommand) Run(out io.Writer) error {
 			}
 			return err
 		}
-		t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: time.Now()}
+		t := newTable(out, time.Now())
 		t.row("location", f.Location)
 		if f.Damage != nil {
 			t.row("damage", f.Damage.Error())

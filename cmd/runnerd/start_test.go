@@ -13,6 +13,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runnerd/spool"
 )
 
 // An engine continues to create a network after the client has canceled the request.
@@ -76,4 +81,18 @@ func fakeEngine(t *testing.T, answer http.HandlerFunc) (host string) {
 		must(t, os.RemoveAll(dir))
 	})
 	return "unix://" + socket
+}
+
+// A runner that was killed a moment ago may still hold its lock.
+func TestStartWaitsForLockOfEndingRunner(t *testing.T) {
+	d := &daemon{config: RunConfig{Self: SelfConfig{StateDir: t.TempDir()}}, log: zerolog.Nop()}
+	files, err := spool.Dir(d.spoolDir())
+	must(t, err)
+	ending, err := spool.Open(files, spool.Options{})
+	must(t, err)
+	closed := make(chan error, 1)
+	time.AfterFunc(time.Second, func() { closed <- ending.Close() })
+	must(t, d.openSpool(t.Context()))
+	must(t, <-closed)
+	must(t, d.spool.Close())
 }

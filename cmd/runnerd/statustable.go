@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/docker/go-units"
 
@@ -15,7 +17,7 @@ import (
 
 // print writes the document as text.
 func (s statusDocument) print(out io.Writer, now time.Time) error {
-	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), now: now}
+	t := newTable(out, now)
 	s.headline(t)
 	t.row("state", s.StateDir)
 	if s.Server != nil {
@@ -139,12 +141,16 @@ type table struct {
 	now time.Time
 }
 
-// row writes a row without its trailing empty cells. Flush returns the error.
+func newTable(out io.Writer, now time.Time) *table {
+	return &table{Writer: tabwriter.NewWriter(&lineTrimmer{out: out}, 0, 0, 2, ' ', 0), now: now}
+}
+
+// row writes a row. Flush returns the error.
 func (t *table) row(cells ...string) {
 	for i, cell := range cells {
-		cells[i] = strings.Map(stripControl, cell)
+		cells[i] = printable(cell)
 	}
-	_, _ = fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+	_, _ = fmt.Fprintln(t, strings.Join(cells, "\t"))
 }
 
 // line writes a line outside the columns.
@@ -154,12 +160,43 @@ func (t *table) line(format string, args ...any) {
 	_ = t.Flush()
 }
 
-// stripControl replaces control characters, so that text from outside cannot move the cursor.
-func stripControl(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return ' '
+// printable escapes what a terminal does not print as it is: control characters, which could move the cursor, and marks that change the
+// direction of text.
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
 	}
-	return r
+	return b.String()
+}
+
+// lineTrimmer removes the spaces at the end of each line: the cells of a column align only if each row has all cells, and the last ones
+// may be empty.
+type lineTrimmer struct {
+	out    io.Writer
+	spaces []byte // not written yet
+}
+
+func (w *lineTrimmer) Write(text []byte) (int, error) {
+	var kept []byte
+	for _, c := range text {
+		switch c {
+		case ' ':
+			w.spaces = append(w.spaces, c)
+			continue
+		case '\n':
+			w.spaces = nil
+		}
+		kept, w.spaces = append(append(kept, w.spaces...), c), nil
+	}
+	if _, err := w.out.Write(kept); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 func (t *table) ago(at time.Time) string {
