@@ -18,7 +18,12 @@ func (c *runCommand) Run(ctx context.Context, file *configFile) error {
 	if err != nil {
 		return configError(file.locate(err))
 	}
-	log, err := logging.New(os.Stderr, c.Self.Log.Format, c.Self.Log.Level)
+	stderr, err := logging.NewDroppingWriter(os.Stderr, c.Self.Log.Format)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	log, err := logging.New(stderr, c.Self.Log.Format, c.Self.Log.Level)
 	if err != nil {
 		return err
 	}
