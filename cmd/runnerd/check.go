@@ -21,7 +21,7 @@ type warning struct {
 	fields map[string]any
 }
 
-// complete fills in the settings that derive from others and from the host. It returns all errors at once.
+// complete checks the settings and fills in those that derive from others and from the host. It returns all errors at once.
 func (c *RunConfig) complete() (warnings []warning, err error) {
 	warnings = unusedOfficialVariables(os.Environ())
 	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
@@ -41,7 +41,7 @@ func checkRunner(e ExecutorConfig, t TimeConfig, g GatewayConfig) error {
 	return errors.Join(e.check(), t.check(), g.check())
 }
 
-// configError ends a command because its settings are wrong.
+// configError returns the error of a command whose settings are invalid.
 func configError(err error) error {
 	return exitError{fmt.Errorf("invalid settings:\n%w", err), exitUsage}
 }
@@ -93,8 +93,8 @@ func (r *ReleaseConfig) readToken() error {
 	return nil
 }
 
-// complete applies the profile. The driver never depends on what is available: while the engine is down, other people's code would
-// silently run elsewhere.
+// complete applies the profile. The default driver never depends on what is available: otherwise, while the engine is down, other
+// people's code would silently run outside containers.
 func (e *ExecutorConfig) complete(self *SelfConfig) error {
 	for profile := range strings.SplitSeq(e.Profile, ",") {
 		switch profile = strings.TrimSpace(profile); profile {
@@ -180,8 +180,8 @@ func (s *SelfConfig) check() error {
 
 const defaultStateDir = "/var/lib/runnerd"
 
-// chooseStateDir falls back to the temporary directory, as the official runner does, because that runner's chart names a store on a
-// read-only file system; reason then says why. It never replaces --state-dir.
+// chooseStateDir sets the state directory. If the default one, or that of --store-name, is not writable, it falls back to the temporary
+// directory and returns the reason: the official runner's chart names a store on a read-only file system. It never replaces --state-dir.
 func (s *SelfConfig) chooseStateDir() (reason, err error) {
 	explicit := s.StateDir != ""
 	switch {

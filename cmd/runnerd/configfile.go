@@ -12,8 +12,8 @@ import (
 )
 
 // configFile is the source of settings that are given neither by a flag nor by the environment. It is a flat YAML mapping: a key is
-// a flag's name, and a list is the same as a comma-separated value of the flag. An unknown key is an error, because a silently ignored setting is
-// noticed only when it is needed.
+// a flag's name, and a list is the same as a comma-separated value of the flag. An unknown key is an error, because a silently ignored
+// setting is noticed only when it is needed.
 type configFile struct {
 	path   string // from --config or its variable; read once
 	values map[string]yaml.Node
@@ -79,10 +79,11 @@ func (f *configFile) read(flags []*kong.Flag) error {
 			names = append(names, flag.Name)
 		}
 	}
-	return f.unknown(names)
+	return f.checkKeys(names)
 }
 
-func (f *configFile) unknown(names []string) error {
+// checkKeys returns an error for each key that is not one of names.
+func (f *configFile) checkKeys(names []string) error {
 	var errs []error
 	for key, node := range f.values {
 		if !slices.Contains(names, key) {
