@@ -22,7 +22,7 @@ func TestBackoffGrowsToMaximum(t *testing.T) {
 func TestBackoffStaysWithinJitter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := backoff{min: 100 * time.Millisecond, max: 10 * time.Second, jitter: 0.2}
-		got := b.after(rapid.IntRange(1, 100).Draw(t, "failures"), rapid.Float64Range(0, 0.999999).Draw(t, "chance"))
+		got := b.after(rapid.IntRange(1, 100).Draw(t, "failures"), rapid.Float64Range(0, 0.999999).Draw(t, "random number"))
 		if got < 80*time.Millisecond || got > 12*time.Second {
 			t.Errorf("%v", got)
 		}

@@ -23,7 +23,7 @@ const (
 	slotsFile    = "dispatcher_slots.go"
 	everySlot    = "TestDecisionInvariantsHoldInEveryState"
 	everySession = "TestSessionInvariantsHoldInEveryState/slice/"
-	fewByDefault = 9 // every ninth, because each has to be built and linked
+	bugStride    = 9 // without -wide, only every ninth bug is tried, because each has to be built and linked
 )
 
 var deliberateBugs = []deliberateBug{
@@ -37,7 +37,7 @@ var deliberateBugs = []deliberateBug{
 	{"the newest job goes first", []edit{{slotsFile, "cmp.Compare(a.order, b.order)", "cmp.Compare(b.order, a.order)"}}, everySlot, "turn:"},
 	{"a waiting job blocks those behind it", []edit{{slotsFile, "\t\t\tfreeing--\n", "\t\t\treturn todo\n"}}, everySlot, "unneeded:"},
 	{"a lowered capacity leaves idle executors", []edit{{slotsFile, "for alive-stopping > capacity && len(idle) > 0 {", "for false {"}}, everySlot, "lowered capacity:"},
-	{"a job with a slot coming evicts an executor", []edit{{slotsFile, "case freeing > 0:", "case freeing > capacity:"}}, everySlot, "gain:"},
+	{"a job that gets a freed slot evicts an executor", []edit{{slotsFile, "case freeing > 0:", "case freeing > capacity:"}}, everySlot, "gain:"},
 	{"one freed slot counts for every job", []edit{{slotsFile, "\t\t\tfreeing--\n", ""}}, everySlot, "unneeded:"},
 	{"no executor is evicted for a job", []edit{{slotsFile, "case len(idle) > 0 && alive-stopping <= capacity:", "case false:"}}, everySlot, "unneeded:"},
 	{"the executor idle longest is reused", []edit{{slotsFile, "compareIdle(s, idle[last]) > 0", "compareIdle(s, idle[last]) < 0"}}, everySlot, "newest:"},
@@ -63,7 +63,7 @@ var deliberateBugs = []deliberateBug{
 	{"a job without a result gets no ending", []edit{{"session_container.go", "case t.job.ending == nil:\n\t\tt.job.abort", "case false:\n\t\tt.job.abort"}}, everySession + "go, two jobs, death", "the goal is not reached"},
 }
 
-// This test checks all of them, because a normal run compiles only some.
+// This test checks all bugs, because a run without -wide compiles only some.
 func TestEachDeliberateBugAppliesToSource(t *testing.T) {
 	for _, b := range deliberateBugs {
 		t.Run(b.bug, func(t *testing.T) { mutants.Apply(t, ".", b.edits) })
@@ -75,7 +75,7 @@ func TestExplorationFindsDeliberateBugs(t *testing.T) {
 		t.Skip("too slow with the race detector")
 	}
 	for n, b := range deliberateBugs {
-		if !*wide && n%fewByDefault > 0 {
+		if !*wide && n%bugStride > 0 {
 			continue
 		}
 		t.Run(b.bug, func(t *testing.T) {

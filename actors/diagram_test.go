@@ -21,7 +21,7 @@ type diagramArrow struct {
 	label          string
 }
 
-// actorBoxes has a box for each child of the supervision table, and for an executor's actor.
+// actorBoxes has a box for each child of the supervision table.
 var actorBoxes = map[string]diagramBox{
 	"poller":     {230, 60, 130, 44, "poller", []string{"reserve, confirm"}, "actor"},
 	"sse":        {230, 116, 130, 44, "sse", []string{"event stream"}, "actor"},
@@ -47,7 +47,7 @@ var arrows = []diagramArrow{
 	{670, 110, 768, 90, "create, start, stop"}, {768, 172, 670, 194, "GET, result"},
 }
 
-// The README shows the system. Each actor of the supervision table is in the picture, and no other.
+// The README shows this diagram. In addition to the actors of the supervision table, it has one of the executors' actors.
 func TestDiagramShowsEveryActor(t *testing.T) {
 	boxes := otherBoxes
 	for _, child := range children {
@@ -69,7 +69,7 @@ func TestDiagramShowsEveryActor(t *testing.T) {
 			noError(t, os.WriteFile(file, []byte(picture), 0o644))
 		}
 		if now, err := os.ReadFile(file); err != nil || string(now) != picture {
-			t.Errorf("%s is not what the table says (%v): go test ./actors -update", file, err)
+			t.Errorf("%s does not match the supervision table: run go test ./actors -update (%v)", file, err)
 		}
 	}
 }

@@ -55,7 +55,7 @@ type dispatcher struct {
 	abortReason   string                               // why all jobs are aborted; empty: they are not aborted
 }
 
-// waiting is a job without an executor.
+// waiting is a job that waits for an executor, or one that is assigned and would wait again if the executor returned it.
 type waiting struct {
 	waitingJob
 	job   msg.Job

@@ -170,7 +170,7 @@ func (d *dispatcher) reaped(c *actorrt.Ctx[msg.ToDispatcher], m msg.Reaped) {
 	d.removeMember(c, x)
 }
 
-// reapExecutor kills and removes an executor, ends its open jobs and their logs, and removes its directory. A result in its directory is
+// reapExecutor kills and removes an executor, ends its open jobs, closes their logs, and removes its directory. A result in its directory is
 // stored first.
 func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, open msg.ExecutionID) error {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
@@ -187,8 +187,8 @@ func reapExecutor(ctx context.Context, deps ExecutorDeps, id msg.ExecutorID, ope
 		if job.Log.Closed {
 			continue
 		}
-		if job.Stage == msg.HandedOut {
-			if _, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: job.Execution, Written: true}); err != nil { // after an ending the result would be rejected
+		if job.Stage == msg.HandedOut { // once the job has an ending, its result would be rejected
+			if _, _, err := storeResultFile(deps, id, msg.ResultFile{Execution: job.Execution, Written: true}); err != nil {
 				errs = append(errs, err)
 				continue
 			}

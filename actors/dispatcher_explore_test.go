@@ -245,7 +245,7 @@ func (u *usage) isFree(at int) bool { return !u.wasEvicted[at] && u.reusedBy[at]
 
 func (u *usage) checkTurns() error {
 	for job := range u.waiting() {
-		for at := range u.idle { // the newest idle one comes first
+		for at := range u.idle { // the most recently idle one comes first
 			sameKey := u.slots[at].key == u.keyOf(job)
 			switch {
 			case !sameKey:

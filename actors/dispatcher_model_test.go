@@ -38,7 +38,7 @@ type poolState struct {
 type poolEvent struct {
 	kind  eventKind
 	what  int8      // a job, an image, an index into idle or the queue, or the capacity
-	finds poolState // the state that restarted finds
+	finds poolState // the state that a restart finds
 }
 
 type eventKind int8

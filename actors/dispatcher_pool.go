@@ -37,6 +37,7 @@ func (d *dispatcher) sortedMembers() []*member {
 	return all
 }
 
+// slots returns the executors that occupy a slot.
 func (d *dispatcher) slots() []slot {
 	all := make([]slot, 0, len(d.members))
 	for _, x := range d.members {
@@ -47,7 +48,7 @@ func (d *dispatcher) slots() []slot {
 	return all
 }
 
-// states iterates over the states of slots.
+// states iterates over the states of the executors that occupy a slot.
 func (d *dispatcher) states() iter.Seq[slotState] {
 	return func(yield func(slotState) bool) {
 		for _, x := range d.members {
@@ -255,7 +256,7 @@ func (d *dispatcher) imageFound(c *actorrt.Ctx[msg.ToDispatcher], m msg.ImageFou
 	}
 }
 
-// ChildDown handles the end of an executor's actor: in order, when its container is removed, or by a crash, which leaves the container.
+// ChildDown handles the end of an executor's actor. The actor stops when its container is removed; a crash leaves the container.
 func (d *dispatcher) ChildDown(c *actorrt.Ctx[msg.ToDispatcher], down actorrt.Down) {
 	x := d.members[msg.ExecutorID(down.Name)]
 	switch {
@@ -269,7 +270,7 @@ func (d *dispatcher) ChildDown(c *actorrt.Ctx[msg.ToDispatcher], down actorrt.Do
 	d.dispatch(c)
 }
 
-// removeMember removes a member whose executor is removed. ChildDown may overtake the actor's last messages, so only the spool knows
+// removeMember removes a member whose executor has been removed. ChildDown may overtake the actor's last messages, so only the spool knows
 // whether its job was handed out.
 func (d *dispatcher) removeMember(c *actorrt.Ctx[msg.ToDispatcher], x *member) {
 	c.Cancel(evictionTimer(x.id))

@@ -26,7 +26,7 @@ const (
 // isEvictable reports whether the executor may be evicted to free its slot for a job.
 func (s slotState) isEvictable() bool { return s == slotIdle || s == slotUnresponsive }
 
-// slot is an executor that exists.
+// slot is what decide knows about an executor.
 type slot struct {
 	id    msg.ExecutorID
 	key   msg.Key
@@ -34,7 +34,7 @@ type slot struct {
 	since time.Time // idle since
 }
 
-// waitingJob is a job without an executor.
+// waitingJob is what decide knows about a waiting job.
 type waitingJob struct {
 	id       msg.ExecutionID
 	key      msg.Key
@@ -77,7 +77,7 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 			stopping++
 		case slotIdle:
 			idle = append(idle, s)
-		case slotUnresponsive: // no job can use it: without a key no job needs it, without a time it is evicted first
+		case slotUnresponsive: // without its key no job can use or need it; without its time it is evicted first
 			idle = append(idle, slot{id: s.id, state: s.state})
 		case slotBusy:
 		}
@@ -87,7 +87,7 @@ func decide(capacity int, slots []slot, waiting []waitingJob) []decision {
 		idle = slices.Delete(idle, at, at+1)
 		return id
 	}
-	unserved := jobsOfKeys(waiting) // jobs that have not had their turn
+	unserved := jobsOfKeys(waiting) // by key, the number of jobs that have not had their turn
 	evict := func(why string) {
 		todo = append(todo, decision{evict: take(leastNeeded(idle, unserved)), why: why})
 		stopping++

@@ -107,7 +107,7 @@ func TestLeastRecentlyCountedImageIsForgotten(t *testing.T) {
 		for image := range maxBaselines {
 			count(image, 1)
 		}
-		count(0, 1) // image 1 is the oldest now
+		count(0, 1) // image 1 is the least recently counted now
 		count(maxBaselines, 1)
 		count(1, 2)
 		synctest.Wait()

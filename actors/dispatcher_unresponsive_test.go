@@ -64,7 +64,7 @@ func TestUnresponsiveExecutorIsEvictedUntilIdleAgain(t *testing.T) {
 				if err := store.Add(msg.Offer{Job: job}); err != nil {
 					t.Fatal(err)
 				}
-				d.Tell(msg.NotIdle{Executor: "x", Seq: 2}) // before its eviction timer is set
+				d.Tell(msg.NotIdle{Executor: "x", Seq: 2}) // so that Configured does not start its eviction timer
 				d.Tell(msg.Configured{Config: msg.Config{Capacity: 1, Eviction: time.Hour}})
 				for _, m := range row.sends {
 					d.Tell(m)

@@ -37,8 +37,8 @@
 // reachable combination (session_explore_test.go). The gateway holds requests until the session answers them.
 //
 // The finish of an aborted or timed-out job waits until the executor has recorded how the stop went (Spool.Stopped). The executor knows
-// that once the plugin has reacted to the signals or ended. If that is not recorded a little after the stop sequence must be over, the
-// reporter records Stopped itself before it sends the finish, because a repeated finish must not differ.
+// that once the plugin has reacted to the signals or ended. If the executor has not recorded it shortly after the time in which the stop
+// sequence must have ended, the reporter records Stopped itself before it sends the finish, because a repeated finish must not differ.
 //
 // The log of a job is closed when the executor has been quiet for a while after its next GET, or when it has ended and its output is read.
 // Only then is the log's total size known. The executor closes it; the dispatcher closes the log of a job without an executor, and
@@ -57,17 +57,18 @@
 //   - StopJob: send Abort to the dispatcher. The heartbeat's answer carries the same orders, in case the event stream is broken.
 //   - Delete: record the deletion (Settings.RecordDeletion), drain with the jobs aborted, unregister once, call Program.Deleted.
 //
-// An event is processed once its content is in the spool. After a crash the server repeats all events since the registration. sse reopens
-// a stream that is silent for 30 s. If that does not help, the runner goes offline and registers again; running jobs continue.
+// A script counts as processed once it is in the spool, any other event at once. After a crash the server repeats all events since the
+// registration. sse reopens a stream that is silent for 30 s. If that does not help, the runner goes offline and registers again; running
+// jobs continue.
 //
 // The messages are in package messages, one file for each exchange.
 //
 // # What survives a restart
 //
-// Nothing that this package holds in memory does. Containers and the spool are authoritative, and each actor rebuilds its work from them
+// Nothing that this package holds in memory survives. Containers and the spool are authoritative, and each actor rebuilds its work from them
 // when it starts:
 //
-//	reporter    every job that is handed out or ended: log that was not sent, an ending, the removal
+//	reporter    every job that is handed out or ended: the unsent part of its log, its ending, its removal
 //	dispatcher  nothing: recovery sends the executors (Adopt, Orphan), the poller sends the waiting jobs again
 //	executor    the executor's record and the stage of its job; the gateway sends all pending requests again, and the engine reports the
 //	            state of the container

@@ -39,22 +39,22 @@ type executor struct {
 
 	// Owned by Receive.
 	session         session
-	record          msg.ExecutorRecord // the constant part, and the image
+	record          msg.ExecutorRecord // as it was when the actor started, except for the image
 	seq             uint64             // of the newest assignment
 	idleSince       time.Time          // zero: not idle
 	exitedAt        time.Time
 	readsSince      time.Time // zero: its output is not being read
 	checkingDisk    bool      // a disk check is scheduled or running
 	diskCheckFailed bool      // the last disk check failed
-	assignedAt      time.Time // its first job was assigned
-	pulledAt        time.Time // its image was there; zero: another actor saw that
+	assignedAt      time.Time // when its newest job was assigned
+	pulledAt        time.Time // when its image was available; zero: before this actor started
 	pullTask        actorrt.Task
 	failures        map[msg.Retry]int // times in a row
 	pendingResults  map[msg.RequestID]storeResult
 }
 
 // Executor returns the actor of a new executor, or of one that has a record in the spool. runnerRestarted: not only the actor but the
-// runner has restarted since that was written. seq is the number of its newest assignment.
+// runner has restarted since the record was written. seq is the number of its newest assignment.
 func Executor(deps ExecutorDeps, rec msg.ExecutorRecord, seq uint64, runnerRestarted bool, dispatcher msg.Receiver[msg.ToDispatcher], reporter msg.Receiver[msg.ToReporter]) actorrt.Spec[msg.ToExecutor] {
 	actor := newExecutor(deps, rec, seq, runnerRestarted, dispatcher, reporter)
 	return actorrt.Spec[msg.ToExecutor]{Name: string(rec.ID), New: func() actorrt.Behavior[msg.ToExecutor] { return actor }}
@@ -94,7 +94,8 @@ func (e *executor) setSubject(c *executorCtx) {
 	}
 }
 
-// Receive passes messages to the session. It handles output and measurements itself, because the session does not depend on them.
+// Receive passes each message to the session, and first does what the session does not decide: it keeps times and records, and handles
+// output and measurements.
 func (e *executor) Receive(c *executorCtx, m msg.ToExecutor) {
 	e.setSubject(c)
 	switch m := m.(type) {

@@ -40,7 +40,7 @@ func (i tellIdle) do(e *executor, c *executorCtx) {
 		e.idleSince = time.Now()
 		since, jobs := e.idleSince, e.session.jobs
 		e.updateRecord(c, "record idle", func(r *msg.ExecutorRecord) {
-			if r.Jobs == jobs { // no other job was assigned meanwhile
+			if r.Jobs == jobs { // no other job was handed out meanwhile
 				r.IdleSince = since
 			}
 		})

@@ -9,7 +9,7 @@ import (
 )
 
 // Effects on the job: its hand-out, its result and its ending. Each may block, so it runs as a task, whose outcome is the message that the
-// type's comment names.
+// comment beside its type names (session_effects.go).
 
 // input is the input of a job, read and checked.
 type input struct {
@@ -59,7 +59,7 @@ func (h handOut) do(e *executor, c *executorCtx) {
 	})
 }
 
-// startTimes returns how long the cold start took that this hand-out ends.
+// startTimes returns the durations of the cold start that ends with this hand-out; both are zero for a warm executor.
 func (e *executor) startTimes() msg.StartTimes {
 	if e.session.jobs > 0 || e.pulledAt.IsZero() {
 		return msg.StartTimes{}

@@ -10,7 +10,7 @@ import (
 // jobLog is the log of one job while it may still grow.
 type jobLog struct {
 	job          msg.ExecutionID
-	from         time.Time    // its output begins at this time; zero: at the start of the executor's
+	from         time.Time    // its output begins at this time; zero: with the executor's first output
 	complete     bool         // the plugin has asked for the next job since
 	sawOutput    bool         // the plugin has printed something since it asked for this job; true for the executor's first job
 	resume       msg.Position // all output before it is in the spool

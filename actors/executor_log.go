@@ -14,14 +14,14 @@ import (
 func (readLogs) do(e *executor, c *executorCtx) {
 	drv, logs, id := e.Driver, e.logs, e.id
 	c.Stream("logs", 16, func(ctx context.Context, emit func(msg.ToExecutor) error) msg.ToExecutor {
-		var ours bool // the spool failed, not the engine
+		var spoolFailed bool // not the engine
 		from := logs.rewind()
 		err := drv.Logs(ctx, id, from, func(entries []msg.LogEntry) error {
 			if len(entries) == 0 {
 				return emit(msg.LogsStarted{})
 			}
 			grown, late, err := logs.write(entries)
-			ours = err != nil
+			spoolFailed = err != nil
 			if late > 0 {
 				err = errors.Join(err, emit(msg.LateOutput{Bytes: late}))
 			}
@@ -32,7 +32,7 @@ func (readLogs) do(e *executor, c *executorCtx) {
 			}
 			return err
 		})
-		return msg.LogsEnded{Err: err, SpoolFailed: ours}
+		return msg.LogsEnded{Err: err, SpoolFailed: spoolFailed}
 	})
 }
 

@@ -15,8 +15,8 @@ import (
 //
 //	handed out   one         two
 //	printed      a a a P     b b P           P is idleMarker: the plugin asks for its next job
-//	stamped      a a           a P b b P     when the engine reads it, here late for one a and the first P
-//	is of        1 1           1 2 2 2 2
+//	stamped      a a           a P b b P     when the engine reads it: here the third a and the first P are late
+//	log of       1 1           1 2 2 2 2
 //
 // An entry belongs to the newest job that was handed out by the time of its stamp. But on a busy machine the engine stamps an entry many
 // milliseconds after it was written, and the next hand-out takes only one or two. So the plugin's idleMarker counts too: a job's log gets
@@ -56,7 +56,7 @@ func (a *logAttributor) open(job msg.ExecutionID, from time.Time, secrets []msg.
 	}
 	if n := len(a.jobLogs); n > 0 && (a.noMarker || a.jobLogs[n-1].complete) {
 		a.complete(n)
-	} else { // its first output may be attributed to the jobs before it
+	} else { // the first output of the new job may go into these logs, so they must mask its secrets too
 		for _, before := range a.jobLogs {
 			before.ready = append(before.ready, before.filter.SetSecrets(a.secrets)...)
 		}
@@ -247,7 +247,7 @@ func (a *logAttributor) complete(n int) {
 	}
 }
 
-// isComplete reports whether all output of the job is known to have been read, because its plugin has asked for the next job since.
+// isComplete reports whether the log need not wait for idleMarker: the plugin has printed it since, or is assumed not to print it.
 func (a *logAttributor) isComplete(job msg.ExecutionID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -321,8 +321,8 @@ func (a *logAttributor) closeLocked(job msg.ExecutionID) error {
 	return nil
 }
 
-// carryPosition stores with the next log how far this one went, if that is past the next hand-out. Otherwise, after a restart, when this
-// log is closed, the output would be attributed to the next job.
+// carryPosition stores with the next log how far this one went, if that is past the next hand-out. Otherwise a restart, which does not open
+// this closed log again, would attribute its output to the next job.
 func (a *logAttributor) carryPosition(job msg.ExecutionID) error {
 	i := a.find(job)
 	if i < 0 || i+1 == len(a.jobLogs) {

@@ -197,7 +197,7 @@ func (a *logFixture) read(n int) {
 	}
 }
 
-// failHandOut may attempt a hand-out that fails, and reads meanwhile.
+// failHandOut delivers the batch, in some cases during a hand-out that fails. It reports whether the delivery succeeded.
 func (a *logFixture) failHandOut(deliver func() bool) bool {
 	if rapid.IntRange(0, 3).Draw(a.t, "a hand-out fails") > 0 {
 		return deliver()
@@ -208,7 +208,7 @@ func (a *logFixture) failHandOut(deliver func() bool) bool {
 	return deliver()
 }
 
-// isEarly decides whether a job is handed out before the output of the job before is read.
+// isEarly decides whether a job is handed out before the output of the previous job is read.
 func (a *logFixture) isEarly() bool {
 	return rapid.IntRange(0, 3).Draw(a.t, "handed out before it is read") == 0
 }
@@ -245,5 +245,6 @@ func (a *logFixture) check() {
 	}
 }
 
-// markerText matches idleMarker, also the part that a filter holds. It may be in the log of either job.
+// markerText matches idleMarker, with or without the end that a filter may hold back. The marker may be in the log of the job
+// before it or after it.
 var markerText = regexp.MustCompile(`(\d{4}-[-0-9T:.]+Z )?` + idleMarker[:len(idleMarker)-len("ge")] + "(ge\n)?")

@@ -48,9 +48,9 @@ func TestLateOutputIsAttributedToItsJob(t *testing.T) {
 		first    bool            // it is the executor's first, so it gets earlier output too
 		withdraw msg.ExecutionID // its hand-out failed
 		close    msg.ExecutionID // its log is closed
-		running  msg.ExecutionID // it has not ended
+		running  msg.ExecutionID // this job has not ended
 		ended    bool            // the running job has ended
-		prints   string          // an entry with that stamp is read
+		prints   string          // an entry with the stamp at is read
 	}
 	for _, row := range []struct {
 		when            string

@@ -12,7 +12,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// Effects on the container. Each may block, so it runs as a task, whose outcome is the message that the type's comment names.
+// Effects on the container. Each may block, so it runs as a task, whose outcome is the message that the comment beside its type
+// names (session_effects.go).
 
 // restore restores the secrets to mask and the open job logs, which the previous actor had in memory.
 func (e *executor) restore(c *executorCtx) {
@@ -222,7 +223,7 @@ func (x examine) do(e *executor, c *executorCtx) {
 }
 
 func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, x examine, exitedAt time.Time) (done msg.Examined, err error) {
-	if x.unstarted && x.unacknowledged && deps.Gateway.WasDelivered(id, x.last) { // the acknowledgement crossed the exit
+	if x.unstarted && x.unacknowledged && deps.Gateway.WasDelivered(id, x.last) { // it came just before the exit
 		x.unstarted = false
 	}
 	last, _ := deps.Spool.Job(x.last)
@@ -237,7 +238,7 @@ func finalExamination(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID,
 		case delivery.Verdict == msg.NotStarted && !x.unstarted && last.HandOuts >= maxHandOuts:
 			done.Refused = neverStartedReason(last.HandOuts, notStartedProof)
 		case (delivery.Verdict == msg.NotStarted || x.unstarted) && last.Stage == msg.HandedOut:
-			// The session's own record of it may not be written yet.
+			// The session also records the proof, but that may not be written yet.
 			if err := deps.Spool.NotStarted(x.last, last.HandOuts); err != nil {
 				return done, err
 			}

@@ -24,18 +24,18 @@ func (acknowledging) ReadResult(msg.ExecutorID, msg.ResultFile) (msg.ReceivedBod
 // The plugin may receive its input while it is being killed for not having received it. The session may learn that only after the exit.
 func TestAcknowledgementDuringExitKeepsJob(t *testing.T) {
 	for delivered, moves := range map[bool]bool{false: true, true: false} {
-		kept, err := spool.Open(memfs.New(), spool.Options{})
+		store, err := spool.Open(memfs.New(), spool.Options{})
 		noError(t, err)
-		noError(t, kept.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
-		noError(t, kept.Confirm("job"))
-		noError(t, kept.CreateExecutor(msg.ExecutorRecord{ID: "x"}, nil))
-		noError(t, kept.HandOut(msg.HandOut{Execution: "job", Executor: "x", From: time.Now()}))
-		deps := ExecutorDeps{Spool: kept, Gateway: acknowledging{delivered: delivered}}
-		done, err := finalExamination(deps, &logAttributor{spool: kept, executor: "x"}, "x", examine{job: "job", last: "job", unstarted: true, unacknowledged: true}, time.Now())
+		noError(t, store.Add(msg.Offer{Job: msg.Job{ID: "job", Execution: "job"}}))
+		noError(t, store.Confirm("job"))
+		noError(t, store.CreateExecutor(msg.ExecutorRecord{ID: "x"}, nil))
+		noError(t, store.HandOut(msg.HandOut{Execution: "job", Executor: "x", From: time.Now()}))
+		deps := ExecutorDeps{Spool: store, Gateway: acknowledging{delivered: delivered}}
+		done, err := finalExamination(deps, &logAttributor{spool: store, executor: "x"}, "x", examine{job: "job", last: "job", unstarted: true, unacknowledged: true}, time.Now())
 		noError(t, err)
 		if done.NotHandedOut != moves {
 			t.Errorf("delivered %v: job moves to another executor: %v, want %v", delivered, done.NotHandedOut, moves)
 		}
-		noError(t, kept.Close())
+		noError(t, store.Close())
 	}
 }

@@ -32,7 +32,7 @@ func (e *executor) processesCounted(c *executorCtx, m msg.ProcessCount) {
 	}
 }
 
-// diskCheckInterval is the interval between disk checks. An executor can exceed its limit by what it writes within it.
+// diskCheckInterval is the interval between disk checks. An executor can exceed its limit by what it writes in one interval.
 const diskCheckInterval = 10 * time.Second
 
 // do schedules a disk check. It does not depend on the executor's state, so that one with short jobs, or an idle one, is checked too.

@@ -146,6 +146,7 @@ func (s *search[State, Event, Key]) checkGoal() error {
 	return &counterexample{violation: errUnreachable, steps: s.path(int32(at)), after: s.withoutGoal(int32(at), reaches)}
 }
 
+// reaching reports for each state whether it leads to the goal.
 func (s *search[State, Event, Key]) reaching() []bool {
 	s.offset = append(s.offset, int32(len(s.ends)))
 	origins, first := s.backwards()

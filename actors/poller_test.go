@@ -12,7 +12,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// inbox passes on the messages to an actor.
+// inbox is a msg.Receiver that passes the messages to an actor on to the test.
 type inbox[M any] chan M
 
 func (e inbox[M]) Tell(m M) { e <- m }
@@ -58,7 +58,7 @@ func TestJobConfirmedDuringFreeSlotsRequestIsCounted(t *testing.T) {
 	for _, row := range []struct {
 		what    string
 		confirm error // the server's answer for the first job
-		free    int   // free slots in the answer that does not count it
+		free    int   // free slots in the dispatcher's answers, which do not count the first job
 		asked   int   // max of the next reserve
 	}{
 		{"confirmed, one more slot is free", nil, 2, 1},
@@ -75,7 +75,7 @@ func TestJobConfirmedDuringFreeSlotsRequestIsCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wanted := func() {
+			expectRequest := func() {
 				t.Helper()
 				if m := <-dispatcher; m != (msg.FreeSlotsRequested{To: ref}) {
 					t.Fatalf("the dispatcher received %#v", m)
@@ -83,11 +83,11 @@ func TestJobConfirmedDuringFreeSlotsRequestIsCounted(t *testing.T) {
 			}
 
 			ref.Tell(msg.IntakeOpened{})
-			wanted()
+			expectRequest()
 			server.jobs <- msg.Offer{Job: msg.Job{ID: "a", Execution: "a"}}
 			ref.Tell(msg.FreeSlots{N: row.free})
 			<-server.reserves
-			wanted() // the answer to this one crosses the job
+			expectRequest() // the answer to this request does not count the job yet
 			server.confirmed <- row.confirm
 			if row.confirm == nil {
 				<-dispatcher // JobConfirmed
@@ -95,7 +95,7 @@ func TestJobConfirmedDuringFreeSlotsRequestIsCounted(t *testing.T) {
 			} else {
 				waitUntilIdle(t, system)
 				ref.Tell(msg.FreeSlots{N: row.free})
-				wanted() // without this it would never ask again
+				expectRequest() // without this request the poller would never ask again
 				ref.Tell(msg.FreeSlots{N: row.free})
 			}
 			if n := <-server.reserves; n != row.asked {
@@ -110,7 +110,7 @@ func TestJustOfferedJobIsTakenWhenIntakeCloses(t *testing.T) {
 		what   string
 		since  time.Duration // age of the reserve
 		offers bool          // the server answers it with a job
-		quiet  time.Duration // the expected delay
+		quiet  time.Duration // expected time until nothing is in flight
 	}{
 		{what: "a young reserve is answered", offers: true},
 		{what: "a young reserve is not answered", since: 200 * time.Millisecond, quiet: minReserveAge - 200*time.Millisecond},

@@ -29,15 +29,17 @@ type Spool interface {
 	// Confirm records that the server has confirmed the job. Not durable: after a loss it is confirmed again.
 	Confirm(msg.ExecutionID) error
 	// HandOut records that the first byte of the input may be sent to the executor. From then on the job must not go to another one.
-	// After an error it was not handed out. Repeating it for the same executor, after a proof that its plugin did not start, counts.
+	// After an error the job is not handed out. A repeated call for the same executor, after a proof that its plugin did not start the
+	// job, counts as another hand-out.
 	HandOut(msg.HandOut) error
 	// Delivered records that the plugin's machine has acknowledged the input. Not durable against a loss of power.
 	Delivered(msg.ExecutionID) error
 	// NotStarted records a proof that the plugin did not start the job. The next hand-out clears it.
 	NotStarted(job msg.ExecutionID, handOut int) error
-	// StoreResult stores the first result of a job. It returns false if the job has a result, or its ending was reported without one.
+	// StoreResult stores the first result of a job. It returns false if the job already has a result, failed, was reported without one,
+	// or is not in the spool any more.
 	StoreResult(msg.ExecutionID, msg.Result) (bool, error)
-	// TakeBack releases a job from its executor, which has ended, if the job was proven not to have started. It does nothing to others.
+	// TakeBack releases a job from its executor, which has ended, if the job was proven not to have started. It does nothing to other jobs.
 	TakeBack(msg.ExecutionID) error
 	// Abort records that the job is to be aborted, and why. The first reason stands.
 	Abort(id msg.ExecutionID, reason string) error
@@ -84,8 +86,8 @@ type Spool interface {
 type Driver = driver.Driver
 
 // Gateway is the HTTP server from which plugins get their jobs and to which they deliver results. It does not know the progress of jobs:
-// it holds each request until it is answered, even while the executor's actor is restarted. Only Requests, ReadResult, ClearResults and
-// WriteInput may block.
+// it holds each request until it is answered, even while the executor's actor is restarted. Only Requests, WasDelivered, ReadResult,
+// ClearResults and WriteInput may block.
 type Gateway interface {
 	// Admit creates the executor's endpoint, and returns what the executor needs to reach it. Repeated calls return the same.
 	Admit(msg.ExecutorRecord) (msg.Access, error)

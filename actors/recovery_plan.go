@@ -31,8 +31,8 @@ func plan(jobs []msg.JobRecord, executors []msg.ExecutorRecord, containers []msg
 		known[rec.ID] = true
 		todo = append(todo, action{adopt: &rec})
 	}
-	orphans := slices.SortedFunc(slices.Values(containers), func(a, b msg.Container) int { return cmp.Compare(a.ID, b.ID) })
-	for _, c := range orphans {
+	byID := slices.SortedFunc(slices.Values(containers), func(a, b msg.Container) int { return cmp.Compare(a.ID, b.ID) })
+	for _, c := range byID {
 		lives[c.ID] = true
 		if !known[c.ID] {
 			todo = append(todo, action{reap: c.ID})

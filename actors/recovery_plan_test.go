@@ -14,7 +14,7 @@ func (a action) String() string {
 		return fmt.Sprintf("adopt %s", a.adopt.ID)
 	case a.lost != nil:
 		if strings.Contains(a.lost.why, "cannot be read") {
-			return fmt.Sprintf("fail %s for its executor's record", a.lost.id)
+			return fmt.Sprintf("fail %s because of its executor's record", a.lost.id)
 		}
 		return fmt.Sprintf("fail %s", a.lost.id)
 	case a.closeLog != "":
@@ -39,7 +39,7 @@ func TestRecoveryPlan(t *testing.T) {
 	}{
 		{"executor exists", at(msg.HandedOut, "x"), "x", "x", "adopt x"},
 		{"container missing, directory may hold a result", at(msg.HandedOut, "x"), "x", "", "adopt x"},
-		{"executor record missing", at(msg.HandedOut, "x"), "", "x", "remove x, fail j for its executor's record"},
+		{"executor record missing", at(msg.HandedOut, "x"), "", "x", "remove x, fail j because of its executor's record"},
 		{"executor missing", at(msg.HandedOut, "x"), "", "", "fail j"},
 		{"confirmed job belongs to the poller", at(msg.Confirmed, ""), "", "", ""},
 		{"reserved job belongs to the poller", at(msg.Reserved, ""), "", "", ""},

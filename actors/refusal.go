@@ -8,6 +8,7 @@ import (
 
 // What an error says about the server's decision. An error without a response says nothing.
 
+// asRefusal returns the refusal in err and true. If there is none, it returns an empty Refusal and false.
 func asRefusal(err error) (*msg.Refusal, bool) {
 	r, ok := errors.AsType[*msg.Refusal](err)
 	if !ok {

@@ -47,7 +47,7 @@ type jobReport struct {
 	failures                         int
 }
 
-// Start begins to report all jobs in the spool.
+// Start begins to report the jobs in the spool that were handed out or have ended.
 func (r *reporter) Start(c *actorrt.Ctx[msg.ToReporter]) {
 	r.jobs = map[msg.ExecutionID]*jobReport{}
 	for _, job := range r.spool.Jobs() {
@@ -98,7 +98,7 @@ func (r *reporter) refresh(c *actorrt.Ctx[msg.ToReporter], id msg.ExecutionID) *
 	job, ok := r.spool.Job(id)
 	e := r.jobs[id]
 	if !ok {
-		if e != nil && !e.busy && !e.queued && !e.probed { // discarded by a command
+		if e != nil && !e.busy && !e.queued && !e.probed { // discarded by an operator's command
 			delete(r.jobs, id)
 		}
 		return nil
@@ -376,7 +376,7 @@ func (p progress) next(job msg.JobRecord, now time.Time, stopGrace time.Duration
 	}
 }
 
-// isLocal reports whether the action what does not involve the server.
+// isLocal reports whether a send of this kind does not involve the server.
 func isLocal(what string) bool { return what == sendScriptLog || what == sendRemoval }
 
 // beingStopped reports whether the finish has to wait because the plugin may still react to the signal that ends its job: its result and

@@ -41,7 +41,7 @@ func TestNextSend(t *testing.T) {
 		{"stopped, executor is done", aborted, log(0, 0, false), progress{endedAt: just, executorDone: true}, nextSend{what: sendFinish}},
 		{"being stopped, longer than the finish delay", aborted, log(0, 0, false), progress{endedAt: long}, nextSend{}},
 		{"being stopped, longer than the stop grace", aborted, log(0, 0, false), progress{endedAt: tooLong}, nextSend{what: sendFinish}},
-		{"stopped, and how is recorded", stopped, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
+		{"stopped, and how the stop went is recorded", stopped, log(0, 0, false), progress{endedAt: just}, nextSend{what: sendFinish}},
 		{"finished, with more output", msg.Finished, log(10, 20, false), progress{}, nextSend{what: sendLog, offset: 10}},
 		{"finished, log still open", msg.Finished, log(20, 20, false), progress{}, nextSend{}},
 		{"finished, end of log not sent", msg.Finished, log(20, 20, true), progress{}, nextSend{what: sendLog, offset: 20, last: true}},

@@ -26,7 +26,7 @@ type Program struct {
 	Settings     Settings
 	Config       msg.Config // the last one from the server; zero before the first
 	Capabilities []string   // those the runner registers with; in force while the server configures none
-	IsDeleted    bool       // the server has deleted this runner before this start, which completes the deletion
+	IsDeleted    bool       // the server deleted this runner before this start, which completes the deletion
 	Deleted      func()     // called when the server has deleted this runner and nothing of it runs any more
 
 	// ReadyChanged is called with the reasons for not being ready, empty when ready, whenever they change. It must not block. It may
@@ -190,10 +190,10 @@ func spawn[M any](c *actorrt.Ctx[msg.ToRunner], name string, b actorrt.Behavior[
 func (r *runner) ChildDown(c *actorrt.Ctx[msg.ToRunner], down actorrt.Down) {
 	i := slices.IndexFunc(r.children, func(u *childState) bool { return u.name == down.Name })
 	child := r.children[i]
-	asked := child.stopping
+	wasStopped := child.stopping
 	child.up, child.stopping = false, false
 	switch {
-	case down.Crash != nil && !asked:
+	case down.Crash != nil && !wasStopped:
 		r.childCrashed(c, i, down.Crash)
 	case r.restart:
 		r.startChildren(c)

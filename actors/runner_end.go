@@ -57,8 +57,8 @@ func (r *runner) drainDispatcher(c *actorrt.Ctx[msg.ToRunner]) {
 func (r *runner) poolDrained(c *actorrt.Ctx[msg.ToRunner]) {
 	r.drainRound++
 	r.reported, r.drainEnds = false, time.Now().Add(reportTimeout)
-	self, asked := c.Self(), r.drainRound
-	r.reporter.Tell(msg.DrainReports{Done: func() { self.Tell(msg.ReportsDone{Round: asked}) }})
+	self, round := c.Self(), r.drainRound
+	r.reporter.Tell(msg.DrainReports{Done: func() { self.Tell(msg.ReportsDone{Round: round}) }})
 	c.After("reports", reportTimeout, msg.DrainDue{})
 }
 
@@ -85,7 +85,7 @@ func (r *runner) endDrain(c *actorrt.Ctx[msg.ToRunner]) {
 	r.onStopped()
 }
 
-// unreported returns the number of ended jobs that the server does not know to be finished with.
+// unreported returns the number of ended jobs of which something is still to be reported.
 func (r *runner) unreported() (n int) {
 	for _, job := range r.Spool.Jobs() {
 		if job.Stage >= msg.Ended {

@@ -15,17 +15,17 @@ import (
 
 // connection is the state of the runner's connection to the server.
 type connection struct {
-	registering       bool
-	registered        bool
-	lostRegistrations int // since the server last answered a heartbeat
-	runnerID          string
-	lastEvent         string // the last event that the registration includes
-	lastContact       time.Time
-	refusalReason     string    // why the runner is not registered
-	heartbeatError    string    // why the last heartbeat failed
-	registerFailures  int       // in a row
-	noResponse        bool      // the server did not respond to the last registration
-	loggedAt          time.Time // when a failed registration was last logged as an error
+	registering        bool
+	registered         bool
+	lostRegistrations  int // since the server last answered a heartbeat
+	runnerID           string
+	lastEvent          string // the last event that the registration includes
+	lastContact        time.Time
+	unregisteredReason string    // why the runner is not registered
+	heartbeatError     string    // why the last heartbeat failed
+	registerFailures   int       // in a row
+	noResponse         bool      // the server did not respond to the last registration
+	loggedAt           time.Time // when a failed registration was last logged as an error
 }
 
 func (r *runner) register(c *actorrt.Ctx[msg.ToRunner]) {
@@ -42,7 +42,7 @@ func (r *runner) register(c *actorrt.Ctx[msg.ToRunner]) {
 
 // offline stops the intake and registers again. Running jobs continue.
 func (r *runner) offline(c *actorrt.Ctx[msg.ToRunner], why string) {
-	r.registered, r.refusalReason = false, why
+	r.registered, r.unregisteredReason = false, why
 	r.sse.Tell(msg.CloseStream{})
 	r.intake()
 	r.registerAnew(c)
@@ -63,7 +63,7 @@ func (r *runner) registrationAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.Regist
 	defer r.endDrain(c) // the drain may have waited for this answer
 	if m.Err != nil {
 		r.registerFailures++
-		r.refusalReason = m.Err.Error()
+		r.unregisteredReason = m.Err.Error()
 		wait := towardsServer.afterError(m.Err, r.registerFailures, c.Jitter())
 		_, answered := asRefusal(m.Err)
 		r.noResponse = !answered
@@ -85,7 +85,7 @@ func (r *runner) registrationAnswered(c *actorrt.Ctx[msg.ToRunner], m msg.Regist
 		c.After("register", wait, msg.RegisterDue{})
 		return
 	}
-	r.registered, r.registerFailures, r.refusalReason, r.heartbeatError = true, 0, "", ""
+	r.registered, r.registerFailures, r.unregisteredReason, r.heartbeatError = true, 0, "", ""
 	r.runnerID, r.lastEvent, r.lastContact = m.Registration.RunnerID, m.Registration.LastEventID, time.Now()
 	withConfig(c.Log().Info().Str("runner", r.runnerID), m.Registration.Config).Msg("registered")
 	r.configure(c, m.Registration.Config)

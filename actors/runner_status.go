@@ -19,7 +19,7 @@ func (r *runner) status() msg.Status {
 		s.NotReady = append(s.NotReady, fmt.Sprintf("%d of %d adopted executors are not attached yet", pending, r.recovery.Adopted))
 	}
 	if !r.registered {
-		s.NotReady = append(s.NotReady, join("not registered with the server", r.refusalReason))
+		s.NotReady = append(s.NotReady, join("not registered with the server", r.unregisteredReason))
 	} else if r.heartbeatError != "" {
 		s.NotReady = append(s.NotReady, r.heartbeatError)
 	}

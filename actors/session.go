@@ -12,7 +12,8 @@ import (
 
 // session is the state machine of one executor, from before its container is created until everything of it is removed. It holds
 // what decisions depend on: the container's state, the job, and what the plugin was sent. It is a value. Only step changes it, without
-// a clock, a file or a lock, so that tests can explore every reachable state. docs/executor-contract.md has the rules by number.
+// a clock, a file or a lock, so that tests can explore every reachable state. The rules that comments name
+// by number are in docs/executor-contract.md.
 type session struct {
 	id        msg.ExecutorID
 	mode      msg.Mode
@@ -37,16 +38,16 @@ type session struct {
 
 	poll         msg.RequestID // the GET that waits for a job; 0: none
 	nextPoll     msg.RequestID // the GET that becomes poll once the result directory is cleared; 0: none
-	polled       bool          // a GET has waited since last got its result
+	polled       bool          // a GET has waited since the newest job got its result
 	notification notification
 
 	readingFile bool               // the result file is being read
 	readAgain   bool               // it changed while it was being read
-	pending     []msg.SessionEvent // requests to answer after that
+	pending     []msg.SessionEvent // requests that wait until the file is read, a hand-out is recorded, or the container is inspected
 
 	exit             *msg.Exit
 	restarted        bool // its container was restarted from outside the runner
-	containerMissing bool // its container did not exist any more
+	containerMissing bool // its container no longer existed
 	slotFreed        bool // SlotFreed was sent
 	logsEnded        bool
 }
@@ -57,7 +58,7 @@ type openJob struct {
 	handOut       handOutState
 	delivered     bool            // the plugin has received its input
 	unstarted     bool            // the plugin proved that it did not start the job, and has not received it again yet
-	hasResult     bool            // its result is stored; how it was stopped is being recorded
+	hasResult     bool            // its result is stored, but the job is not closed yet
 	abandoned     bool            // the plugin must not receive it again
 	handOuts      int             // number of hand-outs
 	remainingRun  time.Duration   // remaining run limit when this actor attached; 0: the whole limit
@@ -209,7 +210,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 		t.signal(m.Step)
 	case msg.RetryDue:
 		t.retryDue(m.What)
-	default: // the actor handles output and measurements
+	default: // the actor has handled it
 	}
 }
 

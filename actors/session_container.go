@@ -52,7 +52,7 @@ func (t *transition) pulled(m msg.Pulled) {
 	}
 }
 
-// launch creates and starts the container. Both steps may be retried. A stop waits until launch returns, because only then is it known
+// launch creates and starts the container. Both steps may be repeated. A stop waits until launch returns, because only then is it known
 // whether there is a container to remove.
 func (t *transition) launch(env map[string]string) {
 	t.creating = true
@@ -61,7 +61,8 @@ func (t *transition) launch(env map[string]string) {
 
 func (t *transition) launched(err error) {
 	t.creating = false
-	if err != nil && !t.state.canHaveJob() { // otherwise its plugin has already asked for a job, so it runs
+	hasRun := t.state.canHaveJob() || t.jobs > 0 && t.mode != msg.Files // its plugin has already asked for a job
+	if err != nil && !hasRun {
 		t.notStarted(err.Error())
 		return
 	}
@@ -141,7 +142,7 @@ func (t *transition) refuseRestarted() {
 	}
 }
 
-// limitPassed: the state, or what it waits for, has lasted too long.
+// limitPassed is called when the state, or what the session waits for, has lasted too long.
 func (t *transition) limitPassed() {
 	if t.job.handOut == handingOut { // whether the hand-out succeeds is not known yet, so the job must not move
 		t.log(zerolog.WarnLevel, "handing out a job is slow", "execution", t.job.Execution, "limit", t.limits.PickUp)
@@ -341,7 +342,7 @@ func (t *transition) exitReason() string {
 		return "the runner was restarted while the job ran in a child process, which ends with the runner. " +
 			"Run the job again, or use --driver=docker, whose containers survive a restart"
 	case t.containerMissing:
-		return fmt.Sprintf("the plugin's container is gone %s: it was removed from outside the runner, or the machine was restarted", what)
+		return fmt.Sprintf("the plugin's container disappeared %s: it was removed from outside the runner, or the machine was restarted", what)
 	case t.exit.Code < 0:
 		return fmt.Sprintf("the plugin exited %s, with an unknown exit code because its container was restarted from outside the runner", what)
 	default:

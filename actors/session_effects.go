@@ -38,7 +38,7 @@ type (
 		last, previous msg.ExecutionID
 		stop           *stopSequence // nil: the job was not being stopped
 		unstarted      bool          // the plugin is proven not to have started the job
-		unacknowledged bool          // only because nobody acknowledged its input
+		unacknowledged bool          // unstarted follows only from the missing acknowledgement of its input
 	}
 	remove    struct{} // msg.Removed
 	stopActor struct{}

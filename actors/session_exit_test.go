@@ -17,7 +17,7 @@ func TestUnexpectedExitFreesSlotOnRemoval(t *testing.T) {
 		mode    msg.Mode
 		before  bool // somebody restarted it before
 		code    int
-		says    error
+		err     error // of the engine
 		freesAt string
 	}{
 		{is: starting, freesAt: "removal"},
@@ -28,10 +28,10 @@ func TestUnexpectedExitFreesSlotOnRemoval(t *testing.T) {
 		{is: stopping, before: true, freesAt: "removal"},
 		{is: stopping, code: -1, freesAt: "removal"}, // the engine no longer knows the exit code: another process runs
 		{is: running, mode: msg.Files, freesAt: "exit"},
-		{is: running, says: msg.ErrNoExecutor, freesAt: "exit"},
+		{is: running, err: msg.ErrNoExecutor, freesAt: "exit"},
 	} {
 		at := []string{}
-		does := func(s session, m msg.ToExecutor, when string) session {
+		receive := func(s session, m msg.ToExecutor, when string) session {
 			s, effects := step(s, m)
 			if slices.Contains(effects, slotFreed) {
 				at = append(at, when)
@@ -39,11 +39,11 @@ func TestUnexpectedExitFreesSlotOnRemoval(t *testing.T) {
 			return s
 		}
 		s := session{id: "x", mode: row.mode, inspected: true, observed: true, state: row.is, restarted: row.before}
-		s = does(s, msg.Exited{Exit: msg.Exit{Code: cmp.Or(row.code, 137)}, Err: row.says}, "exit")
-		s = does(s, msg.LogsEnded{}, "end of its output")
-		s = does(s, msg.Examined{}, "examination")
-		s = does(s, msg.Removed{Err: errors.New("device busy")}, "removal")
-		does(s, msg.Removed{}, "repeated removal")
+		s = receive(s, msg.Exited{Exit: msg.Exit{Code: cmp.Or(row.code, 137)}, Err: row.err}, "exit")
+		s = receive(s, msg.LogsEnded{}, "end of its output")
+		s = receive(s, msg.Examined{}, "examination")
+		s = receive(s, msg.Removed{Err: errors.New("device busy")}, "removal")
+		receive(s, msg.Removed{}, "repeated removal")
 		if !slices.Equal(at, []string{row.freesAt}) {
 			t.Errorf("%+v: its slot is freed at %v", row, at)
 		}

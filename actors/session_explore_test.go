@@ -9,8 +9,8 @@ import (
 )
 
 // This test explores every reachable state of a session, in slices: with two jobs and one fault, and with one job and two faults of
-// different kinds. The session_model_*_test.go files model the surroundings, without a length of time: a long timer fires when nothing
-// else can happen, and earlier only as a fault.
+// different kinds. The session_model_*_test.go files model the surroundings, without durations: a long timer fires when nothing else can
+// happen, and earlier only as a fault.
 
 func (m sessionModel) exploration() exploration[*modelState, modelEvent, string] {
 	return exploration[*modelState, modelEvent, string]{
@@ -34,7 +34,7 @@ func allModels() (all []sessionModel) {
 		for f := range faultKinds {
 			all = append(all, newSessionModel(sdk, 2, f))
 			for g := range f {
-				if *wide && (g != runnerKilled || f != pluginRestarted) {
+				if *wide && (g != runnerKilled || f != pluginRestarted) { // see isDeliveryLost
 					all = append(all, newSessionModel(sdk, 1, g, f))
 				}
 			}

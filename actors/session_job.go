@@ -174,11 +174,11 @@ func (t *transition) endJob() {
 }
 
 func (t *transition) jobEnded(m msg.JobEnded) {
-	switch asked := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; {
+	switch stopRequested := m.Ending.Outcome == msg.Aborted || m.Ending.Outcome == msg.TimedOut; {
 	case t.job.Execution != m.Execution || t.job.stop != nil:
 	case m.Err != nil && !m.Removed:
 		t.retry(msg.RetryEnding, m.Err)
-	case asked && t.state == running:
+	case stopRequested && t.state == running:
 		t.retireAfterJob("its job was " + string(m.Ending.Outcome))
 		t.job.ending = &m.Ending
 		t.stopJob(m.HasResult)
@@ -258,7 +258,7 @@ func (t *transition) abortIfRequested() {
 	}
 }
 
-// describeHandOut says how far a job had got that was not handed out.
+// describeHandOut says how far a job that was not handed out had got.
 func (t *transition) describeHandOut() string {
 	switch {
 	case t.job.handOut == handedOut:
@@ -287,8 +287,8 @@ func (t *transition) retireAfterJob(why string) {
 	t.do(recordRetirement{why})
 }
 
-// diskFull is the retirement reason of an executor that filled the disk before its present job came. That job does not fail because of it,
-// also not after a restart.
+// diskFull is the retirement reason of an executor that exceeded its disk limit. If it did so before its present job came, that job does not
+// fail for it, not even after a restart.
 const diskFull = "executor exceeded its disk limit"
 
 // diskMeasured fails the job and ends the executor if it exceeds its disk limit: the runner and the other executors need the disk too.

@@ -134,7 +134,8 @@ func (m sessionModel) loseRequest(w *modelState, i int) {
 	}
 }
 
-// restartProcess starts a second process. The exit of a container is seen or missed; that of a process in it is not seen.
+// restartProcess starts a second process, in the container or by a restart of the container. The runner does not see the first one's exit:
+// an exit that it sees is the fault pluginDies.
 func (m sessionModel) restartProcess(w *modelState, kind modelEventKind) {
 	w.gateway.loseAll()
 	if kind == processIsRestarted {
@@ -206,7 +207,7 @@ func (w *modelState) reap() {
 	w.actor, w.slot.state = nothingLeft, slotFreed
 }
 
-// kill leaves the disk, the container, and the data that the kernel has accepted.
+// kill kills the runner. It leaves the disk, the container, and the data that the kernel has accepted.
 func (w *modelState) kill() {
 	w.forgetActor()
 	w.actor, w.slot = runnerDown, slotFacts{}
@@ -219,7 +220,7 @@ func (w *modelState) kill() {
 	}
 }
 
-// losePower also loses the container and what was not synced: deliveries, and the executor's record except for its jobs.
+// losePower also loses the container and what was not synced: the records of deliveries, and the executor's record except for its jobs.
 func (w *modelState) losePower() {
 	if w.container.state == containerRunning {
 		w.containerExits()

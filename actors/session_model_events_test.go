@@ -59,7 +59,7 @@ var modelEventNames = [...]string{"task: ", "message: ", "the gateway reports ",
 	"the plugin's callback ends", "the plugin sends a LIST", "the plugin reads the answer of its LIST and watches", "the plugin opens a watch", "the plugin reads an event",
 	"the gateway notices a lost request", "the answer is cut", "another job arrives", "the dispatcher assigns job ", "another executor gets job ", "the job is aborted",
 	"the dispatcher retires the executor", "FAULT: the actor crashes", "the actor is restarted", "FAULT: the runner is killed", "FAULT: power is lost", "the runner starts",
-	"FAULT: the plugin's connection is cut", "FAULT: the plugin's process dies", "FAULT: somebody restarts the container", "FAULT: its entrypoint restarts the plugin"}
+	"FAULT: the plugin's connection is cut", "FAULT: the plugin's process dies", "FAULT: somebody restarts the container", "FAULT: the entrypoint restarts the plugin"}
 
 // next visits each event that is possible in a state, with the state after it or the invariant that it breaks.
 func (m sessionModel) next(w *modelState, visit func(modelEvent, *modelState, error)) {
@@ -172,7 +172,7 @@ func (w *modelState) canFire(k timerKind) bool {
 func (w *modelState) canReport(t task) bool { return t.kind != waitTask || !w.isDeliveryPending() }
 
 func (w *modelState) isDeliveryPending() bool {
-	return slices.ContainsFunc(w.gateway.queue, func(e gateEvent) bool { return e.kind == jobDelivered && e.job != 0 })
+	return slices.ContainsFunc(w.gateway.queue, func(e gatewayEvent) bool { return e.kind == jobDelivered && e.job != 0 })
 }
 
 func (m sessionModel) dispatcherEvents(w *modelState, visit func(modelEvent)) {
@@ -236,8 +236,8 @@ func (m sessionModel) faultEvents(w *modelState, visit func(modelEvent)) {
 }
 
 // isDeliveryLost reports whether the runner was killed between the acknowledgement of an input and the record of it. If the entrypoint then
-// starts a second process, or somebody does so while the runner is up or before the first start was recorded, it cannot be distinguished
-// from the first. These faults are not explored together.
+// starts a second process, or somebody restarts the container while the runner is up or before the first start was recorded, the runner
+// cannot distinguish the second process from the first. These faults are not explored together.
 func (w *modelState) isDeliveryLost() bool {
 	return w.isUndelivered() && w.gateway.delivered == 0 && w.remainingFaults[runnerKilled]+w.remainingFaults[powerLost] == 0
 }

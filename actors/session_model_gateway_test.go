@@ -12,12 +12,12 @@ import (
 type gatewayModel struct {
 	up        bool
 	admitted  bool
-	listening bool // an actor receives its events
-	last      msg.RequestID
+	listening bool          // an actor receives its events
+	last      msg.RequestID // of the newest request
 	requests  []request
-	queue     []gateEvent
-	current   int8 // the job that the plugin received last
-	delivered int8
+	queue     []gatewayEvent
+	current   int8    // the job that the plugin received last
+	delivered int8    // the job whose input was acknowledged; 0: none
 	urls      [2]int8 // the jobs whose callback URLs are open: the newest and the previous one
 	file      fileFacts
 }
@@ -30,15 +30,15 @@ type request struct {
 	fresh      bool
 	nested     bool
 	job        int8 // of a callback, and of an answer
-	current    int8
+	current    int8 // the gateway's current job when a callback began
 	body       bodyKind
 	newest     bool // its job was the newest when it began, so its body is decrypted
 	sending    bool // its body has not arrived, and it is not parked yet
 	answer     answerKind
-	lost       bool // its client is gone, and the gateway has not noticed
-	old        bool // its gateway was killed; its answer may still arrive
-	shown      uint64
-	events     [3]uint64 // of a watch, oldest first: resourceVersion, negative for a baseline
+	lost       bool      // its client is gone, and the gateway has not noticed
+	old        bool      // its gateway was killed; its answer may still arrive
+	shown      uint64    // the resourceVersion in the answer of a LIST
+	events     [3]uint64 // of a watch, oldest first: resourceVersion, plus baseline for an event that shows the present state
 	eventCount int8
 }
 
@@ -72,23 +72,24 @@ const (
 	plainBody // the same report before the first job
 )
 
+// fileFacts is the result file.
 type fileFacts struct {
 	body bodyKind
 	job  int8 // the job with whose key it is encrypted
 	old  bool // it existed before the newest hand-out
 }
 
-// gateEvent is an event that no actor has received yet.
-type gateEvent struct {
-	kind    gateEventKind
+// gatewayEvent is an event that no actor has received yet.
+type gatewayEvent struct {
+	kind    gatewayEventKind
 	request msg.RequestID
 	job     int8
 }
 
-type gateEventKind int8
+type gatewayEventKind int8
 
 const (
-	requestCame gateEventKind = iota
+	requestCame gatewayEventKind = iota
 	requestGone
 	jobDelivered
 	fileChanged
@@ -96,7 +97,7 @@ const (
 
 const baseline = 1 << 32 // marks an event that shows the present state
 
-func (g *gatewayModel) enqueue(e gateEvent) {
+func (g *gatewayModel) enqueue(e gatewayEvent) {
 	if e.kind == fileChanged && slices.Contains(g.queue, e) {
 		return
 	}
@@ -108,8 +109,8 @@ func (g *gatewayModel) find(id msg.RequestID) int {
 	return slices.IndexFunc(g.requests, func(r request) bool { return r.id == id })
 }
 
-// of returns the index of the plugin's newest live request of a kind, or -1 if there is none.
-func (g *gatewayModel) of(kind requestKind) int {
+// newest returns the index of the plugin's newest live request of a kind, or -1 if there is none.
+func (g *gatewayModel) newest(kind requestKind) int {
 	for i := len(g.requests) - 1; i >= 0; i-- {
 		if r := g.requests[i]; r.kind == kind && !r.lost {
 			return i
@@ -125,7 +126,7 @@ func (g *gatewayModel) park(r request) {
 	r.id = g.last
 	g.requests = append(g.requests, r)
 	if !r.sending {
-		g.enqueue(gateEvent{kind: requestCame, request: r.id})
+		g.enqueue(gatewayEvent{kind: requestCame, request: r.id})
 	}
 }
 
@@ -137,14 +138,14 @@ func (g *gatewayModel) clientGone(i int) {
 	if !waiting {
 		return
 	}
-	if at := slices.Index(g.queue, gateEvent{kind: requestCame, request: id}); at >= 0 {
+	if at := slices.Index(g.queue, gatewayEvent{kind: requestCame, request: id}); at >= 0 {
 		g.queue = slices.Delete(g.queue, at, at+1)
 	} else {
-		g.enqueue(gateEvent{kind: requestGone, request: id})
+		g.enqueue(gatewayEvent{kind: requestGone, request: id})
 	}
 }
 
-// lose drops a request on the client's side. For a watch the gateway notices at once.
+// lose drops a request on the client's side. For a LIST or a watch the gateway notices at once.
 func (g *gatewayModel) lose(i int) {
 	r := &g.requests[i]
 	switch {
@@ -170,11 +171,11 @@ func (g *gatewayModel) loseAll() {
 func (g *gatewayModel) replay() {
 	g.listening, g.queue = true, nil
 	if g.delivered != 0 {
-		g.enqueue(gateEvent{kind: jobDelivered, job: g.delivered})
+		g.enqueue(gatewayEvent{kind: jobDelivered, job: g.delivered})
 	}
 	for _, r := range g.requests {
 		if !r.old && !r.sending && r.answer == noAnswer {
-			g.enqueue(gateEvent{kind: requestCame, request: r.id})
+			g.enqueue(gatewayEvent{kind: requestCame, request: r.id})
 		}
 	}
 }
@@ -192,7 +193,7 @@ func (g *gatewayModel) crash() {
 }
 
 var (
-	errWrongAnswer  = errors.New("answers: a request gets the answer of another kind")
+	errWrongAnswer  = errors.New("answers: a request gets an answer for another kind of request")
 	errNotJournaled = errors.New("journal first: a job is sent before its hand-out is in the spool")
 	errGivenTwice   = errors.New("once: a job that a process has started is sent to a plugin again")
 	errUnstored     = errors.New("callback: a result is answered with 204 but is not in the spool")
@@ -294,7 +295,7 @@ func (w *modelState) checkEvent() error {
 		return errEvent
 	}
 	for _, r := range w.gateway.requests {
-		reported := !slices.Contains(w.gateway.queue, gateEvent{kind: requestCame, request: r.id})
+		reported := !slices.Contains(w.gateway.queue, gatewayEvent{kind: requestCame, request: r.id})
 		if r.kind == getRequest && !r.lost && !r.old && reported && (r.answer == noAnswer && !w.session.job.abandoned || r.answer == jobAnswer) {
 			return errEvent
 		}
@@ -303,7 +304,7 @@ func (w *modelState) checkEvent() error {
 }
 
 // message returns the message to the session for an event.
-func (w *modelState) message(e gateEvent) msg.ToExecutor {
+func (w *modelState) message(e gatewayEvent) msg.ToExecutor {
 	switch e.kind {
 	case requestGone:
 		return msg.RequestEnded{Request: e.request}

@@ -21,21 +21,22 @@ func (w *modelState) key() string {
 	k := &stateKey{modelState: w, b: make([]byte, 0, 160)}
 	k.collect()
 	k.putSession()
-	k.putWorld()
-	k.putGate()
+	k.putSurroundings()
+	k.putGateway()
 	k.putTasks()
 	return string(k.b)
 }
 
+// collect finds the request ids and the lowest version that are still in use.
 func (k *stateKey) collect() {
 	s := k.session
-	note := func(id msg.RequestID) {
+	addID := func(id msg.RequestID) {
 		if id != 0 {
 			k.ids = append(k.ids, id)
 		}
 	}
 	k.base = s.notification.version
-	lowest := func(v uint64) {
+	lowerBase := func(v uint64) {
 		if v%baseline != 0 {
 			k.base = min(k.base, v%baseline-1)
 		}
@@ -46,39 +47,39 @@ func (k *stateKey) collect() {
 	if !k.restartImpossible() {
 		k.base = min(k.base, k.record.version)
 	}
-	note(s.poll)
-	note(s.nextPoll)
+	addID(s.poll)
+	addID(s.nextPoll)
 	for _, p := range s.pending {
-		note(p.OpenedRequest())
+		addID(p.OpenedRequest())
 		if l, ok := p.(msg.SecretListed); ok {
-			lowest(l.Version)
+			lowerBase(l.Version)
 		}
 		if o, ok := p.(msg.WatchOpened); ok {
-			lowest(o.Version)
+			lowerBase(o.Version)
 		}
 	}
 	for _, o := range s.notification.watches {
-		note(o.request)
+		addID(o.request)
 	}
 	for _, r := range s.job.storing {
-		note(r)
+		addID(r)
 	}
 	for _, r := range k.gateway.requests {
-		note(r.id)
-		lowest(r.version)
-		lowest(r.shown)
+		addID(r.id)
+		lowerBase(r.version)
+		lowerBase(r.shown)
 		for _, v := range r.events {
-			lowest(v)
+			lowerBase(v)
 		}
 	}
 	for _, e := range k.gateway.queue {
-		note(e.request)
+		addID(e.request)
 	}
 	for _, t := range k.tasks {
-		note(t.request)
-		lowest(t.version)
+		addID(t.request)
+		lowerBase(t.version)
 	}
-	lowest(k.plugin.seen)
+	lowerBase(k.plugin.seen)
 	slices.Sort(k.ids)
 	k.ids = slices.Compact(k.ids)
 }
@@ -140,7 +141,7 @@ func (k *stateKey) putSession() {
 	k.put(ending, version, len(n.watches), len(s.pending), len(j.storing))
 	for _, o := range n.watches {
 		k.put(k.id(o.request))
-		k.flags(o.nested, o.late)
+		k.flags(o.nested, o.stale)
 	}
 	for _, p := range s.pending {
 		k.putPending(p)
@@ -162,14 +163,14 @@ func (k *stateKey) putPending(p msg.SessionEvent) {
 	}
 }
 
-func (k *stateKey) putWorld() {
+func (k *stateKey) putSurroundings() {
 	k.put(int(k.actor), int(k.container.state), int(k.container.process), len(k.slot.inbox), int(k.slot.job))
 	k.b = append(k.b, k.slot.state...)
 	r, p := k.record, k.plugin
 	if k.restartImpossible() {
 		r = recordFacts{exists: r.exists, version: k.base}
 	}
-	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.write, p.watching, p.denied)
+	k.flags(k.idleSince, r.exists, r.notified, r.idle, r.retired, k.slot.abort, p.bogus, p.fileDue, p.watching, p.denied)
 	k.put(int(r.job), int(r.previous), int(r.jobs), int(r.version-k.base), int(r.startedAt))
 	k.put(int(p.state), int(p.job), int(p.last), int(p.call), k.version(p.seen), int(p.pendingGets))
 	for _, o := range k.slot.inbox {
@@ -187,7 +188,7 @@ func (k *stateKey) putWorld() {
 	}
 }
 
-func (k *stateKey) putGate() {
+func (k *stateKey) putGateway() {
 	g := k.gateway
 	k.flags(g.up, g.admitted, g.listening, g.file.old)
 	k.put(int(g.current), int(g.delivered), int(g.urls[0]), int(g.urls[1]), int(g.file.body), int(g.file.job), len(g.requests), len(g.queue))

@@ -17,7 +17,7 @@ type pluginFacts struct {
 	job         int8 // that it runs or reports
 	last        int8 // the newest that it has run
 	bogus       bool // it reports a failed fetch, encrypted with the key of last
-	write       bool // it has not written the result file yet
+	fileDue     bool // it has not written the result file yet
 	call        callState
 	watching    bool   // Go: its informer runs; Python: it waits for an event
 	seen        uint64 // resourceVersion; 0: none
@@ -73,13 +73,14 @@ func (m sessionModel) pluginEvents(w *modelState, visit func(modelEvent)) {
 	}
 }
 
-// isLaunching reports whether the engine has not answered the start yet. That takes less time than a job.
+// isLaunching reports whether the engine has not answered the start yet. The answer takes less time than a job, so no job
+// finishes before it.
 func (w *modelState) isLaunching() bool {
 	return slices.ContainsFunc(w.tasks, func(t task) bool { return t.kind == launchTask })
 }
 
 func (m sessionModel) askingEvents(w *modelState, reaches bool, visit func(modelEvent)) {
-	i := w.gateway.of(getRequest)
+	i := w.gateway.newest(getRequest)
 	switch {
 	case i < 0 && reaches:
 		visit(modelEvent{kind: pluginSendsGet, helps: true})
@@ -93,9 +94,9 @@ func (m sessionModel) askingEvents(w *modelState, reaches bool, visit func(model
 
 func (m sessionModel) deliveringEvents(w *modelState, reaches bool, visit func(modelEvent)) {
 	p := w.plugin
-	fileFirst := m.sdk == msg.PythonSDK && p.write
-	i := w.gateway.of(callbackRequest)
-	if p.write {
+	fileFirst := m.sdk == msg.PythonSDK && p.fileDue
+	i := w.gateway.newest(callbackRequest)
+	if p.fileDue {
 		visit(modelEvent{kind: pluginWritesFile, helps: true})
 	}
 	if p.call == callDue && !fileFirst {
@@ -112,7 +113,7 @@ func (m sessionModel) deliveringEvents(w *modelState, reaches bool, visit func(m
 }
 
 func (m sessionModel) listeningEvents(w *modelState, reaches bool, visit func(modelEvent)) {
-	list, watch := w.gateway.of(listRequest), w.newestWatch()
+	list, watch := w.gateway.newest(listRequest), w.newestWatch()
 	switch {
 	case watch >= 0 && w.gateway.requests[watch].eventCount > 0:
 		visit(modelEvent{kind: pluginReadsEvent, helps: true})
@@ -128,7 +129,7 @@ func (m sessionModel) listeningEvents(w *modelState, reaches bool, visit func(mo
 
 // newestWatch returns the watch that the plugin reads. Python's older ones stay open and are not read.
 func (w *modelState) newestWatch() int {
-	i := w.gateway.of(watchRequest)
+	i := w.gateway.newest(watchRequest)
 	if i >= 0 && w.gateway.requests[i].job != w.plugin.last {
 		return -1
 	}
@@ -151,7 +152,7 @@ func (m sessionModel) act(w *modelState, kind modelEventKind) error {
 	case pluginGivesUp:
 		m.giveUp(p)
 	case pluginFinishes:
-		p.state, p.write, p.call = delivering, true, callDue
+		p.state, p.fileDue, p.call = delivering, true, callDue
 	case pluginWritesFile:
 		m.writeFile(w)
 		m.finishReport(w)
@@ -159,11 +160,11 @@ func (m sessionModel) act(w *modelState, kind modelEventKind) error {
 		m.call(w)
 		m.finishReport(w)
 	case pluginSendsBody:
-		r := &g.requests[g.of(callbackRequest)]
+		r := &g.requests[g.newest(callbackRequest)]
 		r.sending = false
-		g.enqueue(gateEvent{kind: requestCame, request: r.id})
+		g.enqueue(gatewayEvent{kind: requestCame, request: r.id})
 	case pluginCallEnds:
-		if i := g.of(callbackRequest); i >= 0 {
+		if i := g.newest(callbackRequest); i >= 0 {
 			g.drop(i)
 		}
 		p.call = noCall
@@ -171,7 +172,7 @@ func (m sessionModel) act(w *modelState, kind modelEventKind) error {
 	case pluginLists:
 		g.park(request{kind: listRequest, version: p.seen})
 	case pluginReadsList:
-		i := g.of(listRequest)
+		i := g.newest(listRequest)
 		p.seeVersion(g.requests[i].shown, false)
 		g.drop(i)
 		if g.up && g.admitted {
@@ -200,7 +201,7 @@ func (p *pluginFacts) seeVersion(version uint64, isBaseline bool) {
 
 func (m sessionModel) readAnswer(w *modelState) error {
 	p, g := &w.plugin, &w.gateway
-	i := g.of(getRequest)
+	i := g.newest(getRequest)
 	r := g.requests[i]
 	g.drop(i)
 	switch r.answer {
@@ -210,7 +211,7 @@ func (m sessionModel) readAnswer(w *modelState) error {
 		p.state, p.job, p.bogus = working, r.job, false
 		if !r.old && g.current == r.job {
 			g.delivered = r.job
-			g.enqueue(gateEvent{kind: jobDelivered, job: r.job})
+			g.enqueue(gatewayEvent{kind: jobDelivered, job: r.job})
 		}
 		switch {
 		case j.where == elsewhere || j.started > 1:
@@ -225,7 +226,7 @@ func (m sessionModel) readAnswer(w *modelState) error {
 // giveUp is what an SDK does when it gets no job: it reports that as the result of its last job. Before the first job it writes plain
 // text into its result file, and exits.
 func (m sessionModel) giveUp(p *pluginFacts) {
-	p.state, p.bogus, p.write, p.call, p.denied = delivering, true, true, callDue, false
+	p.state, p.bogus, p.fileDue, p.call, p.denied = delivering, true, true, callDue, false
 	p.job = p.last
 	if p.last == 0 {
 		p.call = noCall
@@ -243,12 +244,12 @@ func (m sessionModel) body(p *pluginFacts) bodyKind {
 }
 
 func (m sessionModel) writeFile(w *modelState) {
-	w.plugin.write = false
+	w.plugin.fileDue = false
 	if w.gateway.admitted || !w.gateway.up {
 		w.gateway.file = fileFacts{body: m.body(&w.plugin), job: w.plugin.job}
 	}
 	if w.gateway.up && w.gateway.urls[0] != 0 {
-		w.gateway.enqueue(gateEvent{kind: fileChanged})
+		w.gateway.enqueue(gatewayEvent{kind: fileChanged})
 	}
 }
 
@@ -265,7 +266,7 @@ func (m sessionModel) call(w *modelState) {
 // finishReport continues when all attempts to deliver the result are done.
 func (m sessionModel) finishReport(w *modelState) {
 	p := &w.plugin
-	if p.state != delivering || p.write || p.call != noCall {
+	if p.state != delivering || p.fileDue || p.call != noCall {
 		return
 	}
 	last := p.job

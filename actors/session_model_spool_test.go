@@ -94,7 +94,7 @@ func (w *modelState) carryOut(t *task) error {
 	case idleTask:
 		w.record.idle = w.record.idle || w.record.jobs == t.jobs
 	case stopTask:
-		w.stopped(t.job)
+		w.recordStopped(t.job)
 	case endTask:
 		j := w.job(t.job)
 		if j.stage < msg.Ended {
@@ -105,7 +105,7 @@ func (w *modelState) carryOut(t *task) error {
 	return nil
 }
 
-// launchStep creates the container, then starts it, then records its start.
+// launchStep is one step of a launch: it creates the container, then starts it, then records its start.
 func (w *modelState) launchStep(t *task) {
 	t.done = t.stepsDone == 2
 	switch {
@@ -136,7 +136,7 @@ func (w *modelState) containerExits() {
 	w.gateway.loseAll()
 }
 
-func (w *modelState) stopped(job int8) {
+func (w *modelState) recordStopped(job int8) {
 	if rec := w.jobRecord(job); rec.Stopping() {
 		w.job(job).stopped = true
 	}
@@ -161,7 +161,7 @@ func (w *modelState) examineStep(t *task) (err error) {
 		return err
 	}
 	if t.stop {
-		w.stopped(t.job)
+		w.recordStopped(t.job)
 	}
 	j := w.job(t.job)
 	t.handOuts = j.handOuts
@@ -169,7 +169,7 @@ func (w *modelState) examineStep(t *task) (err error) {
 	return err
 }
 
-// removeStep removes the container, and then its traces in the gateway and the spool.
+// removeStep is one step of a removal: it removes the container, then its endpoint in the gateway and its record in the spool.
 func (w *modelState) removeStep(t *task) error {
 	t.done = t.stepsDone == 1
 	if t.stepsDone == 0 {
@@ -194,7 +194,7 @@ func (w *modelState) dismiss() {
 	w.record = recordFacts{}
 }
 
-// handOutStep opens the URLs and checks that the GET still waits, then writes to the spool, then answers.
+// handOutStep is one step of a hand-out: it opens the URLs and checks that the GET still waits, then writes to the spool, then answers.
 func (w *modelState) handOutStep(t *task) error {
 	t.done = false
 	j := w.job(t.job)

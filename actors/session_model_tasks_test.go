@@ -22,8 +22,8 @@ type task struct {
 	jobs           int8 // number of jobs that the executor had
 	lastJob        int8 // its newest
 	step           int8 // of the stop sequence; in a findTask, the process that the record names
-	stop           bool
-	again          bool
+	stop           bool // of an examination: its job was being stopped
+	again          bool // of a hand-out or an examination: the plugin did not start the job
 	unacknowledged bool // of an examination
 	version        uint64
 	outcome        msg.Outcome
@@ -31,7 +31,7 @@ type task struct {
 
 	// The content of its message.
 	done                                 bool
-	failed                               bool // its GET does not wait any more
+	failed                               bool // its hand-out failed
 	restarted, hasFile                   bool
 	found                                containerState
 	verdict                              msg.Verdict
@@ -71,7 +71,7 @@ var taskNames = [...]string{"prepare", "pull", "launch", "restore", "find the co
 	"record that it did not start", "record the retirement", "record that it is idle", "record the stop", "end the job"}
 
 var (
-	errIllegal   = errors.New("illegal: the session panics")
+	errIllegal   = errors.New("illegal")
 	errIdle      = errors.New("idle: the dispatcher is told that the executor is idle, but no GET waits")
 	errDoneTwice = errors.New("done twice: the end of a job is reported a second time")
 	errNoEnding  = errors.New("no ending: a job is reported as done without an ending in the spool")
@@ -85,7 +85,7 @@ var (
 func (w *modelState) receive(m msg.ToExecutor) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = fmt.Errorf("%w: %v", errIllegal, reason)
+			err = fmt.Errorf("%w: the session panics: %v", errIllegal, reason)
 		}
 	}()
 	var effects []effect
@@ -136,7 +136,7 @@ func (w *modelState) do(e effect) error {
 	case sendEvent:
 		return w.notify(e.watch, e.event)
 	case handOut:
-		w.add(task{kind: handOutTask, request: e.request, job: jobNumber(e.execution), again: e.again, previous: w.handOutBefore(e.again)})
+		w.add(task{kind: handOutTask, request: e.request, job: jobNumber(e.execution), again: e.again, previous: w.previousJob(e.again)})
 	case resendJob:
 		w.add(task{kind: resendTask, request: e.request, job: jobNumber(e.execution)})
 	case clearResults:
@@ -189,8 +189,8 @@ func bodyOfResult(r msg.Result) bodyKind {
 	return genuineBody
 }
 
-// handOutBefore returns the previous job, whose URL stays open, as the actor determines it.
-func (w *modelState) handOutBefore(again bool) int8 {
+// previousJob returns the job whose URL stays open during a hand-out, as the actor determines it.
+func (w *modelState) previousJob(again bool) int8 {
 	if again {
 		return jobNumber(w.session.previous)
 	}
@@ -224,10 +224,11 @@ func (w *modelState) retry(e retryLater) error {
 	return nil
 }
 
-// becomesIdle tells the dispatcher. Assignments are numbered: if one is on its way, the dispatcher ignores the message.
+// becomesIdle tells the dispatcher that the executor is idle. Assignments are numbered: if one is on its way, the dispatcher ignores the
+// message.
 func (w *modelState) becomesIdle() error {
 	i := w.gateway.find(w.session.poll)
-	ended := slices.Contains(w.gateway.queue, gateEvent{kind: requestGone, request: w.session.poll})
+	ended := slices.Contains(w.gateway.queue, gatewayEvent{kind: requestGone, request: w.session.poll})
 	if w.session.poll == 0 || !ended && (i < 0 || w.gateway.requests[i].answer != noAnswer) {
 		return errIdle
 	}

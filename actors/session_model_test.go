@@ -10,11 +10,11 @@ import (
 // The model for the session's exploration: one executor with its actor, the contents of the spool, the gateway's parked requests, the
 // container, the plugin and the dispatcher. The session itself is the production code.
 
-// modelState is one state of the model. Its slices are never changed in place.
+// modelState is one state of the model. An event changes only a clone.
 type modelState struct {
 	actor     actorState
 	session   session
-	idleSince bool // the actor has recorded it
+	idleSince bool // the actor remembers since when the executor is idle
 	tasks     []task
 	timers    [timerKinds]int8 // 0: not started; else 1, or the step for the stop timer
 
@@ -35,7 +35,7 @@ const (
 	actorCrashed
 	actorGone   // stopped, after the executor's removal
 	runnerDown  // with everything that is not on the disk or in the engine
-	nothingLeft // of the executor, after a restart of the runner
+	nothingLeft // the executor was reaped without an actor
 )
 
 // jobFacts is what the spool has about a job, and what really happened.
@@ -72,7 +72,7 @@ type recordFacts struct {
 	notified      bool
 	idle          bool
 	retired       bool
-	startedAt     int8
+	startedAt     int8 // the process whose start is recorded; 0: none
 }
 
 // containerFacts is the state of the executor's container.
@@ -144,7 +144,7 @@ const (
 	timerKinds
 )
 
-var timerNames = [timerKinds]string{"limit", "assignment", "delivery", "notify", "stop step", "retry of the hand-out", "retry of the result file", "retry of the examination"}
+var timerNames = [timerKinds]string{"limit", "poll", "delivery", "notify", "stop step", "retry of the hand-out", "retry of the result file", "retry of the examination"}
 
 func timerOf(name timer) timerKind {
 	switch name {
@@ -242,9 +242,10 @@ func (w *modelState) startRestored(m sessionModel, runnerRestarted bool) {
 	w.add(task{kind: restoreTask})
 }
 
-func reasonIf(retired bool) string {
-	if retired {
-		return "retired"
+// reasonIf returns the reason of a retirement or an abort, or "" if there is none.
+func reasonIf(given bool) string {
+	if given {
+		return "a reason"
 	}
 	return ""
 }

@@ -25,7 +25,7 @@ type notification struct {
 type watch struct {
 	request msg.RequestID
 	nested  bool // Python's: one per job; the plugin reads only the one it opened after the result
-	late    bool // nested, and opened before the plugin needed an event
+	stale   bool // nested, and opened before the plugin needed an event
 }
 
 // notifyDelay is the delay between a result and the event for the next job. It lets the ending leave for the server, where somebody waits
@@ -97,7 +97,7 @@ func (t *transition) serveGet(request msg.RequestID) {
 	case t.nextPoll != 0: // the directory is already being cleared
 		t.answer(t.nextPoll, msg.Superseded{})
 		t.nextPoll = request
-	case t.poll != 0: // the older one is a lost connection
+	case t.poll != 0: // the connection of the older one is lost
 		t.answer(t.poll, msg.Superseded{})
 		t.poll, t.notification.gaveUp = request, false
 	default:
@@ -230,7 +230,7 @@ func (t *transition) sendWatchEvent(request msg.RequestID, kind msg.WatchEventKi
 func (t *transition) scheduleNotify() {
 	t.notification.due = true
 	for i := range t.notification.watches {
-		t.notification.watches[i].late = t.notification.watches[i].nested
+		t.notification.watches[i].stale = t.notification.watches[i].nested
 	}
 	t.notify()
 }
@@ -253,7 +253,7 @@ func (t *transition) notify() {
 func (t *transition) notifyTarget() msg.RequestID {
 	all := t.notification.watches
 	may := t.notification.due && !t.mustNotNotify() && t.mode == msg.Daemon && t.retireReason == "" && t.state != stopping && t.state != exited
-	if !may || len(all) == 0 || all[len(all)-1].late {
+	if !may || len(all) == 0 || all[len(all)-1].stale {
 		return 0
 	}
 	return all[len(all)-1].request

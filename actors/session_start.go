@@ -16,7 +16,7 @@ func newSession(rec msg.ExecutorRecord, limits msg.ExecutorLimits, diskLimit int
 // spoolState is what the spool has about an executor that an earlier actor ran.
 type spoolState struct {
 	record          msg.ExecutorRecord
-	job             msg.JobRecord // its newest job; empty if the spool has it no more
+	job             msg.JobRecord // its newest job; empty if the spool no longer has it
 	runnerRestarted bool          // the runner has restarted since
 	now             time.Time
 }
@@ -67,8 +67,8 @@ func retirementReason(k spoolState) string {
 	return ""
 }
 
-// reconnectGrace is how long plugins may take after a restart of the runner to ask by themselves, before an event makes them ask (rule 7:
-// Go does within 11 s). repollGrace is the same after a restart of only the actor, during which the gateway stayed up.
+// reconnectGrace is how long plugins may take after a restart of the runner to ask by themselves, before an event makes them ask (rule 7;
+// the Go SDK asks within 11 s). repollGrace is the same after a restart of only the actor, during which the gateway stayed up.
 const (
 	reconnectGrace = 12 * time.Second
 	repollGrace    = 2 * time.Second

@@ -27,7 +27,7 @@ type stopSequence struct {
 	resumes  bool          // an earlier actor began it, and this one has not resumed it yet
 	sent     msg.Signal    // the newest that the engine accepted from this actor; empty: none
 	sending  msg.Signal    // one that the engine has not acknowledged yet; the executor may exit before that
-	failures int           // of the engine in a row to send one
+	failures int           // in a row to send a signal
 }
 
 func (s stopSequence) signal() msg.Signal { return cmp.Or(s.sending, s.sent) }

@@ -20,6 +20,7 @@ func after(s session, all ...msg.ToExecutor) (session, []effect) {
 	return s, effects
 }
 
+// has returns the first effect of type E.
 func has[E effect](effects []effect) (found E, ok bool) {
 	i := slices.IndexFunc(effects, func(e effect) bool { _, is := e.(E); return is })
 	if i < 0 {

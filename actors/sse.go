@@ -31,7 +31,7 @@ type sse struct {
 
 	open       bool // there is a registration
 	stream     actorrt.Task
-	last       string   // id of the last event that is processed together with all before it
+	last       string   // id of the newest event up to which all are processed
 	newest     string   // id of the newest event
 	seen       []string // ids of the newest commands since the registration
 	saving     int      // scripts that are being written to the spool

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "regenerate the state diagrams")
+var update = flag.Bool("update", false, "regenerate the diagrams")
 
 const (
 	executorDiagram = "../docs/executor-life.md"

@@ -8,7 +8,7 @@ import "time"
 type childPolicy struct {
 	name       string
 	backoff    backoff
-	resetAfter time.Duration // after this uptime the crashes before do not count any more
+	resetAfter time.Duration // after this uptime earlier crashes do not count any more
 	maxCrashes int           // in a row; after that the runner crashes, the process ends, and the service manager restarts it
 }
 

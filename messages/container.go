@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Types exchanged between an executor and its driver.
+// Types exchanged between the actors and the driver.
 
 // Mount makes a file or directory of the host visible in an executor.
 type Mount struct {

@@ -40,8 +40,8 @@ func (StopJob) event()       {}
 type ToSSE interface{ toSSE() }
 
 type (
-	// OpenStream opens the event stream after a registration. The stream begins after the event whose id is After. It replaces an
-	// open stream.
+	// OpenStream opens the event stream after a registration, and replaces a stream that is already open. The new stream begins after
+	// the event whose id is After.
 	OpenStream struct{ After string }
 	// CloseStream closes the event stream because the registration has ended.
 	CloseStream struct{}

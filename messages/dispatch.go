@@ -15,7 +15,7 @@ type (
 	Adopt struct{ Record ExecutorRecord }
 	// Orphan reports one of the runner's containers that has no record. It occupies a slot until it is removed.
 	Orphan struct{ Executor ExecutorID }
-	// AdoptionEnded says that all executors are known. No executor starts before.
+	// AdoptionEnded says that all executors are known. No executor starts before that.
 	AdoptionEnded struct{}
 	// Attached says that an adopted executor's actor has determined its state.
 	Attached struct{ Executor ExecutorID }
@@ -95,7 +95,7 @@ type (
 		Executor ExecutorID
 		Err      error
 	}
-	// ReapDue is the timer to try that again.
+	// ReapDue is the timer to try again to remove an executor without an actor.
 	ReapDue struct{ Executor ExecutorID }
 
 	// Abort asks to abort a job. It may arrive before the job and is remembered for a while.
@@ -126,7 +126,7 @@ type (
 		Done  func()
 		Abort string
 	}
-	// PoolRequested asks for the executors and their states. The runner forwards it.
+	// PoolRequested asks for the executors and their states. The runner forwards it to the dispatcher.
 	PoolRequested struct{ Reply func(Pool) }
 )
 
@@ -172,7 +172,7 @@ type Pool struct {
 type ExecutorView struct {
 	ID    ExecutorID  `json:"id"`
 	Image string      `json:"image"`
-	State string      `json:"state"` // busy, idle, stopping, gone
+	State string      `json:"state"` // busy, idle, unresponsive, stopping, gone
 	Job   ExecutionID `json:"job,omitempty"`
-	Jobs  uint64      `json:"assignments"`
+	Jobs  uint64      `json:"assignments"` // number of jobs assigned to it since the dispatcher started
 }

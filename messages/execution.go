@@ -26,7 +26,7 @@ type (
 
 	// Prepared says that the job's input is readable, the executor's directory exists, and the gateway admits the plugin; or Err.
 	Prepared struct{ Err error }
-	// Restored says that the gateway serves the plugin again after a restart of the actor; or Err.
+	// Restored says that the secrets to mask and the open job logs are loaded again after a restart of the actor; or Err.
 	Restored struct {
 		HasFile bool // there is a result file
 		Err     error
@@ -61,7 +61,7 @@ type (
 		Request   RequestID
 		Err       error
 	}
-	// ResultStored says whether a result that arrived by the callback Request was stored; with Err it has to be tried again.
+	// ResultStored says whether a result that arrived by the callback Request was stored; with Err, storing has to be tried again.
 	ResultStored struct {
 		Execution ExecutionID
 		Request   RequestID
@@ -98,7 +98,7 @@ type (
 	LogClosed struct {
 		Execution ExecutionID
 		Closed    []ExecutionID // also with Err
-		Since     time.Time     // with Wait: of the LogCloseDue
+		Since     time.Time     // with Wait: Since of the LogCloseDue
 		Wait      time.Duration // not zero: it is too early; try again after that
 		Err       error
 	}
@@ -114,7 +114,7 @@ type (
 		Bytes     int64
 		Err       error
 	}
-	// RecordNotUpdated says that the executor's record lacks a change that only a restart would need.
+	// RecordNotUpdated says that the record of the executor or of its job lacks a change that only a restart would need.
 	RecordNotUpdated struct{ Err error }
 	// JobEnded says that the job's ending is in the spool; or Err.
 	JobEnded struct {
@@ -139,7 +139,7 @@ type (
 		Closed       []ExecutionID // jobs whose logs are complete now
 		Refused      string        // why the delivered result cannot be stored
 		HasEnding    bool          // the job has its ending
-		NotHandedOut bool          // the job was proven not to have started, and may go to another executor
+		NotHandedOut bool          // the job may go to another executor: it never was handed out, or the plugin is proven not to have started it
 		Abort        string        // why the job is to be aborted; empty: it is not
 		HandOuts     int           // of the job, at the time of the examination
 		Err          error

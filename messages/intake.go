@@ -1,9 +1,9 @@
 package messages
 
 // Intake: the poller sends FreeSlotsRequested, the dispatcher answers FreeSlots, the poller reserves, stores and confirms jobs, sends
-// JobConfirmed for each, and starts over. Messages of one sender arrive in order, so the dispatcher counts the jobs handed over before
-// the request. A script arrives over the event stream instead: sse stores it, the runner sends ScriptStored, the poller confirms it and
-// sends JobConfirmed.
+// JobConfirmed for each, and starts over. Messages of one sender arrive in order, so the dispatcher knows all jobs that were handed
+// over before the request. A script arrives over the event stream instead: sse stores it, the runner sends ScriptStored, the poller
+// confirms it and sends JobConfirmed.
 
 // ToPoller is the set of messages of the poller.
 //

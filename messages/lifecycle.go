@@ -28,7 +28,7 @@ type (
 	ConfigSaved struct{ Err error }
 	// DeletionRecorded says that the next start will know that the server has deleted this runner; or Err.
 	DeletionRecorded struct{ Err error }
-	// RecordDeletionDue is the timer to try that again.
+	// RecordDeletionDue is the timer to record the deletion again after a failure.
 	RecordDeletionDue struct{}
 	// Unregistered answers unregister.
 	Unregistered struct{ Err error }
@@ -45,11 +45,11 @@ type (
 	RecoveryWaiting struct{ Reason string }
 	// AdoptionProgress carries the number of adopted executors and the number of those whose state is known.
 	AdoptionProgress struct{ Adopted, Attached int }
-	// RestartChildDue is the timer to start the children again that are down after a crash.
+	// RestartChildDue is the timer to restart the children that are down after a crash.
 	RestartChildDue struct{}
 	// CrashJournaled says that a crash was recorded with the job that it was about.
 	CrashJournaled struct{ Execution ExecutionID }
-	// SpoolChanged says that a command has changed a job in the spool.
+	// SpoolChanged says that an operator's command has changed a job in the spool.
 	SpoolChanged struct{ Execution ExecutionID }
 	// Drain shuts the runner down after its jobs are done. Done is called when nothing runs any more.
 	Drain struct{ Done func() }
@@ -58,7 +58,7 @@ type (
 	Detach struct{ Ready func() }
 	// PoolDrained says that no executor is left.
 	PoolDrained struct{}
-	// ReportsDone answers the DrainReports of that round.
+	// ReportsDone answers the DrainReports of drain round Round.
 	ReportsDone struct{ Round int }
 	// DrainDue is the timer that ends the wait for the reports.
 	DrainDue struct{}

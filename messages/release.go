@@ -12,7 +12,7 @@ import (
 type Registration struct {
 	RunnerID    string
 	AccessToken Secret
-	LastEventID string // sent with the first request for events
+	LastEventID string // the newest event that the registration includes; the event stream begins after it
 	Config      Config
 }
 
@@ -65,7 +65,7 @@ func (r *Refusal) Final() bool {
 	}
 }
 
-// Unavailable reports whether the server, or a proxy before it, is unavailable: the refusal is not about the request.
+// Unavailable reports whether the server, or a proxy in front of it, is unavailable: the refusal is not about the request.
 func (r *Refusal) Unavailable() bool {
 	return r.Status == 429 || r.Status == 502 || r.Status == 503 || r.Status == 504
 }

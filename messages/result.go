@@ -20,7 +20,7 @@ type (
 		Done      bool   // the log's end, the finish or the removal is accepted
 		Err       error
 	}
-	// SendDue is the timer to repeat a failed attempt.
+	// SendDue is the timer for the job's next attempt.
 	SendDue struct{ Execution ExecutionID }
 	// ProbeDue is the timer to probe whether the server is available again.
 	ProbeDue struct{}

@@ -124,7 +124,7 @@ type WatchEvent struct {
 type JobURL struct {
 	Execution ExecutionID
 	SealedKey []byte // sealed by the server
-	Key       []byte // or sealed by the keyring; neither: the key is no longer known
+	Key       []byte // or sealed by the keyring; neither: the gateway keeps the key that it has, if any
 }
 
 // ResultFile says how to read an executor's result file.

@@ -10,7 +10,7 @@ import (
 // ErrAlreadyDone is the spool's error for an offer of a job that was finished and removed: it must not run again.
 var ErrAlreadyDone = errors.New("job is already done")
 
-// Stage is the progress of a job, by its journal.
+// Stage is the progress of a job, as recorded in its journal.
 type Stage int
 
 const (
@@ -18,7 +18,7 @@ const (
 	Confirmed              // the server has assigned it to this runner
 	HandedOut              // the first byte of the input may have been sent: the job must not go to another executor
 	Ended                  // its ending is decided: a result is stored, or there will be none
-	Finished               // the server has accepted the finish; the log may not be sent completely
+	Finished               // the server has accepted the finish; part of the log may not be sent yet
 )
 
 func (s Stage) String() string {
@@ -43,7 +43,7 @@ type JobRecord struct {
 	Crashes     int        // actors that panicked on it
 	HasResult   bool       // then Ending.Outcome is Completed, or Aborted with the result attached
 	Ending      Ending
-	EndedAt     time.Time // zero: the result ended it
+	EndedAt     time.Time // zero: not ended, or ended by its result
 	Stopped     bool      // the outcome of the stop of an aborted or timed-out job is recorded: the ending changes no more
 
 	Log LogState
@@ -52,8 +52,8 @@ type JobRecord struct {
 // Stopping reports whether the job was aborted or timed out while an executor had it and the outcome of the stop is not known yet:
 // a result may still be attached.
 func (r JobRecord) Stopping() bool {
-	asked := r.Ending.Outcome == Aborted || r.Ending.Outcome == TimedOut
-	return r.Stage == Ended && asked && r.Executor != "" && !r.Stopped
+	stopRequested := r.Ending.Outcome == Aborted || r.Ending.Outcome == TimedOut
+	return r.Stage == Ended && stopRequested && r.Executor != "" && !r.Stopped
 }
 
 // LogState describes the log of a job in the spool. Offsets are bytes of masked text.

@@ -88,7 +88,8 @@ func ruleFor(path string) *packageRule {
 
 func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
-// isStandardLibrary relies on the rule that the first element of a module's path has a dot. The program's own path is an exception.
+// isStandardLibrary reports whether a package is part of the standard library: the first element of any module's path has a dot, except for
+// the program's own.
 func isStandardLibrary(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return !strings.Contains(first, ".") && first != program

@@ -89,9 +89,9 @@ func warningText(call *ast.CallExpr) ast.Node {
 }
 
 // selects reports whether an expression contains a selector with one of these names.
-func selects(in ast.Node, any ...string) (found bool) {
+func selects(in ast.Node, names ...string) (found bool) {
 	ast.Inspect(in, func(n ast.Node) bool {
-		if f, is := n.(*ast.SelectorExpr); is && slices.Contains(any, f.Sel.Name) {
+		if f, is := n.(*ast.SelectorExpr); is && slices.Contains(names, f.Sel.Name) {
 			found = true
 		}
 		return true

@@ -76,7 +76,7 @@ var bannedPhrases = map[string]string{
 	"whoever":                 "the caller, the client, anyone who",
 }
 
-// excluded are files that nobody here wrote by hand, or that list these words.
+// excluded reports whether a file is not checked: it is generated, it is test data, or it is this file, which lists the words.
 func excluded(path string) bool {
 	return strings.HasSuffix(path, ".gen.go") || strings.HasSuffix(path, "words_test.go") || strings.Contains(path, "testdata")
 }
@@ -93,7 +93,7 @@ func TestNoBannedWord(t *testing.T) {
 			lower := strings.ToLower(line)
 			for phrase, instead := range bannedPhrases {
 				if at := strings.Index(lower, phrase); at >= 0 && isWord(lower, at, len(phrase)) {
-					t.Errorf("%s:%d: %q: %s", path, i+1, phrase, instead)
+					t.Errorf("%s:%d: instead of %q write: %s", path, i+1, phrase, instead)
 				}
 			}
 		}
@@ -108,7 +108,7 @@ func TestNoBannedWord(t *testing.T) {
 			if id, is := n.(*ast.Ident); is {
 				for _, word := range wordsOf(id.Name) {
 					if instead := bannedNames[word]; instead != "" {
-						t.Errorf("%s: %s: %q: %s", files.Position(id.Pos()), id.Name, word, instead)
+						t.Errorf("%s: %s: instead of %q use: %s", files.Position(id.Pos()), id.Name, word, instead)
 					}
 				}
 			}
@@ -117,7 +117,7 @@ func TestNoBannedWord(t *testing.T) {
 	})
 }
 
-// TestNamesHaveFewWords: a test's name says a behavior in at most eight words; a comment has room for more.
+// TestNamesHaveFewWords limits the name of a test to eight words, because a comment has room for more.
 func TestNamesHaveFewWords(t *testing.T) {
 	files := token.NewFileSet()
 	walk(t, func(path string) {
@@ -145,7 +145,7 @@ func wordsOf(name string) []string {
 	return strings.FieldsFunc(strings.ToLower(spaced), func(r rune) bool { return r == ' ' || r == '_' })
 }
 
-// isWord reports whether the text at that place is not part of a longer word.
+// isWord reports whether the size bytes of text from index at on are not part of a longer word.
 func isWord(text string, at, size int) bool {
 	letter := func(i int) bool { return i >= 0 && i < len(text) && text[i] >= 'a' && text[i] <= 'z' }
 	return !letter(at-1) && !letter(at+size)

@@ -6,19 +6,19 @@ type Behavior[M any] interface {
 	Receive(c *Ctx[M], m M)
 }
 
-// Stopper is a Behavior with a Stop method, which is called once when the actor is stopped in order, before its children are stopped
-// and while its context is alive. It is not called after a crash. A panic in it is logged and otherwise ignored.
+// Stopper is a Behavior with a Stop method, which is called once when the actor stops without a crash, before its children are stopped
+// and while its context is alive. A panic in Stop is logged and otherwise ignored.
 type Stopper[M any] interface {
 	Stop(c *Ctx[M])
 }
 
 // ChildWatcher is a Behavior that handles the end of its children. When ChildDown is called, the child's name is free again. To
-// escalate, panic with the Crash. It is not called once the actor itself is ending.
+// escalate, panic with the Crash. ChildDown is not called once the actor itself is ending.
 type ChildWatcher[M any] interface {
 	ChildDown(c *Ctx[M], d Down)
 }
 
-// Down is the end of a child.
+// Down describes the end of a child.
 type Down struct {
 	Name  string
 	Crash *Crash // nil after an orderly stop

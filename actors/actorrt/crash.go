@@ -16,7 +16,7 @@ var (
 	errGoexit = errors.New("goroutine ended by runtime.Goexit")
 )
 
-// Crash is the end of an actor by a panic.
+// Crash describes how an actor ended by a panic.
 type Crash struct {
 	Actor   string // its path
 	Where   string // "start", "receive", "task <name>", "child <name>"

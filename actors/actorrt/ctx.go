@@ -18,10 +18,10 @@ func (c *Ctx[M]) SetSubject(subject string) { c.host.subject = subject }
 
 // WithSubject sets the subject while fn runs.
 func (c *Ctx[M]) WithSubject(subject string, fn func()) {
-	history := c.host.subject
+	previous := c.host.subject
 	c.host.subject = subject
 	fn()
-	c.host.subject = history
+	c.host.subject = previous
 }
 
 // Jitter returns a random number in [0,1).

@@ -20,7 +20,7 @@
 //   - A cancelled or reset timer never delivers, nor does a cancelled task, even if the message is in the mailbox already.
 //   - The context of an actor is cancelled by its crash, before its parent is notified.
 //   - ChildDown is called once per child, after the child's own children and goroutines have ended: a successor of the same
-//     name never runs beside them. Goroutines that do not end within the grace are logged and abandoned.
+//     name never runs beside them. Goroutines that outlive Options.Grace are logged and abandoned.
 //   - Messages to an actor that has ended are discarded; they never reach a successor of the same name.
 //   - Ask never waits for an actor that has ended.
 //
@@ -28,8 +28,8 @@
 //
 // # Limits
 //
-// The message on which an actor panicked is lost, and so are those behind it or after a stop in the mailbox. An actor that must not lose
-// work stores it elsewhere and reads it in Start. Mailboxes are unbounded; the protocol between the actors has to bound them.
+// The message on which an actor panicked is lost, and so are the messages that are in its mailbox when it panics or stops. An actor that
+// must not lose work stores it elsewhere and reads it in Start. Mailboxes are unbounded; the protocol between the actors has to bound them.
 //
 // The Scheduler controls everything that the actors do not decide themselves (whose turn it is, when a task begins, time, random
 // numbers), so a simulation can replace it.

@@ -174,16 +174,16 @@ func TestParentLearnsOfCrashOnce(t *testing.T) {
 		"by a Goexit in a task": {tell: func(c *Ctx[testMessage]) {
 			c.Go("work", func(context.Context) testMessage { runtime.Goexit(); return nil })
 		}, want: `child crashed in task work about "": goroutine ended by runtime.Goexit`},
-		"at a timer": {tell: about(func(c *Ctx[testMessage]) { c.After("t", time.Second, panics("oops")) }),
+		"at a timer's message": {tell: about(func(c *Ctx[testMessage]) { c.After("t", time.Second, panics("oops")) }),
 			want: `child crashed in receive about "job 7": oops`},
-		"at the answer of a task": {tell: about(func(c *Ctx[testMessage]) {
+		"at the result of a task": {tell: about(func(c *Ctx[testMessage]) {
 			c.Go("work", func(context.Context) testMessage { return panics("oops") })
 		}), want: `child crashed in receive about "job 7": oops`},
-		"during something else": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() { panics("oops")(c) }) }),
+		"in WithSubject": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() { panics("oops")(c) }) }),
 			want: `child crashed in receive about "job 8": oops`},
-		"after something else": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() {}); panics("oops")(c) }),
+		"after WithSubject": {tell: about(func(c *Ctx[testMessage]) { c.WithSubject("job 8", func() {}); panics("oops")(c) }),
 			want: `child crashed in receive about "job 7": oops`},
-		"after a message about something": {tell: about(func(c *Ctx[testMessage]) { c.Self().Tell(panics("oops")) }),
+		"after a message with a subject": {tell: about(func(c *Ctx[testMessage]) { c.Self().Tell(panics("oops")) }),
 			want: `child crashed in receive about "": oops`},
 	} {
 		t.Run(where, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestParentLearnsOfCrashOnce(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				w.expect(t, c.want)
 				if len(hooked) != 1 || hooked[0].Actor != "root/child" || len(hooked[0].Stack) == 0 {
-					t.Error("hooked:", hooked)
+					t.Error("OnCrash was called with:", hooked)
 				}
 				if n := strings.Count(w.log.String(), "panicked"); n != 1 {
 					t.Errorf("logged %d times: %s", n, &w.log)
@@ -229,7 +229,7 @@ func TestPanicWhileStoppingIsOnlyLogged(t *testing.T) {
 		w.root.Tell(do(func(c *Ctx[testMessage]) { c.StopChild("child") }))
 		w.expect(t, "child stopped")
 		if !strings.Contains(w.log.String(), "in Stop") {
-			t.Error("not in the log:", &w.log)
+			t.Error("the panic is not in the log:", &w.log)
 		}
 	})
 }
@@ -260,10 +260,10 @@ func TestActorEndWaitsForGoroutinesUpToGrace(t *testing.T) {
 		work, endsAfter time.Duration
 		end             do
 	}{
-		"stopped, they end in time":      {3 * time.Second, 3 * time.Second, stops},
-		"stopped, they ignore their end": {time.Minute, 5 * time.Second, stops},
-		"crashed, they end in time":      {3 * time.Second, 3 * time.Second, panics("oops")},
-		"crashed, they ignore their end": {time.Minute, 5 * time.Second, panics("oops")},
+		"stopped, goroutine ends in time":  {3 * time.Second, 3 * time.Second, stops},
+		"stopped, goroutine ends too late": {time.Minute, 5 * time.Second, stops},
+		"crashed, goroutine ends in time":  {3 * time.Second, 3 * time.Second, panics("oops")},
+		"crashed, goroutine ends too late": {time.Minute, 5 * time.Second, panics("oops")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, Options{}, func(t *testing.T, w *env) {
@@ -308,7 +308,7 @@ func TestOldRefDoesNotReachSuccessor(t *testing.T) {
 		if n := w.sys.Tree()[0].Children[0]; n.Crashes != 1 || !strings.Contains(n.LastCrash, "oops") {
 			t.Errorf("%+v", n)
 		}
-		old.to.stop() // harmless; synctest would detect a goroutine started for it
+		old.to.stop() // stopping an ended actor is harmless; synctest would detect a goroutine started for it
 
 		w.root.Tell(do(func(c *Ctx[testMessage]) { c.StopChild("child") }))
 		synctest.Wait()
@@ -352,19 +352,19 @@ func TestCancelledTimerNeverDelivers(t *testing.T) {
 		then do
 		want string
 	}{
-		"neither":            {func(*Ctx[testMessage]) {}, "tick"},
-		"cancelled":          {func(c *Ctx[testMessage]) { c.Cancel("t") }, ""},
-		"reset":              {func(c *Ctx[testMessage]) { c.After("t", time.Hour, say("tock")) }, ""},
-		"reset, due at once": {func(c *Ctx[testMessage]) { c.After("t", 0, say("tock")) }, "tock"},
-		"of another key":     {func(c *Ctx[testMessage]) { c.Cancel("u") }, "tick"},
-		"crashed":            {panics("oops"), `child crashed in receive about "": oops`},
+		"not cancelled":       {func(*Ctx[testMessage]) {}, "tick"},
+		"cancelled":           {func(c *Ctx[testMessage]) { c.Cancel("t") }, ""},
+		"reset":               {func(c *Ctx[testMessage]) { c.After("t", time.Hour, say("tock")) }, ""},
+		"reset, due at once":  {func(c *Ctx[testMessage]) { c.After("t", 0, say("tock")) }, "tock"},
+		"other key cancelled": {func(c *Ctx[testMessage]) { c.Cancel("u") }, "tick"},
+		"crashed":             {panics("oops"), `child crashed in receive about "": oops`},
 	} {
 		t.Run(name+" while its message is in the mailbox", func(t *testing.T) {
 			withEnv(t, Options{}, func(t *testing.T, w *env) {
 				child := w.child("child")
 				child.Tell(do(func(child *Ctx[testMessage]) {
 					child.After("t", time.Second, say("tick"))
-					time.Sleep(2 * time.Second) // its message is in the mailbox now
+					time.Sleep(2 * time.Second) // the timer's message is in the mailbox now
 					c.then(child)
 				}))
 				time.Sleep(time.Minute)
@@ -381,7 +381,7 @@ func TestEndedTaskDeliversNothing(t *testing.T) {
 			c.Go("silent", func(context.Context) testMessage { return nil })
 			c.Go("delivered", func(context.Context) testMessage { time.Sleep(time.Second); return say("delivered") })
 			dropped := c.Go("dropped", func(context.Context) testMessage { time.Sleep(time.Second); return say("dropped") })
-			time.Sleep(2 * time.Second) // the answers are in the mailbox now
+			time.Sleep(2 * time.Second) // the results are in the mailbox now
 			dropped.Cancel()
 		}))
 		time.Sleep(time.Minute)
@@ -487,12 +487,12 @@ func TestAskReturnsWheneverActorEnds(t *testing.T) {
 	asked := func(reply func(string)) testMessage { return asks{reply} }
 	never := func(func(string)) testMessage { return say("what?") }
 	for name, c := range map[string]struct {
-		history do // message to the actor before
-		mk      func(func(string)) testMessage
-		want    error
-		after   time.Duration
+		before   do // sent to the actor before the question
+		question func(func(string)) testMessage
+		want     error
+		after    time.Duration // how long Ask takes
 	}{
-		"with an answer":                 {nil, asked, nil, 0},
+		"it answers":                     {nil, asked, nil, 0},
 		"it crashes at the question":     {nil, func(func(string)) testMessage { return panics("oops") }, ErrCrashed, 0},
 		"it crashes before the question": {func(*Ctx[testMessage]) { time.Sleep(time.Second); panic("oops") }, asked, ErrCrashed, time.Second},
 		"it stops before the question":   {func(c *Ctx[testMessage]) { time.Sleep(time.Second); c.StopSelf() }, asked, ErrStopped, time.Second},
@@ -502,13 +502,13 @@ func TestAskReturnsWheneverActorEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, Options{}, func(t *testing.T, w *env) {
 				child := w.child("child")
-				if c.history != nil {
-					child.Tell(c.history)
+				if c.before != nil {
+					child.Tell(c.before)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				begin := time.Now()
-				if _, err := Ask(ctx, child, c.mk); !errors.Is(err, c.want) {
+				if _, err := Ask(ctx, child, c.question); !errors.Is(err, c.want) {
 					t.Error(err)
 				}
 				if took := time.Since(begin); took != c.after {
@@ -530,15 +530,15 @@ func TestNilMessagePanicsInSender(t *testing.T) {
 	Ref[testMessage]{}.Tell(say("discarded"))
 }
 
-// faultScheduler panics at every message at to the actor at path.
+// faultScheduler crashes the actor at path when it receives the message.
 type faultScheduler struct {
 	Scheduler
-	path string
-	at   say
+	path    string
+	message say
 }
 
 func (s faultScheduler) Point(path string, m any) {
-	if path == s.path && m == any(s.at) {
+	if path == s.path && m == any(s.message) {
 		panic("injected")
 	}
 }

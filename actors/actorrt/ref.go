@@ -23,8 +23,8 @@ func mustNotBeNil[M any](m M) M {
 	return m
 }
 
-// Ask sends mk(reply) and waits for the first reply. It is for callers that are not actors (an actor sends a message and receives
-// one), and returns ErrCrashed or ErrStopped as soon as no reply can come.
+// Ask sends mk(reply) and waits for the first reply. It is for callers that are not actors (an actor gets the answer as a message),
+// and returns ErrCrashed or ErrStopped as soon as no reply can come.
 func Ask[M, R any](ctx context.Context, to Ref[M], mk func(reply func(R)) M) (R, error) {
 	var none R
 	if to.to == nil {

@@ -10,9 +10,10 @@ import (
 // Scheduler controls everything that the actors do not decide themselves. Production uses Live; a simulation implements it
 // with a seeded stepper; a test that injects panics embeds Live and overrides Point.
 type Scheduler interface {
-	// Turn runs fn, in which the actor at path works on its mailbox. fn is one turn, but other actors may run during Yield and Await.
+	// Turn runs fn, in which the actor at path handles the messages in its mailbox one after another. Other actors may run during Yield
+	// and Await.
 	Turn(path string, fn func())
-	// Yield is called in a turn after each handled message, so that other actors may run first.
+	// Yield is called by fn of Turn after each handled message, so that other actors may run first.
 	Yield(path string, message any)
 	// Point is called in a turn before and after each message to a Behavior. If it panics, the actor crashes.
 	Point(path string, message any)

@@ -23,13 +23,14 @@ type stepper struct {
 	wake  chan struct{}
 
 	mu    sync.Mutex
-	asked []step // since the last step
+	asked []step // requested since the last step
 	ready []step // owned by run
 }
 
+// step is one thing that the stepper may do next.
 type step struct {
 	path string
-	n    uint64
+	n    uint64 // of a task; else 0
 	do   func()
 }
 
@@ -92,7 +93,8 @@ func (s *stepper) After(path string, d time.Duration, fn func()) func() {
 	return func() { t.Stop() }
 }
 
-// worker uses all features of the package.
+// worker uses everything that the Scheduler controls: timers, tasks, streams and random numbers. The message -1 is its timer's; the others
+// are results, which it passes on to its pool.
 type worker struct {
 	pool Ref[int]
 	n    int
@@ -126,7 +128,7 @@ func (w *worker) Receive(c *Ctx[int], m int) {
 	c.After("again", w.pause(c), -1)
 }
 
-// pool supervises three workers, and replaces each after a crash.
+// pool supervises three workers, and replaces each after a crash. The message -1-n replaces worker n.
 type pool struct{ crashes *int }
 
 func (h *pool) Start(c *Ctx[int]) {
@@ -197,6 +199,6 @@ func TestSameSeedGivesSameTrace(t *testing.T) {
 		different[strings.Join(first, "\n")] = true
 	}
 	if len(different) != 5 {
-		t.Error("five seeds made", len(different), "histories")
+		t.Error("five seeds gave", len(different), "different traces")
 	}
 }

@@ -2,7 +2,7 @@ package actorrt
 
 import "time"
 
-// After delivers m after d, unless Cancel or After with the same key is called, or the actor ends, before.
+// After delivers m after d, unless before that the actor ends, or Cancel or After is called with the same key.
 func (c *Ctx[M]) After(key string, d time.Duration, m M) {
 	s := c.host
 	c.Cancel(key)

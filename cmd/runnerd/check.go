@@ -20,7 +20,7 @@ type warning struct {
 	fields map[string]any
 }
 
-// complete fills in the settings that derive from others and from the host. It returns all errors at once.
+// complete checks the settings and fills in those that derive from others and from the host. It returns all errors at once.
 func (c *RunConfig) complete() (warnings []warning, err error) {
 	warnings = variablesWithoutEffect(os.Environ())
 	problems := []error{c.Release.complete(), c.Executor.complete(&c.Self), checkRunner(c.Executor, c.Time, c.Gateway), c.Self.check()}
@@ -39,7 +39,7 @@ func checkRunner(e ExecutorConfig, t TimeConfig, g GatewayConfig) error {
 	return errors.Join(e.check(), t.check(), g.check())
 }
 
-// configError ends a command because its settings are wrong.
+// configError returns the error of a command whose settings are invalid.
 func configError(err error) error {
 	return exitError{fmt.Errorf("invalid settings:\n%w", err), exitUsage}
 }
@@ -91,8 +91,8 @@ func (r *ReleaseConfig) readToken() error {
 	return nil
 }
 
-// complete applies the profile. The driver never depends on what is available: while the engine is down, other people's code would
-// silently run elsewhere.
+// complete applies the profile. The default driver never depends on what is available: otherwise, while the engine is down, other
+// people's code would silently run outside containers.
 func (e *ExecutorConfig) complete(self *SelfConfig) error {
 	for profile := range strings.SplitSeq(e.Profile, ",") {
 		switch profile = strings.TrimSpace(profile); profile {
@@ -175,3 +175,47 @@ func (s *SelfConfig) check() error {
 	}
 	return nil
 }
+<<<<<<< HEAD
+=======
+
+const defaultStateDir = "/var/lib/runnerd"
+
+// chooseStateDir sets the state directory. If the default one, or that of --store-name, is not writable, it falls back to the temporary
+// directory and returns the reason: the official runner's chart names a store on a read-only file system. It never replaces --state-dir.
+func (s *SelfConfig) chooseStateDir() (reason, err error) {
+	explicit := s.StateDir != ""
+	switch {
+	case explicit:
+	case s.StoreName != "":
+		s.StateDir = filepath.Dir(s.StoreName)
+	default:
+		s.StateDir = defaultStateDir
+	}
+	if s.StateDir, err = filepath.Abs(s.StateDir); err != nil {
+		return nil, fmt.Errorf("find the state directory: %w", err)
+	}
+	reason = checkWritable(s.StateDir)
+	if reason == nil {
+		return nil, nil
+	}
+	if explicit {
+		return nil, fmt.Errorf("--state-dir is %q, which is not usable: %w; make it writable for this user, or set another", s.StateDir, reason)
+	}
+	s.StateDir = filepath.Join(os.TempDir(), "runnerd")
+	if err := checkWritable(s.StateDir); err != nil {
+		return nil, fmt.Errorf("neither the default state directory (%w) nor the fallback (%w) is usable; set --state-dir", reason, err)
+	}
+	return reason, nil
+}
+
+func checkWritable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".writable-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+>>>>>>> main

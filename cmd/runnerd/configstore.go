@@ -40,7 +40,7 @@ func (k configStore) load(log zerolog.Logger) (c msg.Config) {
 	return c
 }
 
-// RecordDeletion writes the tombstone. It is atomic, and durable on return.
+// RecordDeletion writes the tombstone. The write is atomic, and durable on return.
 func (k configStore) RecordDeletion() error {
 	text := fmt.Sprintf("the server deleted this runner at %s", time.Now().UTC().Format(time.RFC3339))
 	temp := k.tombstone + ".new"

@@ -77,7 +77,7 @@ func (d *daemon) drainByCommand(ctx context.Context, report func(any)) error {
 			return nil
 		case <-ctx.Done():
 			select {
-			case <-d.commands.drained: // ctx ended because of it
+			case <-d.commands.drained: // ctx ended because the drain is complete
 				return nil
 			default:
 			}

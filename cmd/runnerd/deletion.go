@@ -18,7 +18,7 @@ func (d *daemon) tombstone() string { return tombstonePath(d.config.Self.StateDi
 
 func tombstonePath(stateDir string) string { return filepath.Join(stateDir, "deleted") }
 
-// deletedError says that the server deleted the runner, if path is its tombstone.
+// deletedError returns an error that says that the server deleted the runner, or an *fs.PathError if there is no readable tombstone at path.
 func deletedError(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -30,7 +30,8 @@ func deletedError(path string) error {
 // trash is where the spool is moved before it is removed, because a start must never find a part of it.
 func (d *daemon) trash() string { return filepath.Join(d.config.Self.StateDir, "spool.deleted") }
 
-// checkDeletion is the first step of a start: it fails if the runner was deleted, and finishes an interrupted deletion.
+// checkDeletion is the first step of a start. It removes the trash of an earlier deletion, and fails if the runner was deleted. If the spool
+// still exists, the deletion was interrupted: then the start continues, and the actors finish the deletion.
 func (d *daemon) checkDeletion(context.Context) error {
 	if err := removeAll(d.trash()); err != nil {
 		return fmt.Errorf("remove the data of the deleted runner: %w", err)

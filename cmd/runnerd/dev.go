@@ -14,7 +14,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// devCommand runs a server, a runner and a plugin for it in one process.
+// devCommand runs a server and a runner in one process, and provides a plugin for them.
 type devCommand struct {
 	Once   bool   `help:"Run the sample tasks, print their outcomes, and exit. The exit code says whether all were as expected."`
 	Plugin string `type:"existingfile" placeholder:"FILE" help:"Static binary of a plugin. Default: the sample plugin, built from the clone in the working directory."`
@@ -110,7 +110,7 @@ func devRelease(name, url string, token msg.Secret) ReleaseConfig {
 	}
 }
 
-// withRunner calls do while a runner runs, then stops the runner. If the runner ends first, it cancels the context of do.
+// withRunner calls do while a runner runs, then stops the runner. If the runner ends first, withRunner cancels the context of do.
 func withRunner(ctx context.Context, config RunConfig, log zerolog.Logger, do func(context.Context) error) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	running, cancel := context.WithCancelCause(ctx)

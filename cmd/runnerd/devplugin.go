@@ -42,7 +42,7 @@ func findPlugin(ctx context.Context, path string, out io.Writer) (plugin, error)
 	}
 	p := plugin{program: filepath.Join(root, "build", "sampleplugin"), definitions: definitions}
 	fmt.Fprintln(out, "Building the sample plugin (the first time, this takes a minute or two).")
-	// With the flags of runnerd's own build, common packages are compiled once.
+	// The same compiler settings as in runnerd's own build (CGO_ENABLED=0), so that common packages are compiled only once.
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", p.program, ".")
 	build.Dir = source
 	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOGC=800") // a faster build for more memory
@@ -70,7 +70,7 @@ func cloneRoot() (string, error) {
 	}
 }
 
-// setImage sets the image in the type definitions, like a plugin's build does.
+// setImage sets the image in the type definitions, as a plugin's build does.
 func (p *plugin) setImage(image string) {
 	const placeholder = "@registry.url@/@registry.org@/@project.name@:@project.version@"
 	p.image = image

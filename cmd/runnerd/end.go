@@ -18,8 +18,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, serving := errgroup.WithContext(serving)
 	group.Go(func() error { return d.gateway.Serve(serving) })
-	// Ready means that executors are served. It does not wait for the engine or the server: a manager that took the start for failed
-	// would only end the waiting.
+	// READY=1 means that executors are served. It does not wait for recovery or the registration: a service manager that declared the
+	// start failed and killed the process would fix nothing.
 	d.logNotifyError(systemd.Ready())
 	group.Go(func() error {
 		defer stop()
@@ -62,7 +62,7 @@ func (d *daemon) drain(serving context.Context, detach <-chan struct{}) error {
 	select {
 	case <-drained:
 		close(d.commands.drained)
-		d.logNotifyError(systemd.Stopping()) // only now, because a drain takes longer than managers let a stop take
+		d.logNotifyError(systemd.Stopping()) // only now, because a drain may take longer than a service manager allows a stop to take
 		d.tearDown(serving)
 		return nil
 	case <-d.deleted:
@@ -88,7 +88,7 @@ func (d *daemon) tearDown(ctx context.Context) {
 const detachTimeout = 3 * time.Second
 
 // detach leaves the executors to the next start. The dispatcher stops handing out jobs. The actors stop after the gateway, which tells
-// waiting executors to come again and receives the results that are already being sent.
+// waiting executors to poll again later and receives the results that are already being sent.
 func (d *daemon) detach() error {
 	d.logNotifyError(systemd.Stopping())
 	ready := make(chan struct{})

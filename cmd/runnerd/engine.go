@@ -21,7 +21,7 @@ type engine interface {
 	driver.Driver
 	// Address returns the address at which executors reach this machine.
 	Address(context.Context) (string, error)
-	// FilesOnly reports that executors cannot reach the Secrets API.
+	// FilesOnly reports whether executors get their jobs by files, because they cannot reach the Secrets API.
 	FilesOnly() bool
 	// TearDown removes what remains in the engine after the last executor.
 	TearDown(context.Context) error

@@ -21,7 +21,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// execCommand runs one task like a Release server does: through a runner, in a container of the image.
+// execCommand runs one task as a Release server does: through a runner, in a container of the image.
 type execCommand struct {
 	Image  string            `arg:"" help:"Plugin image; with --driver=process, the plugin's executable."`
 	Type   string            `short:"t" required:"" placeholder:"TYPE" help:"Task type, such as sample.Hello."`
@@ -81,7 +81,7 @@ func (c *execCommand) run(ctx context.Context, out io.Writer) (err error) {
 		Release: devRelease("exec", server.url, token), Executor: c.Executor, Time: c.Time, Gateway: c.Gateway,
 		Self: SelfConfig{StateDir: state, Health: "127.0.0.1:0"},
 	}
-	err = withRunner(ctx, config, log, func(waiting context.Context) error { return c.follow(ctx, waiting, server, id, out) })
+	err = withRunner(ctx, config, log, func(running context.Context) error { return c.follow(ctx, running, server, id, out) })
 	return errors.Join(reportTask(server, id, out, err), err)
 }
 
@@ -133,19 +133,20 @@ func (t terminal) IsTerminal() bool { return isatty.IsTerminal(t.Fd()) }
 // abortMargin is how long an aborted task may take to end in addition to the waits of its stop sequence.
 const abortMargin = 30 * time.Second
 
-// follow streams a task's log. When requested ends, or the log cannot be written, it aborts the task and waits for its end.
-func (c *execCommand) follow(requested, running context.Context, server *devServer, id string, out io.Writer) error {
+// follow streams a task's log. When ctx ends, or the log cannot be written, it aborts the task and waits for its end. running also ends
+// when the runner does.
+func (c *execCommand) follow(ctx, running context.Context, server *devServer, id string, out io.Writer) error {
 	err := server.CopyLog(running, id, out)
 	reason := "Ctrl-C"
 	switch {
-	case requested.Err() != nil:
+	case ctx.Err() != nil:
 		err = nil
 	case err == nil || running.Err() != nil: // the task or the runner has ended
 		return err
 	default:
 		reason = "its log could not be written"
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(requested), c.Time.AbortWait+c.Time.TermWait+abortMargin)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Time.AbortWait+c.Time.TermWait+abortMargin)
 	defer cancel()
 	if abortErr := server.Abort(id, reason); abortErr != nil {
 		return errors.Join(err, abortErr)

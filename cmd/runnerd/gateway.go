@@ -17,7 +17,7 @@ import (
 	"runnerd/spool"
 )
 
-// address is the gateway's address. It is stored, because running executors have it.
+// address is the gateway's address. It is stored, because running executors keep using it after a restart.
 type address struct {
 	Host      string `json:"host"`
 	Secrets   int    `json:"secretsPort"`
@@ -76,7 +76,7 @@ func (d *daemon) admitExecutors() error {
 }
 
 // decideAddress chooses the gateway's address from the settings, the service manager's sockets, and the address that running executors
-// have.
+// use.
 func (d *daemon) decideAddress(ctx context.Context) (want address, err error) {
 	saved, err := d.loadAddress()
 	if err != nil {
@@ -133,7 +133,7 @@ func (a address) matchSockets(sockets map[string]net.Listener) (address, error) 
 	return got, nil
 }
 
-// socketAddress returns where a socket listens; host is empty if at all addresses.
+// socketAddress returns where a socket listens; host is empty if it listens at all addresses.
 func socketAddress(sockets map[string]net.Listener, name string) (host string, port int, err error) {
 	l := sockets[name]
 	if l == nil {

@@ -43,7 +43,7 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2 // wrong arguments or settings: a restart does not help
 	exitNoRunner = 3 // the command needs a running runner, and there is none
-	exitNoResult = 4 // exec has no result of the plugin
+	exitNoResult = 4 // exec: the task was aborted, timed out or left no result, or exec itself failed
 )
 
 func main() {

@@ -105,8 +105,8 @@ func runSamples(ctx context.Context, server *devServer, out io.Writer) error {
 			break
 		}
 	}
-	for _, b := range server.Ledger().Violations() {
-		problems = append(problems, fmt.Errorf("the runner violated the protocol: %s", b))
+	for _, v := range server.Ledger().Violations() {
+		problems = append(problems, fmt.Errorf("the runner violated the protocol: %s", v))
 	}
 	return errors.Join(problems...)
 }

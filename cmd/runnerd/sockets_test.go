@@ -54,7 +54,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// start runs the program with the sockets. A shell sets LISTEN_PID to its own pid and replaces itself by the program.
+// start runs the program with the sockets. A shell sets LISTEN_PID to its own pid and replaces itself with the program.
 func (m *manager) start(flags ...string) *exec.Cmd {
 	m.t.Helper()
 	args := append([]string{"-c", `LISTEN_PID=$$ exec runnerd run "$@"`, "sh", "--release-url", m.server.url, "--token=t", "--state-dir", m.state,

@@ -59,7 +59,7 @@ type jobStatus struct {
 	TaskType    string          `json:"taskType"`
 	Image       string          `json:"image"`
 	Stage       string          `json:"stage"` // reserved, confirmed, handed out, ended, finished
-	Since       time.Time       `json:"since"` // time of the handout, or of being added to the spool
+	Since       time.Time       `json:"since"` // time of the hand-out, or of being added to the spool
 	Executor    msg.ExecutorID  `json:"executor,omitempty"`
 	AbortReason string          `json:"abortReason,omitempty"` // why it was aborted
 }

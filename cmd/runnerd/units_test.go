@@ -80,7 +80,7 @@ func TestServiceUnitMatchesTheProgram(t *testing.T) {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	// A stop takes as long as a job for a drain, else the timeouts of actors, gateway and health server in sequence.
+	// A drain takes as long as the longest job; a detachment at most its own timeout, then those of the actors and the servers in sequence.
 	stopTime := detachTimeout + actorStopTimeout + 3*5*time.Second
 	if c.Self.OnExit != "detach" {
 		stopTime = c.Time.Run

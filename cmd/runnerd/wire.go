@@ -179,7 +179,8 @@ func newExecutorID() msg.ExecutorID {
 	return msg.ExecutorID(fmt.Sprintf("%x", id[:6]))
 }
 
-// openClient reads the certificates before a later step creates anything for a runner that could not work.
+// openClient creates the client of the Release server. It reads the certificates, so that a start with invalid ones fails before a later
+// step creates anything in the engine.
 func (d *daemon) openClient(context.Context) error {
 	c := d.config.Release
 	pem, err := readOptional(c.CA)

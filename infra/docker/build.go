@@ -13,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// BuildScratch builds an image, tagged ref, that contains only a static program. It runs as user (uid:gid), as images of the
-// official SDK do. It needs no registry and creates nothing but the image.
+// BuildScratch builds an image, tagged ref, that contains only a static program. The program runs as user (uid:gid),
+// as in images of the official SDKs. BuildScratch needs no registry and creates nothing but the image.
 func (d *Driver) BuildScratch(ctx context.Context, ref, program, user string) (msg.ImageID, error) {
 	step := fmt.Sprintf("build image %s from %s", ref, program)
 	layer, writer := io.Pipe()

@@ -4,7 +4,8 @@
 //
 // An executor is one container, labelled with the runner's id and the executor's id. The driver finds containers by these
 // labels, so it needs no record of its own and a renamed container is still found. It never lists or removes a container
-// without them. The container's name is derived from both ids, so that repeating a create whose response was lost is a name conflict.
+// without them. The container's name is derived from both ids, so that repeating a create whose response was lost results in a
+// name conflict.
 //
 // Only the engine's own answer counts as proof that a container does not exist. A 404 with another text, or an empty answer,
 // comes from a proxy and is an error.
@@ -24,9 +25,9 @@
 // The engine must be on this machine, because files are passed by bind mounts and the gateway listens on the bridge (Check,
 // EnsureNetwork). The engine keeps the newest 384 to 512 MiB of an executor's log. Output that it discards before the driver
 // reads it is lost, and a line in the log says so.
-// The engine timestamps stdout and stderr independently, so timestamps can go back a little. The driver makes them monotone, which
-// is repeatable if they go back by less than ten seconds. With engines before 23, setting the clock back further while an
-// executor runs can lose log lines when reading resumes.
+// The engine timestamps stdout and stderr independently, so timestamps can go back a little. The driver makes them monotone. Every
+// read of a log gives the same timestamps if the engine's go back by less than ten seconds. With engines before 23, setting the
+// clock back further while an executor runs can lose log lines when reading resumes.
 //
-// The client library is frozen upstream. Only this package may import it.
+// The Docker client library is frozen upstream. Only this package may import it.
 package docker

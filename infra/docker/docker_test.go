@@ -21,7 +21,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// env is shared by the tests: a runner of their own in the machine's engine, and images of the test program.
+// env is shared by the tests: the driver of a runner that only they use, and images of the test program.
 type env struct {
 	runner  string
 	driver  *docker.Driver
@@ -100,7 +100,7 @@ func (e *env) build(ctx context.Context) error {
 	return err
 }
 
-// cleanUp fails if a test left an executor behind.
+// cleanUp removes everything that the tests share. It returns an error if a test left an executor behind.
 func (e *env) cleanUp() error {
 	ctx := context.Background()
 	left, err := e.driver.List(ctx)
@@ -155,7 +155,8 @@ func engine(t *testing.T) *env {
 	return shared
 }
 
-// spec returns the spec of an executor that does something to arg. It has little memory, so that the OOM test is fast.
+// spec returns the spec of an executor in which the test program gets DO=do and ARG=arg. It has little memory, so that the OOM test
+// is fast.
 func (e *env) spec(t *testing.T, do, arg string) msg.ExecutorSpec {
 	t.Helper()
 	image, err := e.driver.Pull(t.Context(), e.user, msg.PullNever, "")
@@ -183,7 +184,7 @@ func (e *env) outcome(t *testing.T, id msg.ExecutorID) (int, string) {
 	return exit.Code, textOf(e.log(t, id, msg.Position{}))
 }
 
-// restart is docker restart -t 0.
+// restart restarts the container like docker restart -t 0.
 func (e *env) restart(t *testing.T, id msg.ExecutorID) {
 	t.Helper()
 	check(t, e.engine.ContainerRestart(t.Context(), e.container(id), container.StopOptions{Timeout: new(int)}))

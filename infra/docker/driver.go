@@ -21,7 +21,7 @@ import (
 type Options struct {
 	RunnerID    string                // UUID, set as a label on all containers, networks and images
 	Credentials map[string]Credential // by name of the pull secret
-	Limits      msg.Limits            // replaces limits that a spec does not set; zero values: defaultLimits
+	Limits      msg.Limits            // for what a spec does not limit; zero values: defaultLimits
 	Progress    Terminal              // receives the progress of pulls; nil: none
 }
 
@@ -42,7 +42,7 @@ type Credential struct {
 // defaultLimits suffices for an interpreter with its libraries on one core.
 var defaultLimits = msg.Limits{Memory: 512 << 20, CPUs: 1, Pids: 200}
 
-// Labels by which the driver finds its objects.
+// Labels by which the driver recognizes what it created.
 const (
 	runnerLabel   = "runnerd.runner"
 	executorLabel = "runnerd.executor"
@@ -103,7 +103,7 @@ func (d *Driver) Ready(ctx context.Context) error {
 	}
 }
 
-// Check returns an error, with a fix, if the engine cannot be used. If the engine does not answer it returns the error of Ready.
+// Check returns an error, with a fix, if the engine cannot be used. If the engine does not answer, it returns the error of Ready.
 func (d *Driver) Check(ctx context.Context) error {
 	if err := d.Ready(ctx); err != nil {
 		return err

@@ -67,7 +67,7 @@ func TestEngineGoingDownIsNotErrNoExecutor(t *testing.T) {
 	if _, err := d.List(t.Context()); err == nil {
 		t.Error("list returns no error without an engine")
 	}
-	e.is(t, id, msg.ContainerRunning)
+	e.expectState(t, id, msg.ContainerRunning)
 }
 
 func TestCreateAfterLostResponseFindsContainer(t *testing.T) {

@@ -105,7 +105,8 @@ func TestMountsWorkForAnyUser(t *testing.T) {
 	}
 }
 
-// executorDir returns a directory as the spool creates it, within a directory that others cannot enter.
+// executorDir returns a directory like those that the spool creates for executors: other users cannot enter it, and its subdirectories
+// are accessible to all of them once they are mounted.
 func executorDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -51,7 +51,7 @@ func (d *Driver) Start(ctx context.Context, id msg.ExecutorID) error {
 		return nil
 	}
 	err = d.engine.ContainerStart(ctx, c.ID, container.StartOptions{})
-	if err != nil && strings.Contains(err.Error(), "is ambiguous") { // a second network of that name was created meanwhile
+	if err != nil && strings.Contains(err.Error(), "is ambiguous") { // a second network of the runner's name exists
 		if _, err = d.EnsureNetwork(ctx); err == nil {
 			err = d.engine.ContainerStart(ctx, c.ID, container.StartOptions{})
 		}
@@ -77,7 +77,7 @@ func (d *Driver) Signal(ctx context.Context, id msg.ExecutorID, s msg.Signal) er
 	if err == nil {
 		err = d.engine.ContainerKill(ctx, containerID, string(s))
 	}
-	if err == nil || cerrdefs.IsConflict(err) { // not running
+	if err == nil || cerrdefs.IsConflict(err) { // conflict: not running
 		return nil
 	}
 	return d.wrapErrorFor(ctx, fmt.Sprintf("send %s to executor %s", s, id), id, err)

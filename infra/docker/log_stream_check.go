@@ -14,13 +14,14 @@ import (
 const (
 	logFileSize = 128 << 20
 	logFiles    = 4
-	// minFileFillTime is less than the time in which an engine fills a log file. If a file was skipped, two consecutive timestamps are
-	// at least this far apart, and the reader was at least this late before: the skipped file was full when the previous one was read.
+	// minFileFillTime is less than the time in which an engine fills a log file. If a file was skipped, the entries before and after
+	// it are at least this far apart, and the entry before it was read at least this late, because the skipped file was full by then.
 	minFileFillTime = 100 * time.Millisecond
 	// A stream that has sent muchOutput bytes is abandoned after it has been silent for quietTimeout.
 	muchOutput   = 1 << 20
 	quietTimeout = time.Second
-	// maxStamps bounds the memory of a stream. A race of stdout and stderr does not explain a timestamp older than all of these.
+	// maxStamps bounds the memory of a streamCheck. A race of stdout and stderr does not explain a timestamp that is older than so
+	// many others.
 	maxStamps = 1 << 17
 )
 
@@ -37,38 +38,38 @@ type streamCheck struct {
 }
 
 // suspect reports whether the stream may have lost or repeated output before this entry.
-func (d *streamCheck) suspect(at time.Time, text []byte) bool {
+func (c *streamCheck) suspect(at time.Time, text []byte) bool {
 	stamp := at.UnixNano()
-	suspected := d.repeats(stamp) || d.skips(at)
-	if suspected && stamp != d.accepted {
-		d.accepted = stamp
+	suspected := c.repeats(stamp) || c.skips(at)
+	if suspected && stamp != c.accepted {
+		c.accepted = stamp
 		return true
 	}
-	d.record(at, text)
+	c.record(at, text)
 	return false
 }
 
-func (d *streamCheck) repeats(stamp int64) bool {
-	n := len(d.stamps)
-	if n == 0 || stamp > d.stamps[n-1] {
+func (c *streamCheck) repeats(stamp int64) bool {
+	n := len(c.stamps)
+	if n == 0 || stamp > c.stamps[n-1] {
 		return false
 	}
-	at, seen := slices.BinarySearch(d.stamps, stamp)
-	isPart := stamp == d.stamps[n-1] && !d.lineComplete // parts of a line have the same timestamp
-	return seen && !isPart || at == 0 && n >= maxStamps
+	index, seen := slices.BinarySearch(c.stamps, stamp)
+	isPart := stamp == c.stamps[n-1] && !c.lineComplete // parts of a line have the same timestamp
+	return seen && !isPart || index == 0 && n >= maxStamps
 }
 
-func (d *streamCheck) skips(at time.Time) bool {
-	n := len(d.stamps)
-	return n > 0 && d.late && at.After(d.opened) && at.Sub(time.Unix(0, d.stamps[n-1])) >= minFileFillTime
+func (c *streamCheck) skips(at time.Time) bool {
+	n := len(c.stamps)
+	return n > 0 && c.late && at.After(c.opened) && at.Sub(time.Unix(0, c.stamps[n-1])) >= minFileFillTime
 }
 
-func (d *streamCheck) record(at time.Time, text []byte) {
-	index, _ := slices.BinarySearch(d.stamps, at.UnixNano())
-	d.stamps = slices.Insert(d.stamps, index, at.UnixNano())
-	if len(d.stamps) == 2*maxStamps {
-		d.stamps = append(d.stamps[:0], d.stamps[maxStamps:]...)
+func (c *streamCheck) record(at time.Time, text []byte) {
+	index, _ := slices.BinarySearch(c.stamps, at.UnixNano())
+	c.stamps = slices.Insert(c.stamps, index, at.UnixNano())
+	if len(c.stamps) == 2*maxStamps {
+		c.stamps = append(c.stamps[:0], c.stamps[maxStamps:]...)
 	}
-	d.lineComplete = len(text) > 0 && text[len(text)-1] == '\n'
-	d.late = time.Since(at) >= minFileFillTime
+	c.lineComplete = len(text) > 0 && text[len(text)-1] == '\n'
+	c.late = time.Since(at) >= minFileFillTime
 }

@@ -32,20 +32,20 @@ const (
 // returns nil only if a stream that was opened after the executor's exit has nothing new.
 func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position, emit func([]msg.LogEntry) error) error {
 	step := "read the log of executor " + string(id)
-	s := stream{engine: d.engine, from: from, emit: emit}
+	f := logFollower{engine: d.engine, from: from, emit: emit}
 	for {
 		before, err := d.inspect(ctx, id)
 		if err != nil {
 			return wrapError(ctx, step, err)
 		}
-		began := s.from
-		err = s.read(ctx, before.ID)
+		began := f.from
+		err = f.read(ctx, before.ID)
 		switch {
 		case errors.Is(err, errStreamSuspect):
 			continue
 		case err != nil:
 			return d.wrapErrorFor(ctx, step, id, err)
-		case s.from != began:
+		case f.from != began:
 			continue
 		case stateOf(before.State.Status) == msg.ContainerExited:
 			return nil
@@ -56,34 +56,34 @@ func (d *Driver) Logs(ctx context.Context, id msg.ExecutorID, from msg.Position,
 	}
 }
 
-// stream reads the engine's streams of one log one after another.
-type stream struct {
+// logFollower reads one log through one stream of the engine after another.
+type logFollower struct {
 	engine   *client.Client
 	from     msg.Position // after the last entry passed to emit
-	accepted int64        // see streamCheck
+	accepted int64        // streamCheck.accepted for the next stream
 	emit     func([]msg.LogEntry) error
 }
 
 // read passes one stream to emit. It returns nil at the end of the stream and errStreamSuspect if the stream is abandoned.
-func (s *stream) read(ctx context.Context, containerID string) error {
+func (f *logFollower) read(ctx context.Context, containerID string) error {
 	streamCtx, abandon := context.WithCancelCause(ctx)
 	defer abandon(nil)
 	opened := time.Now()
-	body, err := s.engine.ContainerLogs(streamCtx, containerID, container.LogsOptions{
-		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(s.from),
+	body, err := f.engine.ContainerLogs(streamCtx, containerID, container.LogsOptions{
+		ShowStdout: true, ShowStderr: true, Follow: true, Timestamps: true, Since: since(f.from),
 	})
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if err := s.emit(nil); err != nil {
+	if err := f.emit(nil); err != nil {
 		return err
 	}
 	silence := time.AfterFunc(time.Hour, func() { abandon(errStreamSuspect) })
 	defer silence.Stop()
 	r := logReader{
-		ctx: streamCtx, stream: body, in: bufio.NewReaderSize(body, batchSize), cursor: driver.NewCursor(s.from), lastEmitted: s.from.Time,
-		check: streamCheck{opened: opened, accepted: s.accepted},
+		ctx: streamCtx, stream: body, in: bufio.NewReaderSize(body, batchSize), cursor: driver.NewCursor(f.from), lastEmitted: f.from.Time,
+		check: streamCheck{opened: opened, accepted: f.accepted},
 	}
 	for total := 0; ; {
 		silence.Stop()
@@ -92,11 +92,11 @@ func (s *stream) read(ctx context.Context, containerID string) error {
 		}
 		batch, err := r.batch()
 		silence.Stop()
-		s.accepted = r.check.accepted
+		f.accepted = r.check.accepted
 		if len(batch) > 0 {
-			s.from = advance(s.from, batch)
+			f.from = advance(f.from, batch)
 			total += sizeOf(batch)
-			if err := s.emit(batch); err != nil {
+			if err := f.emit(batch); err != nil {
 				return err
 			}
 		}
@@ -139,7 +139,8 @@ func since(from msg.Position) string {
 	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
-// checkStreamEnd returns an error if the process of an empty, ended stream still runs: reading it again at once would not help.
+// checkStreamEnd returns an error if a stream ended without new output although the process still runs: opening another at once
+// would not help.
 func (d *Driver) checkStreamEnd(ctx context.Context, id msg.ExecutorID, before *container.State) error {
 	now, err := d.inspect(ctx, id)
 	if err == nil && stateOf(now.State.Status) != msg.ContainerExited && !restarted(before, now.State) {
@@ -152,7 +153,7 @@ func (d *Driver) checkStreamEnd(ctx context.Context, id msg.ExecutorID, before *
 type logReader struct {
 	ctx         context.Context
 	stream      io.Reader
-	in          *bufio.Reader // of stream
+	in          *bufio.Reader // buffers stream
 	cursor      *driver.Cursor
 	lastEmitted time.Time // timestamp of the last emitted entry
 	newest      time.Time // newest timestamp
@@ -248,8 +249,8 @@ func (r *logReader) stamped(frame []byte) (msg.LogEntry, error) {
 	return msg.LogEntry{Time: r.newest, Text: text}, nil
 }
 
-// gapEntries returns the entries that report discarded output, one at the start of the gap and one at its end, because these may
-// be in the logs of two jobs. Their timestamps differ from those of all other entries, because a position counts the entries of
+// gapEntries returns the entries that report discarded output, one at the start of the gap and one at its end, because the two
+// may be in the logs of different jobs. Their timestamps differ from those of all other entries, because a position counts the entries of
 // a timestamp.
 func gapEntries(from, to time.Time) []msg.LogEntry {
 	entries := []msg.LogEntry{{Time: from.Add(1), Text: []byte("runnerd: output is missing from here: the Docker Engine discarded it before it was read\n")}}

@@ -28,7 +28,7 @@ func TestReadingResumesWithRacingStreams(t *testing.T) {
 		}
 		at.Count++
 		if i%7 > 0 && i < len(whole)-1 {
-			continue // a call for each entry would take too long
+			continue // a call of Logs for each entry would take too long
 		}
 		got, want := textOf(e.log(t, id, at)), textOf(whole[i+1:])
 		if got != want {
@@ -100,10 +100,10 @@ func TestStreamSilentAfterMuchOutputIsReopened(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "long-log", "3000"))
-	f := newProxy(t, e.engine.DaemonHost(), nil)
-	f.stallAfter.Store(3 << 19)
+	p := newProxy(t, e.engine.DaemonHost(), nil)
+	p.stallAfter.Store(3 << 19)
 	lines := 0
-	check(t, driverAt(t, f.host, e.runner).Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
+	check(t, driverAt(t, p.host, e.runner).Logs(t.Context(), id, msg.Position{}, func(batch []msg.LogEntry) error {
 		lines += strings.Count(textOf(batch), "\n")
 		return nil
 	}))

@@ -33,7 +33,7 @@ func (d *Driver) containerID(ctx context.Context, id msg.ExecutorID) (string, er
 	return found[0].ID, nil
 }
 
-// byName looks for a container that is not in the list, because an empty list may come from a proxy and proves nothing.
+// byName returns the id of a container that was not in the list, because an empty list may come from a proxy and proves nothing.
 func (d *Driver) byName(ctx context.Context, id msg.ExecutorID) (string, error) {
 	c, err := d.inspectRef(ctx, d.name(id))
 	if err != nil {

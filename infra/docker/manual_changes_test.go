@@ -10,8 +10,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// The program ignores SIGTERM, so 137 is the right exit code. It may be unknown: the engine answers a wait with 0 when
-// the new process runs by then.
+// The program ignores SIGTERM, so 137 is the right exit code. Wait may instead return -1 (unknown): the engine answers with
+// 0 if the new process already runs.
 func TestPendingWaitReturnsExitBeforeRestart(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
@@ -43,7 +43,7 @@ func TestStoppedExecutorHasExited(t *testing.T) {
 	check(t, <-log)
 	check(t, e.driver.Signal(t.Context(), id, msg.SIGKILL))
 	check(t, e.driver.Start(t.Context(), id))
-	e.is(t, id, msg.ContainerExited)
+	e.expectState(t, id, msg.ContainerExited)
 	check(t, e.driver.Remove(t.Context(), id))
 }
 
@@ -52,16 +52,16 @@ func TestKilledExecutorCanBeStartedExternally(t *testing.T) {
 	e := engine(t)
 	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
-	before := e.is(t, id, msg.ContainerRunning)
+	before := e.expectState(t, id, msg.ContainerRunning)
 	waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 	check(t, e.engine.ContainerKill(t.Context(), e.container(id), "KILL"))
 	if w := <-waiting; w.err != nil || w.exit.Code != 137 {
 		t.Errorf("wait returns %+v, %v", w.exit, w.err)
 	}
 	check(t, <-log)
-	e.is(t, id, msg.ContainerExited)
+	e.expectState(t, id, msg.ContainerExited)
 	check(t, e.engine.ContainerStart(t.Context(), e.container(id), container.StartOptions{}))
-	if now := e.is(t, id, msg.ContainerRunning); !now.StartedAt.After(before.StartedAt) {
+	if now := e.expectState(t, id, msg.ContainerRunning); !now.StartedAt.After(before.StartedAt) {
 		t.Errorf("started at %v, and again at %v", before.StartedAt, now.StartedAt)
 	}
 	log = e.startReading(t, id)
@@ -78,7 +78,7 @@ func TestPausedExecutorCanBeStopped(t *testing.T) {
 		e.firstLine(t, id)
 		waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 		check(t, e.engine.ContainerPause(t.Context(), e.container(id)))
-		e.is(t, id, msg.ContainerRunning)
+		e.expectState(t, id, msg.ContainerRunning)
 		if s == "" {
 			check(t, e.driver.Remove(t.Context(), id))
 			<-waiting // its exit, or msg.ErrNoExecutor
@@ -100,7 +100,7 @@ func TestExecutorWithoutNetworkIsStillManaged(t *testing.T) {
 	e.firstLine(t, id)
 	waiting, log := e.startWaiting(t, id), e.startReading(t, id)
 	check(t, e.engine.NetworkDisconnect(t.Context(), "runnerd-"+e.runner[:8], e.container(id), false))
-	e.is(t, id, msg.ContainerRunning)
+	e.expectState(t, id, msg.ContainerRunning)
 	check(t, e.driver.Signal(t.Context(), id, msg.SIGTERM))
 	if w := <-waiting; w.err != nil || w.exit.Code != 143 {
 		t.Errorf("wait returns %+v, %v", w.exit, w.err)
@@ -159,14 +159,14 @@ type waitResult struct {
 // startWaiting waits for the executor's exit. It returns once the engine has registered the wait.
 func (e *env) startWaiting(t *testing.T, id msg.ExecutorID) <-chan waitResult {
 	t.Helper()
-	noted, answer := make(chan string, 9), make(chan waitResult, 1)
-	d := driverAt(t, newProxy(t, e.engine.DaemonHost(), func(op string) { noted <- op }).host, e.runner)
+	operations, answer := make(chan string, 9), make(chan waitResult, 1)
+	d := driverAt(t, newProxy(t, e.engine.DaemonHost(), func(op string) { operations <- op }).host, e.runner)
 	go func() {
 		exit, err := d.Wait(t.Context(), id)
 		answer <- waitResult{exit, err}
 	}()
-	for waiting := false; ; { // the driver inspects the executor after that
-		op := <-noted
+	for waiting := false; ; { // once the engine has registered the wait, the driver inspects the executor
+		op := <-operations
 		if waiting = waiting || op == "wait"; waiting && op == "json" {
 			break
 		}
@@ -191,7 +191,7 @@ func (e *env) startReading(t *testing.T, id msg.ExecutorID) <-chan error {
 	return done
 }
 
-func (e *env) is(t *testing.T, id msg.ExecutorID, want msg.ContainerState) msg.Container {
+func (e *env) expectState(t *testing.T, id msg.ExecutorID, want msg.ContainerState) msg.Container {
 	t.Helper()
 	c, err := e.driver.Inspect(t.Context(), id)
 	if err != nil || c.State != want {

@@ -110,7 +110,7 @@ func localGateway(n network.Inspect) (string, error) {
 	}
 	for _, c := range n.IPAM.Config {
 		ip := net.ParseIP(c.Gateway)
-		if slices.ContainsFunc(local, func(a net.Addr) bool { n, ok := a.(*net.IPNet); return ok && ip != nil && n.IP.Equal(ip) }) {
+		if slices.ContainsFunc(local, func(a net.Addr) bool { subnet, ok := a.(*net.IPNet); return ok && ip != nil && subnet.IP.Equal(ip) }) {
 			return c.Gateway, nil
 		}
 	}

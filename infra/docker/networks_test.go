@@ -86,7 +86,7 @@ func TestDuplicateNetworksAreReducedToOne(t *testing.T) {
 			kept, err := e.engine.NetworkInspect(t.Context(), name, network.InspectOptions{}) // the name is unambiguous again
 			check(t, err)
 			if kept.IPAM.Config[0].Gateway != gateway {
-				t.Errorf("the address is %s, and its bridge has %v", gateway, kept.IPAM.Config)
+				t.Errorf("EnsureNetwork returned %s, but the network has %v", gateway, kept.IPAM.Config)
 			}
 		})
 	}

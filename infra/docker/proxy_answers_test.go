@@ -22,8 +22,8 @@ var proxyAnswers = map[string]fakeAnswer{
 	"200 with an empty []": {status: 200, kind: "application/json", body: `[]`},
 }
 
-// verbs are the driver's verbs with the engine's operation that each depends on.
-var verbs = []struct {
+// methods are the driver's methods, each with the engine's operation that it depends on.
+var methods = []struct {
 	name, op string
 	call     func(context.Context, *docker.Driver, msg.ExecutorID) error
 }{
@@ -54,22 +54,22 @@ func TestProxyAnswerIsNotErrNoExecutor(t *testing.T) {
 	e := engine(t)
 	id := e.run(t, e.spec(t, "waits", ""))
 	e.firstLine(t, id)
-	f := newProxy(t, e.engine.DaemonHost(), nil)
+	p := newProxy(t, e.engine.DaemonHost(), nil)
 	for name, answer := range proxyAnswers {
-		for _, verb := range verbs {
-			for _, op := range []string{"", verb.op} { // the fake answer is for all operations, or only for this one
+		for _, method := range methods {
+			for _, op := range []string{"", method.op} { // the fake answer is for all operations, or only for this one
 				for _, cached := range []bool{true, false} { // false: as after a start of runnerd
-					d := driverAt(t, f.host, e.runner)
+					d := driverAt(t, p.host, e.runner)
 					if cached {
 						_, err := d.Inspect(t.Context(), id)
 						check(t, err)
 					}
 					answer.op = op
-					f.fake.Store(&answer)
-					if err := verb.call(t.Context(), d, id); err == nil || errors.Is(err, msg.ErrNoExecutor) {
-						t.Errorf("%s, to %q: %s returns %v", name, op, verb.name, err)
+					p.fake.Store(&answer)
+					if err := method.call(t.Context(), d, id); err == nil || errors.Is(err, msg.ErrNoExecutor) {
+						t.Errorf("%s, to %q: %s returns %v", name, op, method.name, err)
 					}
-					f.fake.Store(nil)
+					p.fake.Store(nil)
 				}
 			}
 		}
@@ -83,12 +83,12 @@ func TestListAcceptsOnlyEngineAnswers(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	id := e.run(t, e.spec(t, "waits", ""))
-	f := newProxy(t, e.engine.DaemonHost(), nil)
-	d := driverAt(t, f.host, e.runner)
+	p := newProxy(t, e.engine.DaemonHost(), nil)
+	d := driverAt(t, p.host, e.runner)
 	for name, answer := range proxyAnswers {
 		for _, op := range []string{"list", "json"} {
 			answer.op = op
-			f.fake.Store(&answer)
+			p.fake.Store(&answer)
 			list, err := d.List(t.Context())
 			if empty := op == "list" && answer.body == "[]"; err == nil != empty || errors.Is(err, msg.ErrNoExecutor) || len(list) > 0 {
 				t.Errorf("%s, to %s: list returns %v, %v", name, op, list, err)
@@ -97,9 +97,9 @@ func TestListAcceptsOnlyEngineAnswers(t *testing.T) {
 	}
 	empty := proxyAnswers["200 with an empty []"]
 	empty.op = "list"
-	f.fake.Store(&empty) // inspect then asks by name
-	if c, err := driverAt(t, f.host, e.runner).Inspect(t.Context(), id); err != nil || c.State != msg.ContainerRunning {
-		t.Errorf("missing in the list, and inspect returns %v, %v", c, err)
+	p.fake.Store(&empty) // Inspect then asks for the container by its name
+	if c, err := driverAt(t, p.host, e.runner).Inspect(t.Context(), id); err != nil || c.State != msg.ContainerRunning {
+		t.Errorf("missing in the list: inspect returns %v, %v", c, err)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestRenamedExecutorIsFound(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
 	for _, cached := range []bool{true, false} { // the driver that created it, or one of a later runnerd
-		t.Run(fmt.Sprintf("known=%v", cached), func(t *testing.T) {
+		t.Run(fmt.Sprintf("cached=%v", cached), func(t *testing.T) {
 			t.Parallel()
 			d := e.driver
 			if !cached {

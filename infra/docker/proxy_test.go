@@ -29,13 +29,13 @@ type proxy struct {
 type fakeAnswer struct {
 	op     string
 	status int
-	kind   string
+	kind   string // Content-Type
 	body   string
 }
 
 func newProxy(t *testing.T, host string, onAnswer func(op string)) *proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "front") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "proxy") // a socket's path must be short
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	network, address, _ := strings.Cut(host, "://")
@@ -43,36 +43,36 @@ func newProxy(t *testing.T, host string, onAnswer func(op string)) *proxy {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
 	t.Cleanup(engine.CloseIdleConnections)
-	f := &proxy{onAnswer: onAnswer}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
-	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = engine, -1, stdlog.New(io.Discard, "", 0)
-	proxy.ModifyResponse = func(r *http.Response) error {
-		if f.onAnswer != nil {
-			f.onAnswer(operation(r.Request))
+	p := &proxy{onAnswer: onAnswer}
+	reverse := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
+	reverse.Transport, reverse.FlushInterval, reverse.ErrorLog = engine, -1, stdlog.New(io.Discard, "", 0)
+	reverse.ModifyResponse = func(r *http.Response) error {
+		if p.onAnswer != nil {
+			p.onAnswer(operation(r.Request))
 		}
 		if operation(r.Request) == "logs" {
-			if n := f.stallAfter.Swap(0); n > 0 {
+			if n := p.stallAfter.Swap(0); n > 0 {
 				r.Body = &stallingBody{r.Body, io.LimitReader(r.Body, n), r.Request.Context()}
 			}
 		}
 		return nil
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if l := f.fake.Load(); l != nil && strings.Contains(r.URL.Path, "/containers/") && (l.op == "" || l.op == operation(r)) {
-			w.Header().Set("Content-Type", l.kind)
-			w.WriteHeader(l.status)
-			_, _ = io.WriteString(w, l.body)
+		if fake := p.fake.Load(); fake != nil && strings.Contains(r.URL.Path, "/containers/") && (fake.op == "" || fake.op == operation(r)) {
+			w.Header().Set("Content-Type", fake.kind)
+			w.WriteHeader(fake.status)
+			_, _ = io.WriteString(w, fake.body)
 			return
 		}
-		proxy.ServeHTTP(w, r)
+		reverse.ServeHTTP(w, r)
 	}))
 	check(t, server.Listener.Close())
 	server.Listener, err = net.Listen("unix", filepath.Join(dir, "docker.sock"))
 	check(t, err)
-	f.host = "unix://" + server.Listener.Addr().String()
+	p.host = "unix://" + server.Listener.Addr().String()
 	server.Start()
 	t.Cleanup(server.Close)
-	return f
+	return p
 }
 
 // stallingBody is a response body that stalls after some bytes.
@@ -90,7 +90,7 @@ func (s *stallingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// operation returns list, remove, or the last part of the path, which is json for inspect.
+// operation returns the operation that a request is for: list, remove, or the last part of the path, which is json for inspect.
 func operation(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodDelete:

@@ -64,7 +64,7 @@ func (d *Driver) fetch(ctx context.Context, ref, secret string) error {
 	return readProgress(progress)
 }
 
-// pullError returns msg.ErrNoImage if the registry refuses the image, and err if the registry cannot be reached.
+// pullError wraps msg.ErrNoImage if the registry refuses the image, and returns err if the registry cannot be reached.
 func pullError(err error, secret string) error {
 	if !cerrdefs.IsNotFound(err) && !cerrdefs.IsUnauthorized(err) && !cerrdefs.IsPermissionDenied(err) && !isDenied(err) {
 		return err

@@ -90,7 +90,7 @@ func TestConcurrentPullsShareOnePullUntilLastCaller(t *testing.T) {
 	}
 	go pull(first)
 	select {
-	case <-r.asked: // the manifest is being waited for
+	case <-r.asked: // the engine waits for the manifest
 	case err := <-errs:
 		t.Fatal(err)
 	}

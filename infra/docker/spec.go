@@ -13,14 +13,14 @@ import (
 	msg "runnerd/messages"
 )
 
-// shortIDLength is the length of the runner id's prefix in names, enough to distinguish the runners of a machine.
+// shortIDLength is the length of the prefix of the runner's id in names. It is enough to distinguish the runners of a machine.
 const shortIDLength = 8
 
 func (d *Driver) name(id msg.ExecutorID) string {
 	return fmt.Sprintf("%s-%s", d.network(), id)
 }
 
-// config leaves entrypoint, command and user to the image.
+// config returns the container's image, environment and labels. It leaves entrypoint, command and user to the image.
 func (d *Driver) config(spec msg.ExecutorSpec) *container.Config {
 	labels := map[string]string{}
 	maps.Copy(labels, spec.Labels)
@@ -53,12 +53,13 @@ func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 		Init: new(bool),
 		// When the machine runs out of memory, the kernel kills executors before the runner and the engine.
 		OomScoreAdj: 500,
-		// A tmpfs counts towards the executor's memory limit. It gets half, so that a full /tmp alone does not kill the executor.
+		// A tmpfs counts towards the executor's memory limit. Its size is half of that, so that a full /tmp alone does
+		// not kill the executor.
 		// It is exec because plugins may unpack and run programs, which the root file system allows anyway.
 		Tmpfs: map[string]string{"/tmp": fmt.Sprintf("rw,nosuid,nodev,exec,mode=1777,size=%d", limits.Memory/2)},
 		// The engine never waits for the reader of a log, so this bounds how far the reader may fall behind: three files, which are
-		// four seconds at 100 MB/s, and six minutes (a restart of the runner) at 1 MB/s. The json-file driver keeps entries as
-		// they were written and can be read from a timestamp.
+		// four seconds at 100 MB/s, and at 1 MB/s six minutes, enough for a restart of the runner. The json-file driver keeps
+		// entries as they were written, and its logs can be read from a timestamp.
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{
 			"max-size": strconv.Itoa(logFileSize), "max-file": strconv.Itoa(logFiles),
 		}},
@@ -74,7 +75,7 @@ func (d *Driver) hostConfig(spec msg.ExecutorSpec) *container.HostConfig {
 	}
 }
 
-// mounts returns bind mounts. The engine rejects a mount whose source is missing, where a volume would create an empty directory.
+// mounts returns bind mounts. The engine rejects one whose source is missing. For HostConfig.Binds it would create an empty directory.
 func mounts(from []msg.Mount) []mount.Mount {
 	var to []mount.Mount
 	for _, m := range from {
@@ -83,10 +84,10 @@ func mounts(from []msg.Mount) []mount.Mount {
 	return to
 }
 
-func withDefaults(l, other msg.Limits) msg.Limits {
+func withDefaults(l, defaults msg.Limits) msg.Limits {
 	return msg.Limits{
-		Memory: cmp.Or(l.Memory, other.Memory),
-		CPUs:   cmp.Or(l.CPUs, other.CPUs),
-		Pids:   cmp.Or(l.Pids, other.Pids),
+		Memory: cmp.Or(l.Memory, defaults.Memory),
+		CPUs:   cmp.Or(l.CPUs, defaults.CPUs),
+		Pids:   cmp.Or(l.Pids, defaults.Pids),
 	}
 }

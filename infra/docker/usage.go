@@ -15,14 +15,14 @@ import (
 
 var _ driver.UsageReader = (*Driver)(nil)
 
-// Processes returns the number of processes in the executor: 0 if it has ended.
+// Processes returns the number of processes in the executor: 0 if it has exited.
 func (d *Driver) Processes(ctx context.Context, id msg.ExecutorID) (int, error) {
 	var top container.TopResponse
 	containerID, err := d.containerID(ctx, id)
 	if err == nil {
 		top, err = d.engine.ContainerTop(ctx, containerID, []string{"-eo", "pid"})
 	}
-	if cerrdefs.IsConflict(err) { // not running
+	if cerrdefs.IsConflict(err) { // conflict: not running
 		return 0, nil
 	}
 	if err == nil && len(top.Titles) == 0 {

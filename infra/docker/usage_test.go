@@ -16,14 +16,14 @@ func TestDiskUsageCountsBlocksAndEveryFile(t *testing.T) {
 		put         func(dir string) error
 		least, most int64
 	}{
-		"one of a mebibyte": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<20), 0o600) }, 1 << 20, 2 << 20},
-		"one that is a hole": {func(dir string) error {
+		"file of a mebibyte": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<20), 0o600) }, 1 << 20, 2 << 20},
+		"sparse file": {func(dir string) error {
 			if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
 				return err
 			}
 			return os.Truncate(filepath.Join(dir, "f"), 1<<40)
 		}, minFileCost, 1 << 20},
-		"many that are empty": {func(dir string) error {
+		"many empty files": {func(dir string) error {
 			for n := range 2500 {
 				if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(n)), nil, 0o600); err != nil {
 					return err
@@ -31,7 +31,7 @@ func TestDiskUsageCountsBlocksAndEveryFile(t *testing.T) {
 			}
 			return nil
 		}, 2500 * minFileCost, 4000 * minFileCost},
-		"too deep to look": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", 200)), 0o700) }, minFileCost, 1 << 20},
+		"deeper than maxDepth": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", 200)), 0o700) }, minFileCost, 1 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -64,7 +64,7 @@ func TestTooDeepDirectoriesLeakNoDescriptors(t *testing.T) {
 	before := open()
 	diskUsage(t.Context(), dir, 0)
 	if after := open(); after > before+10 {
-		t.Errorf("%d descriptors are open, and %d were", after, before)
+		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // Wait returns the executor's exit.
 //
 // The engine's condition "not-running" holds for a container that was never started, and "next-exit" misses an exit that has
-// happened. Wait therefore starts to wait for the next exit first and then reads the state, so that one of them has the exit.
+// already happened. Wait therefore first starts to wait for the next exit and then reads the state, so that one of the two shows
+// the exit.
 // The wait also ends when the container is removed.
 func (d *Driver) Wait(ctx context.Context, id msg.ExecutorID) (msg.Exit, error) {
 	step := "wait for executor " + string(id)
@@ -55,8 +56,8 @@ func restarted(before, after *container.State) bool {
 	return stateOf(before.Status) == msg.ContainerRunning && before.StartedAt != after.StartedAt
 }
 
-// exitBeforeRestart returns the exit of the process before a restart. Its exit code is unknown (-1), because the engine reads the
-// code that it reports after the restart: it is the new process's or 0. Its time is known until the new process ends.
+// exitBeforeRestart returns the exit of the process that ran before a restart. Its exit code is unknown (-1), because the engine may
+// read the code only after the restart, when it is the new process's or 0. Its time is known until the new process ends.
 func exitBeforeRestart(step string, now *container.State) (msg.Exit, error) {
 	started, err := timeOf(now.StartedAt)
 	if err != nil {

@@ -31,6 +31,6 @@ func (c *Cursor) Next(e msg.LogEntry) (msg.LogEntry, bool) {
 	return e, skip == 0 || len(e.Text) > 0
 }
 
-// Missed reports whether the log lacked the entry at the position before the one that Next has just returned. That entry is then
-// lost, and perhaps others after it.
+// Missed reports whether the last call of Next found that the log lacks the entry at the position. That entry is then lost, and
+// perhaps others after it.
 func (c *Cursor) Missed() bool { return c.missed }

@@ -9,7 +9,7 @@ import (
 )
 
 // Driver runs executors. They outlive the runner, except those of infra/process. All methods are safe for concurrent use and
-// return the context's cause when it ends. An error says nothing about the executor's state unless it is msg.ErrNoExecutor,
+// return the context's cause when the context ends. An error says nothing about the executor's state unless it is msg.ErrNoExecutor,
 // which a driver returns only if the engine itself says that the executor does not exist.
 //
 // A driver never starts an executor twice, but others can (docker restart). The result is the same executor with a new process

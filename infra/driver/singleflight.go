@@ -15,7 +15,7 @@ type SingleFlight[T any] struct {
 }
 
 type call[T any] struct {
-	waiters int // guarded by Flight.mu
+	waiters int // guarded by SingleFlight.mu
 	cancel  context.CancelCauseFunc
 	done    chan struct{} // closed once value and err are set
 	value   T
@@ -24,7 +24,7 @@ type call[T any] struct {
 
 var errNoWaiters = errors.New("all callers have given up")
 
-// Do returns the result of work, or of the call with this key that is in progress.
+// Do runs work and returns its result, or joins the call with this key that is in progress.
 func (f *SingleFlight[T]) Do(ctx context.Context, key string, work func(context.Context) (T, error)) (T, error) {
 	c := f.join(ctx, key, work)
 	defer f.leave(key, c)

@@ -28,13 +28,14 @@ const (
 
 func secretName(id msg.ExecutorID) string { return "input-" + string(id) }
 
-// token returns the token for one endpoint. It begins with the executor's id, which finds the endpoint before the token is compared in
-// constant time. It is derived, so that it need not be stored.
+// token returns the token for one endpoint. It begins with the executor's id, by which authenticate finds the endpoint before it compares
+// the token in constant time. It is derived, so that it need not be stored.
 func (g *Gateway) token(id msg.ExecutorID) string {
 	return string(id) + "." + hex.EncodeToString(g.Keys.Derive("token", string(id)))
 }
 
-// authenticate returns the endpoint of the request's token, or nil. The scheme has any case, because Python sends "bearer".
+// authenticate returns the endpoint of the request's token, or nil. The case of the scheme does not matter, because the Python SDK sends
+// "bearer".
 func (g *Gateway) authenticate(r *http.Request) *endpoint {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	id, _, _ := strings.Cut(token, ".")

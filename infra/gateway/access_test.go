@@ -146,7 +146,7 @@ func TestOnlyLastOpenedURLsAreServed(t *testing.T) {
 	}
 	x.Answer(x.id, got.Request, msg.Accept{})
 	await(t, posted)
-	x.writeResult(second.result(2)) // a job without a key keeps the known one
+	x.writeResult(second.result(2)) // OpenURLs keeps the known key of a job that is passed without one
 	if got := x.readResult(msg.ResultFile{Execution: second.id}); got.Verdict != msg.IsResult || got.Result.ExitCode != 2 {
 		t.Errorf("read %+v", got)
 	}

@@ -35,7 +35,7 @@ func (r response) write(w http.ResponseWriter) error {
 		return err
 	}
 	err := control.Flush()
-	_ = control.SetWriteDeadline(time.Time{}) // the next GET waits on the same connection
+	_ = control.SetWriteDeadline(time.Time{}) // because the next GET waits on the same connection
 	return err
 }
 

@@ -75,7 +75,7 @@ func (e *endpoint) serveGet(w http.ResponseWriter, r *http.Request) {
 	before := connectionOf(r.Context()).written()
 	err := secret.write(w)
 	if err != nil {
-		e.log.Info().Err(err).Msg("connection broke during an answer; the plugin repeats its request or proves that it did not start")
+		e.log.Info().Err(err).Msg("connection broke during an answer; the plugin repeats its request or proves that it did not start the job")
 	}
 	if secret.delivery != nil {
 		e.trackDelivery(secret.delivery, err == nil, before+int64(len(secret.body)))
@@ -85,7 +85,7 @@ func (e *endpoint) serveGet(w http.ResponseWriter, r *http.Request) {
 // serveWatch sends events until the client disconnects, the requested timeout passes or the endpoint closes.
 func (e *endpoint) serveWatch(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	// An informer requests bookmarks and keeps its watch open. Python does neither.
+	// An informer requests bookmarks and keeps its watch open. The Python SDK does neither.
 	bookmarks, _ := strconv.ParseBool(query.Get("allowWatchBookmarks"))
 	initial, _ := strconv.ParseBool(query.Get("sendInitialEvents"))
 	version, _ := strconv.ParseUint(query.Get("resourceVersion"), 10, 64)

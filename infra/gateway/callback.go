@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	readTimeout  = 40 * time.Second // to receive a body
-	storeTimeout = 45 * time.Second // from the start of the request; Python gives up after 60 s (rule 9)
+	readTimeout  = 40 * time.Second // from the start of the request until its body has arrived
+	storeTimeout = 45 * time.Second // from the start of the request until it is answered; the Python SDK gives up after 60 s (rule 9)
 )
 
 // serveCallbacks receives results and serves large inputs. The secret in the path is the authentication.
@@ -86,8 +86,8 @@ func (e *endpoint) serveCallback(w http.ResponseWriter, r *http.Request, to rout
 	http.Error(w, "could not store the result", http.StatusServiceUnavailable)
 }
 
-// readBody reads and decrypts a callback's body. An executor has one body in memory at a time, until release is called. The body for an
-// older job is discarded.
+// readBody reads and decrypts a callback's body. Each executor has at most one body in memory: the next one is not read until
+// release is called. The body for an older job is discarded.
 func (e *endpoint) readBody(ctx context.Context, r io.Reader, to route) (got msg.ReceivedBody, release func(), err error) {
 	release = func() {}
 	if !to.newest {

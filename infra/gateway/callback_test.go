@@ -130,7 +130,7 @@ func TestRule12LargeInputIsFetchedForCurrentJob(t *testing.T) {
 	}
 	url := gatewaytest.PlainURL(t, a.Secret.Data["fetchUrl"])
 	if status, body := c.Fetch(url); status != http.StatusOK || body != j.input {
-		t.Errorf("%d: %d bytes, want %d", status, len(body), len(j.input))
+		t.Errorf("status %d, %d bytes, want %d", status, len(body), len(j.input))
 	}
 	if got := c.Post(url, "x"); got != http.StatusMethodNotAllowed {
 		t.Errorf("POST: status %d", got)

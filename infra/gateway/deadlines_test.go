@@ -42,7 +42,7 @@ func (p pipes) dial() net.Conn {
 	return client
 }
 
-// close closes a gateway that did not serve.
+// close closes the watcher and the listeners, as Serve would.
 func (e *env) close() {
 	must(e.t, errors.Join(e.watcher.Close(), e.Listeners.Secrets.Close(), e.Listeners.Callbacks.Close()))
 }

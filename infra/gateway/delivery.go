@@ -109,8 +109,8 @@ type delivery struct {
 	job  msg.ExecutionID
 }
 
-// maxAckPoll is the longest pause between two polls. The kernel has no event for an acknowledgement. On one machine the first poll
-// finds it.
+// maxAckPoll is the longest pause between two polls for an acknowledgement, for which the kernel has no event. Between processes of one
+// machine the first poll finds it.
 const maxAckPoll = 250 * time.Millisecond
 
 // maxAckDelay is how long a kernel may delay an acknowledgement.

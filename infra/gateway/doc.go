@@ -14,12 +14,13 @@
 //	plugin ◀────watch event──────── endpoint ◀────Notify────── session
 //
 // Pending requests survive a restart of the actor, as containers do: a new call of Requests receives all of them. A request waits without
-// limit, except for a callback, which waits for 45 s.
+// limit, except for a callback, which waits for at most 45 s.
 //
 // # Guarantees
 //
 // An endpoint is accessible to its own executor only. What the gateway reports as a job's result was encrypted with that job's key and
-// came by its own URL or file. It reports Delivered when the executor's machine has acknowledged the last byte of the input.
+// came by that job's own URL or file. The gateway reports Delivered when the executor's machine has acknowledged the last byte of the
+// input.
 //
 // # Limits
 //

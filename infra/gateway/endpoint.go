@@ -25,8 +25,8 @@ type endpoint struct {
 
 	requests  chan struct{} // permits for requests to the Secrets API
 	callbacks chan struct{} // permits for callbacks and fetches of inputs
-	bodies    chan struct{} // permit for a callback's body in memory
-	ended     chan struct{} // closed with the endpoint
+	bodies    chan struct{} // the one permit to hold a callback's body in memory
+	ended     chan struct{} // closed when the endpoint closes
 
 	mu           sync.Mutex // guards what follows
 	lastRequest  msg.RequestID
@@ -39,7 +39,7 @@ type endpoint struct {
 	closed       bool // only callbacks are accepted
 	dismissed    bool // nothing is accepted
 	queue        queue
-	nextFileRead time.Time // no change of the result file is reported before
+	nextFileRead time.Time // no change of the result file is reported before this time
 	readingFile  bool
 	fileDirty    bool // the result file changed during the read
 	fileTimer    *time.Timer
@@ -52,7 +52,7 @@ type waiting struct {
 	answer chan response
 }
 
-// Limits of one executor. Python opens another watch for every job, and is replaced after 200 jobs.
+// Limits of one executor. The Python SDK opens another watch for every job, and its executor is replaced after 200 jobs.
 const (
 	maxWatches   = 256
 	maxRequests  = maxWatches + 16
@@ -70,11 +70,11 @@ func newEndpoint(g *Gateway, rec msg.ExecutorRecord) *endpoint {
 	}
 }
 
-// await parks a request until the session answers it. It returns false if the client disconnects first.
+// await waits until the session answers a request. It returns false if the client disconnects first.
 func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.SessionEvent) (response, bool) {
-	id, w, busy := e.park(connectionOf(ctx), event)
+	id, w, refusal := e.park(connectionOf(ctx), event)
 	if w == nil {
-		return busy, true
+		return refusal, true
 	}
 	select {
 	case r := <-w.answer:
@@ -91,6 +91,8 @@ func (e *endpoint) await(ctx context.Context, event func(msg.RequestID) msg.Sess
 	return <-w.answer, true // the answer came at the same time
 }
 
+// park registers a waiting request and queues its event. If the endpoint is closed, it returns no request, but the response that
+// refuses it.
 func (e *endpoint) park(conn *connection, event func(msg.RequestID) msg.SessionEvent) (msg.RequestID, *waiting, response) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -131,8 +133,8 @@ func (e *endpoint) answer(request msg.RequestID, a msg.Answer) {
 	w.answer <- r
 }
 
-// supersedeGETs makes the clients of all pending GETs retry, because another GET gets a job. They may be another process of the plugin;
-// when they retry, it is known whether the first process has the job. The caller holds mu.
+// supersedeGETs makes the clients of all pending GETs retry, because another GET gets a job. They may come from another process of
+// the plugin; when they retry, it is known whether the first process has the job. The caller holds mu.
 func (e *endpoint) supersedeGETs() {
 	for id, w := range e.waiting {
 		if _, get := w.event.(msg.SecretRequested); get {
@@ -197,7 +199,8 @@ func (e *endpoint) markDelivered(job msg.ExecutionID) {
 
 func (e *endpoint) resultDir() string { return filepath.Join(e.g.Store.ExecutorDir(e.id), outDir) }
 
-// queue holds the events that no session has received. It does not grow without limit: a request that ends in the queue leaves nothing.
+// queue holds the events that no session has received. Requests cannot fill it: one that ends before its event was
+// received leaves nothing.
 type queue struct {
 	events       []msg.SessionEvent
 	changed      chan struct{}
@@ -259,7 +262,7 @@ func (e *endpoint) nextEvent(ctx context.Context) (msg.SessionEvent, bool) {
 	return event, true
 }
 
-// resetQueue replaces the queue by the present state and ends the earlier call of deliverEvents: its session may have crashed after it
+// resetQueue replaces the queue by the present state and ends the earlier call of deliverEvents, whose session may have crashed after it
 // received some events.
 func (e *endpoint) resetQueue(stop context.CancelCauseFunc) {
 	e.mu.Lock()

@@ -76,7 +76,7 @@ func newIdleEnv(t testing.TB, options func(*Options)) *env {
 	return e
 }
 
-// executor is an admitted executor. The test plays its session.
+// executor is an admitted executor. The test acts as its session.
 type executor struct {
 	*env
 	id     msg.ExecutorID
@@ -96,7 +96,7 @@ func (e *env) executor(id msg.ExecutorID, mode msg.Mode) *executor {
 	return x
 }
 
-// subscribe calls Requests again, which ends the call before.
+// subscribe calls Requests, which ends the previous call.
 func (x *executor) subscribe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	events, ended := make(chan msg.SessionEvent, 1000), make(chan error, 1)

@@ -50,9 +50,9 @@ type Gateway struct {
 	Options
 	certificate tls.Certificate
 	watcher     *fsnotify.Watcher
-	tasks       sync.WaitGroup // what Serve waits for
+	tasks       sync.WaitGroup // goroutines that Serve waits for
 
-	mu         sync.Mutex // guards what follows; never taken before an endpoint's
+	mu         sync.Mutex // guards what follows; whoever needs an endpoint's mu too locks that one first
 	endpoints  map[msg.ExecutorID]*endpoint
 	routes     map[string]route     // by the secret in the path
 	resultDirs map[string]*endpoint // by the result directory
@@ -110,7 +110,7 @@ func (g *Gateway) Admit(rec msg.ExecutorRecord) (msg.Access, error) {
 	return g.accessFor(rec), nil
 }
 
-// Dismiss removes an executor's endpoint. After that its directory may be removed.
+// Dismiss removes an executor's endpoint. After that the executor's directory may be removed.
 func (g *Gateway) Dismiss(id msg.ExecutorID) {
 	g.mu.Lock()
 	e := g.endpoints[id]
@@ -136,7 +136,7 @@ func (g *Gateway) Requests(ctx context.Context, id msg.ExecutorID, emit func(msg
 
 func errNotAdmitted(id msg.ExecutorID) error { return fmt.Errorf("executor %s is not admitted", id) }
 
-// WasDelivered reports whether the executor's machine has acknowledged the input of the job. It waits until that is known.
+// WasDelivered reports whether the executor's machine has acknowledged the job's input. It waits until that is known.
 func (g *Gateway) WasDelivered(id msg.ExecutorID, job msg.ExecutionID) bool {
 	e := g.findEndpoint(id)
 	if e == nil {

@@ -82,12 +82,13 @@ func TestRule1ListAndWatchShowOnlyDummy(t *testing.T) {
 	}
 }
 
-// expectRaw returns the next event, which must be a V, and skips nothing.
+// expectRaw returns the next event, which must be a V. Unlike expect, it skips nothing.
 func expectRaw[V msg.SessionEvent](x *executor) V {
 	x.t.Helper()
-	got, ok := await(x.t, x.events).(V)
+	event := await(x.t, x.events)
+	got, ok := event.(V)
 	if !ok {
-		x.t.Fatalf("got event %+v", got)
+		x.t.Fatalf("got event %T%+v, want %T", event, event, got)
 	}
 	return got
 }
@@ -196,7 +197,7 @@ func TestNewRequestsCallReceivesAllOpenRequests(t *testing.T) {
 	x.Answer(x.id, request, msg.Superseded{})
 	x.Answer(x.id, callback.Request, msg.Accept{})
 	if a, status := await(t, answers), await(t, posted); a.Status != http.StatusTooManyRequests || status != http.StatusNoContent {
-		t.Errorf("status %d and %d", a.Status, status)
+		t.Errorf("GET: status %d; callback: status %d", a.Status, status)
 	}
 }
 

@@ -143,7 +143,8 @@ func (e *endpoint) provesNotStarted(f msg.ResultFile, body []byte) bool {
 	return ok
 }
 
-// isOlderThan reports whether the result file was written before a time, or does not exist. A file that could not be removed is older.
+// isOlderThan reports whether the result file was written before a time, or does not exist. A file that ClearResults could
+// not remove is older than the next hand-out.
 func (e *endpoint) isOlderThan(since time.Time) bool {
 	const tick = 10 * time.Millisecond // granularity of file times
 	info, err := os.Lstat(filepath.Join(e.resultDir(), resultFile))
@@ -232,7 +233,8 @@ func (g *Gateway) resultFileChanged(dir string) {
 const minFileInterval = 5 * time.Millisecond
 
 // beginFileRead delays reports of changes until the read ends, and then for four times the duration of the read, between 5 ms and 1 s. So a
-// plugin that writes constantly costs at most a fifth of a core, and a result that is overwritten within 100 ms is still read.
+// plugin that writes constantly costs at most a fifth of a core, and a result that is overwritten after 100 ms or later is still
+// read, unless a read takes 20 ms or more.
 func (e *endpoint) beginFileRead() (end func()) {
 	start := time.Now()
 	e.mu.Lock()

@@ -16,7 +16,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// newWriter returns an executor with an open job and the previous one.
+// newWriter returns an executor, its previous job and its open job.
 func newWriter(t *testing.T, mode msg.Mode, options func(*Options)) (x *executor, before, open job) {
 	x = newEnv(t, options).executor("writes", mode)
 	before, open = x.job(), x.job()
@@ -135,7 +135,7 @@ func TestIrregularResultFileIsIgnored(t *testing.T) {
 
 func TestRule10ResultFileIsWatchedAndEmptied(t *testing.T) {
 	x, _, open := newWriter(t, msg.Daemon, nil)
-	must(t, os.WriteFile(x.path("another"), nil, 0o644)) // is not reported
+	must(t, os.WriteFile(x.path("another"), nil, 0o644)) // a change that is not reported
 	x.writeResult("something")
 	expect[msg.ResultFileChanged](x)
 	must(t, os.WriteFile(x.path("renamed"), []byte(open.result(0)), 0o644))

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Serve serves executors until ctx ends. Then it answers pending GETs with 503, so that plugins retry (rule 6), and completes open
-// callbacks as long as the session receives Requests. It returns when all its goroutines have ended.
+// Serve serves executors until ctx ends. Then it answers pending GETs with 503, so that plugins retry (rule 6), and waits up to
+// 5 s for open callbacks, which the session still receives through Requests. It returns when all its goroutines have ended.
 func (g *Gateway) Serve(ctx context.Context) error {
 	secrets := g.server(g.serveSecrets)
 	secrets.TLSConfig = &tls.Config{Certificates: []tls.Certificate{g.certificate}, MinVersion: tls.VersionTLS12}
@@ -37,9 +37,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	return nil
 }
 
-func (g *Gateway) server(answer http.HandlerFunc) *http.Server {
+func (g *Gateway) server(handler http.HandlerFunc) *http.Server {
 	return &http.Server{
-		Handler:           answer,
+		Handler:           handler,
 		ErrorLog:          stdlog.New(g.Log, "", 0),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       10 * time.Minute, // a pending GET does not count as idle
@@ -49,7 +49,7 @@ func (g *Gateway) server(answer http.HandlerFunc) *http.Server {
 	}
 }
 
-// shutdown completes open requests, above all callbacks, for up to 5 s, and then closes the remaining connections.
+// shutdown waits up to 5 s for open requests, above all callbacks, and then closes the remaining connections.
 func shutdown(s *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

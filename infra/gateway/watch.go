@@ -19,7 +19,7 @@ const watchBuffer = 8
 
 func (w *watch) end() { close(w.ended) }
 
-// openWatch registers a watch, or returns nil if the endpoint is closed. If there are too many, it ends the oldest.
+// openWatch registers a watch, or returns nil if the endpoint is closed. If there are too many watches, it ends the oldest.
 func (e *endpoint) openWatch(event msg.WatchOpened) *watch {
 	e.mu.Lock()
 	defer e.mu.Unlock()

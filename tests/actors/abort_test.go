@@ -27,8 +27,8 @@ func TestRule16AbortedJobEndsWithinGraceTimes(t *testing.T) {
 		"plugin answers only SIGTERM": {fakes.Plugin{IgnoresAbort: true}, 11 * time.Second, "The plugin exited on SIGTERM after 10.0s", ""},
 		"Python plugin": {fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 1200 * time.Millisecond}, 12 * time.Second,
 			"The plugin answered SIGTERM with its result after 11.2s", `{"exitCode":1}`},
-		"plugin ignores all signals":   {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
-		"plugin answers after SIGKILL": {fakes.Plugin{AbortDelay: time.Hour}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
+		"plugin ignores all signals": {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
+		"plugin answers too slowly":  {fakes.Plugin{AbortDelay: time.Hour}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
@@ -74,8 +74,8 @@ func TestJobIsAbortedAtEveryStage(t *testing.T) {
 				e.image("odd", c.plugin)
 				e.start()
 				e.advance(10 * time.Second)
-				blocker := e.server.Submit(fakes.Task{Image: "plugin"})
-				e.awaitCompleted(blocker)
+				idle := e.server.Submit(fakes.Task{Image: "plugin"})
+				e.awaitCompleted(idle)
 				if c.prepare != nil {
 					c.prepare(e)
 				}
@@ -168,15 +168,15 @@ func TestAbortedJobDoesNotStartAfterRestart(t *testing.T) {
 		if err != nil || len(offers) != 1 {
 			t.Fatal(offers, err)
 		}
-		job := offers[0].Execution
-		disk, err := spool.Open(e.disk, spool.Options{})
+		execution := offers[0].Execution
+		sp, err := spool.Open(e.disk, spool.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, err := range []error{ // its container is gone, as after a power loss
-			disk.Add(offers[0]), e.server.Confirm(t.Context(), id, job), disk.Confirm(job),
-			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(msg.HandOut{Execution: job, Executor: "x0", From: time.Now()}),
-			disk.NotStarted(job, 1), disk.Abort(job, "enough"), disk.Close(),
+			sp.Add(offers[0]), e.server.Confirm(t.Context(), id, execution), sp.Confirm(execution),
+			sp.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), sp.HandOut(msg.HandOut{Execution: execution, Executor: "x0", From: time.Now()}),
+			sp.NotStarted(execution, 1), sp.Abort(execution, "enough"), sp.Close(),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -200,7 +200,7 @@ func TestAbortDuringActorRestartLeavesNothing(t *testing.T) {
 				e.scheduler = s
 				e.start()
 				id := e.server.Submit(fakes.Task{Image: "slow", Behavior: fakes.Behavior{Hangs: true}})
-				e.until("its actor has crashed", time.Minute, s.hasCrashed)
+				e.until("the executor's actor has crashed", time.Minute, s.hasCrashed)
 				e.engine.Script(fake.List, fake.Call{Delay: 300 * time.Millisecond}) // delays the next actor's search for the executor
 				e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "enough"}})
 				e.awaitOutcome(id, msg.Aborted, "enough")
@@ -273,11 +273,11 @@ func TestRecordedAbortIsReportedWithoutContainer(t *testing.T) {
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
 		x := e.awaitRun(id)
 		e.stop()
-		disk, err := spool.Open(e.disk, spool.Options{})
+		sp, err := spool.Open(e.disk, spool.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := disk.Abort(e.server.ExecutionOf(id), "enough"); err != nil {
+		if err := sp.Abort(e.server.ExecutionOf(id), "enough"); err != nil {
 			t.Fatal(err)
 		}
 		e.disk = e.disk.Crash(func() bool { return true })

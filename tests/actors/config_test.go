@@ -6,7 +6,7 @@ import (
 	msg "runnerd/messages"
 )
 
-// configStore holds the server's last configuration and the deletion mark, as the program's does on disk.
+// configStore holds the server's last configuration and the deletion mark in memory. The program's configStore holds them on disk.
 type configStore struct {
 	mu      sync.Mutex
 	config  msg.Config

@@ -15,7 +15,7 @@ func TestSilentEventStreamReopensThenRunnerRegisters(t *testing.T) {
 	for name, c := range map[string]struct {
 		silent   time.Duration
 		opened   int // maximum
-		register int
+		register int // maximum
 	}{
 		"31 s: stream is reopened":     {31 * time.Second, 2, 1},
 		"50 s: runner registers again": {50 * time.Second, 3, 2},
@@ -170,7 +170,7 @@ func TestDisableStopsIntakeButNotRunningJobs(t *testing.T) {
 func TestEnableResumesReservesAfterFailures(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails       error
-		early, late time.Duration
+		early, late time.Duration // minimum and maximum time from Enable to the finish
 	}{
 		"no answer":                  {errNoAnswer, 0, time.Second},
 		"status 500":                 {refusal(500, 0), 0, time.Second},
@@ -241,7 +241,7 @@ func TestStaleRevisionDoesNotUndoLoweredCapacity(t *testing.T) {
 		for _, id := range jobs {
 			e.awaitCompleted(id)
 		}
-		e.until("one is left", 2*time.Second, func() bool { return len(e.alive()) <= 1 })
+		e.until("at most one executor is left", 2*time.Second, func() bool { return len(e.alive()) <= 1 })
 		for range 3 {
 			e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		}
@@ -272,12 +272,12 @@ func TestZeroEvictionTimeEndsIdleExecutors(t *testing.T) {
 		e.awaitRun(running)
 		config.Eviction = 0
 		e.configure(config)
-		e.until("the idle one is gone", time.Second, func() bool { return !e.isAlive(e.executorOf(idle)) })
+		e.until("the idle executor is gone", time.Second, func() bool { return !e.isAlive(e.executorOf(idle)) })
 		e.awaitCompleted(running)
 		next := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(next)
 		if e.executorOf(next) == e.executorOf(running) {
-			t.Error("an executor had a second job")
+			t.Error("an executor got a second job")
 		}
 	})
 }
@@ -370,7 +370,7 @@ func TestNewMappingAppliesToNextJob(t *testing.T) {
 		private := e.server.Submit(fakes.Task{Image: "old/plugin"})
 		e.awaitCompleted(private)
 		if x := e.executorOf(private); x == e.executorOf(mapped) || x == e.executorOf(running) {
-			t.Error("the job ran in an executor that was pulled without its secret")
+			t.Error("the job ran in an executor whose image was pulled without the job's pull secret")
 		}
 	})
 }

@@ -25,27 +25,27 @@ func (e *env) detach() {
 func TestDetachHandsOutAndEvictsNothing(t *testing.T) {
 	withEnv(t, daemonMode(2), func(e *env) {
 		e.start()
-		runs := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Second}})
-		x := e.awaitRun(runs)
+		running := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Duration: 10 * time.Second}})
+		x := e.awaitRun(running)
 		idle := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(idle)
 		e.awaitIdle(e.executorOf(idle))
 		e.detach()
 		late := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.advance(5 * time.Minute)
-		e.awaitCompleted(runs)
+		e.awaitCompleted(running)
 		if e.executorOf(late) != "" || e.server.Confirmed(late) {
 			t.Error("a job was taken while detaching")
 		}
 		if !e.isAlive(x) || !e.isAlive(e.executorOf(idle)) || e.createdCount() != 2 {
-			t.Errorf("alive: %v, created: %d", e.alive(), e.createdCount())
+			t.Errorf("alive: %v, created: %d, want the two executors from before the detach", e.alive(), e.createdCount())
 		}
 		e.restart()
 		e.awaitCompleted(late)
 	})
 }
 
-// A dispatcher that is restarted while the runner detaches knows of the detaching.
+// A dispatcher that is restarted while the runner detaches knows that the runner detaches.
 func TestRestartedDispatcherHandsOutNothingWhileDetaching(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		s := newFaultInjector(point{})

@@ -43,13 +43,13 @@ type env struct {
 	logLimit      int64
 	imageMappings map[string]string // image by the name that the server uses
 	deleted       atomic.Bool
-	notReady      atomic.Pointer[[]string] // the last argument of ReadyChanged
+	notReady      atomic.Pointer[[]string] // the last reasons passed to ReadyChanged
 	release       actors.Release           // the server that the runner uses
 	driver        actors.Driver            // the driver that the runner uses
 	maxStep       time.Duration            // maximum interval between two polls of until
 
 	scheduler  actorrt.Scheduler
-	ids        int
+	ids        int // number of executor ids issued
 	capacities []capacityChange
 	log        *lockedBuffer
 
@@ -171,7 +171,7 @@ func (e *env) start() {
 		Release: e.release, Settings: e.config, Config: e.config.load(), Capabilities: []string{"remote", "remote-script"},
 		IsDeleted:    e.config.isDeleted(),
 		Deleted:      func() { e.deleted.Store(true) },
-		ReadyChanged: func(against []string) { e.notReady.Store(&against) },
+		ReadyChanged: func(reasons []string) { e.notReady.Store(&reasons) },
 	}))
 	if err != nil {
 		e.t.Fatal(err)
@@ -248,7 +248,7 @@ func (e *env) describe() string {
 		return "no runner"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "pool: %+v\ntree: %v\nalive %v, %d endpoints, unfinished %v", e.pool(), e.busyActors(), e.alive(), e.gateway.EndpointCount(), e.server.Unfinished())
+	fmt.Fprintf(&b, "pool: %+v\ntree: %v\nalive %v, %d endpoints, unfinished %v", e.pool(), e.actorStates(), e.alive(), e.gateway.EndpointCount(), e.server.Unfinished())
 	for _, job := range e.spool.Jobs() {
 		fmt.Fprintf(&b, "\njob %s %s in %q, log %+v, ending %+v", job.Execution, job.Stage, job.Executor, job.Log, job.Ending)
 	}
@@ -258,16 +258,16 @@ func (e *env) describe() string {
 	return b.String()
 }
 
-func (e *env) busyActors() (busy []string) {
+func (e *env) actorStates() (states []string) {
 	var walk func([]actorrt.NodeStatus)
 	walk = func(nodes []actorrt.NodeStatus) {
 		for _, n := range nodes {
-			busy = append(busy, fmt.Sprintf("%s %s tasks %v", n.Path, n.State, n.Tasks))
+			states = append(states, fmt.Sprintf("%s %s tasks %v", n.Path, n.State, n.Tasks))
 			walk(n.Children)
 		}
 	}
 	walk(e.sys.Tree())
-	return busy
+	return states
 }
 
 // advance lets the time d pass, and restarts the runner whenever it ends with a fatal error.

@@ -114,17 +114,17 @@ func TestDiskLimitEndsIdleAndBusyExecutors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
 				e.start()
-				modest := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{DiskBytes: 1 << 19}}) // a control, within the limit
-				e.awaitCompleted(modest)
+				small := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{DiskBytes: 1 << 19}}) // a control, within the limit
+				e.awaitCompleted(small)
 				e.advance(12 * time.Second)
 				e.engine.Script(fake.Disk, fake.Call{Err: errNoAnswer}, fake.Call{Err: errNoAnswer}, fake.Call{Err: errNoAnswer})
 				e.advance(35 * time.Second)
 				if n := strings.Count(e.log.text(), "could not measure"); n != 1 {
 					t.Errorf("the failed measurement was logged %d times, want once", n)
 				}
-				fills := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{DiskBytes: 2 << 20}})
-				e.awaitCompleted(fills)
-				if e.executorOf(modest) != e.executorOf(fills) {
+				large := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{DiskBytes: 2 << 20}})
+				e.awaitCompleted(large)
+				if e.executorOf(small) != e.executorOf(large) {
 					t.Error("an executor within its limit was stopped")
 				}
 				for passed := time.Duration(0); passed < c.within; passed += min(c.every, c.within) {
@@ -133,7 +133,7 @@ func TestDiskLimitEndsIdleAndBusyExecutors(t *testing.T) {
 						e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 					}
 				}
-				if e.isAlive(e.executorOf(fills)) {
+				if e.isAlive(e.executorOf(large)) {
 					t.Error("the executor is still running")
 				}
 				e.awaitCleanup()
@@ -146,7 +146,7 @@ func TestDiskLimitEndsIdleAndBusyExecutors(t *testing.T) {
 func TestDiskUsageCountsAgainstTheRightJob(t *testing.T) {
 	for name, c := range map[string]struct {
 		disturb func(*env)
-		fills   int64 // written later, by the next job
+		bytes   int64 // written to disk while the next job runs
 		outcome msg.Outcome
 	}{
 		"next job within its limit":                   {func(*env) {}, 1 << 19, msg.Completed},
@@ -158,15 +158,15 @@ func TestDiskUsageCountsAgainstTheRightJob(t *testing.T) {
 				program := fakes.Plugin{}.Program(e.pluginHost)
 				run := program.Run
 				program.Run = func(ctx context.Context, v *fake.Process) int {
-					defer time.AfterFunc(25*time.Second, func() { v.Fill(c.fills) }).Stop()
+					defer time.AfterFunc(25*time.Second, func() { v.Fill(c.bytes) }).Stop()
 					return run(ctx, v)
 				}
 				e.engine.Load("late", fake.Image{Program: program})
 				e.engine.Script(fake.Disk, fake.Call{Delay: 2 * time.Second}) // the next job starts during the check
 				e.start()
-				fills := e.server.Submit(fakes.Task{Image: "late", Behavior: fakes.Behavior{DiskBytes: 2 << 20, Duration: 11 * time.Second}})
+				first := e.server.Submit(fakes.Task{Image: "late", Behavior: fakes.Behavior{DiskBytes: 2 << 20, Duration: 11 * time.Second}})
 				next := e.server.Submit(fakes.Task{Image: "late", Behavior: fakes.Behavior{Duration: time.Minute}})
-				e.awaitCompleted(fills)
+				e.awaitCompleted(first)
 				x := e.awaitRun(next)
 				e.advance(4 * time.Second)
 				c.disturb(e)
@@ -175,7 +175,7 @@ func TestDiskUsageCountsAgainstTheRightJob(t *testing.T) {
 					t.Errorf("message: %q", f.Message)
 				}
 				e.until("its executor is gone", time.Minute, func() bool { return !e.isAlive(x) })
-				if x != e.executorOf(fills) {
+				if x != e.executorOf(first) {
 					t.Error("the jobs ran in different executors")
 				}
 			})
@@ -280,7 +280,7 @@ func TestHangingEngineCallIsRepeated(t *testing.T) {
 				}
 				e.advance(5 * time.Minute)
 				if remaining := e.spool.Executors(); len(remaining) > 0 {
-					t.Errorf("left: %v", remaining)
+					t.Errorf("remaining executors: %v", remaining)
 				}
 				e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 			})
@@ -305,7 +305,7 @@ func TestSuccessResetsRetryCount(t *testing.T) {
 			if strings.Contains(line, `"call":"read logs"`) {
 				repeats++
 				if !strings.Contains(line, `"attempt":1,`) {
-					t.Error(line)
+					t.Errorf("not a first attempt: %s", line)
 				}
 			}
 		}
@@ -358,7 +358,21 @@ func TestCreateWithLostAnswerLeavesNothing(t *testing.T) {
 		e.awaitCleanup()
 		list, _ := e.engine.List(context.Background())
 		if len(list) > 0 {
-			t.Errorf("the engine has %v", list)
+			t.Errorf("remaining containers: %v", list)
+		}
+	})
+}
+
+// The plugin has done its job before the answer to its start is lost. Its output was removed unread.
+func TestStartWithLostAnswerKeepsLog(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.engine.Script(fake.Start, fake.Call{AnswerDelay: time.Second, AnswerErr: errNoAnswer})
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one", "two"}, TooLarge: true}})
+		e.awaitOutcome(id, msg.Failed, "than the limit of 524288 bytes")
+		e.awaitCleanup()
+		if log, _ := e.logOf(id); log != "one\ntwo\n" {
+			t.Errorf("the log is %q", log)
 		}
 	})
 }
@@ -403,6 +417,6 @@ func TestNewImageRetiresExecutorsOfOldOne(t *testing.T) {
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(second)
 		e.awaitCompleted(first)
-		e.until("the old one is gone", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(first)) })
+		e.until("the executor of the old image is gone", 5*time.Second, func() bool { return !e.isAlive(e.executorOf(first)) })
 	})
 }

@@ -70,7 +70,8 @@ func (s *faultInjector) shouldCrash(path string, message any) bool {
 		s.next, s.inside[path] = "", false
 		return true
 	}
-	poisoned := s.poison != nil && p.after && s.poison(message) // after the message, because the actor has set its subject by then
+	// The poison acts after the message, because by then the actor has named the job that the crash counts against.
+	poisoned := s.poison != nil && p.after && s.poison(message)
 	if !poisoned && (p != s.at || s.crashed) {
 		return false
 	}
@@ -124,7 +125,7 @@ func fullScenario(e *env) {
 	for _, name := range []string{"short", "again", "long", "doomed", "mute", "dies"} {
 		ids = append(ids, e.server.Submit(tasks[name]))
 	}
-	e.until("the doomed one is ours", 3*time.Hour, func() bool { return e.server.Confirmed(ids[3]) })
+	e.until("the doomed job is confirmed", 3*time.Hour, func() bool { return e.server.Confirmed(ids[3]) })
 	e.server.Abort(ids[3], "doomed")
 	e.server.SendEvent(msg.Disable{})
 	e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: ids[3], Execution: e.server.ExecutionOf(ids[3]), Reason: "doomed"}})
@@ -141,10 +142,10 @@ func fullScenario(e *env) {
 	e.advance(2 * time.Minute) // the eviction time has passed
 	e.drain(time.Minute)
 	if len(e.alive()) > 0 || len(e.spool.Executors()) > 0 {
-		e.t.Errorf("after the drain are left: %v, %v", e.alive(), e.spool.Executors())
+		e.t.Errorf("remaining after the drain: containers %v, records %v", e.alive(), e.spool.Executors())
 	}
 	if log, ended := e.logOf(ids[0]); log != "one\ntwo\n" || !ended {
-		e.t.Errorf("the log of the short one is %q, ended: %v", log, ended)
+		e.t.Errorf("the log of the short job is %q, ended: %v", log, ended)
 	}
 }
 
@@ -160,21 +161,21 @@ func runFullScenario(t *testing.T, at point) *faultInjector {
 
 func TestActorCrashAtAnyPointLosesNothing(t *testing.T) {
 	points := slices.DeleteFunc(runFullScenario(t, point{}).order, func(p point) bool { return p.n > 2 })
-	var struck atomic.Int32
-	t.Run("day", func(t *testing.T) {
+	var reached atomic.Int32
+	t.Run("points", func(t *testing.T) {
 		for _, p := range points {
 			t.Run(p.String(), func(t *testing.T) {
 				t.Parallel()
 				for range 3 { // simultaneous events have no fixed order, so not every run passes the point
 					if runFullScenario(t, p).crashed {
-						struck.Add(1)
+						reached.Add(1)
 						return
 					}
 				}
 			})
 		}
 	})
-	if n := int(struck.Load()); n < len(points)*9/10 {
+	if n := int(reached.Load()); n < len(points)*9/10 {
 		t.Errorf("only %d of %d points were reached again", n, len(points))
 	}
 }
@@ -185,7 +186,7 @@ func TestPoisonJobFailsAndOthersRun(t *testing.T) {
 			a, ok := m.(msg.Assign)
 			return ok && a.Job.TaskType == "poison"
 		},
-		"when its result comes": func(m any) bool {
+		"when its result is stored": func(m any) bool {
 			r, ok := m.(msg.ResultStored)
 			return ok && strings.HasPrefix(string(r.Execution), "job2-")
 		},

@@ -60,9 +60,9 @@ func TestFailingServerIsRetriedWithBackoff(t *testing.T) {
 
 func TestConfirmIsRepeatedUntilAnswered(t *testing.T) {
 	for name, call := range map[string]fakes.Call{
-		"500":             {Err: refusal(500, 0)},
-		"no answer":       {Err: errNoAnswer},
-		"the answer lost": {AnswerErr: errNoAnswer},
+		"500":         {Err: refusal(500, 0)},
+		"no answer":   {Err: errNoAnswer},
+		"answer lost": {AnswerErr: errNoAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
@@ -79,7 +79,7 @@ func TestConfirmIsRepeatedUntilAnswered(t *testing.T) {
 }
 
 func TestForeignJobIsDroppedAndNeverRuns(t *testing.T) {
-	for name, status := range map[string]int{"somebody else's": 409, "aborted": 410, "unknown": 404} {
+	for name, status := range map[string]int{"another runner's": 409, "aborted": 410, "unknown": 404} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
 				e.server.Script(fakes.Confirm, fakes.Call{Err: refusal(status, 0)})
@@ -134,7 +134,7 @@ func TestRegistrationIsRetriedUntilItSucceeds(t *testing.T) {
 		e.start()
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		if n := len(e.server.Calls(fakes.Register)); n != 3 {
-			t.Errorf("%d registrations", n)
+			t.Errorf("%d registrations, want 3", n)
 		}
 	})
 }
@@ -202,8 +202,7 @@ func TestDuplicateOfferDoesNotDropJob(t *testing.T) {
 
 func TestOfferOfFinishedTaskIsIgnored(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
-		late := &repeatingServer{Server: e.server}
-		e.release = late
+		e.release = &repeatingServer{Server: e.server}
 		e.start()
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		e.awaitCleanup()
@@ -246,7 +245,7 @@ func TestForeignJobIsDroppedDespiteDiskFailure(t *testing.T) {
 		e.start()
 		e.server.Submit(fakes.Task{Image: "plugin"})
 		e.until("the disk has failed", time.Minute, func() bool { return failed })
-		e.until("the spool has nothing of it", time.Minute, func() bool {
+		e.until("the spool no longer has the job", time.Minute, func() bool {
 			_, there := e.spool.Job("job1-1")
 			return !there
 		})

@@ -41,11 +41,11 @@ func (e *env) checkCapacity() {
 	}
 }
 
-// startupLimit bounds the time from the decision for an executor to the creation of its container. An executor that was decided on before
-// the capacity was lowered has a job, so its start continues.
+// startupLimit bounds the time from the decision to start an executor to the creation of its container. An executor whose start was decided
+// before the capacity was lowered has a job, so its start continues.
 const startupLimit = time.Minute
 
-// capacityAt returns the highest capacity that the runner may have known when it decided on an executor that was created at that time.
+// capacityAt returns the highest capacity that the runner may have known when it decided to start an executor that was created at that time.
 func (e *env) capacityAt(at time.Time) (n int) {
 	for i, c := range e.capacities {
 		outdated := i+1 < len(e.capacities) && e.capacities[i+1].at.Before(at.Add(-startupLimit))

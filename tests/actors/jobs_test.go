@@ -17,7 +17,7 @@ func TestOneJobRunsAndLeavesNothing(t *testing.T) {
 			Lines: []string{"hello", "the word is hunter2"}, Duration: 5 * time.Second, ExitCode: 3, TrailingLines: []string{"bye"}}})
 		f := e.awaitCompleted(id)
 		if f.Result != `{"exitCode":3}` || f.ExitCode != 3 {
-			t.Errorf("the server has %+v", f)
+			t.Errorf("the finish is %+v, want exit code 3", f)
 		}
 		e.awaitCleanup()
 		log, ended := e.logOf(id)
@@ -83,7 +83,7 @@ func TestJobsRunInParallelUpToCapacity(t *testing.T) {
 	})
 }
 
-// It is not evicted earlier.
+// The executor is evicted at most 1 s late and never early (I5).
 func TestIdleExecutorIsEvictedAfterEvictionTime(t *testing.T) {
 	withEnv(t, daemonMode(2), func(e *env) {
 		e.start()
@@ -129,7 +129,7 @@ func TestSingleJobModeUsesOneExecutorPerJob(t *testing.T) {
 		second := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(second)
 		if e.executorOf(first) == e.executorOf(second) {
-			t.Errorf("both ran in %s", e.executorOf(first))
+			t.Errorf("both jobs ran in %s", e.executorOf(first))
 		}
 		e.until("no executor is left", 10*time.Second, func() bool { return len(e.alive()) == 0 })
 		e.awaitCleanup()
@@ -158,13 +158,13 @@ func TestLoweredCapacityEndsOnlyIdleExecutors(t *testing.T) {
 		e.awaitIdle(e.executorOf(short))
 		e.configure(daemonMode(1))
 		e.until("the idle executor is gone", time.Second, func() bool { return !e.isAlive(e.executorOf(short)) })
-		waits := e.server.Submit(fakes.Task{Image: "plugin"})
+		waiting := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.advance(time.Minute) // the pending long poll still has the old number of free slots, so it may return this job
-		if e.executorOf(waits) != "" {
+		if e.executorOf(waiting) != "" {
 			t.Error("a job was started above the new capacity")
 		}
 		e.awaitCompleted(long)
-		e.awaitCompleted(waits)
+		e.awaitCompleted(waiting)
 	})
 }
 
@@ -282,7 +282,7 @@ func TestUnwatchedExecutorIsNotIdle(t *testing.T) {
 		x := e.awaitRun(first)
 		e.awaitIdle(x)
 		e.gateway.BreakRequests(x, errNoAnswer)
-		e.gateway.Cut(x) // the runner does not notice
+		e.gateway.Cut(x) // the runner receives no event about this
 		e.until("the executor is not idle", 50*time.Millisecond, func() bool { return e.executorState(x) == "busy" })
 		e.awaitIdle(x)
 		second := e.server.Submit(fakes.Task{Image: "plugin"})

@@ -17,14 +17,14 @@ import (
 // slowSender is the production scheduler, except that the messages of one goroutine are delayed by 1 s.
 type slowSender struct {
 	actorrt.Scheduler
-	slow atomic.Value
+	slow atomic.Value // id of the delayed goroutine
 }
 
-func (d *slowSender) Send(fn func()) {
-	if d.slow.Load() == goroutineID() {
+func (s *slowSender) Send(fn func()) {
+	if s.slow.Load() == goroutineID() {
 		time.Sleep(time.Second)
 	}
-	d.Scheduler.Send(fn)
+	s.Scheduler.Send(fn)
 }
 
 // goroutineID returns the calling goroutine's id, from the head of its stack trace.
@@ -37,21 +37,21 @@ func goroutineID() string {
 
 func TestLogEndingDuringEvictionIsReported(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
-		d := &slowSender{Scheduler: actorrt.Live()}
-		e.scheduler = d
+		sender := &slowSender{Scheduler: actorrt.Live()}
+		e.scheduler = sender
 		e.image("other", fakes.Plugin{})
 		e.disk.Before = func(op memfs.Op) error {
 			if !strings.HasSuffix(op.Name, "job1-1/journal") {
 				return nil
 			}
 			if rec, _ := e.spool.Job("job1-1"); rec.Stage == msg.Finished {
-				d.slow.Store(goroutineID()) // this goroutine closes the log
+				sender.slow.Store(goroutineID()) // this goroutine closes the log
 			}
 			return nil
 		}
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
-		e.until("its log is closed", time.Minute, func() bool { rec, _ := e.spool.Job("job1-1"); return rec.Log.Closed })
+		e.until("the job's log is closed", time.Minute, func() bool { rec, _ := e.spool.Job("job1-1"); return rec.Log.Closed })
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "other"})) // evicts the idle executor
 		e.awaitCleanup()
 		if log, ended := e.logOf(id); log != "one\n" || !ended {

@@ -76,10 +76,10 @@ func (s *registeredOnlyServer) AppendLog(ctx context.Context, job msg.JobID, off
 	return s.Server.AppendLog(ctx, job, offset, text, total)
 }
 
-// rejectingServer rejects the finish of one job.
+// rejectingServer rejects the finish of one job with an error.
 type rejectingServer struct {
 	*fakes.Server
-	fails error
+	err error
 
 	mu       sync.Mutex // guards the fields below
 	rejected msg.JobID
@@ -88,13 +88,13 @@ type rejectingServer struct {
 
 func (p *rejectingServer) Finish(ctx context.Context, of msg.Job, ending msg.Ending, result []byte) error {
 	p.mu.Lock()
-	not := of.ID == p.rejected
-	if not {
+	reject := of.ID == p.rejected
+	if reject {
 		p.tries++
 	}
 	p.mu.Unlock()
-	if not {
-		return p.fails
+	if reject {
+		return p.err
 	}
 	return p.Server.Finish(ctx, of, ending, result)
 }
@@ -109,8 +109,8 @@ func (p *rejectingServer) stopRejecting() int {
 
 func TestFailingFinishIsRetriedWithoutBlockingOthers(t *testing.T) {
 	for name, c := range map[string]struct {
-		fails  error
-		most   int           // tries within about ten minutes
+		err    error
+		most   int           // maximum number of tries within about ten minutes
 		others time.Duration // until the server has the other results
 	}{
 		"status 500":  {refusal(500, 0), 40, 3 * time.Second},
@@ -130,15 +130,15 @@ func TestFailingFinishIsRetriedWithoutBlockingOthers(t *testing.T) {
 				if err := before.Close(); err != nil {
 					t.Fatal(err)
 				}
-				server := &rejectingServer{Server: e.server, rejected: ids[0], fails: c.fails}
+				server := &rejectingServer{Server: e.server, rejected: ids[0], err: c.err}
 				e.release = server
 				e.start()
 				e.until("the server has the other results", c.others, func() bool { return len(e.server.Unfinished()) == 1 })
 				e.advance(10 * time.Minute)
 				if n := server.stopRejecting(); n < 4 || n > c.most {
-					t.Errorf("the finish was tried %d times", n)
+					t.Errorf("the finish was tried %d times, want 4 to %d", n, c.most)
 				}
-				e.until("the server has all", time.Minute+c.others, func() bool { return len(e.server.Unfinished()) == 0 })
+				e.until("the server has all results", time.Minute+c.others, func() bool { return len(e.server.Unfinished()) == 0 })
 				e.awaitCleanup()
 			})
 		})

@@ -80,7 +80,7 @@ func TestUnremovableOrphanTakesOneSlot(t *testing.T) {
 			t.Error("the orphan was removed too early: the test proves nothing")
 		}
 		e.awaitCompleted(second)
-		e.until("the executor is removed", 5*time.Minute, func() bool { return !e.isAlive("stray") })
+		e.until("the orphan is removed", 5*time.Minute, func() bool { return !e.isAlive("stray") })
 	})
 }
 
@@ -124,9 +124,10 @@ func TestCrashBeforeDirectoryLeavesNoEndpoint(t *testing.T) {
 func TestGivenUpExecutorsResultSurvivesDiskFailure(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		s := newFaultInjector(point{})
-		waits, runs := crashOn[msg.Found](4), crashOn[msg.CheckDiskDue](1) // one more crash gives the executor up, long after its result exists
+		// The crash at CheckDiskDue is the one after which the executor is given up, long after its result exists.
+		found, checkDisk := crashOn[msg.Found](4), crashOn[msg.CheckDiskDue](1)
 		var full atomic.Bool
-		s.poison = func(message any) bool { return waits(message) || full.Load() && runs(message) }
+		s.poison = func(message any) bool { return found(message) || full.Load() && checkDisk(message) }
 		e.scheduler = s
 		e.disk.Before = func(op memfs.Op) error {
 			if full.Load() && strings.HasSuffix(op.Name, "/result") {

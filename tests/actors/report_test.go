@@ -175,11 +175,11 @@ func TestDrainFinishesRunningJobsAndLeavesNothing(t *testing.T) {
 		idle := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.awaitCompleted(idle)
 		e.image("other", fakes.Plugin{})
-		runs := e.server.Submit(fakes.Task{Image: "other", Behavior: fakes.Behavior{Duration: 2 * time.Minute}})
-		e.awaitRun(runs)
+		running := e.server.Submit(fakes.Task{Image: "other", Behavior: fakes.Behavior{Duration: 2 * time.Minute}})
+		e.awaitRun(running)
 		e.drain(3 * time.Minute)
 		late := e.server.Submit(fakes.Task{Image: "plugin"})
-		e.awaitCompleted(runs)
+		e.awaitCompleted(running)
 		e.advance(time.Minute)
 		if len(e.alive()) > 0 || len(e.spool.Executors()) > 0 || len(e.spool.Jobs()) > 0 {
 			t.Errorf("remaining containers %v, executors %v, jobs %v", e.alive(), e.spool.Executors(), e.spool.Jobs())
@@ -366,7 +366,7 @@ func TestLogTruncationNoticeSurvivesRestart(t *testing.T) {
 	})
 }
 
-// stuckLogServer answers the next remaining log chunks with answers(), without storing them.
+// stuckLogServer does not store the next log chunks, as many as remaining says, and answers them with answers().
 type stuckLogServer struct {
 	*fakes.Server
 	answers   func() (int64, error)

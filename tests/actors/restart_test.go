@@ -156,7 +156,7 @@ func TestUnconfirmedJobIsConfirmedAfterRestart(t *testing.T) {
 		e.restart()
 		e.awaitCompleted(id)
 		if n := len(e.pluginHost.Runs()); n != 1 || e.server.ExecutionOf(id) != "job1-1" {
-			t.Errorf("the job ran %d times, at last as %s", n, e.server.ExecutionOf(id))
+			t.Errorf("the job ran %d times, want 1; its last execution is %s", n, e.server.ExecutionOf(id))
 		}
 	})
 }
@@ -200,7 +200,7 @@ func TestVanishedContainerFailsJobAfterRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.start()
-		e.awaitOutcome(id, msg.Failed, "container is gone without a result")
+		e.awaitOutcome(id, msg.Failed, "container disappeared without a result")
 		e.awaitCleanup()
 	})
 }
@@ -259,8 +259,8 @@ func TestUnstartedJobRunsInAnotherExecutor(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				job := e.server.ExecutionOf(id)
-				err = errors.Join(s.HandOut(msg.HandOut{Execution: job, Executor: x, From: time.Now()}), s.NotStarted(job, 1), e.engine.Signal(t.Context(), x, msg.SIGKILL))
+				execution := e.server.ExecutionOf(id)
+				err = errors.Join(s.HandOut(msg.HandOut{Execution: execution, Executor: x, From: time.Now()}), s.NotStarted(execution, 1), e.engine.Signal(t.Context(), x, msg.SIGKILL))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -291,7 +291,7 @@ func TestOrphanedContainerIsRemoved(t *testing.T) {
 		e.start()
 		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
 		if e.isAlive("stray") {
-			t.Error("the executor is still alive")
+			t.Error("the orphaned container is still alive")
 		}
 	})
 }
@@ -350,11 +350,11 @@ func TestUnattachedExecutorBlocksReadiness(t *testing.T) {
 	})
 }
 
-// checkNotReady checks that the reasons against readiness contain the text.
+// checkNotReady checks that the reasons why the runner is not ready contain the text.
 func (e *env) checkNotReady(message string) {
 	e.t.Helper()
 	if why := strings.Join(e.status().NotReady, "; "); !strings.Contains(why, message) {
-		e.t.Errorf("reasons against readiness: %q, want %q", why, message)
+		e.t.Errorf("the runner is not ready because of %q, want %q", why, message)
 	}
 }
 

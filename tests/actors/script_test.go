@@ -71,14 +71,14 @@ func TestScriptQueueIsBounded(t *testing.T) {
 		for range 105 {
 			scripts = append(scripts, e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script}))
 		}
-		refused := 0
+		rejected := 0
 		for _, id := range scripts {
 			if f := e.awaitFinish(id); f.Outcome == msg.Failed && strings.Contains(f.Message, "100 scripts wait for this runner already") {
-				refused++
+				rejected++
 			}
 		}
-		if refused != 5 {
-			t.Errorf("%d of 105 scripts were rejected, want 5", refused)
+		if rejected != 5 {
+			t.Errorf("%d of 105 scripts were rejected, want 5", rejected)
 		}
 	})
 }

@@ -28,7 +28,7 @@ func TestLogEndWaitsForReadingToBegin(t *testing.T) {
 	})
 }
 
-// A log ends only after it was read for as long as the engine may deliver output late.
+// A log is closed only after it has been read for as long as the engine may delay output (maxStampDelay).
 func TestLogEndWaitsForEngineLag(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.start()
@@ -116,7 +116,7 @@ func TestPowerLossKeepsLogsSeparateAndMasked(t *testing.T) {
 		e.awaitOutcome(second, msg.Failed, "exited with code 255")
 		e.awaitCleanup()
 		if log, _ := e.logOf(second); log != "the second knows ********, and ********\n" {
-			t.Errorf("the log of the second is %q", log)
+			t.Errorf("the log of the second job is %q", log)
 		}
 	})
 }
@@ -140,19 +140,19 @@ func TestGivenUpJobIsConfirmedBeforeFinish(t *testing.T) {
 func TestEndingIsRecordedBeforeLogEnds(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.image("odd", fakes.Plugin{StartExitCode: 3})
-		var steps atomic.Int32
+		var writes atomic.Int32
 		e.disk.Before = func(op memfs.Op) error {
 			if op.Kind != "write" || !strings.HasSuffix(op.Name, "journal") {
 				return nil
 			}
-			if rec, _ := e.spool.Job("job1-1"); rec.Stage >= msg.Confirmed && steps.Add(1) > 1 {
+			if rec, _ := e.spool.Job("job1-1"); rec.Stage >= msg.Confirmed && writes.Add(1) > 1 {
 				return errNoSpace
 			}
 			return nil
 		}
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "odd"})
-		e.until("the end of the job has begun", time.Minute, func() bool { return steps.Load() > 1 })
+		e.until("a journal write has failed", time.Minute, func() bool { return writes.Load() > 1 })
 		e.stop()
 		e.image("odd", fakes.Plugin{})
 		e.start()
@@ -166,9 +166,9 @@ func TestUnrecordedAbortSurvivesActorCrash(t *testing.T) {
 		s := newFaultInjector(point{})
 		s.poison = crashOn[msg.AbortJob](1)
 		e.scheduler = s
-		var bad atomic.Bool
+		var full atomic.Bool
 		e.disk.Before = func(op memfs.Op) error {
-			if bad.Load() && strings.HasSuffix(op.Name, "journal") {
+			if full.Load() && strings.HasSuffix(op.Name, "journal") {
 				return errNoSpace
 			}
 			return nil
@@ -176,10 +176,10 @@ func TestUnrecordedAbortSurvivesActorCrash(t *testing.T) {
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
 		e.awaitRun(id)
-		bad.Store(true)
+		full.Store(true)
 		e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: id, Execution: e.server.ExecutionOf(id), Reason: "enough"}})
 		e.advance(50 * time.Millisecond)
-		bad.Store(false)
+		full.Store(false)
 		e.awaitOutcome(id, msg.Aborted, "enough")
 	})
 }

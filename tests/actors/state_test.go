@@ -18,7 +18,7 @@ import (
 // transition is a transition of the runner's state.
 type transition struct{ from, to string }
 
-// enterState has functions that start the runner and bring it into a state.
+// enterState maps each state to a function that starts the runner and brings it into that state.
 var enterState = map[string]func(*env){
 	"recovering": func(e *env) {
 		e.engine.Down(errNoAnswer)
@@ -52,7 +52,7 @@ func startDrain(e *env)  { e.root.Tell(msg.Drain{Done: func() {}}) }
 func startDetach(e *env) { e.root.Tell(msg.Detach{Ready: func() {}}) }
 func sendDelete(e *env)  { e.server.SendEvent(msg.Delete{}) }
 
-// lateDelete delivers an event of the server after its registration has ended.
+// lateDelete delivers the server's Delete event after the runner's registration has ended.
 func lateDelete(e *env) { e.root.Tell(msg.ServerEvent{Event: msg.Delete{}}) }
 
 // crashDispatcher crashes the dispatcher while the engine is unreachable.
@@ -63,7 +63,7 @@ func crashDispatcher(e *env) {
 	e.root.Tell(msg.PoolRequested{Reply: func(msg.Pool) {}})
 }
 
-// transitions has a function for each transition that causes it.
+// transitions maps each transition to a function that causes it.
 var transitions = map[transition]func(*env){
 	{"recovering", "registering"}: func(e *env) { e.server.Down(errNoAnswer); e.restart(); e.advance(time.Second); e.engine.Down(nil) },
 	{"recovering", "online"}:      func(e *env) { e.advance(time.Second); e.engine.Down(nil) },
@@ -113,8 +113,8 @@ func TestEveryRunnerStateTransition(t *testing.T) {
 				e.until("the runner is "+c.from, time.Minute, func() bool { return e.runnerState() == c.from })
 				cause(e)
 				e.until("the runner is "+c.to, 2*time.Hour, func() bool { return e.runnerState() == c.to })
-				if move := fmt.Sprintf(`"from":"%s","to":"%s","message":"runner state changed"`, c.from, c.to); !strings.Contains(e.log.text(), move) {
-					t.Errorf("the log has no %s", move)
+				if line := fmt.Sprintf(`"from":"%s","to":"%s","message":"runner state changed"`, c.from, c.to); !strings.Contains(e.log.text(), line) {
+					t.Errorf("the log has no %s", line)
 				}
 				e.engine.Down(nil)
 				e.server.Down(nil)
@@ -129,15 +129,15 @@ func TestEveryDrawnStateTransitionIsTested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	untested := maps.Clone(transitions)
+	notDrawn := maps.Clone(transitions)
 	for _, drawn := range regexp.MustCompile(`(?m)^    (\w+) --> (\w+)$`).FindAllStringSubmatch(string(diagram), -1) {
 		c := transition{drawn[1], drawn[2]}
 		if transitions[c] == nil {
 			t.Errorf("no test covers the transition from %s to %s", c.from, c.to)
 		}
-		delete(untested, c)
+		delete(notDrawn, c)
 	}
-	for c := range untested {
+	for c := range notDrawn {
 		t.Errorf("the transition from %s to %s is not drawn", c.from, c.to)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // Disturbances of a job's stop sequence.
 
-// abortRunningJob starts a job with the plugin and aborts it. It returns once the first signal was sent.
+// abortRunningJob starts a job with the plugin and aborts it. It returns once the first signal has been sent.
 func (e *env) abortRunningJob(p fakes.Plugin) (msg.JobID, msg.ExecutorID) {
 	e.t.Helper()
 	e.image("odd", p)
@@ -80,7 +80,7 @@ func TestJobEndingDuringDowntimeIsReportedAsKnown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withEnv(t, daemonMode(1), func(e *env) {
-				e.maxStep = minStep // the message has the time since the order
+				e.maxStep = minStep // the message contains the time since the abort, so until must return promptly
 				id, x := e.abortRunningJob(c.plugin)
 				e.advance(time.Second)
 				e.stop()
@@ -159,18 +159,18 @@ func TestUndeliveredSignalIsNotReportedAsCause(t *testing.T) {
 
 func TestUnrecordedStopIsStillReported(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
-		var armed atomic.Bool
+		var failNext atomic.Bool
 		e.disk.Before = func(op memfs.Op) error {
-			if strings.HasSuffix(op.Name, "/journal") && armed.CompareAndSwap(true, false) {
+			if strings.HasSuffix(op.Name, "/journal") && failNext.CompareAndSwap(true, false) {
 				return errNoSpace
 			}
 			return nil
 		}
 		id, x := e.abortRunningJob(fakes.Plugin{AbortDelay: time.Second})
-		armed.Store(true)
+		failNext.Store(true)
 		f := e.awaitOutcome(id, msg.Aborted, "aborted: enough")
-		if f.Message != "aborted: enough" || f.Result != `{"exitCode":134}` || armed.Load() {
-			t.Errorf("%+v", f)
+		if f.Message != "aborted: enough" || f.Result != `{"exitCode":134}` || failNext.Load() {
+			t.Errorf("the finish is %+v", f)
 		}
 		e.until("its executor is gone", time.Minute, func() bool { return !e.isAlive(x) })
 		e.awaitCleanup()
@@ -198,21 +198,21 @@ func TestStopWithoutExecutorIsNotAwaited(t *testing.T) {
 		if err != nil || len(offers) != 1 {
 			t.Fatal(offers, err)
 		}
-		job := offers[0].Execution
-		disk, err := spool.Open(e.disk, spool.Options{})
+		execution := offers[0].Execution
+		sp, err := spool.Open(e.disk, spool.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, err := range []error{
-			disk.Add(offers[0]), e.server.Confirm(t.Context(), id, job), disk.Confirm(job),
-			disk.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), disk.HandOut(msg.HandOut{Execution: job, Executor: "x0", From: time.Now()}),
+			sp.Add(offers[0]), e.server.Confirm(t.Context(), id, execution), sp.Confirm(execution),
+			sp.CreateExecutor(msg.ExecutorRecord{ID: "x0"}, nil), sp.HandOut(msg.HandOut{Execution: execution, Executor: "x0", From: time.Now()}),
 		} {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, ended := disk.End(job, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
-		if err := errors.Join(ended, disk.RemoveExecutor("x0"), disk.Close()); err != nil {
+		_, endErr := sp.End(execution, msg.Ending{Outcome: msg.Aborted, Message: "aborted: enough"})
+		if err := errors.Join(endErr, sp.RemoveExecutor("x0"), sp.Close()); err != nil {
 			t.Fatal(err)
 		}
 		e.start()

@@ -16,18 +16,18 @@ import (
 // they are read.
 type capture struct{ socket int }
 
-// packet is a captured TCP packet. opens says that it opens a connection.
+// packet is a captured TCP packet.
 type packet struct {
 	at       time.Time
-	from, to int // ports
-	bytes    int
-	opens    bool
+	from, to int  // ports
+	bytes    int  // of its payload
+	opens    bool // it opens a connection
 }
 
 // bufferSize is the size of the kernel's buffer, in bytes. It is enough for the packets of several jobs.
 const bufferSize = 8 << 20
 
-// openCapture captures the packets of the interface with the address. It skips the benchmark if it has no permission.
+// openCapture captures the packets of the interface that has the address. It skips the benchmark if it has no permission.
 func openCapture(b *testing.B, address string) *capture {
 	b.Helper()
 	// Only ETH_P_ALL includes outgoing packets.
@@ -80,31 +80,33 @@ func (w *capture) packets(b *testing.B) (all []packet) {
 		}
 		must(b, err)
 		if p, ok := parse(head[:min(n, len(head))]); ok {
-			p.at, err = stamp(control[:c])
+			p.at, err = timestamp(control[:c])
 			must(b, err)
 			all = append(all, p)
 		}
 	}
 }
 
+// parse parses the first bytes of an IP packet. ok is false if it is not TCP over IPv4.
 func parse(ip []byte) (p packet, ok bool) {
 	if len(ip) < 40 || ip[0]>>4 != 4 || ip[9] != unix.IPPROTO_TCP {
 		return p, false
 	}
-	before := int(ip[0]&15) * 4
-	tcp := ip[before:]
+	ipHeader := int(ip[0]&15) * 4 // bytes
+	tcp := ip[ipHeader:]
 	if len(tcp) < 20 {
 		return p, false
 	}
 	const syn, ack = 2, 16
 	return packet{
 		from: int(binary.BigEndian.Uint16(tcp)), to: int(binary.BigEndian.Uint16(tcp[2:])),
-		bytes: int(binary.BigEndian.Uint16(ip[2:])) - before - int(tcp[12]>>4)*4,
+		bytes: int(binary.BigEndian.Uint16(ip[2:])) - ipHeader - int(tcp[12]>>4)*4,
 		opens: tcp[13]&(syn|ack) == syn,
 	}, true
 }
 
-func stamp(control []byte) (time.Time, error) {
+// timestamp returns the time at which the kernel saw a packet, from the packet's control messages.
+func timestamp(control []byte) (time.Time, error) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return time.Time{}, err

@@ -150,10 +150,10 @@ func freeAddress(b *testing.B) string {
 	return l.Addr().String()
 }
 
-// runJob runs the job. It returns when the job was submitted, its times at the server, and the captured packets.
+// runJob runs the job. It returns the time of the submission, the job's times at the server, and the captured packets.
 func (s *env) runJob(image string) (submitted time.Time, at serverTimes, seen []packet) {
 	s.b.Helper()
-	s.capture.packets(s.b) // discard those of the previous job
+	s.capture.packets(s.b) // discard the packets of the previous job
 	submitted = time.Now()
 	id, err := s.server.Submit(devserver.TaskRequest{Image: image, TaskType: taskType, Properties: map[string]any{property: value}})
 	must(s.b, err)

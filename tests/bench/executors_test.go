@@ -12,8 +12,8 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// BenchmarkExecutors measures the cost of a job in the runner, with fake executors, which cost nothing, and all of them busy all the time.
-// The relevant number is the CPU time in the program; that in the kernel is the disk's.
+// BenchmarkExecutors measures the cost of a job in the runner while all executors are busy. The executors are fake, so they cost nothing.
+// The relevant number is the CPU time in the program; the CPU time in the kernel is the cost of the disk.
 func BenchmarkExecutors(b *testing.B) {
 	for _, executors := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(executors), func(b *testing.B) { benchExecutors(b, executors) })

@@ -14,9 +14,9 @@ import (
 	"runnerd/infra/release/api"
 )
 
-// BenchmarkFlood measures a warm job alone, next to a container of no runner that floods its log, and next to an executor that floods its
-// log: while all of that log is stored, and after it was truncated. The cost of the foreign container is the machine's and the engine's;
-// what the executors cost beyond that is the runner's.
+// BenchmarkFlood measures a warm job alone, next to another container that floods its log, and next to an executor that floods its log:
+// while all of that log is stored, and after it was truncated. The other container is not an executor, so it shows what a flood costs the
+// machine and the engine; what an executor's flood costs beyond that is the cost of the runner.
 func BenchmarkFlood(b *testing.B) {
 	h := newHarness(b)
 	results := samples{}
@@ -52,7 +52,7 @@ func BenchmarkFlood(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// withFlood calls do while a container of no runner floods its log. Its log options are those of an executor.
+// withFlood calls do while a container that is not an executor floods its log. Its log options are those of an executor.
 func (s *harness) withFlood(do func()) {
 	ctx := context.Background()
 	created, err := s.engine.ContainerCreate(ctx, &container.Config{Image: s.hostile, Cmd: []string{"flood"}}, &container.HostConfig{
@@ -100,6 +100,6 @@ func (s *env) withJobFlood(image string, do func()) {
 	select {
 	case <-s.done:
 	case <-time.After(timeout):
-		s.b.Fatal("the flood does not end")
+		s.b.Fatal("the aborted job does not end")
 	}
 }

@@ -27,7 +27,7 @@ import (
 // The job of all measurements.
 const taskType, property, value = "sample.Hello", "yourName", "World"
 
-// harness has the programs, the images, and the engine.
+// harness has the programs and images that the benchmarks run, and the engine.
 type harness struct {
 	b               *testing.B
 	dir             string
@@ -84,7 +84,7 @@ func (s *harness) build(name, dir, what string, env ...string) string {
 	return program
 }
 
-// dockerRun runs the job as a shell script would: a container by `docker run`, with input and result in files.
+// dockerRun runs the job as a shell script would: by `docker run`, with the input and the result in files.
 type dockerRun struct {
 	harness *harness
 	dir     string

@@ -27,7 +27,7 @@ func (s samples) quantile(what string, quantile float64) float64 {
 	return float64(sorted[int(quantile*float64(len(sorted)-1))]) / float64(time.Millisecond)
 }
 
-// BenchmarkJob runs the same job in all ways, in turn.
+// BenchmarkJob runs the same job in each way, in turn.
 func BenchmarkJob(b *testing.B) {
 	h := newHarness(b)
 	warm := newEnv(b, h, api.Config{Revision: 1, Enabled: true, Capacity: 1, EvictionSeconds: 3600})

@@ -110,7 +110,7 @@ func (x *executor) awaitWaiting(want int) {
 		}
 		<-tick.C
 	}
-	x.t.Fatalf("no %d waiting requests within the timeout", want)
+	x.t.Fatalf("the number of waiting requests did not become %d within the timeout", want)
 }
 
 // The executor has lost its network: its side never acknowledges the bytes of the job.
@@ -135,7 +135,7 @@ func TestUnacknowledgedJobMovesAfterExecutorExit(t *testing.T) {
 	}
 }
 
-// Control for the test above: once its answer is acknowledged, a job belongs to the plugin, however long that takes.
+// Control for the test above: once its answer is acknowledged, a job belongs to the plugin, however long it runs.
 func TestAcknowledgedJobIsNotTakenAway(t *testing.T) {
 	x := newEnv(t, limits(func(l *msg.ExecutorLimits) { l.PickUp = 2 * time.Second })).newExecutor("slow", msg.Daemon)
 	j := x.helloTask()
@@ -190,9 +190,9 @@ func TestJobIsHandedOutAtMostFiveTimes(t *testing.T) {
 }
 
 // panicAt makes the actor panic, once, at its next call of a method of the spool.
-func (x *executor) panicAt(verb string) {
+func (x *executor) panicAt(method string) {
 	var done atomic.Bool
-	x.store.beforeCall(verb, func(msg.ExecutionID) error {
+	x.store.beforeCall(method, func(msg.ExecutionID) error {
 		if done.CompareAndSwap(false, true) {
 			panic("on purpose")
 		}
@@ -201,15 +201,15 @@ func (x *executor) panicAt(verb string) {
 }
 
 func TestWaitingGETSurvivesActorCrash(t *testing.T) {
-	for verb, handOuts := range map[string]int{"HandOut": 1, "HandedOut": 1} {
-		t.Run(verb, func(t *testing.T) {
+	for method, handOuts := range map[string]int{"HandOut": 1, "HandedOut": 1} {
+		t.Run(method, func(t *testing.T) {
 			x, c, _ := newEnv(t).warm("parked")
 			asked := c.poll()
 			j := x.helloTask()
-			x.panicAt(verb)
+			x.panicAt(method)
 			x.assign(j)
 			x.restartActor()
-			if verb == "HandOut" { // the hand-out was not journaled, so the dispatcher assigns the job again
+			if method == "HandOut" { // the hand-out was not journaled, so the dispatcher assigns the job again
 				expect[msg.Idle](x)
 				x.assign(j)
 			}

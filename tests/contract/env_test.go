@@ -273,7 +273,7 @@ func (s *store) call(method string, id msg.ExecutionID, act func() error) error 
 	return act()
 }
 
-// afterCall runs the hook of the name that stands for the end of a call, such as HandedOut after HandOut.
+// afterCall runs the hook for the end of a call, which has a name of its own, such as HandedOut for HandOut.
 func (s *store) afterCall(name string, id msg.ExecutionID) {
 	_ = s.call(name, id, func() error { return nil })
 }

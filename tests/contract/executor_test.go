@@ -121,7 +121,7 @@ func (x *executor) awaitContainer() {
 	}
 }
 
-// expect returns the next message to the dispatcher, which must be a V. It skips messages about the engine.
+// expect returns the next message to the dispatcher, which must be a V. It skips the messages that no test here depends on.
 func expect[V msg.ToDispatcher](x *executor) V {
 	x.t.Helper()
 	return expectIgnoring[V, msg.ProcessesCounted](x)
@@ -216,7 +216,8 @@ func (x *executor) deliverFirstToInformer(j task) (*client, answer) {
 	return c, c.receive(j)
 }
 
-// warm starts an executor that has completed a job and was notified to send its next GET. bogus posts a result with the key of that job.
+// warm starts an executor, runs a job in it, and waits until the plugin is notified to send its next GET. bogus posts another result of
+// that job.
 func (e *env) warm(id msg.ExecutorID) (x *executor, c *client, bogus func()) {
 	e.t.Helper()
 	x = e.newExecutor(id, msg.Daemon)

@@ -78,7 +78,7 @@ func (p *plugin) run(ctx context.Context, binary string, w *fake.Process, dir st
 	return 137
 }
 
-// childProcess runs the plugin without a container, with its job in a file.
+// childProcess returns a function that runs the plugin without a container, with its job in a file.
 func childProcess(binary string) func(context.Context, *fake.Process) int {
 	return func(ctx context.Context, w *fake.Process) int {
 		command := exec.CommandContext(ctx, binary)

@@ -21,15 +21,15 @@ func TestRule9CallbackAnswersFollowContract(t *testing.T) {
 	c, a := x.deliverFirst(j)
 	url := a.CallbackURL(t)
 	for _, row := range []struct {
-		outcome, url, body string
-		status             int
+		what, url, body string
+		status          int
 	}{
 		{"plaintext", url, `{"exitCode":0}`, 204},
 		{"result with another key", url, other.result(0), 204},
 		{"unknown path", url[:len(url)-1] + "x", j.result(0), 404},
 		{"path of the input", strings.Replace(url, "callback", "input", 1), j.result(0), 404},
 	} {
-		t.Run(row.outcome, func(t *testing.T) {
+		t.Run(row.what, func(t *testing.T) {
 			if got := c.Post(row.url, row.body); got != row.status {
 				t.Errorf("status %d, want %d", got, row.status)
 			}
@@ -75,7 +75,7 @@ func TestRule10ResultFileIsAcceptedOnceItDecrypts(t *testing.T) {
 	j := x.helloTask()
 	c, _ := x.deliverFirst(j)
 	x.writeResult(`{"exitCode":0}`)
-	c.List() // is answered after the result file was read
+	c.List() // a LIST is answered after the result file has been read
 	if x.record(j).HasResult {
 		t.Fatal("plain text was accepted as a result")
 	}
@@ -198,7 +198,7 @@ func TestRule16AbortedExecutorTakesNoOtherJob(t *testing.T) {
 
 func TestOversizedResultIsRefusedOnce(t *testing.T) {
 	body := strings.Repeat("A", 10000)
-	for _, first := range []string{"file", "callback", "file at its exit"} {
+	for _, first := range []string{"file", "callback", "file at exit"} {
 		t.Run(first, func(t *testing.T) {
 			x := newEnv(t, options(func(o *gateway.Options) { o.MaxResult = 4096 })).newExecutor("large", msg.Daemon)
 			j := x.helloTask()
@@ -237,7 +237,7 @@ func (x *executor) postLate(t *testing.T, c *client, a answer, body string) {
 	}
 }
 
-// writeUnfinished writes a result file that looks unfinished: its time of change is in the future, so a slow machine does not matter.
+// writeUnfinished writes a result file that looks unfinished: its modification time is in the future, so a slow machine does not matter.
 func (x *executor) writeUnfinished(text string) {
 	x.t.Helper()
 	aside, ahead := x.out("aside"), time.Now().Add(time.Hour)
@@ -251,7 +251,7 @@ func TestOversizedResultFileCanBeOverwritten(t *testing.T) {
 	j := x.helloTask()
 	c, _ := x.deliverFirst(j)
 	x.writeUnfinished(strings.Repeat("A", 10000))
-	c.List() // is answered after the result file was read
+	c.List() // a LIST is answered after the result file has been read
 	x.writeResult(j.result(0))
 	if rec := x.expectEnded(j); rec.Ending.Outcome != msg.Completed {
 		t.Errorf("ending: %+v", rec.Ending)

@@ -64,7 +64,7 @@ func TestRule1DummyKeySurvivesRestart(t *testing.T) {
 	before := c.List().Items[0]
 	x.restart()
 	if diff := cmp.Diff(before, c.List().Items[0]); diff != "" {
-		t.Error(diff)
+		t.Errorf("the Secret differs after the restart:\n%s", diff)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestRule3UndeliveredJobIsSentAgain(t *testing.T) {
 		t.Error("unexpected input")
 	}
 	if rec := x.record(j); rec.HandOuts != 1 {
-		t.Errorf("journaled %d times", rec.HandOuts)
+		t.Errorf("handed out %d times, want 1", rec.HandOuts)
 	}
 	lost.Reset()
 	c.finish(second, j)
@@ -242,7 +242,7 @@ func TestRule6PlannedStopAsksPollsToRetry(t *testing.T) {
 	if seconds, _ := strconv.Atoi(a.RetryAfter); a.Status != http.StatusServiceUnavailable || seconds < 8 {
 		t.Errorf("status %d, Retry-After %q", a.Status, a.RetryAfter)
 	}
-	if _, extraEnv := <-w; extraEnv {
+	if _, open := <-w; open {
 		t.Error("the watch continues")
 	}
 	c.round(x.helloTask())
@@ -276,7 +276,7 @@ func TestRule7IdleBogusResultChangesDummyKey(t *testing.T) {
 	c.losePoll()
 	c.postResult(old, j.result(1))
 	if got := await(t, w); got.Type != "MODIFIED" {
-		t.Errorf("got %s", got.Type)
+		t.Errorf("watch event: %s, want MODIFIED", got.Type)
 	}
 	c.round(x.helloTask())
 	if x.storedResult(j).ExitCode != 0 {

@@ -71,7 +71,7 @@ func TestRule4FailedInputFetchHandsJobOutAgain(t *testing.T) {
 	})
 	x.runJob(j)
 	if rec := x.record(j); rec.HandOuts != 2 || x.storedResult(j).ExitCode != 0 {
-		t.Errorf("handed out %d times, outcome %d", rec.HandOuts, x.storedResult(j).ExitCode)
+		t.Errorf("handed out %d times, exit code %d", rec.HandOuts, x.storedResult(j).ExitCode)
 	}
 	x.awaitIdle()
 	x.runJob(x.helloTask())
@@ -145,7 +145,7 @@ func TestRule8GoSDKResultSurvivesCrash(t *testing.T) {
 	}
 }
 
-// crashAt cuts all connections as soon as the hand-out is journaled, before the first byte of the input is sent.
+// crashAt closes the ports and cuts all connections as soon as the hand-out is journaled, before the first byte of the input is sent.
 func (x *executor) crashAt(j task) (down <-chan struct{}) {
 	done := make(chan struct{})
 	x.store.beforeCall("HandedOut", func(id msg.ExecutionID) error {
@@ -167,8 +167,8 @@ func TestRule4AnswerLostInCrashIsSentAgain(t *testing.T) {
 	for which, before := range map[string]int{"first job": 0, "second job": 1} {
 		t.Run(which, func(t *testing.T) {
 			t.Parallel()
-			// The SDK checks whether the file accepted the result before the goroutine that reports this may have run. On a busy
-			// machine, one process in forty exits because of that. A runner notices the exit, this test does not.
+			// The SDK may check whether the result file was written before the goroutine that reports this has run. Then its process
+			// exits: on a busy machine, one in forty. A runner would notice the exit; this test would not.
 			x, p := newEnv(t).newGoSDKExecutor("lost", msg.Daemon, "GOMAXPROCS=1")
 			for range before {
 				done := x.helloTask()
@@ -185,7 +185,7 @@ func TestRule4AnswerLostInCrashIsSentAgain(t *testing.T) {
 			x.start()
 			x.until(j, func(r msg.JobRecord) bool { return r.Stage == msg.Ended })
 			if rec := x.record(j); rec.HandOuts != 2 || x.storedResult(j).ExitCode != 0 {
-				t.Errorf("handed out %d times, outcome %+v", rec.HandOuts, x.storedResult(j))
+				t.Errorf("handed out %d times, result %+v", rec.HandOuts, x.storedResult(j))
 			}
 			awaitMessage[msg.Idle](x)
 			x.runJob(x.helloTask())

@@ -23,7 +23,7 @@ type eventStream struct {
 	registrations int
 	registeredID  int // id of the newest event at the last registration
 	opened        int // number of streams opened so far
-	dead          int // the first dead streams deliver nothing
+	dead          int // number of streams, counted from the first, that deliver nothing
 }
 
 type streamEvent struct {
@@ -49,7 +49,7 @@ func (s *Server) SendEvent(e msg.Event) {
 	s.sendEvent(e, nil)
 }
 
-// ResendScript repeats the offer of a script, whatever its state. The next registration cancels it.
+// ResendScript repeats the offer of a script, whatever its state. The next registration cancels the repetition.
 func (s *Server) ResendScript(id msg.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,12 +57,12 @@ func (s *Server) ResendScript(id msg.JobID) {
 	s.stream.events[len(s.stream.events)-1].registration = s.stream.registrations
 }
 
-// ResendCommand repeats an old command with its id: the one that is before events older than the newest. The next registration cancels
-// it.
-func (s *Server) ResendCommand(before int) {
+// ResendCommand sends an old command again, with its old id. age says which: 0 is the newest event, 1 the one before it, and so on. The
+// next registration cancels the repetition.
+func (s *Server) ResendCommand(age int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := len(s.stream.events) - 1 - before
+	at := len(s.stream.events) - 1 - age
 	if at < 0 {
 		return
 	}
@@ -139,7 +139,7 @@ func (s *Server) Events(ctx context.Context, after string, emit func(string, msg
 	if err != nil {
 		return refuse(Events, 404)
 	}
-	nth := 0
+	nth := 0 // the number of this stream; 0: not opened yet
 	for {
 		next, err := s.nextEvent(ctx, seen, &nth)
 		if err != nil {
@@ -180,11 +180,11 @@ func (s *Server) nextEvent(ctx context.Context, seen int, nth *int) (next stream
 			}
 		}
 		for _, e := range s.stream.events {
-			_, lasts := e.event.(msg.Delete)
+			_, isDelete := e.event.(msg.Delete)
 			if e.registration != 0 && e.registration != s.stream.registrations {
 				continue
 			}
-			if e.id > seen && (e.script == nil && !lasts || !e.settled()) {
+			if e.id > seen && (e.script == nil && !isDelete || !e.settled()) {
 				next = e
 				return true, nil, time.Time{}, nil
 			}

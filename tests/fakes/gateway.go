@@ -48,7 +48,7 @@ type endpoint struct {
 	sdk       msg.SDK
 	queue     []msg.SessionEvent
 	changed   chan struct{}
-	err       error // to end Requests with
+	err       error // that Requests returns next
 	gone      bool
 }
 

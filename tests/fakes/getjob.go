@@ -9,16 +9,16 @@ import (
 
 // How a plugin gets its jobs with each of the two SDKs, and what these do on errors (docs/executor-contract.md).
 //
-//	Go      GET · work · callback and file · LIST, WATCH for its life · (event) GET · …
-//	Python  GET · work · file, callback · WATCH, one more for each job · (second event) GET · …
+//	Go      GET · work · callback and file · LIST, one WATCH for all jobs · (event) GET · …
+//	Python  GET · work · file, callback · WATCH, another one for each job · (second event) GET · …
 
 // watchState is a plugin's state of LIST and WATCH.
 type watchState struct {
-	list         *request // in flight
-	watch        *request // the current one
-	older        []*request
-	version      uint64 // resourceVersion; 0: none
-	pendingPolls int    // events that require a GET not sent yet
+	list         *request   // in flight
+	watch        *request   // the current one
+	older        []*request // the watches of earlier jobs (Python)
+	version      uint64     // the last resourceVersion seen; 0: none
+	pendingPolls int        // events that require a GET not sent yet
 }
 
 // nextJob waits for a job. exited reports that the process has exited with code instead.
@@ -51,7 +51,7 @@ func (p *runningPlugin) nextJob(ctx context.Context) (in receivedJob, code int, 
 	}
 }
 
-// isRefused decides whether, after a lost GET, the SDK's repeated attempts fail, too.
+// isRefused decides whether, after a lost GET, the SDK's repeated attempts fail too.
 func (p *runningPlugin) isRefused() bool {
 	return p.host.injectFault(GetRefused) && p.lastJob.execution != ""
 }
@@ -66,8 +66,8 @@ func (p *runningPlugin) acceptJob(ctx context.Context) (in receivedJob, code int
 	return in, exitKilled, exited
 }
 
-// reportFailure reports, like the SDKs, that there is no input, as the result of the last job. It returns false if the process has
-// exited.
+// reportFailure does what the SDKs do if they get no input: it reports an error as the result of the last job. It returns false if the
+// process exits instead of continuing.
 func (p *runningPlugin) reportFailure(ctx context.Context) (running bool) {
 	if p.lastJob.execution == "" { // there is no URL to report to
 		return false
@@ -110,7 +110,7 @@ func (p *runningPlugin) rereadURL(ctx context.Context, in receivedJob) (code int
 	return code, exited
 }
 
-// startWatching is called after a result. The Python SDK opens another watch.
+// startWatching prepares the wait for the event after a result. The Python SDK opens another watch; the Go SDK keeps its one.
 func (p *runningPlugin) startWatching() {
 	w := &p.watching
 	if p.isPython() {
@@ -144,7 +144,7 @@ func (p *runningPlugin) processEvents() (gone bool) {
 			}
 		}
 		event, ok, lost := w.watch.nextEvent()
-		switch version := event.Version + 1; {
+		switch version := event.Version + 1; { // the resourceVersion that the gateway shows
 		case lost:
 			w.watch = nil
 		case !ok:
@@ -158,6 +158,7 @@ func (p *runningPlugin) processEvents() (gone bool) {
 	}
 }
 
+// openWatch takes the next step toward an open watch. The Go SDK needs the answer to a LIST first.
 func (p *runningPlugin) openWatch() (gone bool) {
 	w := &p.watching
 	if p.isPython() {
@@ -178,7 +179,7 @@ func (p *runningPlugin) openWatch() (gone bool) {
 	}
 	if version := shown.Version + 1; version != w.version {
 		if w.version != 0 {
-			w.pendingPolls++ // it missed an event
+			w.pendingPolls++ // the plugin missed an event
 		}
 		w.version = version
 	}
@@ -218,7 +219,7 @@ func (p *runningPlugin) closeRequests() {
 	}
 }
 
-// readInput reads the job of an executor in mode messages.Files, in which the input is there before the process starts.
+// readInput reads the job of an executor in mode messages.Files, in which the input exists before the process starts.
 func (p *runningPlugin) readInput(ctx context.Context) (in receivedJob, code int, exited bool) {
 	code, exited = p.waitUntil(ctx, "read input", func() (done, gone bool) {
 		in, done = p.host.inputOf(p.Spec.ID)

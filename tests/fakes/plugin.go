@@ -10,13 +10,13 @@ import (
 	msg "runnerd/messages"
 )
 
-// ModeVariable is the environment variable that sets a plugin's mode, in which it exits or stays after its job.
+// ModeVariable is the environment variable that sets a plugin's mode: whether it exits or stays after its job.
 const ModeVariable = "EXECUTOR_EXECUTION_MODE"
 
 // PickUpLine is the line that the SDKs print before they get a job that is not their first.
 const PickUpLine = "Detected input context value change"
 
-// timestamp matches the time that the runner puts before each line. No plugin here prints a time.
+// timestamp matches the time that the runner puts before each line. No plugin here prints a time in this format.
 var timestamp = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z `)
 
 // JobOutput returns what the plugin printed for a job, from the job's log. timed reports whether each line of the log begins with exactly
@@ -34,8 +34,8 @@ const StepTime = time.Millisecond
 type Plugin struct {
 	StartDelay         time.Duration // before the first GET
 	NeverPolls         bool          // runs and does nothing
-	StartExitCode      int           // exits at the start with this code; 0: does not
-	RestartsAfterCrash bool          // the container's first process restarts it after an exit, until a signal comes; it crashes in jobs
+	StartExitCode      int           // exits at the start with this code; 0: does not exit
+	RestartsAfterCrash bool          // the container's first process restarts the plugin after a crash (CrashInJob)
 	PollDelay          time.Duration // after a result, before the next GET
 	HangsAfterJob      bool          // after a result it hangs
 	ExitCodeAfterJob   int           // after a result it exits with this code; 0: as its mode requires
@@ -43,7 +43,7 @@ type Plugin struct {
 	IgnoresTerm        bool          // SIGTERM has no effect; otherwise the process exits without a result, or in Python delivers result 1
 	AbortDelay         time.Duration // from the signal to the result
 	StartLine          string        // printed before the first request
-	IdleLineAfter      time.Duration // prints a line after it has waited so long for a job; 0: none
+	IdleLineAfter      time.Duration // prints a line after it has waited this long for a job; 0: none
 	SDK                msg.SDK       // that the gateway detects; empty: none
 }
 
@@ -78,6 +78,7 @@ type runningPlugin struct {
 	idleLineAt time.Time // zero: no line, or already printed
 }
 
+// exitKilled is the exit code of a process that was killed, or that the gateway does not admit.
 const exitKilled = 255
 
 func (p *runningPlugin) isPython() bool { return p.SDK == msg.PythonSDK }
@@ -171,9 +172,9 @@ func (p *runningPlugin) printForJob(of receivedJob, text string) {
 }
 
 // work runs for the job's duration and handles signals.
-func (p *runningPlugin) work(ctx context.Context, e Behavior) (result, code int, exited bool) {
-	end := time.Now().Add(e.Duration + StepTime)
-	if e.Hangs {
+func (p *runningPlugin) work(ctx context.Context, behavior Behavior) (result, code int, exited bool) {
+	end := time.Now().Add(behavior.Duration + StepTime)
+	if behavior.Hangs {
 		end = time.Time{}
 	}
 	stopped := 0
@@ -188,7 +189,7 @@ func (p *runningPlugin) work(ctx context.Context, e Behavior) (result, code int,
 		case end.IsZero() || time.Now().Before(end):
 			return false, end
 		default:
-			result, code, exited = e.ExitCode, e.DeathCode, e.DeathCode != 0
+			result, code, exited = behavior.ExitCode, behavior.DeathCode, behavior.DeathCode != 0
 		}
 		return true, end
 	})

@@ -7,7 +7,7 @@ import (
 
 // The plugins' requests to the gateway. Callers are inside an action of the scheduler.
 
-// send sends a request. It returns nil if the runner is down, or if it does not admit the executor (gone).
+// send sends a request. It returns nil if the runner is down or does not admit the executor. gone reports the latter.
 func (h *PluginHost) send(id msg.ExecutorID, event func(n msg.RequestID, e *endpoint) msg.SessionEvent) (r *request, gone bool) {
 	g := h.currentGateway()
 	if g == nil {
@@ -50,7 +50,7 @@ func (r *request) nextEvent() (event msg.WatchEvent, ok, lost bool) {
 	return event, true, false
 }
 
-// close closes a request: its process has exited or gives up.
+// close closes a request whose process has exited or gives up.
 func (r *request) close() {
 	if r == nil {
 		return

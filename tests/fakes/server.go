@@ -39,7 +39,7 @@ type Server struct {
 	config       msg.Config
 	jobs         map[msg.JobID]*job
 	order        []*job
-	polls        int
+	polls        int                     // number of long polls so far
 	openPolls    map[int]context.Context // by number
 	pendingStops []msg.StopOrder
 	stream       eventStream
@@ -68,7 +68,7 @@ type job struct {
 	abandoned   bool // the runner has unregistered
 }
 
-// Finished is a job's finish in effect.
+// Finished is the finish of a job. If there were several, it is the first.
 type Finished struct {
 	msg.Ending
 	Result   string // decrypted
@@ -76,7 +76,7 @@ type Finished struct {
 	LogBytes int // at the finish
 }
 
-// NewServer returns a server, in real time, for the runner that has the private key.
+// NewServer returns a server, in real time, for the runner with this public key.
 func NewServer(publicKey []byte, config msg.Config) *Server {
 	return NewServerWith(fake.NewFaults(fake.RealTime(), nil), publicKey, config)
 }

@@ -28,7 +28,7 @@ type Task struct {
 type Behavior struct {
 	Lines         []string      // printed before the work
 	LineInterval  time.Duration // between two lines; at least StepTime
-	Duration      time.Duration // waitUntil there is a result
+	Duration      time.Duration // of the work, until there is a result
 	ExitCode      int           // in the result
 	TrailingLines []string      // printed after the result
 	DeathCode     int           // not 0: after the work the process exits with this code, without a result
@@ -72,13 +72,13 @@ func readBehavior(key seal.Key, input string) (Behavior, error) {
 	if err != nil {
 		return Behavior{}, err
 	}
-	var e Behavior
+	var b Behavior
 	for _, p := range in.Task.Properties {
 		if p.Name == behaviorProperty {
-			err = json.Unmarshal([]byte(p.Value.(string)), &e)
+			err = json.Unmarshal([]byte(p.Value.(string)), &b)
 		}
 	}
-	return e, err
+	return b, err
 }
 
 func resultOf(key seal.Key, code int) []byte {

@@ -1,4 +1,4 @@
-// Package upgrade replaces the real runner by another version while jobs flow through real executors: the old version stops and detaches
+// Package upgrade replaces the real runner by another version while jobs run in real executors: the old version stops and detaches
 // from its executors (--on-exit=detach), and the new version adopts them. The only visible effect must be the duration of the restart
 // itself.
 package upgrade
@@ -18,7 +18,7 @@ import (
 	"runnerd/tests/harness"
 )
 
-// shared is nil if no engine answers. oldRunner and newRunner are binaries of two versions of the runner.
+// shared is the harness of all tests; it is nil if no engine answers. oldRunner and newRunner are binaries of two versions of the runner.
 var (
 	shared               *harness.Harness
 	oldRunner, newRunner string
@@ -150,7 +150,8 @@ func checkJob(w *harness.Env, id string) {
 	for _, e := range w.Server.Ledger().Job(id) {
 		times[e.Op]++
 	}
-	if times["confirm"] != 1 || times["finish"] != 1 { // the server repeats an offer whose answer the stop cut off, after its lease
+	// The number of offers is not checked: if the stop cut off the answer with an offer, the server offers the job again after the lease.
+	if times["confirm"] != 1 || times["finish"] != 1 {
 		w.T.Errorf("task %s: the ledger has %v", id, times)
 	}
 }

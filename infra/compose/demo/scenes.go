@@ -14,10 +14,10 @@ func heading(title string) { fmt.Printf("\n━━ %s\n", title) }
 
 func say(format string, args ...any) { fmt.Printf("   "+format+"\n", args...) }
 
-// runDemo runs all steps, and fails if an outcome is not as announced.
+// runDemo runs all steps, and fails if an outcome is not as expected.
 func runDemo(ctx context.Context, s *stack) error {
 	if err := waitUntil(ctx, "the runner has registered", func() (bool, error) {
-		n, err := s.server.runners(ctx)
+		n, err := s.server.countRunners(ctx)
 		return n > 0, err
 	}); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// server calls the development server's REST API.
+// server is a client of the development server's REST API.
 type server struct{ url string }
 
 // task is a task of the REST API.
@@ -52,7 +52,7 @@ func (s server) request(ctx context.Context, method, path string, body, answer a
 	return json.NewDecoder(res.Body).Decode(answer)
 }
 
-func (s server) runners(ctx context.Context) (n int, err error) {
+func (s server) countRunners(ctx context.Context) (n int, err error) {
 	var all []any
 	err = s.request(ctx, http.MethodGet, "/api/runners", nil, &all)
 	return len(all), err

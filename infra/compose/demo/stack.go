@@ -97,7 +97,7 @@ func (s *stack) killRunner(ctx context.Context) error {
 func (s *stack) down(ctx context.Context) error {
 	heading("Everything is removed")
 	if out, err := exec.CommandContext(ctx, "docker", "ps", "--quiet", "--filter", "label=com.docker.compose.project=runnerd-demo", "--filter", "label=com.docker.compose.service=runner").Output(); err == nil && len(out) > 0 {
-		_ = exec.CommandContext(ctx, "docker", "exec", strings.TrimSpace(string(out)), "/app/release-runner", "drain", "--state-dir", s.state).Run() // leftovers are reported below
+		_ = exec.CommandContext(ctx, "docker", "exec", strings.TrimSpace(string(out)), "/app/release-runner", "drain", "--state-dir", s.state).Run() // what remains after an error is reported below
 	}
 	err := errors.Join(s.runCompose(ctx, "down", "--timeout", "60"), os.RemoveAll(s.state))
 	if err != nil {
@@ -136,7 +136,7 @@ func listExecutors(ctx context.Context) (map[string]string, error) {
 
 // waitUntil polls the condition until it holds, for at most two minutes.
 func waitUntil(ctx context.Context, condition string, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("timed out after 2m: %s", condition))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("timed out after 2m waiting until %s", condition))
 	defer cancel()
 	for {
 		ok, err := holds()

@@ -85,7 +85,7 @@ func (b *fixture) spec(does Behavior) msg.ExecutorSpec {
 	return spec
 }
 
-// start starts an executor. It returns once it runs, for Waits and IgnoresSignals once it is ready for signals.
+// start starts an executor. For Waits and IgnoresSignals, it returns once the program is ready for signals.
 func (b *fixture) start(does Behavior) msg.ExecutorID {
 	b.Helper()
 	id := b.create(does)
@@ -109,7 +109,7 @@ func (b *fixture) awaitText(id msg.ExecutorID, want string) {
 		return nil
 	})
 	if ctx.Err() == nil || b.ctx.Err() != nil {
-		b.Fatalf("executor %s says %q and not %q: %v", id, got.String(), want, err)
+		b.Fatalf("executor %s printed %q, want %q: %v", id, got.String(), want, err)
 	}
 }
 

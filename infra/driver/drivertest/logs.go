@@ -32,7 +32,7 @@ func longLine(b *fixture) {
 }
 
 func followsLog(b *fixture) {
-	id := b.start(Waits) // start reads its first line while it runs
+	id := b.start(Waits) // start has already read the first line of the running program
 	done := make(chan error, 1)
 	go func() {
 		done <- b.Logs(b.ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })

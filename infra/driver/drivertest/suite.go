@@ -62,7 +62,7 @@ func listed(b *fixture) {
 		}
 		if len(found) != 1 || found[0].State != want || found[0].Image != spec.Image ||
 			found[0].StartedAt.IsZero() != (want == msg.ContainerCreated) {
-			b.Fatalf("listed as %v, want it %s of %s", found, want, spec.Image)
+			b.Fatalf("listed as %v, want state %s and image %s", found, want, spec.Image)
 		}
 		alone, err := b.Inspect(b.ctx, spec.ID)
 		if err != nil || !same(alone, found[0]) {
@@ -163,7 +163,7 @@ func waitsForStart(b *fixture) {
 	select {
 	case exit := <-exits:
 		b.Fatalf("ended with %+v before it was started", exit)
-	case <-time.After(100 * time.Millisecond): // the exit code catches a wait that returns too early but later
+	case <-time.After(100 * time.Millisecond): // the exit code reveals a wait that returns later, but still before the start
 	}
 	b.ok(b.Start(b.ctx, id))
 	if exit := <-exits; exit.Code != 7 {
@@ -264,7 +264,7 @@ func unknownExecutor(b *fixture) {
 	id := newID()
 	_, waiting := b.Wait(b.ctx, id)
 	_, inspecting := b.Inspect(b.ctx, id)
-	for verb, err := range map[string]error{
+	for method, err := range map[string]error{
 		"start":   b.Start(b.ctx, id),
 		"wait":    waiting,
 		"inspect": inspecting,
@@ -272,7 +272,7 @@ func unknownExecutor(b *fixture) {
 		"signal":  b.Signal(b.ctx, id, msg.SIGTERM),
 	} {
 		if !errors.Is(err, msg.ErrNoExecutor) {
-			b.Errorf("%s returns %v", verb, err)
+			b.Errorf("%s returns %v", method, err)
 		}
 	}
 	b.ok(b.Remove(b.ctx, id))
@@ -281,7 +281,7 @@ func unknownExecutor(b *fixture) {
 func contextEnds(b *fixture) {
 	errCancelled := errors.New("enough")
 	id := b.start(Waits)
-	verbs := map[string]func(context.Context) error{
+	methods := map[string]func(context.Context) error{
 		"wait": func(ctx context.Context) error { _, err := b.Wait(ctx, id); return err },
 		"logs": func(ctx context.Context) error {
 			return b.Logs(ctx, id, msg.Position{}, func([]msg.LogEntry) error { return nil })
@@ -289,15 +289,15 @@ func contextEnds(b *fixture) {
 		"list":    func(ctx context.Context) error { _, err := b.List(ctx); return err },
 		"inspect": func(ctx context.Context) error { _, err := b.Inspect(ctx, id); return err },
 	}
-	for verb, call := range verbs {
+	for method, call := range methods {
 		ctx, cancel := context.WithCancelCause(b.ctx)
-		if verb == "list" || verb == "inspect" {
+		if method == "list" || method == "inspect" {
 			cancel(errCancelled)
 		} else {
 			time.AfterFunc(50*time.Millisecond, func() { cancel(errCancelled) }) // the call is probably waiting by then
 		}
 		if err := call(ctx); !errors.Is(err, errCancelled) || errors.Is(err, msg.ErrNoExecutor) {
-			b.Errorf("%s returns %v", verb, err)
+			b.Errorf("%s returns %v", method, err)
 		}
 		cancel(nil)
 	}

@@ -5,5 +5,5 @@
 //
 // A Scheduler decides who acts when. RealTime uses goroutines and package time, so that a test of hours takes no time in a
 // synctest bubble; create and Close the driver inside the bubble, because Close kills what still runs. The simulation has a
-// scheduler of its own, with which two runs of one seed are the same.
+// scheduler of its own, with which two runs with the same seed are identical.
 package fake

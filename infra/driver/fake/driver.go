@@ -212,18 +212,18 @@ func (d *Driver) find(id msg.ExecutorID) *executor {
 	return d.executors[id]
 }
 
-func (d *Driver) withExecutor(ctx context.Context, verb string, id msg.ExecutorID, act func(*executor)) error {
-	return d.Do(ctx, verb, func() error {
+func (d *Driver) withExecutor(ctx context.Context, op string, id msg.ExecutorID, act func(*executor)) error {
+	return d.Do(ctx, op, func() error {
 		e := d.find(id)
 		if e == nil {
-			return fmt.Errorf("%s executor %s: %w", verb, id, msg.ErrNoExecutor)
+			return fmt.Errorf("%s executor %s: %w", op, id, msg.ErrNoExecutor)
 		}
 		act(e)
 		return nil
 	})
 }
 
-func (d *Driver) lookUp(ctx context.Context, verb string, id msg.ExecutorID) (found *executor, err error) {
-	err = d.withExecutor(ctx, verb, id, func(e *executor) { found = e })
+func (d *Driver) lookUp(ctx context.Context, op string, id msg.ExecutorID) (found *executor, err error) {
+	err = d.withExecutor(ctx, op, id, func(e *executor) { found = e })
 	return found, err
 }

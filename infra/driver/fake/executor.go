@@ -29,7 +29,7 @@ type executor struct {
 	signals []msg.Signal
 	disk    int64
 	forked  int           // processes started by the program
-	changed chan struct{} // closed and replaced with every change of the above
+	changed chan struct{} // closed and replaced to wake waits: after output, a signal, an exit or the removal
 	kill    context.CancelCauseFunc
 }
 
@@ -192,7 +192,7 @@ func (e *executor) signal(s msg.Signal) {
 	switch {
 	case s == msg.SIGKILL:
 		e.endLocked(msg.Exit{Code: codeOf(s)})
-	case e.state == msg.ContainerRunning && !e.program.IgnoresStop && len(e.signals) < 16: // a program that reads none misses some
+	case e.state == msg.ContainerRunning && !e.program.IgnoresStop && len(e.signals) < 16: // more are lost
 		e.signals = append(e.signals, s)
 		e.change()
 	}
@@ -297,7 +297,7 @@ type snapshot struct {
 	starts      int
 	exits       []msg.Exit
 	log         []msg.LogEntry // the next batch
-	nextEntryAt time.Time      // when the engine reads the next entry; zero: none is printed
+	nextEntryAt time.Time      // when the engine reads the next entry; zero: no entry is unread
 	changed     <-chan struct{}
 }
 
@@ -314,7 +314,7 @@ func (e *executor) snapshot(read int) snapshot {
 	return now
 }
 
-// waitError returns the error that ends a wait, or nil if it goes on.
+// waitError returns the error that ends a wait, or nil if the wait goes on.
 func (e *executor) waitError(now snapshot) error {
 	if now.removed {
 		return msg.ErrNoExecutor

@@ -72,7 +72,7 @@ func TestRunFunctionGetsSpecSignalsAndKill(t *testing.T) {
 		seen := make(chan string, 3)
 		id := run(t, d, fake.Program{Run: func(ctx context.Context, w *fake.Process) int {
 			seen <- w.Spec.Env["WORD"]
-			_ = w.Until(ctx, "be told", func() (bool, time.Time) {
+			_ = w.Until(ctx, "get a signal", func() (bool, time.Time) {
 				s := w.Signal()
 				if s != "" {
 					seen <- string(s)
@@ -124,7 +124,7 @@ func TestCreateWithLostAnswerTakesEffect(t *testing.T) {
 			t.Errorf("create returns %v", err)
 		}
 		if list, err := d.List(ctx); err != nil || len(list) != 1 {
-			t.Errorf("there are %v, error %v", list, err)
+			t.Errorf("list returns %v, %v", list, err)
 		}
 		check(t, d.Create(ctx, spec))
 	})
@@ -151,10 +151,10 @@ func TestPull(t *testing.T) {
 		pulled, fails bool
 	}{
 		{name: "local image is not pulled", policy: msg.PullIfNotPresent, local: true, remote: true},
-		{name: "policy always pulls again", policy: msg.PullAlways, secret: "s", local: true, remote: true, pulled: true},
+		{name: `policy "always" pulls again`, policy: msg.PullAlways, secret: "s", local: true, remote: true, pulled: true},
 		{name: "missing image is pulled", policy: msg.PullIfNotPresent, secret: "s", remote: true, pulled: true},
 		{name: "pull without secret fails", policy: msg.PullIfNotPresent, remote: true, fails: true},
-		{name: "policy never fails", policy: msg.PullNever, secret: "s", remote: true, fails: true},
+		{name: `policy "never" fails without local image`, policy: msg.PullNever, secret: "s", remote: true, fails: true},
 		{name: "unknown image cannot be pulled", policy: msg.PullAlways, local: true, fails: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func inBubble(t *testing.T, test func(context.Context, *fake.Driver)) {
 	})
 }
 
-// run starts an executor.
+// run starts an executor with the program.
 func run(t *testing.T, d *fake.Driver, p fake.Program) msg.ExecutorID {
 	t.Helper()
 	spec := msg.ExecutorSpec{

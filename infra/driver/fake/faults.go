@@ -31,7 +31,7 @@ type Call struct {
 	Delay       time.Duration // before the call takes effect
 	Stalls      bool          // the call blocks until its context ends
 	Err         error         // the call has no effect and returns this
-	EmptyAnswer bool          // the call has no effect and its answer is empty, as from a proxy: an empty list, otherwise an error
+	EmptyAnswer bool          // no effect and an empty answer, as from a proxy: List returns none, other methods an error
 	AnswerDelay time.Duration // after the call has taken effect
 	AnswerErr   error         // the call takes effect but returns this
 }

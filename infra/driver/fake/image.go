@@ -11,14 +11,14 @@ import (
 
 // Program says what the executors of an image do.
 type Program struct {
-	Prints      []string      // lines, at the start
+	Prints      []string      // lines that it prints first
 	RunFor      time.Duration // zero: until a signal ends it
 	ExitCode    int           // after RunFor
 	OOM         bool          // after RunFor it is killed because it is out of memory
 	IgnoresStop bool          // SIGABRT and SIGTERM have no effect
 
-	// Run, if set, runs after the prints and returns the exit code. Its context ends when the executor is killed or removed.
-	// It gets SIGABRT and SIGTERM from Process.Signal, unless IgnoresStop is set.
+	// Run, if set, runs after Prints and returns the exit code. Its context ends when the executor is killed or removed.
+	// Process.Signal returns SIGABRT and SIGTERM to it, unless IgnoresStop is set.
 	Run func(context.Context, *Process) int
 }
 
@@ -27,7 +27,7 @@ type Process struct {
 	Spec msg.ExecutorSpec
 
 	executor *executor
-	number   int // 1-based, of the executor's processes
+	number   int // 1-based, among the executor's processes
 }
 
 // Print writes text to the executor's output, as one entry of the log. It returns false if the executor has exited.

@@ -8,14 +8,14 @@ import (
 	msg "runnerd/messages"
 )
 
-// pull is a pull in progress, shared by concurrent callers. It ends when the last of them gives up.
+// pull is a pull in progress, shared by concurrent callers. It ends when the last caller gives up.
 type pull struct {
 	image   *image
 	due     time.Time
 	waiters int
 }
 
-// Pull copies from the registry to the engine as policy says.
+// Pull copies an image from the registry to the engine as policy says.
 func (d *Driver) Pull(ctx context.Context, ref string, policy msg.PullPolicy, secret string) (id msg.ImageID, err error) {
 	key := ref + " " + secret
 	var joined *pull

@@ -10,8 +10,8 @@ import (
 type Scheduler interface {
 	// Do runs fn, an action on shared state that does not block.
 	Do(what string, fn func())
-	// Until repeats try, an action as well, until it is done: at once, when the returned channel is closed, and at the returned
-	// time. If ctx has ended and try is still not done, it returns the context's cause.
+	// Until calls try, which is an action too, until it reports done: at once, and whenever the returned channel is closed or the
+	// returned time has come. If ctx has ended and try is still not done, it returns the context's cause.
 	Until(ctx context.Context, what string, try Try) error
 	// Go runs fn concurrently with the caller.
 	Go(name string, fn func())

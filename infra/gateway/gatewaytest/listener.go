@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Listener is a listener that can reset its connections.
+// Listener is a TCP listener that can reset its connections.
 type Listener struct {
 	net.Listener
 	mu    sync.Mutex

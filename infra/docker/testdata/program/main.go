@@ -1,4 +1,4 @@
-// Command program runs in the executors of the docker driver's tests. DO selects what it does, ARG is the argument.
+// Command program runs in the executors of the docker driver's tests. The variable DO selects what it does with ARG.
 package main
 
 import (
