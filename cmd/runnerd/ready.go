@@ -7,9 +7,11 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"runnerd/actors/actorrt"
 	"runnerd/infra/health"
 	"runnerd/infra/systemd"
 	msg "runnerd/messages"
@@ -54,7 +56,7 @@ func (d *daemon) openHealth(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop, h.done = stop, make(chan error, 1)
 	var group errgroup.Group
-	group.Go(func() error { return health.Serve(serving, listener, health.Handler(h.reasons)) })
+	group.Go(func() error { return health.Serve(serving, listener, health.Handler(d.notLive, h.reasons)) })
 	group.Go(func() error { d.notifyManager(serving); return nil })
 	go func() { h.done <- group.Wait() }()
 	return nil
@@ -85,6 +87,28 @@ func (d *daemon) logNotifyError(err error) {
 	if err != nil {
 		d.log.Warn().Err(err).Msg("could not notify the service manager")
 	}
+}
+
+// turnLimit is how long an actor may take for one message. The longest turns wait for the disk; a restart helps against a longer one.
+const turnLimit = 2 * time.Minute
+
+// notLive names the actors that are stuck in one message.
+func (d *daemon) notLive() []string {
+	tree := d.tree.Load()
+	if tree == nil {
+		return nil
+	}
+	return stuckActors(tree.system.Tree(), time.Now())
+}
+
+func stuckActors(nodes []actorrt.NodeStatus, now time.Time) (stuck []string) {
+	for _, n := range nodes {
+		if busy := now.Sub(n.BusySince); n.Busy != "" && busy > turnLimit {
+			stuck = append(stuck, fmt.Sprintf("the actor %s has been busy with %s for %v, more than %v", n.Path, n.Busy, busy.Round(time.Second), turnLimit))
+		}
+		stuck = append(stuck, stuckActors(n.Children, now)...)
+	}
+	return stuck
 }
 
 // notReady returns why the runner is not ready. A runner that does not answer is not ready.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -57,6 +58,12 @@ func listen(t *testing.T) net.Listener {
 // start runs the program with the sockets. A shell sets LISTEN_PID to its own pid and replaces itself with the program.
 func (m *manager) start(flags ...string) *exec.Cmd {
 	m.t.Helper()
+	return m.startWith(&syncBuffer{}, flags...)
+}
+
+// startWith is like start, with stderr as the program's.
+func (m *manager) startWith(stderr io.Writer, flags ...string) *exec.Cmd {
+	m.t.Helper()
 	args := append([]string{"-c", `LISTEN_PID=$$ exec runnerd run "$@"`, "sh", "--release-url", m.server.url, "--token=t", "--state-dir", m.state,
 		"--health-address=127.0.0.1:0", "--driver=process", "--process-image=x=/bin/true"}, flags...)
 	c := exec.Command("sh", args...)
@@ -69,14 +76,13 @@ func (m *manager) start(flags ...string) *exec.Cmd {
 	}
 	c.Env = append(os.Environ(), fmt.Sprint("LISTEN_FDS=", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
 		"NOTIFY_SOCKET="+m.notices.LocalAddr().String())
-	output := &syncBuffer{}
-	c.Stderr = output
+	c.Stderr = stderr
 	must(m.t, c.Start())
 	m.t.Cleanup(func() {
 		_ = c.Process.Kill() // fails if it has ended
 		_ = c.Wait()
 		if m.t.Failed() {
-			m.t.Log(output)
+			m.t.Log(stderr)
 		}
 	})
 	return c

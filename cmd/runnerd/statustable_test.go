@@ -29,12 +29,12 @@ a long name of a job
 func TestTextFromOutsideCannotChangeTerminal(t *testing.T) {
 	for text, want := range map[string]string{
 		"größe 1 kB, 日本": "größe 1 kB, 日本",
-		"a\x1b[2Jb\n":     `a\x1b[2Jb\n`,
-		"csi \u009b2J":    `csi \u009b2J`,
-		"rtl \u202egpj":   `rtl \u202egpj`,
-		"isolate \u2067":  `isolate \u2067`,
-		"mark \u200f":     `mark \u200f`,
-		"bad \xff":        `bad �`,
+		"a\x1b[2Jb\n":    `a\x1b[2Jb\n`,
+		"csi \u009b2J":   `csi \u009b2J`,
+		"rtl \u202egpj":  `rtl \u202egpj`,
+		"isolate \u2067": `isolate \u2067`,
+		"mark \u200f":    `mark \u200f`,
+		"bad \xff":       `bad �`,
 	} {
 		var out bytes.Buffer
 		table := newTable(&out, time.Now())

@@ -1,8 +1,8 @@
-// Package health serves the health endpoints: /live answers 200 while the process runs; /ready answers 200 if the runner is ready, and
-// otherwise 503 with one reason per line.
+// Package health serves the health endpoints: /live answers 200 if the process works, and /ready if the runner is ready. Otherwise they
+// answer 503 with one reason per line.
 //
-// A runner that is not ready is not broken: it waits for the server or the engine, and jobs may be running. So /live never fails, and a
-// supervisor must not restart the runner because of /ready.
+// A runner that is not ready is not broken: it waits for the server or the engine, and jobs may be running. So a supervisor must not
+// restart the runner because of /ready.
 package health
 
 import (
@@ -15,18 +15,19 @@ import (
 	"time"
 )
 
-// Handler serves /live and /ready. It calls reasons for every request, from several goroutines. reasons must not block; it returns why the
-// runner is not ready, or nothing if it is ready.
-func Handler(reasons func() []string) http.Handler {
+// Handler serves /live and /ready. It calls one of the functions for every request, from several goroutines. They must not block; they
+// return why the process does not work or the runner is not ready, or nothing if it does or is.
+func Handler(notLive, notReady func() []string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "live") })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if notReady := reasons(); len(notReady) > 0 {
-			respond(w, http.StatusServiceUnavailable, strings.Join(notReady, "\n"))
-			return
-		}
-		respond(w, http.StatusOK, "ready")
-	})
+	for name, reasons := range map[string]func() []string{"live": notLive, "ready": notReady} {
+		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, _ *http.Request) {
+			if found := reasons(); len(found) > 0 {
+				respond(w, http.StatusServiceUnavailable, strings.Join(found, "\n"))
+				return
+			}
+			respond(w, http.StatusOK, name)
+		})
+	}
 	return mux
 }
 

@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestLiveIsIndependentOfReadiness(t *testing.T) {
 	for _, row := range []struct {
 		state   string
+		stuck   []string
 		reasons []string
 		path    string
 		status  int
@@ -26,10 +27,11 @@ func TestLiveIsIndependentOfReadiness(t *testing.T) {
 		{state: "registered", path: "/ready", status: 200, want: "ready\n"},
 		{state: "away from its server", reasons: []string{"no server"}, path: "/live", status: 200, want: "live\n"},
 		{state: "away from its server and engine", reasons: []string{"no server", "no engine"}, path: "/ready", status: 503, want: "no server\nno engine\n"},
+		{state: "stuck", stuck: []string{"an actor is stuck"}, path: "/live", status: 503, want: "an actor is stuck\n"},
 		{state: "registered", path: "/", status: 404, want: "404 page not found\n"},
 	} {
 		t.Run(row.state+row.path, func(t *testing.T) {
-			base, stop := serve(t, func() []string { return row.reasons })
+			base, stop := serve(t, func() []string { return row.stuck }, func() []string { return row.reasons })
 			status, body := get(t, base+row.path)
 			if status != row.status || body != row.want {
 				t.Errorf("%d %q; want %d %q", status, body, row.status, row.want)
@@ -43,7 +45,7 @@ func TestLiveIsIndependentOfReadiness(t *testing.T) {
 
 func TestServeAnswersOpenRequestsBeforeStopping(t *testing.T) {
 	called, release := make(chan struct{}), make(chan struct{})
-	base, stop := serve(t, func() []string { close(called); <-release; return nil })
+	base, stop := serve(t, nil, func() []string { close(called); <-release; return nil })
 	answered := make(chan int)
 	go func() {
 		status, _ := get(t, base+"/ready")
@@ -61,7 +63,7 @@ func TestServeAnswersOpenRequestsBeforeStopping(t *testing.T) {
 	}
 }
 
-func serve(t *testing.T, reasons func() []string) (base string, stop func() error) {
+func serve(t *testing.T, notLive, notReady func() []string) (base string, stop func() error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +71,7 @@ func serve(t *testing.T, reasons func() []string) (base string, stop func() erro
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- health.Serve(ctx, l, health.Handler(reasons)) }()
+	go func() { ended <- health.Serve(ctx, l, health.Handler(notLive, notReady)) }()
 	return "http://" + l.Addr().String(), func() error { cancel(); return <-ended }
 }
 
