@@ -55,20 +55,21 @@ type statusCommand struct {
 	Output     string `short:"o" enum:"table,json" default:"table" help:"Output format: table or json."`
 }
 
-// Run prints the runner's status. If no runner answers, it prints what the spool has.
+// statusTimeout is how long a runner may take to answer. It answers within two seconds even if its actors do not.
+const statusTimeout = 4 * time.Second
+
+// Run prints the runner's status. If no runner answers, it prints the content of the spool.
 func (c statusCommand) Run(ctx context.Context, out io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var doc statusDocument
 	statusErr := control.NewClient(c.dir()).Status(ctx, &doc)
-	if errors.Is(statusErr, control.ErrNoRunner) {
+	if statusErr != nil {
 		var err error
 		if doc, err = c.stateFlags.statusFromSpool(); err != nil {
 			return exitError{errors.Join(statusErr, err), exitNoRunner}
 		}
 		statusErr = exitError{statusErr, exitNoRunner}
-	} else if statusErr != nil {
-		return statusErr
 	}
 	if c.Output == "json" {
 		text := json.NewEncoder(out)
