@@ -73,3 +73,34 @@ func TestJobGoesToRunnerWithRequiredCapabilities(t *testing.T) {
 		}
 	}
 }
+
+func TestQueuedTaskSaysWhatItWaitsFor(t *testing.T) {
+	s := newServer(t, devserver.Options{Config: api.Config{Enabled: true, Capacity: 1}})
+	identity, err := seal.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := registerRunner(t, s, identity, "remote")
+	submit := func() string {
+		t.Helper()
+		id, err := s.Submit(devserver.TaskRequest{TaskType: "a.B", Image: "i"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	expect := func(id, want string) {
+		t.Helper()
+		if view, _ := s.Task(id); view.Waits != want {
+			t.Errorf("%s is %s and waits %q, want %q", id, view.State, view.Waits, want)
+		}
+	}
+	first := submit()
+	name := s.Runners()[0].Name
+	expect(first, "for runner "+name+" to ask for jobs")
+	if jobs := r.reserve(1, "0s"); len(jobs) != 1 {
+		t.Fatalf("offered are %+v", jobs)
+	}
+	expect(first, "")
+	expect(submit(), "for a free slot of runner "+name+": 1 of 1 are in use")
+}

@@ -3,6 +3,7 @@ package devserver
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -55,7 +56,7 @@ type TaskView struct {
 	TaskType string   `json:"taskType"`
 	Image    string   `json:"image"`
 	Note     string   `json:"note,omitempty"`  // what the server assumed
-	Waits    string   `json:"waits,omitempty"` // what it waits for, if no enabled runner can run it
+	Waits    string   `json:"waits,omitempty"` // what a queued task waits for
 
 	State       State       `json:"state"`
 	Runner      string      `json:"runner,omitempty"`
@@ -199,19 +200,41 @@ func (t *task) logComplete() bool {
 
 func (s *Server) viewOf(t *task) TaskView {
 	v := t.view
-	if v.State == Queued && s.mostRecentRunner(t) == nil {
-		v.Waits = "for a runner"
-		if needs := t.requiredCapabilities(); len(needs) > 0 {
-			v.Waits += " with the capabilities " + strings.Join(needs, ", ")
-		}
-		if slices.ContainsFunc(s.runners, func(r *runner) bool { return r.canRun(t) }) {
-			v.Waits += " that is enabled"
-		}
+	if v.State == Queued {
+		v.Waits = s.waitReason(t)
 	}
 	v.LogSize, v.LogComplete = t.log.size, t.logComplete()
 	v.StatusLine, v.Comments = t.log.markers.status, slices.Clone(t.log.markers.comments)
 	v.OutputProperties = maps.Clone(v.OutputProperties)
 	return v
+}
+
+// waitReason returns what a queued task waits for.
+func (s *Server) waitReason(t *task) string {
+	if r := s.mostRecentRunner(t); r != nil {
+		if used := s.usedSlots(r); t.view.Kind == api.KindTask && used >= r.config.Capacity {
+			return fmt.Sprintf("for a free slot of runner %s: %d of %d are in use", r.info.Name, used, r.config.Capacity)
+		}
+		return "for runner " + r.info.Name + " to ask for jobs"
+	}
+	reason := "for a runner"
+	if needs := t.requiredCapabilities(); len(needs) > 0 {
+		reason += " with the capabilities " + strings.Join(needs, ", ")
+	}
+	if slices.ContainsFunc(s.runners, func(r *runner) bool { return r.canRun(t) }) {
+		reason += " that is enabled"
+	}
+	return reason
+}
+
+// usedSlots counts the tasks that a runner was offered and has not finished. Scripts need no slot.
+func (s *Server) usedSlots(r *runner) (used int) {
+	for _, t := range s.tasks {
+		if t.view.Runner == r.id && t.view.Kind == api.KindTask && (t.view.State == Running || t.view.State == Offered && !t.offerable()) {
+			used++
+		}
+	}
+	return used
 }
 
 func (t *task) entry(op, detail string) Entry {
