@@ -77,7 +77,7 @@ type GatewayConfig struct {
 
 // SelfConfig has the settings of the runner's own process.
 type SelfConfig struct {
-	StateDir  string `placeholder:"DIR" help:"Directory for jobs and results. Default: /var/lib/runnerd."`
+	StateDir  string `placeholder:"DIR" help:"Directory for jobs and results. Default: /var/lib/runnerd, or $XDG_STATE_HOME/runnerd for a user who cannot write there."`
 	StoreName string `placeholder:"FILE" help:"Store file of the official runner; without --state-dir, its directory is the state directory."`
 	LowWater  Bytes  `name:"low-water" default:"256MiB" help:"Free disk space below which no new jobs are taken. Results are still stored."`
 	Health    string `name:"health-address" default:":8686" help:"Address of /live and /ready, as HOST:PORT."`

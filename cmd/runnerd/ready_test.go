@@ -9,7 +9,7 @@ import (
 	"runnerd/actors/actorrt"
 )
 
-func TestActorInOneMessageTooLongIsNotLive(t *testing.T) {
+func TestStuckActorIsNotLive(t *testing.T) {
 	now := time.Now()
 	tree := []actorrt.NodeStatus{{Path: "runner", Children: []actorrt.NodeStatus{
 		{Path: "runner/poller", Busy: "messages.Poll", BusySince: now.Add(-turnLimit)},

@@ -52,7 +52,7 @@ type Gateway struct {
 	watcher     *fsnotify.Watcher
 	tasks       sync.WaitGroup // goroutines that Serve waits for
 
-	mu         sync.Mutex // guards what follows; whoever needs an endpoint's mu too locks that one first
+	mu         sync.Mutex // guards the fields below; an endpoint's mu is locked before it
 	endpoints  map[msg.ExecutorID]*endpoint
 	routes     map[string]route     // by the secret in the path
 	resultDirs map[string]*endpoint // by the result directory
