@@ -126,7 +126,7 @@ func (d *dispatcher) receive(c *actorrt.Ctx[msg.ToDispatcher], m msg.ToDispatche
 		d.endWaitingJob(c, m)
 	case msg.WaitingJobEnded:
 		d.waitingJobEnded(c, m)
-	case msg.DispatchClosed:
+	case msg.CloseDispatch:
 		d.closed = true
 	case msg.DrainDispatch:
 		d.onDrained, d.drained, d.freeSlotsTo = m.Done, false, nil

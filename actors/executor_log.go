@@ -38,7 +38,7 @@ func (readLogs) do(e *executor, c *executorCtx) {
 
 func (e *executor) logWritten(c *executorCtx, m msg.LogWritten) {
 	if e.session.state == exited && !e.session.logsEnded { // more of the rest may follow
-		c.After(string(limitTimer), drainTimeout, msg.LimitExceeded{})
+		c.After(string(limitTimer), drainTimeout, msg.LimitDue{})
 	}
 	e.reporter.Tell(msg.Report{Execution: m.Execution})
 }

@@ -118,7 +118,7 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.recovery.WaitingFor = m.Reason
 	case msg.AdoptionProgress:
 		r.recovery.Adopted, r.recovery.Attached = m.Adopted, m.Attached
-	case msg.RestartChildDue:
+	case msg.RestartChildrenDue:
 		r.startChildren(c)
 	case msg.CrashJournaled:
 		r.reporter.Tell(msg.Report{Execution: m.Execution})
@@ -215,7 +215,7 @@ func (r *runner) childCrashed(c *actorrt.Ctx[msg.ToRunner], i int, crash *actorr
 			c.StopChild(after.name)
 		}
 	}
-	c.After("children", wait, msg.RestartChildDue{})
+	c.After("children", wait, msg.RestartChildrenDue{})
 }
 
 // journalCrash counts the crash with the job that it was about.

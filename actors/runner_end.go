@@ -39,7 +39,7 @@ func (r *runner) drain(c *actorrt.Ctx[msg.ToRunner], done func()) {
 // detach stops the intake and the dispatch. The executors continue without the runner.
 func (r *runner) detach(ready func()) {
 	r.onDetached = ready
-	r.dispatcher.Tell(msg.DispatchClosed{})
+	r.dispatcher.Tell(msg.CloseDispatch{})
 	r.intake()
 }
 

@@ -111,7 +111,7 @@ func (s state) mayBecome(to state) bool { return slices.Contains(nextStates[s], 
 // canHaveJob reports whether an executor in this state may have or receive a job.
 func (s state) canHaveJob() bool { return s == running || s == finishing || s == idle }
 
-// isOpen reports whether the job is handed out and has neither a result nor an ending.
+// isOpen reports whether the job is handed out and its ending is not decided yet.
 func (j openJob) isOpen() bool { return j.handOut == handedOut && j.ending == nil }
 
 // transition is a session during one step.
@@ -201,7 +201,7 @@ func (t *transition) receive(m msg.ToExecutor) {
 	case msg.DiskMeasured:
 		t.diskMeasured(m)
 
-	case msg.LimitExceeded:
+	case msg.LimitDue:
 		t.limitPassed()
 	case msg.NotifyDue:
 		t.notification.delayed = false
@@ -228,7 +228,7 @@ func (t *transition) enter(to state) {
 }
 
 // limit sets the time limit of the current state, from now; 0 removes it.
-func (t *transition) limit(d time.Duration) { t.do(startTimer{limitTimer, d, msg.LimitExceeded{}}) }
+func (t *transition) limit(d time.Duration) { t.do(startTimer{limitTimer, d, msg.LimitDue{}}) }
 
 func (t *transition) limitOf(s state) time.Duration {
 	switch s {

@@ -178,7 +178,7 @@ func (w *modelState) timerMessage(k timerKind) msg.ToExecutor {
 	case retryExamineDue:
 		return msg.RetryDue{What: msg.RetryExamine}
 	default:
-		return msg.LimitExceeded{}
+		return msg.LimitDue{}
 	}
 }
 

@@ -59,7 +59,7 @@ func (s *sse) Receive(c *actorrt.Ctx[msg.ToSSE], m msg.ToSSE) {
 		s.newest = m.ID
 		s.forward(c, m.Event)
 		s.advance()
-	case msg.ScriptSaved:
+	case msg.ScriptAdded:
 		s.saving--
 		s.runner.Tell(msg.ServerEvent{Event: msg.ExecuteScript{Offer: msg.Offer{Job: m.Job}}})
 		s.advance()
@@ -106,7 +106,7 @@ func (s *sse) forward(c *actorrt.Ctx[msg.ToSSE], e msg.Event) {
 		if err := store(ctx, release, spool, offer); err != nil && !errors.Is(err, msg.ErrAlreadyDone) {
 			return msg.ScriptNotSaved{ID: offer.ID, Err: err}
 		}
-		return msg.ScriptSaved{Job: offer.Job}
+		return msg.ScriptAdded{Job: offer.Job}
 	})
 }
 

@@ -50,8 +50,8 @@ type (
 		ID    string
 		Event Event
 	}
-	// ScriptSaved says that an offered script is in the spool.
-	ScriptSaved struct{ Job Job }
+	// ScriptAdded says that an offered script is in the spool.
+	ScriptAdded struct{ Job Job }
 	// ScriptNotSaved says that an offered script could not be added to the spool.
 	ScriptNotSaved struct {
 		ID  JobID
@@ -68,7 +68,7 @@ type (
 func (OpenStream) toSSE()     {}
 func (CloseStream) toSSE()    {}
 func (EventReceived) toSSE()  {}
-func (ScriptSaved) toSSE()    {}
+func (ScriptAdded) toSSE()    {}
 func (ScriptNotSaved) toSSE() {}
 func (StreamLost) toSSE()     {}
 func (ReopenDue) toSSE()      {}

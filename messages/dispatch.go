@@ -118,8 +118,8 @@ type (
 		Err error
 	}
 
-	// DispatchClosed stops assignments, starts and evictions, because the executors are about to be detached.
-	DispatchClosed struct{}
+	// CloseDispatch stops assignments, starts and evictions, because the executors are about to be detached.
+	CloseDispatch struct{}
 	// DrainDispatch finishes the jobs that exist, requests no more, and evicts the executors. Done is called once none is left.
 	// If Abort gives a reason, the jobs are aborted.
 	DrainDispatch struct {
@@ -155,7 +155,7 @@ func (Abort) toDispatcher()              {}
 func (AbortExpired) toDispatcher()       {}
 func (EndWaitingJob) toDispatcher()      {}
 func (WaitingJobEnded) toDispatcher()    {}
-func (DispatchClosed) toDispatcher()     {}
+func (CloseDispatch) toDispatcher()      {}
 func (DrainDispatch) toDispatcher()      {}
 func (PoolRequested) toDispatcher()      {}
 

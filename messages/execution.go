@@ -156,8 +156,8 @@ type (
 		Err    error
 	}
 
-	// LimitExceeded is the timer for a state, or a wait, that lasts too long.
-	LimitExceeded struct{}
+	// LimitDue is the timer for a state, or a wait, that lasts too long.
+	LimitDue struct{}
 	// PollDue is the timer by which the plugin should have asked for a job.
 	PollDue struct{}
 	// DeliveryDue is the timer by which the plugin's machine should have acknowledged the job.
@@ -233,7 +233,7 @@ func (Exited) toExecutor()            {}
 func (Examined) toExecutor()          {}
 func (Signalled) toExecutor()         {}
 func (Removed) toExecutor()           {}
-func (LimitExceeded) toExecutor()     {}
+func (LimitDue) toExecutor()          {}
 func (PollDue) toExecutor()           {}
 func (DeliveryDue) toExecutor()       {}
 func (NotifyDue) toExecutor()         {}

@@ -45,8 +45,8 @@ type (
 	RecoveryWaiting struct{ Reason string }
 	// AdoptionProgress carries the number of adopted executors and the number of those whose state is known.
 	AdoptionProgress struct{ Adopted, Attached int }
-	// RestartChildDue is the timer to restart the children that are down after a crash.
-	RestartChildDue struct{}
+	// RestartChildrenDue is the timer to restart the children that are down after a crash.
+	RestartChildrenDue struct{}
 	// CrashJournaled says that a crash was recorded with the job that it was about.
 	CrashJournaled struct{ Execution ExecutionID }
 	// SpoolChanged says that an operator's command has changed a job in the spool.
@@ -66,29 +66,29 @@ type (
 	StatusRequested struct{ Reply func(Status) }
 )
 
-func (Registered) toRunner()        {}
-func (RegisterDue) toRunner()       {}
-func (RegistrationLost) toRunner()  {}
-func (ServerEvent) toRunner()       {}
-func (StreamFailed) toRunner()      {}
-func (ConfigSaved) toRunner()       {}
-func (DeletionRecorded) toRunner()  {}
-func (RecordDeletionDue) toRunner() {}
-func (Unregistered) toRunner()      {}
-func (HeartbeatDue) toRunner()      {}
-func (HeartbeatAnswered) toRunner() {}
-func (Recovered) toRunner()         {}
-func (RecoveryWaiting) toRunner()   {}
-func (AdoptionProgress) toRunner()  {}
-func (RestartChildDue) toRunner()   {}
-func (SpoolChanged) toRunner()      {}
-func (CrashJournaled) toRunner()    {}
-func (Drain) toRunner()             {}
-func (Detach) toRunner()            {}
-func (PoolDrained) toRunner()       {}
-func (ReportsDone) toRunner()       {}
-func (DrainDue) toRunner()          {}
-func (StatusRequested) toRunner()   {}
+func (Registered) toRunner()         {}
+func (RegisterDue) toRunner()        {}
+func (RegistrationLost) toRunner()   {}
+func (ServerEvent) toRunner()        {}
+func (StreamFailed) toRunner()       {}
+func (ConfigSaved) toRunner()        {}
+func (DeletionRecorded) toRunner()   {}
+func (RecordDeletionDue) toRunner()  {}
+func (Unregistered) toRunner()       {}
+func (HeartbeatDue) toRunner()       {}
+func (HeartbeatAnswered) toRunner()  {}
+func (Recovered) toRunner()          {}
+func (RecoveryWaiting) toRunner()    {}
+func (AdoptionProgress) toRunner()   {}
+func (RestartChildrenDue) toRunner() {}
+func (SpoolChanged) toRunner()       {}
+func (CrashJournaled) toRunner()     {}
+func (Drain) toRunner()              {}
+func (Detach) toRunner()             {}
+func (PoolDrained) toRunner()        {}
+func (ReportsDone) toRunner()        {}
+func (DrainDue) toRunner()           {}
+func (StatusRequested) toRunner()    {}
 
 // Status describes the runner.
 type Status struct {

@@ -483,7 +483,7 @@ func TestMessagesOfOneSenderArriveInOrder(t *testing.T) {
 	})
 }
 
-func TestAskReturnsWheneverActorEnds(t *testing.T) {
+func TestAskReturnsHoweverActorEnds(t *testing.T) {
 	asked := func(reply func(string)) testMessage { return asks{reply} }
 	never := func(func(string)) testMessage { return say("what?") }
 	for name, c := range map[string]struct {

@@ -54,7 +54,7 @@ func TestForgedTokenIsForbidden(t *testing.T) {
 			access := own.access
 			access.Files = map[string][]byte{"sa/ca.crt": own.access.Files["sa/ca.crt"], "sa/token": []byte(forged)}
 			c := gatewaytest.Python(t, access)
-			if got := c.Status("GET", c.SelectedPath("")); got != http.StatusForbidden {
+			if got := c.Status("GET", c.ListPath("")); got != http.StatusForbidden {
 				t.Errorf("status %d", got)
 			}
 		})

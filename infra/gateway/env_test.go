@@ -145,7 +145,7 @@ func (x *executor) sendGet(c *gatewaytest.Client) (<-chan gatewaytest.Answer, ms
 func (x *executor) list(c *gatewaytest.Client) (status int) {
 	x.t.Helper()
 	done := make(chan int, 1)
-	go func() { done <- c.Status("GET", c.SelectedPath("")) }()
+	go func() { done <- c.Status("GET", c.ListPath("")) }()
 	x.Answer(x.id, expect[msg.SecretListed](x).Request, msg.GiveList{})
 	return await(x.t, done)
 }

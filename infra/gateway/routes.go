@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"net"
 	"strconv"
 
@@ -72,7 +73,10 @@ func (g *Gateway) openKey(job msg.JobURL) (seal.Key, error) {
 		return g.Keys.OpenKey(job.SealedKey)
 	case len(job.Key) > 0:
 		keys, err := g.Keys.Unseal(job.Key)
-		if err != nil || len(keys) != 1 || len(keys[0]) != len(seal.Key{}) {
+		if err == nil && (len(keys) != 1 || len(keys[0]) != len(seal.Key{})) {
+			err = errors.New("the job does not have one session key of the right length")
+		}
+		if err != nil {
 			return seal.Key{}, err
 		}
 		return seal.Key([]byte(keys[0])), nil

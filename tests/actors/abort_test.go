@@ -80,7 +80,7 @@ func TestJobIsAbortedAtEveryStage(t *testing.T) {
 					c.prepare(e)
 				}
 				id := e.server.Submit(fakes.Task{Image: "odd", Behavior: fakes.Behavior{Hangs: true}})
-				e.until("the job is confirmed", time.Minute, func() bool { return e.server.Confirmed(id) })
+				e.until("the job is confirmed", time.Minute, func() bool { return e.server.IsJobConfirmed(id) })
 				e.server.Abort(id, "stop")
 				e.awaitOutcome(id, msg.Aborted, c.message)
 				e.until("its executor is gone", 10*time.Minute, func() bool { return len(e.alive()) <= 1 })

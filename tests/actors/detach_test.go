@@ -34,7 +34,7 @@ func TestDetachHandsOutAndEvictsNothing(t *testing.T) {
 		late := e.server.Submit(fakes.Task{Image: "plugin"})
 		e.advance(5 * time.Minute)
 		e.awaitCompleted(running)
-		if e.executorOf(late) != "" || e.server.Confirmed(late) {
+		if e.executorOf(late) != "" || e.server.IsJobConfirmed(late) {
 			t.Error("a job was taken while detaching")
 		}
 		if !e.isAlive(x) || !e.isAlive(e.executorOf(idle)) || e.createdCount() != 2 {

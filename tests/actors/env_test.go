@@ -248,7 +248,7 @@ func (e *env) describe() string {
 		return "no runner"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "pool: %+v\ntree: %v\nalive %v, %d endpoints, unfinished %v", e.pool(), e.actorStates(), e.alive(), e.gateway.EndpointCount(), e.server.Unfinished())
+	fmt.Fprintf(&b, "pool: %+v\ntree: %v\nalive %v, %d endpoints, unfinished %v", e.pool(), e.actorStates(), e.alive(), e.gateway.EndpointCount(), e.server.UnfinishedJobs())
 	for _, job := range e.spool.Jobs() {
 		fmt.Fprintf(&b, "\njob %s %s in %q, log %+v, ending %+v", job.Execution, job.Stage, job.Executor, job.Log, job.Ending)
 	}

@@ -125,7 +125,7 @@ func fullScenario(e *env) {
 	for _, name := range []string{"short", "again", "long", "doomed", "mute", "dies"} {
 		ids = append(ids, e.server.Submit(tasks[name]))
 	}
-	e.until("the doomed job is confirmed", 3*time.Hour, func() bool { return e.server.Confirmed(ids[3]) })
+	e.until("the doomed job is confirmed", 3*time.Hour, func() bool { return e.server.IsJobConfirmed(ids[3]) })
 	e.server.Abort(ids[3], "doomed")
 	e.server.SendEvent(msg.Disable{})
 	e.server.SendEvent(msg.StopJob{Order: msg.StopOrder{ID: ids[3], Execution: e.server.ExecutionOf(ids[3]), Reason: "doomed"}})

@@ -31,7 +31,7 @@ func TestEmptyLongPollIsRepeatedAtOnce(t *testing.T) {
 	})
 }
 
-func TestRetryAfterIsObeyed(t *testing.T) {
+func TestRetryAfterIsHonored(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.server.Script(fakes.Reserve, fakes.Call{Err: refusal(429, 2*time.Minute)})
 		e.start()

@@ -61,6 +61,6 @@ func (e *env) awaitCleanup() {
 	e.t.Helper()
 	e.until("the server has everything, and the spool is empty", 5*time.Minute, func() bool {
 		executors := len(e.spool.Executors())
-		return len(e.server.Unfinished()) == 0 && len(e.spool.Jobs()) == 0 && executors == len(e.alive()) && executors == e.gateway.EndpointCount()
+		return len(e.server.UnfinishedJobs()) == 0 && len(e.spool.Jobs()) == 0 && executors == len(e.alive()) && executors == e.gateway.EndpointCount()
 	})
 }

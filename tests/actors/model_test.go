@@ -184,7 +184,7 @@ func runScenario(recorder *failureRecorder, config msg.Config, plan []action, lo
 		}
 	}
 	s.faults.crashNext("")
-	s.until("every job has its finish", 3*time.Hour, func() bool { return s.server.OpenJobs() == 0 })
+	s.until("every job has its finish", 3*time.Hour, func() bool { return s.server.CountOpenJobs() == 0 })
 	s.awaitCleanup()
 	s.checkInvariants()
 	s.checkLogs()

@@ -133,12 +133,12 @@ func TestFailingFinishIsRetriedWithoutBlockingOthers(t *testing.T) {
 				server := &rejectingServer{Server: e.server, rejected: ids[0], err: c.err}
 				e.release = server
 				e.start()
-				e.until("the server has the other results", c.others, func() bool { return len(e.server.Unfinished()) == 1 })
+				e.until("the server has the other results", c.others, func() bool { return len(e.server.UnfinishedJobs()) == 1 })
 				e.advance(10 * time.Minute)
 				if n := server.stopRejecting(); n < 4 || n > c.most {
 					t.Errorf("the finish was tried %d times, want 4 to %d", n, c.most)
 				}
-				e.until("the server has all results", time.Minute+c.others, func() bool { return len(e.server.Unfinished()) == 0 })
+				e.until("the server has all results", time.Minute+c.others, func() bool { return len(e.server.UnfinishedJobs()) == 0 })
 				e.awaitCleanup()
 			})
 		})
@@ -238,7 +238,7 @@ func TestTenThousandResultsSurviveDayLongOutage(t *testing.T) {
 				for _, op := range []string{fakes.Log, fakes.Finish, fakes.Register} {
 					requests += len(callsSince(e.server.Calls(op), wentDown)) - len(callsSince(e.server.Calls(op), cameBack))
 				}
-				if perHour := requests / 24; perHour > 3*3600 {
+				if perHour := requests / int(outage.Hours()); perHour > 3*3600 {
 					t.Errorf("%d requests per hour during the outage", perHour)
 				}
 			})

@@ -184,7 +184,7 @@ func TestDrainFinishesRunningJobsAndLeavesNothing(t *testing.T) {
 		if len(e.alive()) > 0 || len(e.spool.Executors()) > 0 || len(e.spool.Jobs()) > 0 {
 			t.Errorf("remaining containers %v, executors %v, jobs %v", e.alive(), e.spool.Executors(), e.spool.Jobs())
 		}
-		if e.server.Confirmed(late) {
+		if e.server.IsJobConfirmed(late) {
 			t.Error("a job was taken while draining")
 		}
 	})

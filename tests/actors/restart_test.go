@@ -174,7 +174,7 @@ func TestConfirmedJobRunsAfterRestart(t *testing.T) {
 				e.start()
 				prepare(e)
 				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
-				e.until("the job is confirmed", time.Second, func() bool { return e.server.Confirmed(id) })
+				e.until("the job is confirmed", time.Second, func() bool { return e.server.IsJobConfirmed(id) })
 				e.advance(2 * time.Second)
 				e.restart()
 				f := e.awaitCompleted(id)
@@ -251,7 +251,7 @@ func TestUnstartedJobRunsInAnotherExecutor(t *testing.T) {
 				x := e.executorOf(first)
 				e.engine.Script(fake.Create, fake.Call{Stalls: true})
 				id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Lines: []string{"one"}}})
-				e.until("the job is confirmed", time.Second, func() bool { return e.server.Confirmed(id) })
+				e.until("the job is confirmed", time.Second, func() bool { return e.server.IsJobConfirmed(id) })
 				e.stop()
 
 				// The runner was killed after it had journaled the hand-out and before it answered the GET.

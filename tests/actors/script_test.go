@@ -100,7 +100,7 @@ func TestUnstoredScriptIsRequestedAgain(t *testing.T) {
 				e.server.SendEvent(msg.Disable{})
 				e.server.SendEvent(msg.Enable{})
 				e.advance(10 * time.Second)
-				if e.server.Confirmed(id) {
+				if e.server.IsJobConfirmed(id) {
 					t.Error("the script was confirmed without being stored")
 				}
 				e.disk.SetSpace(1 << 30)

@@ -27,7 +27,6 @@ func TestRule4SecondProcessDoesNotGetJob(t *testing.T) {
 			j := x.helloTask()
 			x.deliverFirst(j)
 			if row.result {
-				x.store.beforeCall("StoreResult", func(msg.ExecutionID) error { return nil })
 				x.writeResult(j.result(3))
 			}
 			asked := x.python().Get(t.Context()) // another process

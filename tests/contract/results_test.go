@@ -167,7 +167,7 @@ func TestRule15UndecryptableInputIsNotHandedOut(t *testing.T) {
 			if what == "session key of another job" {
 				sealed = seal.NewKey()
 			}
-			x := e.newExecutor(msg.ExecutorID(strings.ReplaceAll(strings.ReplaceAll(what, " ", ""), "'", "")), msg.Daemon)
+			x := e.newExecutor(msg.ExecutorID(strings.ReplaceAll(what, " ", "")), msg.Daemon)
 			good, bad := e.helloTask(), e.offer(key, sealed, j.input)
 			c, a := x.deliverFirst(good)
 			c.finish(a, good)

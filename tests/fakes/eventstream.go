@@ -208,8 +208,8 @@ func (s *Server) Unregister(ctx context.Context) error {
 	})
 }
 
-// Abandon removes a runner that is gone without having unregistered, as an operator does on the server.
-func (s *Server) Abandon() {
+// RemoveRunner removes a runner that is gone without having unregistered, as an operator does on the server.
+func (s *Server) RemoveRunner() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endRegistration()

@@ -144,8 +144,8 @@ func (s *Server) FinishOf(id msg.JobID) (Finished, bool) {
 	return Finished{}, false
 }
 
-// Unfinished lists the confirmed jobs without a finish.
-func (s *Server) Unfinished() (ids []msg.JobID) {
+// UnfinishedJobs lists the confirmed jobs without a finish.
+func (s *Server) UnfinishedJobs() (ids []msg.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
@@ -156,8 +156,8 @@ func (s *Server) Unfinished() (ids []msg.JobID) {
 	return ids
 }
 
-// OpenJobs counts the jobs without a finish. It skips forgotten jobs, and aborted ones that the runner has not confirmed.
-func (s *Server) OpenJobs() (n int) {
+// CountOpenJobs counts the jobs without a finish. It skips forgotten jobs, and aborted ones that the runner has not confirmed.
+func (s *Server) CountOpenJobs() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.order {
@@ -168,8 +168,8 @@ func (s *Server) OpenJobs() (n int) {
 	return n
 }
 
-// IsConfirmed reports whether the runner has confirmed the job under this execution id.
-func (s *Server) IsConfirmed(id msg.ExecutionID) bool {
+// IsExecutionConfirmed reports whether the runner has confirmed the job under this execution id.
+func (s *Server) IsExecutionConfirmed(id msg.ExecutionID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, _, _ := strings.Cut(string(id), "-")
@@ -234,8 +234,8 @@ func (s *Server) ExecutionOf(id msg.JobID) msg.ExecutionID {
 	return s.jobs[id].execution
 }
 
-// Confirmed reports whether the runner has confirmed a job.
-func (s *Server) Confirmed(id msg.JobID) bool {
+// IsJobConfirmed reports whether the runner has confirmed a job.
+func (s *Server) IsJobConfirmed(id msg.JobID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jobs[id].confirmed

@@ -145,7 +145,7 @@ func (c *checker) JobStarted(r fakes.Run) {
 	delete(c.idleSince, r.Executor)
 	delete(c.waitingJobs, r.Execution)
 	c.checkJobStart(r.Execution)
-	if !c.env.server.IsConfirmed(r.Execution) {
+	if !c.env.server.IsExecutionConfirmed(r.Execution) {
 		c.violate("I3: %s runs but is not confirmed", r.Execution)
 	}
 	if want := c.env.server.JobOf(r.Execution).Image; want != r.Image {

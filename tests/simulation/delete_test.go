@@ -32,7 +32,7 @@ func (e *env) refuseBoot() {
 	}
 	e.schedule(e.randomDuration(time.Second, 10*time.Minute), "the record of the deletion is removed", func() {
 		if !e.server.IsUnregistered() {
-			e.server.Abandon()
+			e.server.RemoveRunner()
 		}
 		e.deletionRecorded, e.wiped = false, false
 		e.boot()

@@ -61,7 +61,7 @@ func (e *env) runHistory() {
 	stopped = true
 	e.stopFaults()
 	e.waitUntil("the server has everything and the spool is empty", 2*time.Hour, func() bool {
-		return e.sys != nil && e.server.OpenJobs() == 0 && len(e.server.Unfinished()) == 0 && len(e.spool.Jobs()) == 0
+		return e.sys != nil && e.server.CountOpenJobs() == 0 && len(e.server.UnfinishedJobs()) == 0 && len(e.spool.Jobs()) == 0
 	})
 	e.shutDown()
 	if !e.checker.failed() && e.spoolLeftovers() != "" { // another start removes what a faulty disk did not let the runner remove
@@ -125,7 +125,7 @@ func (e *env) spoolLeftovers() (left string) {
 // describeState describes the present state for a failure message.
 func (e *env) describeState() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d open, unfinished %v, alive %v", e.server.OpenJobs(), e.server.Unfinished(), e.checker.aliveExecutors())
+	fmt.Fprintf(&b, "%d open, unfinished %v, alive %v", e.server.CountOpenJobs(), e.server.UnfinishedJobs(), e.checker.aliveExecutors())
 	if e.sys != nil {
 		for _, job := range e.spool.Jobs() {
 			fmt.Fprintf(&b, "\n  job %s %s in %q, log %+v, ending %+v", job.Execution, job.Stage, job.Executor, job.Log, job.Ending)

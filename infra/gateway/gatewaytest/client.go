@@ -71,8 +71,8 @@ func (c *Client) SecretPath() string {
 	return c.CollectionPath() + "/" + c.access.Env[contract.InputContextSecret]
 }
 
-// SelectedPath returns the path of a LIST or WATCH of the plugin's Secret, with more query parameters.
-func (c *Client) SelectedPath(more string) string {
+// ListPath returns the path of a LIST or WATCH of the plugin's Secret, with more query parameters.
+func (c *Client) ListPath(more string) string {
 	return c.CollectionPath() + "?fieldSelector=" + url.QueryEscape("metadata.name="+c.access.Env[contract.InputContextSecret]) + more
 }
 
@@ -135,7 +135,7 @@ func (c *Client) List() corev1.SecretList { c.t.Helper(); return c.ListFrom("0")
 // ListFrom lists the Secret like an informer that has seen a version.
 func (c *Client) ListFrom(version string) (list corev1.SecretList) {
 	c.t.Helper()
-	r, err := c.Request(context.Background(), http.MethodGet, c.SelectedPath("&limit=500&resourceVersion="+version))
+	r, err := c.Request(context.Background(), http.MethodGet, c.ListPath("&limit=500&resourceVersion="+version))
 	Must(c.t, err)
 	defer func() { _ = r.Body.Close() }()
 	Must(c.t, json.NewDecoder(r.Body).Decode(&list))
@@ -165,7 +165,7 @@ func (c *Client) Watch(more string) <-chan Event {
 func (c *Client) OpenWatch(more string) (got <-chan Event, stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := c.Request(ctx, http.MethodGet, c.SelectedPath("&watch=True"+more))
+	r, err := c.Request(ctx, http.MethodGet, c.ListPath("&watch=True"+more))
 	Must(c.t, err)
 	events, done := make(chan Event, 100), make(chan struct{})
 	go func() {
