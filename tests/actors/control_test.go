@@ -149,7 +149,7 @@ func TestDisableStopsIntakeButNotRunningJobs(t *testing.T) {
 		script := e.server.Submit(fakes.Task{Image: "plugin", Kind: msg.Script})
 		before := len(e.server.Calls(fakes.Reserve))
 		e.advance(5 * time.Minute)
-		if n := len(e.server.Calls(fakes.Reserve)) - before; n > 0 || e.server.IsJobConfirmed(task) || e.server.Confirmed(script) {
+		if n := len(e.server.Calls(fakes.Reserve)) - before; n > 0 || e.server.IsJobConfirmed(task) || e.server.IsJobConfirmed(script) {
 			t.Errorf("a disabled runner takes jobs: %d reserves", n)
 		}
 		if alive := e.alive(); !slices.Equal(alive, []msg.ExecutorID{e.executorOf(running)}) {
