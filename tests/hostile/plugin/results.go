@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"syscall"
 
 	"github.com/digital-ai/release-integration-sdk-go/task"
@@ -65,6 +66,7 @@ func result(with string) ([]byte, error) {
 }
 
 func send(ctx context.Context, url string, body []byte) (string, error) {
+	const timeout = 45 * time.Second // the gateway may need seconds to check a large result on a busy machine
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: timeout}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
