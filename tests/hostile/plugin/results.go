@@ -11,8 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 	"syscall"
+	"time"
 
 	"github.com/digital-ai/release-integration-sdk-go/task"
 	"k8s.io/klog/v2"
