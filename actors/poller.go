@@ -13,6 +13,8 @@ import (
 
 const (
 	reserveWait = 50 * time.Second
+	// blockedReserveWait is the wait while the last job could not be stored: an answer without jobs makes the runner ready again.
+	blockedReserveWait = 5 * time.Second
 	// minReserveTime is the time below which an empty answer counts as an error: asking again at once would cause a busy loop.
 	minReserveTime = time.Second
 	// minReserveAge is the age below which a long poll is not cancelled. The server answers within that time if it has jobs, and the jobs
@@ -20,6 +22,13 @@ const (
 	minReserveAge = time.Second
 	// maxReserve is the API's limit for the number of jobs of a reserve.
 	maxReserve = 1000
+	// fetchTimeout bounds the fetch of an input. The lease of an offer is 60 s, and the job must be stored and confirmed within it.
+	fetchTimeout = 45 * time.Second
+)
+
+var (
+	errFetch   = errors.New("fetch the input")
+	errTooSlow = fmt.Errorf("it did not arrive within %s: the offer's lease is about to expire", fetchTimeout)
 )
 
 // poller reserves jobs while there are free slots, one long poll at a time. It stores each job in the spool, confirms it, and hands it to
@@ -43,11 +52,15 @@ type poller struct {
 	failures   int                             // of reserves, in a row
 	backingOff bool                            // before the next reserve
 	notBefore  time.Time                       // the backoff lasts at least until then, even if the intake is reopened meanwhile
+	blocked    string                          // why jobs cannot be stored; empty: they can
+	unstored   int                             // failures to store the jobs of an answer, in a row
+	storeAfter time.Time                       // no job is reserved before, because the last one could not be stored
 }
 
 // pendingJob is a reserved job that was not handed to the dispatcher yet.
 type pendingJob struct {
 	job      msg.Job
+	storing  bool // not in the spool yet
 	paused   bool // a script, while the intake is closed
 	failures int
 }
@@ -137,10 +150,17 @@ func (p *poller) resume(c *actorrt.Ctx[msg.ToPoller]) {
 }
 
 func (p *poller) requestFreeSlots(c *actorrt.Ctx[msg.ToPoller]) {
-	if p.open && !p.requesting {
-		p.requesting, p.uncounted = true, len(p.pending)
-		p.dispatcher.Tell(msg.FreeSlotsRequested{To: c.Self()})
+	if !p.open || p.requesting {
+		return
 	}
+	p.requesting = true
+	if wait := time.Until(p.storeAfter); wait > 0 {
+		p.backingOff, p.notBefore = true, p.storeAfter
+		c.After("reserve", wait, msg.ReserveDue{})
+		return
+	}
+	p.uncounted = len(p.pending)
+	p.dispatcher.Tell(msg.FreeSlotsRequested{To: c.Self()})
 }
 
 func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
@@ -152,13 +172,16 @@ func (p *poller) reserve(c *actorrt.Ctx[msg.ToPoller], max int) {
 		return
 	}
 	p.polling, p.polled = true, time.Now()
-	release, spool := p.release, p.spool
+	release, spool, wait := p.release, p.spool, reserveWait
+	if p.blocked != "" {
+		wait = blockedReserveWait
+	}
 	p.poll = c.Go("reserve", func(ctx context.Context) msg.ToPoller {
 		if err := spool.CheckSpace(); err != nil {
-			return msg.JobsReserved{Err: err}
+			return msg.JobsReserved{NoSpace: true, Err: err}
 		}
 		began := time.Now()
-		offers, err := release.Reserve(ctx, max, reserveWait)
+		offers, err := release.Reserve(ctx, max, wait)
 		if err == nil && len(offers) == 0 && time.Since(began) < minReserveTime {
 			err = errAnsweredTooSoon
 		}
@@ -187,8 +210,14 @@ func (p *poller) reserved(c *actorrt.Ctx[msg.ToPoller], m msg.JobsReserved) {
 		if p.isKnown(offer.Execution) {
 			continue
 		}
-		p.pending[offer.Execution] = &pendingJob{job: offer.Job}
+		p.pending[offer.Execution] = &pendingJob{job: offer.Job, storing: true}
 		p.accept(c, offer)
+	}
+	switch {
+	case m.NoSpace:
+		p.setBlocked(m.Err.Error())
+	case m.Err == nil && len(m.Offers) == 0:
+		p.setBlocked("")
 	}
 	if m.Err == nil {
 		p.requesting, p.failures = false, 0
@@ -220,7 +249,9 @@ func (p *poller) accept(c *actorrt.Ctx[msg.ToPoller], offer msg.Offer) {
 	key, input := offer.SessionKey, offer.Input
 	c.SetSubject(string(offer.Execution))
 	c.Go("accept "+string(offer.Execution), func(ctx context.Context) msg.ToPoller {
-		if err := store(ctx, release, spool, offer); err != nil {
+		fetching, cancel := context.WithTimeoutCause(ctx, fetchTimeout, errTooSlow)
+		defer cancel()
+		if err := store(fetching, release, spool, offer); err != nil {
 			return msg.ConfirmDone{Job: offer.Job, Err: err}
 		}
 		return confirm(ctx, release, spool, offer.Job)
@@ -258,6 +289,11 @@ func (p *poller) confirmDone(c *actorrt.Ctx[msg.ToPoller], m msg.ConfirmDone) {
 	if t == nil {
 		return
 	}
+	if t.storing && m.Stored {
+		p.unstored = 0
+		p.setBlocked("")
+	}
+	t.storing = false
 	log := c.Log().With().Str("execution", string(m.Job.Execution)).Str("job", string(m.Job.ID)).Logger()
 	if m.Err != nil && m.Stored && !isFinal(m.Err) { // the server may have assigned the job to this runner: repeat until it answers
 		t.failures++
@@ -280,8 +316,29 @@ func (p *poller) confirmDone(c *actorrt.Ctx[msg.ToPoller], m msg.ConfirmDone) {
 		log.Debug().Msg("ignoring offer of a job that is already done")
 	default: // its lease expires, and the server offers it again
 		log.Error().Err(m.Err).Msg("could not store an offered job: the server will offer it again")
+		p.notStored(m.Err, c.Jitter())
 	}
 	p.requestFreeSlots(c)
+}
+
+// notStored delays the next reserve, because every job that is not stored is withheld from other runners until its lease expires. The
+// jobs of one answer count once.
+func (p *poller) notStored(err error, jitter float64) {
+	if now := time.Now(); !now.Before(p.storeAfter) {
+		p.unstored++
+		p.storeAfter = now.Add(towardsServer.after(p.unstored, jitter))
+	}
+	if !errors.Is(err, errFetch) { // a failed fetch is about its job only
+		p.setBlocked("could not store a job: " + err.Error())
+	}
+}
+
+// setBlocked reports a change of blocked to the runner.
+func (p *poller) setBlocked(reason string) {
+	if reason != p.blocked {
+		p.blocked = reason
+		p.runner.Tell(msg.IntakeBlocked{Reason: reason})
+	}
 }
 
 // store adds an offer to the spool, with its input.
@@ -299,12 +356,12 @@ func store(ctx context.Context, release Release, spool Spool, offer msg.Offer) e
 func fetchInput(ctx context.Context, release Release, url string) (string, error) {
 	body, err := release.FetchInput(ctx, url)
 	if err != nil {
-		return "", fmt.Errorf("fetch the input: %w", err)
+		return "", fmt.Errorf("%w: %w", errFetch, err)
 	}
 	defer body.Close()
 	text, err := io.ReadAll(body)
 	if err != nil {
-		return "", fmt.Errorf("fetch the input: %w", err)
+		return "", fmt.Errorf("%w: %w", errFetch, err)
 	}
 	return string(text), nil
 }

@@ -48,8 +48,9 @@ type runner struct {
 	state         runnerState // after the last message
 	notReady      []string    // after the last message
 	recovery      msg.Recovery
-	savingConfig  bool // the configuration is being written
-	configChanged bool // and has changed since
+	savingConfig  bool   // the configuration is being written
+	configChanged bool   // and has changed since
+	blocked       string // why the poller cannot store jobs; empty: it can
 	connection
 	shutdown
 	deletion
@@ -106,6 +107,8 @@ func (r *runner) receive(c *actorrt.Ctx[msg.ToRunner], m msg.ToRunner) {
 		r.recordDeletion(c)
 	case msg.Unregistered:
 		r.unregistered(c, m)
+	case msg.IntakeBlocked:
+		r.blocked = m.Reason
 	case msg.HeartbeatDue:
 		r.heartbeat(c)
 	case msg.HeartbeatAnswered:
@@ -178,6 +181,7 @@ func (r *runner) start(c *actorrt.Ctx[msg.ToRunner], name string) {
 			r.sse.Tell(msg.OpenStream{After: r.lastEvent})
 		}
 	case "poller":
+		r.blocked = ""
 		r.poller = spawn(c, name, &poller{release: r.Release, spool: r.Spool, keyring: r.Keyring, dispatcher: r.dispatcher, runner: c.Self()})
 	}
 }

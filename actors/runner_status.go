@@ -23,6 +23,9 @@ func (r *runner) status() msg.Status {
 	} else if r.heartbeatError != "" {
 		s.NotReady = append(s.NotReady, r.heartbeatError)
 	}
+	if r.blocked != "" {
+		s.NotReady = append(s.NotReady, r.blocked)
+	}
 	return s
 }
 

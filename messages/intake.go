@@ -20,10 +20,11 @@ type (
 	CancelReserveDue struct{}
 	// FreeSlots answers FreeSlotsRequested as soon as N is above zero.
 	FreeSlots struct{ N int }
-	// JobsReserved answers the long poll.
+	// JobsReserved answers the long poll. NoSpace says that Err is about the spool, and the server was not asked.
 	JobsReserved struct {
-		Offers []Offer
-		Err    error
+		Offers  []Offer
+		NoSpace bool
+		Err     error
 	}
 	// ScriptStored says that a script that the server offered is in the spool.
 	ScriptStored struct{ Job Job }

@@ -32,6 +32,8 @@ type (
 	RecordDeletionDue struct{}
 	// Unregistered answers unregister.
 	Unregistered struct{ Err error }
+	// IntakeBlocked says why jobs cannot be stored; empty: they can.
+	IntakeBlocked struct{ Reason string }
 	// HeartbeatDue is the heartbeat timer.
 	HeartbeatDue struct{}
 	// HeartbeatAnswered answers a heartbeat. Orders are the jobs that the server wants stopped.
@@ -75,6 +77,7 @@ func (ConfigSaved) toRunner()        {}
 func (DeletionRecorded) toRunner()   {}
 func (RecordDeletionDue) toRunner()  {}
 func (Unregistered) toRunner()       {}
+func (IntakeBlocked) toRunner()      {}
 func (HeartbeatDue) toRunner()       {}
 func (HeartbeatAnswered) toRunner()  {}
 func (Recovered) toRunner()          {}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,11 +120,14 @@ func (d *dir) SyncAll() error {
 	return d.withDir(".", func(f *os.File) error { return unix.Syncfs(int(f.Fd())) })
 }
 
-func (d *dir) Free() (free uint64, err error) {
+func (d *dir) Free() (free Space, err error) {
 	err = d.withDir(".", func(f *os.File) error {
 		var st unix.Statfs_t
 		err := unix.Fstatfs(int(f.Fd()), &st)
-		free = st.Bavail * uint64(st.Bsize)
+		free = Space{Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree}
+		if st.Files == 0 { // the file system creates inodes as needed
+			free.Inodes = math.MaxUint64
+		}
 		return err
 	})
 	return free, err

@@ -28,12 +28,18 @@ type FS interface {
 	SyncDir(name string) error
 	// SyncAll makes everything durable that any process has written before.
 	SyncAll() error
-	// Free returns the free space in bytes.
-	Free() (uint64, error)
+	// Free returns the free space.
+	Free() (Space, error)
 	// Path returns the absolute path of a name.
 	Path(name string) string
 	// Close releases the lock.
 	Close() error
+}
+
+// Space is the free space of a file system. Each file and each directory takes an inode.
+type Space struct {
+	Bytes  uint64
+	Inodes uint64 // math.MaxUint64: not limited
 }
 
 // File is an open file of an FS.

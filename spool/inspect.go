@@ -209,7 +209,7 @@ func InspectLog(files FS, e Entry, limit int64) (text []byte, err error) {
 }
 
 // Free returns the free space in bytes.
-func (s *Spool) Free() (uint64, error) { return s.fs.Free() }
+func (s *Spool) Free() (Space, error) { return s.fs.Free() }
 
 // CountRejectedAndCorrupt returns the number of entries in rejected/ and corrupt/.
 func (s *Spool) CountRejectedAndCorrupt() (rejected, corrupt int, err error) {

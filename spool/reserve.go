@@ -48,7 +48,7 @@ func (s *Spool) loadReserve() error {
 	}
 	free, err := s.fs.Free()
 	if err == nil {
-		s.restoreReserve(free)
+		s.restoreReserve(free.Bytes)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,4 +136,27 @@ func TestRequiredSpaceIncludesReleasedReserve(t *testing.T) {
 	files.Space = 1 << 20
 	ok(t, s.CheckSpace())
 	same(t, s.RequiredSpace(), uint64(lowWater))
+}
+
+func TestFreeInodesCountAsFreeSpace(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("nr_inodes=%d", spool.RequiredInodes+100)); err != nil {
+		t.Skip("a file system with few inodes cannot be mounted: ", err)
+	}
+	t.Cleanup(func() { ok(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	s := withJob(t, openDir(t, filepath.Join(dir, "spool")))
+	ok(t, s.CheckSpace())
+	others := filepath.Join(dir, "others")
+	ok(t, os.Mkdir(others, 0o700))
+	for n := range 100 {
+		ok(t, os.WriteFile(filepath.Join(others, fmt.Sprint(n)), nil, 0o600))
+	}
+	for _, err := range []error{s.CheckSpace(), s.Add(offer("job-2"))} {
+		if !errors.Is(err, spool.ErrLowSpace) || !strings.Contains(err.Error(), "inodes free") {
+			t.Errorf("error %v", err)
+		}
+	}
+	same(t, stored(t, s, "r"), true)
+	ok(t, os.RemoveAll(others))
+	ok(t, s.Add(offer("job-2")))
 }

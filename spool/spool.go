@@ -36,6 +36,9 @@ var (
 	ErrLowSpace   = errors.New("too little space is free")
 )
 
+// RequiredInodes is the number of free inodes below which Add takes no job. A job takes 7, an executor about 10 and what its plugin writes.
+const RequiredInodes = 1000
+
 // Options of Open. The zero value is fine.
 type Options struct {
 	// LowWater is the free space in bytes below which Add takes no job, so that results and logs still fit. Zero: no limit.
@@ -151,10 +154,14 @@ func (s *Spool) CheckSpace() error {
 	if err != nil {
 		return fmt.Errorf("get the free space: %w", err)
 	}
-	s.restoreReserve(free)
-	if want := s.RequiredSpace(); free < want {
+	s.restoreReserve(free.Bytes)
+	if want := s.RequiredSpace(); free.Bytes < want {
 		return fmt.Errorf("%w in %s: %d bytes free, %d bytes needed to take jobs; free some space, results and logs need it too",
-			ErrLowSpace, s.fs.Path("."), free, want)
+			ErrLowSpace, s.fs.Path("."), free.Bytes, want)
+	}
+	if free.Inodes < RequiredInodes {
+		return fmt.Errorf("%w in %s: %d inodes free, %d needed to take jobs; remove files, executors and jobs need inodes too",
+			ErrLowSpace, s.fs.Path("."), free.Inodes, RequiredInodes)
 	}
 	return nil
 }

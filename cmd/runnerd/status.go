@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"math"
 	"os"
 	"slices"
 	"time"
 
 	"runnerd/actors/actorrt"
 	msg "runnerd/messages"
+	"runnerd/spool"
 )
 
 // statusDocument is the output of `runnerd status -o json`. docs/operations.md explains it.
@@ -71,13 +73,14 @@ type backlogStatus struct {
 }
 
 type spoolStatus struct {
-	Waiting    int    `json:"waiting"` // jobs that are not handed out
-	Running    int    `json:"running"`
-	Unreported int    `json:"unreported"` // ended jobs that are not fully reported
-	Rejected   int    `json:"rejected"`   // jobs that the server rejected, kept for an operator
-	Corrupt    int    `json:"corrupt"`    // unreadable records, quarantined for an operator
-	Free       uint64 `json:"freeBytes"`
-	LowWater   uint64 `json:"lowWaterBytes,omitempty"` // no jobs are taken below this
+	Waiting    int     `json:"waiting"` // jobs that are not handed out
+	Running    int     `json:"running"`
+	Unreported int     `json:"unreported"` // ended jobs that are not fully reported
+	Rejected   int     `json:"rejected"`   // jobs that the server rejected, kept for an operator
+	Corrupt    int     `json:"corrupt"`    // unreadable records, quarantined for an operator
+	Free       uint64  `json:"freeBytes"`
+	FreeInodes *uint64 `json:"freeInodes,omitempty"`    // nil: the file system does not limit them
+	LowWater   uint64  `json:"lowWaterBytes,omitempty"` // no jobs are taken below this
 }
 
 // status returns the status even if no actor answers, so that a hanging one is visible.
@@ -100,10 +103,19 @@ func (d *daemon) status(ctx context.Context) statusDocument {
 	}
 	doc.addJobs(d.spool.Jobs())
 	doc.addExecutors(d.spool.Executors(), pool)
-	doc.Spool.Free, _ = d.spool.Free() // 0 on error
+	if free, err := d.spool.Free(); err == nil {
+		doc.Spool.setFree(free)
+	}
 	doc.Spool.LowWater = d.spool.RequiredSpace()
 	doc.Spool.Rejected, doc.Spool.Corrupt, _ = d.spool.CountRejectedAndCorrupt()
 	return doc
+}
+
+func (s *spoolStatus) setFree(free spool.Space) {
+	s.Free = free.Bytes
+	if free.Inodes != math.MaxUint64 {
+		s.FreeInodes = &free.Inodes
+	}
 }
 
 // addJobs adds the jobs of the spool, oldest first.

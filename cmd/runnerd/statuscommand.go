@@ -100,7 +100,8 @@ func (f stateFlags) statusFromSpool() (doc statusDocument, err error) {
 			return err
 		}
 		doc.addExecutors(records, msg.Pool{})
-		doc.Spool.Free, err = files.Free()
+		free, err := files.Free()
+		doc.Spool.setFree(free)
 		return err
 	})
 	return doc, err

@@ -13,6 +13,7 @@ import (
 	"github.com/docker/go-units"
 
 	"runnerd/actors/actorrt"
+	"runnerd/spool"
 )
 
 // print writes the document as text.
@@ -29,7 +30,7 @@ func (s statusDocument) print(out io.Writer, now time.Time) error {
 	}
 	t.row("jobs", fmt.Sprintf("%d waiting, %d running, %d unreported%s", s.Spool.Waiting, s.Spool.Running, s.Spool.Unreported, s.oldestUnreported(t)))
 	t.row("problems", fmt.Sprintf("%d rejected, %d corrupt; see runnerd spool ls", s.Spool.Rejected, s.Spool.Corrupt))
-	t.row("space", units.BytesSize(float64(s.Spool.Free))+" free"+s.lowWater())
+	t.row("space", units.BytesSize(float64(s.Spool.Free))+" free"+s.freeInodes()+s.lowWater())
 	s.printExecutors(t)
 	s.printJobs(t)
 	s.printActors(t)
@@ -71,11 +72,22 @@ func disabled(s *serverStatus) string {
 	return ""
 }
 
+func (s statusDocument) freeInodes() string {
+	if s.Spool.FreeInodes == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %d inodes free", *s.Spool.FreeInodes)
+}
+
 func (s statusDocument) lowWater() string {
 	if !s.Running {
 		return ""
 	}
-	return "; new jobs are taken above " + units.BytesSize(float64(s.Spool.LowWater))
+	required := "; new jobs are taken above " + units.BytesSize(float64(s.Spool.LowWater))
+	if s.Spool.FreeInodes != nil {
+		required += fmt.Sprintf(" and %d inodes", spool.RequiredInodes)
+	}
+	return required
 }
 
 func (s statusDocument) oldestUnreported(t *table) string {

@@ -23,6 +23,7 @@ const (
 	maxExcerpt    = 200              // bytes of an invalid answer that are shown
 	maxRetryAfter = 1 * time.Hour    // so that a wrong header does not silence a runner for a year
 	stallTimeout  = 30 * time.Second // between two reads of a body
+	minRate       = 256              // bytes per second of a body, after the time that an answer may take
 )
 
 // call sends a request and returns the answer if it has one of the statuses. The caller must close its body.
@@ -39,7 +40,7 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 		}
 		return nil, fmt.Errorf("%s: %s: %w", op, c.server.Host, withHint(err))
 	}
-	res.Body = &body{ReadCloser: res.Body, ctx: limited, cancel: cancel, remaining: maxAnswer}
+	res.Body = &body{ReadCloser: res.Body, ctx: limited, cancel: cancel, remaining: maxAnswer, began: time.Now()}
 	if slices.Contains(statuses, res.StatusCode) {
 		return res, nil
 	}
@@ -51,18 +52,25 @@ func (c *Client) call(ctx context.Context, op string, limit time.Duration, send 
 	return nil, err
 }
 
-// body is the body of an answer. It limits the size and the time without progress.
+// body is the body of an answer. It limits the size and the time without progress, and requires a minimum rate.
 type body struct {
 	io.ReadCloser
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	remaining int64
+	began     time.Time // zero: no minimum rate
+	received  int64
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	timer := time.AfterFunc(stallTimeout, func() { b.cancel(fmt.Errorf("the answer made no progress for %s", stallTimeout)) })
+	limit, reason := stallTimeout, fmt.Errorf("the answer made no progress for %s", stallTimeout)
+	if allowed := b.allowedTime(); allowed < limit {
+		limit, reason = allowed, fmt.Errorf("the answer is slower than %d bytes per second", minRate)
+	}
+	timer := time.AfterFunc(limit, func() { b.cancel(reason) })
 	defer timer.Stop()
 	n, err := b.ReadCloser.Read(p)
+	b.received += int64(n)
 	if err != nil && err != io.EOF && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)
 	}
@@ -70,6 +78,14 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, errors.New("the answer exceeds the size limit")
 	}
 	return n, err
+}
+
+// allowedTime returns how long the next read may take at the minimum rate.
+func (b *body) allowedTime() time.Duration {
+	if b.began.IsZero() {
+		return stallTimeout
+	}
+	return answerTimeout(0) + time.Duration(b.received)*time.Second/minRate - time.Since(b.began)
 }
 
 func (b *body) Close() error {

@@ -10,7 +10,7 @@
 //     body without a required field).
 //
 // A request must be answered within 10 s, plus the time that the server may hold a reserve, plus 1 s per KB of a large body. The body of
-// an answer has no time limit as long as it makes progress. The credentials are in memory only: a runner registers at its start, unless it
+// an answer, except for the event stream, must then arrive at 256 bytes per second or faster, without a pause of 30 s. The credentials are in memory only: a runner registers at its start, unless it
 // was about to unregister, in which case its credentials were stored.
 package release
 

@@ -459,3 +459,26 @@ func TestRefusalOfOldCredentialsKeepsNewOnes(t *testing.T) {
 		}
 	}
 }
+
+func TestSlowBodyIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, "a")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	body, err := registeredClient(t, s.URL).FetchInput(t.Context(), "/input")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	began := time.Now()
+	if _, err := io.ReadAll(body); err == nil || !strings.Contains(err.Error(), "slower than 256 bytes per second") {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(began); took > 25*time.Second { // 10.4 s on an idle machine
+		t.Errorf("given up after %v", took)
+	}
+}

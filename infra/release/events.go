@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync/atomic"
+	"time"
 
 	"github.com/launchdarkly/eventsource"
 
@@ -40,8 +41,9 @@ func (c *Client) Events(ctx context.Context, after string, emit func(id string, 
 	if media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); media != "text/event-stream" {
 		return protocolError(op, res, nil, fmt.Sprintf("expected text/event-stream, got %q", media))
 	}
-	res.Body.(*body).remaining = math.MaxInt64 // only the size of each event is limited
-	stream := &boundedStream{Reader: res.Body}
+	answer := res.Body.(*body)
+	answer.remaining, answer.began = math.MaxInt64, time.Time{} // only the size of each event is limited, and events are rare
+	stream := &boundedStream{Reader: answer}
 	stream.remaining.Store(maxAnswer)
 	text := bufio.NewReader(stream)
 	if mark, _ := text.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {

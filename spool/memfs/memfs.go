@@ -44,6 +44,8 @@ type FS struct {
 	BeforeRead func(Op) error
 	// Space is the free space in bytes, which only contents use. math.MaxUint64, the default, means unlimited.
 	Space uint64
+	// NoInodes says that no inode is free.
+	NoInodes bool
 	// Full is the error of an operation that finds no space. Default: ENOSPC.
 	Full syscall.Errno
 
@@ -287,10 +289,14 @@ func (m *FS) removeContents(dir *node) {
 	}
 }
 
-func (m *FS) Free() (uint64, error) {
+func (m *FS) Free() (spool.Space, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.Space, m.beforeRead("free", ".")
+	free := spool.Space{Bytes: m.Space, Inodes: math.MaxUint64}
+	if m.NoInodes {
+		free.Inodes = 0
+	}
+	return free, m.beforeRead("free", ".")
 }
 
 // SetSpace sets Space; it may be called while the file system is in use.
@@ -298,6 +304,13 @@ func (m *FS) SetSpace(space uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.Space = space
+}
+
+// SetNoInodes sets NoInodes; it may be called while the file system is in use.
+func (m *FS) SetNoInodes(none bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.NoInodes = none
 }
 
 func (m *FS) Path(name string) string { return path.Join("/memory", name) }

@@ -3,7 +3,9 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,5 +251,110 @@ func TestForeignJobIsDroppedDespiteDiskFailure(t *testing.T) {
 			_, there := e.spool.Job("job1-1")
 			return !there
 		})
+	})
+}
+
+// drippingServer is a server whose first input arrives one byte every five seconds, without end.
+type drippingServer struct {
+	*fakes.Server
+	fetches atomic.Int32
+	gaveUp  atomic.Pointer[time.Time]
+}
+
+func (s *drippingServer) FetchInput(ctx context.Context, url string) (io.ReadCloser, error) {
+	if s.fetches.Add(1) > 1 {
+		return s.Server.FetchInput(ctx, url)
+	}
+	return io.NopCloser(readerFunc(func(p []byte) (int, error) {
+		select {
+		case <-time.After(5 * time.Second):
+			p[0] = 'a'
+			return 1, nil
+		case <-ctx.Done():
+			s.gaveUp.Store(new(time.Now()))
+			return 0, context.Cause(ctx)
+		}
+	})), nil
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (r readerFunc) Read(p []byte) (int, error) { return r(p) }
+
+func TestSlowInputIsGivenUpWithinLease(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		server := &drippingServer{Server: e.server}
+		e.release = server
+		e.start()
+		began := time.Now()
+		slow := e.server.Submit(fakes.Task{Image: "plugin", InputByURL: true})
+		e.until("the fetch is given up", time.Minute, func() bool { return server.gaveUp.Load() != nil })
+		if took := server.gaveUp.Load().Sub(began); took > 50*time.Second {
+			t.Errorf("the fetch was given up after %v", took)
+		}
+		e.awaitCompleted(e.server.Submit(fakes.Task{Image: "plugin"}))
+		e.awaitCompleted(slow)
+		if log := e.log.text(); !strings.Contains(log, "fetch the input: it did not arrive within 45s") {
+			t.Errorf("the log does not say why:\n%s", log)
+		}
+	})
+}
+
+func TestUnstorableJobsMakeRunnerBackOff(t *testing.T) {
+	withEnv(t, daemonMode(2), func(e *env) {
+		e.start()
+		e.advance(time.Second)
+		full := true
+		e.disk.Before = func(op memfs.Op) error {
+			if full && op.Kind == "write" && strings.HasPrefix(op.Name, "jobs/.preallocated-") {
+				return errNoSpace
+			}
+			return nil
+		}
+		var ids []msg.JobID
+		for range 500 {
+			ids = append(ids, e.server.Submit(fakes.Task{Image: "plugin"}))
+		}
+		e.advance(time.Minute)
+		e.checkNotReady("could not store a job: ")
+		offered := 0
+		for _, job := range e.server.Jobs() {
+			if job.Execution != "" {
+				offered++
+			}
+		}
+		if offered > 20 { // two for each reserve
+			t.Errorf("%d jobs were reserved within a minute and none was stored", offered)
+		}
+		full = false
+		for _, id := range ids[:5] {
+			e.awaitCompleted(id)
+		}
+		if why := e.status().NotReady; len(why) > 0 {
+			t.Errorf("not ready: %q", why)
+		}
+		for _, id := range ids {
+			e.awaitCompleted(id)
+		}
+	})
+}
+
+func TestMissingSpaceIsReasonForNotReady(t *testing.T) {
+	withEnv(t, daemonMode(1), func(e *env) {
+		e.disk.NoInodes = true
+		e.start()
+		id := e.server.Submit(fakes.Task{Image: "plugin"})
+		e.advance(5 * time.Minute)
+		if n := len(e.server.Calls(fakes.Reserve)); n > 0 {
+			t.Errorf("%d reserves", n)
+		}
+		e.checkNotReady("0 inodes free")
+		e.disk.SetNoInodes(false)
+		e.awaitCompleted(id)
+		e.until("the runner is ready", time.Second, func() bool { return len(e.status().NotReady) == 0 })
+		e.disk.SetNoInodes(true)
+		e.until("the runner is not ready", 2*time.Minute, func() bool { return len(e.status().NotReady) > 0 })
+		e.disk.SetNoInodes(false) // and no job arrives
+		e.until("the runner is ready", time.Minute, func() bool { return len(e.status().NotReady) == 0 })
 	})
 }
