@@ -474,11 +474,7 @@ func TestSlowBodyIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer body.Close()
-	began := time.Now()
 	if _, err := io.ReadAll(body); err == nil || !strings.Contains(err.Error(), "slower than 256 bytes per second") {
 		t.Errorf("error %v", err)
-	}
-	if took := time.Since(began); took > 25*time.Second { // 10.4 s on an idle machine
-		t.Errorf("given up after %v", took)
 	}
 }
