@@ -145,15 +145,15 @@ func TestOpenQuarantinesNothingWithoutDescriptors(t *testing.T) {
 		files := memfs.New()
 		filledSpool(t, files)
 		ok(t, files.Close())
-		opens := 0
+		reads := 0
 		files.BeforeRead = func(op memfs.Op) error {
-			if opens++; opens == at {
+			if reads++; reads == at {
 				return syscall.EMFILE
 			}
 			return nil
 		}
 		s, err := reopen(files)
-		if opens < at {
+		if reads < at {
 			return
 		}
 		if err == nil {
