@@ -70,7 +70,7 @@ func withJob(t *testing.T, s *spool.Spool) *spool.Spool {
 	ok(t, s.Add(offer(execution)))
 	ok(t, s.Confirm(execution))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")}))
-	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}))
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon, SessionKey: []byte("sealed"), Mask: []byte("sealed")}))
 	return s
 }
 
