@@ -110,7 +110,7 @@ func TestEveryMethodIsDurable(t *testing.T) {
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "The plugin was killed (SIGKILL)"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Closed: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
-	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution}
+	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution, JobKey: []byte("sealed"), Mask: []byte("sealed")}
 	for range 2 {
 		same(t, s.Jobs(), []msg.JobRecord{want})
 		same(t, s.Executors(), []msg.ExecutorRecord{wantExecutor})

@@ -1,5 +1,5 @@
-// Package hostile tests a plugin that attempts to get more than its own data and resources, and a server with hostile job ids. It runs
-// the real binary with a real engine (package harness). The plugin is in plugin/ and returns what each attempt got.
+// Package hostile tests a plugin that attempts to get more than its own data and resources, and a server with hostile ids and names. It
+// runs the real binary with a real engine (package harness). The plugin is in plugin/ and returns what each attempt got.
 //
 // Each attempt that must fail has a control, the same attempt at something that is allowed, because an attempt that is
 // made wrongly would fail as well.

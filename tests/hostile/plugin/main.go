@@ -49,7 +49,7 @@ type try struct {
 	What   string `json:"what"`
 	Target string `json:"target"` // path, address or URL at which the attempt is aimed
 	With   string `json:"with"`   // token, kind of result, or kind of replacement that it uses
-	Size   int    `json:"size"`   // number of processes, directories or MiB
+	Size   int    `json:"size"`   // number of processes, directories, lists or MiB
 	Gate   string `json:"gate"`   // host and port of the gate at which the attempt waits; empty: none
 }
 
