@@ -26,7 +26,7 @@ func (d scheduledSpool) do(name string, id any, fn func() error) (err error) {
 	return err
 }
 
-func (d scheduledSpool) Room() error { return d.do("room", "", d.Spool.CheckSpace) }
+func (d scheduledSpool) CheckSpace() error { return d.do("check space", "", d.Spool.CheckSpace) }
 func (d scheduledSpool) Add(o msg.Offer) error {
 	return d.do("add", o.Execution, func() error { return d.Spool.Add(o) })
 }
