@@ -49,6 +49,7 @@ func TestExecRunsTaskAndReturnsItsExitCode(t *testing.T) {
 	}
 }
 
+// execute starts runnerd exec with these arguments.
 func execute(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
 	if shared == nil {
