@@ -181,7 +181,7 @@ func assignJob(rec *msg.ExecutorRecord, h msg.HandOut) {
 		rec.Job = h.Execution
 		rec.Jobs++
 	}
-	rec.JobKey, rec.Mask = h.SessionKey, h.Mask
+	rec.JobKey, rec.Mask, rec.SDK = h.SessionKey, h.Mask, cmp.Or(h.SDK, rec.SDK)
 	rec.IdleSince, rec.Notified = time.Time{}, false
 }
 
