@@ -34,23 +34,24 @@ func readInput(deps ExecutorDeps, job msg.ExecutionID) (in input, err error) {
 }
 
 func (h handOut) do(e *executor, c *executorCtx) {
-	deps, logs, id, before, times := e.ExecutorDeps, e.logs, e.id, e.session.last, e.startTimes()
+	deps, logs, before := e.ExecutorDeps, e.logs, e.session.last
+	entry := msg.HandOut{Execution: h.execution, Executor: e.id, SDK: e.session.sdk, StartTimes: e.startTimes()}
 	if h.again {
 		before = e.session.previous
 	}
 	c.Go("hand out", func(context.Context) msg.ToExecutor {
 		done := msg.HandOutDone{Execution: h.execution, Request: h.request}
 		if h.again {
-			deps.Gateway.ClearResults(id)
+			deps.Gateway.ClearResults(entry.Executor)
 		}
 		in, err := readInput(deps, h.execution)
 		if err != nil {
 			done.Unreadable, done.Err = true, err
 			return done
 		}
-		from := time.Now()
-		logs.open(h.execution, from, in.secrets)
-		if done.Env, done.Err = journalAndAnswer(deps, logs, id, before, h, in, from, times); done.Err != nil && !h.again {
+		entry.From = time.Now()
+		logs.open(h.execution, entry.From, in.secrets)
+		if done.Env, done.Err = journalAndAnswer(deps, logs, entry, before, h.request, in); done.Err != nil && !h.again {
 			logs.withdraw(h.execution)
 		}
 		rec, _ := deps.Spool.Job(h.execution)
@@ -67,30 +68,33 @@ func (e *executor) startTimes() msg.StartTimes {
 	return msg.StartTimes{Pull: e.pulledAt.Sub(e.assignedAt), Start: time.Since(e.pulledAt)}
 }
 
-func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, id msg.ExecutorID, before msg.ExecutionID, h handOut, in input, from time.Time, times msg.StartTimes) (env map[string]string, err error) {
-	mask, err := deps.Keyring.Seal(logs.maskedSecrets())
-	if err != nil {
+// journalAndAnswer records the hand-out and answers the request. before is the execution before it in the executor, or empty. Without a
+// request, the input is written to a file, and env names it.
+func journalAndAnswer(deps ExecutorDeps, logs *logAttributor, entry msg.HandOut, before msg.ExecutionID, request msg.RequestID, in input) (env map[string]string, err error) {
+	id := entry.Executor
+	if entry.Mask, err = deps.Keyring.Seal(logs.maskedSecrets()); err != nil {
 		return nil, err
 	}
-	urls := []msg.JobURL{{Execution: h.execution, SealedKey: in.sealed}}
+	entry.SessionKey = in.key
+	urls := []msg.JobURL{{Execution: entry.Execution, SealedKey: in.sealed}}
 	if before != "" {
 		urls = append([]msg.JobURL{{Execution: before}}, urls...)
 	}
 	if err := deps.Gateway.OpenURLs(id, urls...); err != nil {
 		return nil, err
 	}
-	if h.request == 0 {
-		if env, err = deps.Gateway.WriteInput(id, h.execution, in.text); err != nil {
+	if request == 0 {
+		if env, err = deps.Gateway.WriteInput(id, entry.Execution, in.text); err != nil {
 			return nil, err
 		}
-	} else if !deps.Gateway.IsWaiting(id, h.request) {
+	} else if !deps.Gateway.IsWaiting(id, request) {
 		return nil, msg.ErrNotPolling
 	}
-	if err := deps.Spool.HandOut(msg.HandOut{Execution: h.execution, Executor: id, From: from, SessionKey: in.key, Mask: mask, StartTimes: times}); err != nil {
+	if err := deps.Spool.HandOut(entry); err != nil {
 		return nil, err
 	}
-	if h.request != 0 {
-		deps.Gateway.Answer(id, h.request, msg.GiveJob{Execution: h.execution, Input: in.text})
+	if request != 0 {
+		deps.Gateway.Answer(id, request, msg.GiveJob{Execution: entry.Execution, Input: in.text})
 	}
 	return env, nil
 }

@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,18 +96,30 @@ func (closeOlderLogs) do(e *executor, c *executorCtx) {
 	}
 }
 
-// lastLines returns the last lines of the job's log, for the message of a job without a result.
+// panicReason matches the line in which a crashed Go process says why, with or without the time that the log adds.
+var panicReason = regexp.MustCompile(`^(?:\S+Z )?(?:panic|fatal error): `)
+
+// lastLines returns the last lines of the job's log, for the message of a job without a result. If the process panicked, they begin with
+// the reason, which is above the stack trace.
 func lastLines(spool Spool, job msg.ExecutionID) string {
-	const maxBytes, maxLines = 1000, 5
+	const maxBytes, maxLines, maxTrace, maxReason = 1000, 5, 64 << 10, 500
 	rec, ok := spool.Job(job)
 	if !ok || rec.Log.Size == 0 {
 		return ""
 	}
-	from := max(0, rec.Log.Size-maxBytes)
-	text, err := spool.ReadLog(job, from, maxBytes)
+	text, err := spool.ReadLog(job, max(0, rec.Log.Size-maxTrace), maxTrace)
 	if err != nil {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
-	return ". Its last output:\n" + strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
+	all := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(text), "�")), "\n")
+	last := string(text[max(0, len(text)-maxBytes):])
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(last, "�")), "\n")
+	lines = lines[max(0, len(lines)-maxLines):]
+	for _, line := range slices.Backward(all[:max(0, len(all)-len(lines))]) {
+		if panicReason.MatchString(line) {
+			lines = append([]string{strings.ToValidUTF8(line[:min(len(line), maxReason)], ""), "…"}, lines[min(2, len(lines)):]...)
+			break
+		}
+	}
+	return ". Its last output:\n" + strings.Join(lines, "\n")
 }

@@ -220,7 +220,7 @@ func (m sessionModel) initial() *modelState {
 }
 
 func (w *modelState) startNew(m sessionModel) {
-	w.session, _ = begin(newSession(msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode}, modelLimits, 0), false)
+	w.session, _ = begin(newSession(msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode, SDK: m.sdk}, modelLimits, 0), false)
 	w.timers[limitTimerDue] = 1
 	w.actor = actorRuns
 }
@@ -228,7 +228,7 @@ func (w *modelState) startNew(m sessionModel) {
 // startRestored starts the actor of an executor that has a record in the spool.
 func (w *modelState) startRestored(m sessionModel, runnerRestarted bool) {
 	r := w.record
-	k := spoolState{runnerRestarted: runnerRestarted, record: msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode, Jobs: int(r.jobs), Job: executions[r.job], PreviousJob: executions[r.previous],
+	k := spoolState{runnerRestarted: runnerRestarted, record: msg.ExecutorRecord{ID: modelExecutor, Mode: m.mode, SDK: m.sdk, Jobs: int(r.jobs), Job: executions[r.job], PreviousJob: executions[r.previous],
 		Version: r.version, Notified: r.notified, Retired: reasonIf(r.retired)}}
 	if r.idle {
 		k.record.IdleSince = time.Unix(1, 0)

@@ -10,7 +10,7 @@ import (
 
 // newSession returns the session of a new executor.
 func newSession(rec msg.ExecutorRecord, limits msg.ExecutorLimits, diskLimit int64) session {
-	return session{id: rec.ID, mode: rec.Mode, image: rec.Key.Image, limits: limits, diskLimit: diskLimit, inspected: true}
+	return session{id: rec.ID, mode: rec.Mode, image: rec.Key.Image, sdk: rec.SDK, limits: limits, diskLimit: diskLimit, inspected: true}
 }
 
 // spoolState is what the spool has about an executor that an earlier actor ran.

@@ -12,7 +12,8 @@ import (
 
 // The stop sequence, which ends the plugin of a job that was aborted or timed out, and the message about it.
 
-// The steps of the stop sequence. The Go SDK reacts to SIGABRT, the Python SDK to SIGTERM.
+// The steps of the stop sequence. The Go SDK reacts to SIGABRT; SIGTERM would end it without a result. The Python SDK ignores SIGABRT and
+// reacts to SIGTERM.
 const (
 	abortStep = iota + 1
 	termStep
@@ -42,7 +43,37 @@ func (t *transition) stopJob(hasResult bool) {
 		t.recordStop(true)
 		return
 	}
-	t.signal(abortStep)
+	t.signal(t.stopStep(0))
+}
+
+// unknownAbortWait is the time between SIGABRT and SIGTERM for a plugin whose SDK is not known.
+const unknownAbortWait = 2 * time.Second
+
+// abortTime returns when SIGTERM is due, since the start of the sequence.
+func (t *transition) abortTime() time.Duration {
+	switch t.sdk {
+	case msg.PythonSDK:
+		return 0
+	case msg.GoSDK:
+		return t.limits.Abort
+	default:
+		return min(t.limits.Abort, unknownAbortWait)
+	}
+}
+
+// killTime returns when SIGKILL is due, since the start of the sequence.
+func (t *transition) killTime() time.Duration { return t.limits.Abort + t.limits.Term }
+
+// stopStep returns the step that is due at a time since the start of the sequence.
+func (t *transition) stopStep(elapsed time.Duration) int {
+	switch {
+	case elapsed < t.abortTime():
+		return abortStep
+	case elapsed < t.killTime():
+		return termStep
+	default:
+		return killStep
+	}
 }
 
 // resumeStop continues a stop sequence that an earlier actor began, at the step that the time since the ending calls for. It waits until
@@ -54,14 +85,7 @@ func (t *transition) resumeStop() {
 	t.job.stop.resumes = false
 	t.tell(msg.Retired{Executor: t.id, Reason: t.retireReason})
 	t.do(tellReporter{msg.Report{Execution: t.job.Execution}})
-	switch elapsed := t.job.stop.elapsed; {
-	case elapsed < t.limits.Abort:
-		t.signal(abortStep)
-	case elapsed < t.limits.Abort+t.limits.Term:
-		t.signal(termStep)
-	default:
-		t.signal(killStep)
-	}
+	t.signal(t.stopStep(t.job.stop.elapsed))
 }
 
 func (t *transition) signal(step int) {
@@ -97,9 +121,9 @@ func (t *transition) signalled(m msg.Signalled) {
 
 // signalFailed repeats a signal that the engine did not accept, until the time of its step is up.
 func (t *transition) signalFailed(m msg.Signalled) {
-	until := t.limits.Abort
+	until := t.abortTime()
 	if m.Step == termStep {
-		until += t.limits.Term
+		until = t.killTime()
 	}
 	t.job.stop.failures++
 	t.do(retrySignal{step: m.Step, failures: t.job.stop.failures, remaining: until - m.Elapsed, err: m.Err})
@@ -113,9 +137,9 @@ func (t *transition) stopWait(step int) time.Duration {
 	}
 	switch step {
 	case abortStep:
-		return t.limits.Abort - elapsed
+		return t.abortTime() - elapsed
 	case termStep:
-		return min(t.limits.Term, max(0, t.limits.Abort+t.limits.Term-elapsed))
+		return t.killTime() - max(elapsed, t.abortTime())
 	default: // SIGKILL is retried
 		return t.limits.Term
 	}

@@ -81,6 +81,7 @@ type HandOut struct {
 	From       time.Time // the executor's output belongs to the job from then on
 	SessionKey []byte    // the job's session key, sealed to the identity
 	Mask       []byte    // values to mask from now on, sealed to the identity
+	SDK        SDK       // of the executor's plugin; empty: not known yet
 	StartTimes
 }
 
@@ -132,4 +133,5 @@ type ExecutorRecord struct {
 	IdleSince      time.Time   `json:"idleSince,omitzero"`  // first held GET after its last job; zero: not idle
 	Retired        string      `json:"retired,omitempty"`   // why it takes no more jobs
 	Mask           []byte      `json:"mask,omitempty"`      // values to mask, sealed to the identity
+	SDK            SDK         `json:"sdk,omitempty"`       // as detected before its first job
 }

@@ -118,7 +118,7 @@ func updateChecksum(crc uint32, r *io.SectionReader) (uint32, error) {
 	}
 }
 
-// checkBody verifies a file as readBody does, without reading the body into memory at once.
+// checkBody verifies a file as readBody does, without holding the whole body in memory.
 func checkBody(f File, head bodyHeader) error {
 	part, err := readHead(f, head)
 	if err != nil {

@@ -14,17 +14,18 @@ import (
 
 // reported is what the spool has reported as done, so that others may have acted on it.
 type reported struct {
-	identity                                  []byte
-	added, handedOut, ended, removed, offered bool
-	executor, result                          bool
-	log                                       int64
-	next                                      msg.Position
+	identity                         []byte
+	added, handedOut, ended, removed bool
+	removing                         bool // Remove was called and has failed: the job may be there or not
+	executor, result                 bool
+	log                              int64
+	next                             msg.Position
 }
 
 var errCrash = errors.New("simulated crash")
 
-// runAllMethods calls every writing method once, and stops at the first error.
-func runAllMethods(s *spool.Spool, reported *reported) error {
+// runJob loads an identity, saves a setting and takes a job from Add to Remove. It stops at the first error.
+func runJob(s *spool.Spool, reported *reported) error {
 	var err error
 	do := func(step func() error, done func()) {
 		if err == nil {
@@ -43,7 +44,6 @@ func runAllMethods(s *spool.Spool, reported *reported) error {
 		return err
 	}, nothing)
 	do(func() error { return s.Save(spool.Gateway, []byte(`"here"`)) }, nothing)
-	reported.offered = err == nil
 	do(func() error { return s.Add(offer(execution)) }, func() { reported.added = true })
 	do(func() error { return s.Confirm(execution) }, nothing)
 	do(func() error {
@@ -66,7 +66,7 @@ func runAllMethods(s *spool.Spool, reported *reported) error {
 	wasLast := err == nil
 	do(func() error { return s.Remove(execution) }, func() { reported.removed = true })
 	if wasLast && !reported.removed {
-		reported.offered = false // a removal was requested, so both states are valid
+		reported.removing = true
 	}
 	return err
 }
@@ -80,13 +80,12 @@ func checkInvariants(s *spool.Spool, reported reported, powerLost bool) error {
 		}
 	}
 	rec, found := s.Job(execution)
-	removing := !reported.offered
 	switch {
 	case reported.identity != nil && !bytes.Equal(reported.identity, identity(s)):
 		return errors.New("the identity has changed")
 	case reported.removed && found:
 		return errors.New("a removed job is back")
-	case reported.added && !reported.removed && !removing && !found:
+	case reported.added && !reported.removed && !reported.removing && !found:
 		return errors.New("an added job is lost")
 	case !found:
 		return nil
@@ -146,7 +145,7 @@ func TestReportedStateSurvivesCrashAtAnyOperation(t *testing.T) {
 					}
 					if done {
 						if at < 40 {
-							t.Fatalf("runAllMethods has only %d operations", at)
+							t.Fatalf("runJob has only %d operations", at)
 						}
 						break
 					}
@@ -156,7 +155,7 @@ func TestReportedStateSurvivesCrashAtAnyOperation(t *testing.T) {
 	}
 }
 
-// crashAt runs all methods until the operation, crashes, and checks the invariants after the next Open, and once more after a loss of
+// crashAt runs a job until the operation, crashes, and checks the invariants after the next Open, and once more after a loss of
 // power: everything that Open returns must be durable. done reports that there is no such operation.
 func crashAt(at int, survives func() bool) (done bool, err error) {
 	files := memfs.New()
@@ -169,7 +168,7 @@ func crashAt(at int, survives func() bool) (done bool, err error) {
 	var reported reported
 	s, err := spool.Open(files, spool.Options{})
 	if err == nil {
-		err = runAllMethods(s, &reported)
+		err = runJob(s, &reported)
 	}
 	if err != nil && !errors.Is(err, errCrash) {
 		return false, err
@@ -216,7 +215,7 @@ func TestRepeatSucceedsAfterFailedOperation(t *testing.T) {
 			ok(t, files.Close())
 			s = open(t, files)
 		}
-		if err := runAllMethods(s, &reported); err != nil {
+		if err := runJob(s, &reported); err != nil {
 			if reported.added {
 				_, _ = s.End(execution, msg.Ending{Outcome: msg.Failed, Message: "the disk"})
 			}

@@ -31,14 +31,14 @@
 //   - Add writes job.json into a preallocated directory in jobs/, syncs it, and then renames the directory. After a crash before
 //     the fsync, Open deletes the incomplete preallocated directory; after a crash later than that, Open completes the rename. The job's
 //     other files exist from the start, empty, so that writing them later needs no fsync of a directory.
-//   - A step is one line and one fsync. The steps confirmed, delivered and finished are not synced; the next synced step includes
-//     them in its line. Therefore only the last line of a journal can be torn. Open cuts it off, because nobody was told of its
-//     content. An unreadable line elsewhere is damage.
-//   - HandOut is decided by the job's journal. The executor's record is written after it without an fsync; Open restores each
+//   - A step is one line and one fsync. The steps confirmed, delivered and finished are not synced; the next step's line includes
+//     them and replaces theirs. Therefore only the last line of a journal can be torn. Open cuts it off, because nobody was told of
+//     its content. An unreadable line elsewhere is damage.
+//   - HandOut takes effect in the job's journal. The executor's record is written after it without an fsync; Open restores each
 //     from the other.
-//   - StoreResult is decided by the result file alone, with one fsync. An incomplete result file counts as no result. Its head is
-//     written last, so a file with a head but an incomplete body does not come from a killed process. A complete result left
-//     behind by a failed write is accepted, unless the job's ending was already reported without one (Stopped).
+//   - StoreResult takes effect in the result file alone, with one fsync. An incomplete result file counts as no result. Its head is
+//     written last, so a killed process never leaves a head with an incomplete body: only a loss of power or damage does. A complete
+//     result left behind by a failed write is accepted, unless the job's ending was already reported without one (Stopped).
 //   - AppendLog writes and syncs the text, then a checkpoint. Two checkpoints are written in turn. Each one verifies the text since the
 //     one before it; text after the newest valid checkpoint does not count. A damaged checkpoint or text therefore loses only the
 //     newest part of the log, which is read again from the executor's output.
@@ -58,7 +58,7 @@
 //
 // # Limits
 //
-// Linux, and a local file system whose fsync is reliable. Jobs and executors are indexed in memory, without inputs, logs and
+// The spool needs Linux, and a local file system whose fsync is reliable. Jobs and executors are indexed in memory, without inputs, logs and
 // results. Open reads every file of a job once. Two losses are not detected: complete lines missing at the end of a journal
 // (except the hand-out, which the executor's record repeats), and an empty result file. Only operators empty corrupt/ and
 // rejected/. A plugin may leave files in out/ that only its own user can delete: if runnerd is not root, RemoveExecutor fails

@@ -19,7 +19,7 @@ const (
 
 	executorFile = "executor.json"
 
-	// Any image brings its own user with any uid, and each must be able to create the result file. The sticky bit
+	// An image may run as any user, and each of these users must be able to create the result file. The sticky bit
 	// protects one user's files from another's; other local users cannot reach the directory, because its parents are private.
 	outPerm = fs.ModeSticky | 0o777
 	// Permissions of what an executor reads, as any user.
@@ -181,7 +181,7 @@ func assignJob(rec *msg.ExecutorRecord, h msg.HandOut) {
 		rec.Job = h.Execution
 		rec.Jobs++
 	}
-	rec.JobKey, rec.Mask = h.SessionKey, h.Mask
+	rec.JobKey, rec.Mask, rec.SDK = h.SessionKey, h.Mask, cmp.Or(h.SDK, rec.SDK)
 	rec.IdleSince, rec.Notified = time.Time{}, false
 }
 

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"archive/tar"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// exported lists the files that an export contains unchanged. None of them has a key.
-var exported = []string{journalFile, logFile, checkpointFile, ackFile, resultFile, answerFile}
+// exported lists the files that an export contains unchanged.
+var exported = []string{logFile, checkpointFile, ackFile, resultFile, answerFile}
 
 // Export writes a tar of all of a job's files without its session key. Input and result stay encrypted.
 func Export(files FS, e Entry, w io.Writer) error {
@@ -24,6 +25,9 @@ func Export(files FS, e Entry, w io.Writer) error {
 	out := tar.NewWriter(w)
 	if err := s.exportHead(out, e); err != nil {
 		return fmt.Errorf("export %s: %w", e.Location, err)
+	}
+	if err := s.exportJournal(out, e); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("export %s: %s: %w", e.Location, journalFile, err)
 	}
 	for _, name := range exported {
 		if err := s.exportFile(out, e, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -52,6 +56,29 @@ func (s *Spool) exportHead(out *tar.Writer, e Entry) error {
 		}
 		return add(out, e, "input", input)
 	})
+}
+
+// exportJournal writes each step as a line of JSON, without the sealed keys and secrets. Of a damaged line it writes only the length.
+func (s *Spool) exportJournal(out *tar.Writer, e Entry) error {
+	content, err := s.read(path.Join(e.Location, journalFile))
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	lines, rest := splitLines(content)
+	for _, line := range append(lines, rest) {
+		var steps []step
+		if err := decode(line, &steps); err != nil && len(line) > 0 {
+			fmt.Fprintf(&text, "unreadable line of %d bytes\n", len(line))
+		}
+		for _, st := range steps {
+			st.Key, st.Mask = nil, nil
+			if err := json.NewEncoder(&text).Encode(st); err != nil {
+				return err
+			}
+		}
+	}
+	return add(out, e, journalFile, text.Bytes())
 }
 
 // exportFile writes a file up to its size at the start of the call, because it may grow meanwhile.

@@ -51,14 +51,14 @@ func TestFailedAddIsDurableOnceOpened(t *testing.T) {
 	files.Before = nil
 	s = open(t, files)
 	if _, there := s.Job(execution); !there {
-		t.Fatal("the job is gone") // that outcome would be valid too
+		t.Fatal("the job is gone") // which is valid too, but then the test shows nothing
 	}
 	after := open(t, files.Crash(func() bool { return false }))
 	same(t, len(after.Problems()), 0)
 	same(t, len(after.Jobs()), 1)
 }
 
-// A removal that could neither be synced nor undone: the job is reported once more and then removed.
+// The removal can neither be synced nor undone. The job is then reported once more and removed.
 func TestFailedRemoveCanBeRepeated(t *testing.T) {
 	files := memfs.New()
 	s := withJob(t, open(t, files))

@@ -61,7 +61,7 @@ func filledSpool(t testing.TB, files *memfs.FS) *spool.Spool {
 func TestFailedOpenLosesNothing(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map // the operations that have failed
-	for name, make := range map[string]func(*testing.T) *memfs.FS{
+	for name, newFiles := range map[string]func(*testing.T) *memfs.FS{
 		"an empty directory": func(*testing.T) *memfs.FS { return memfs.New() },
 		"a filled spool": func(t *testing.T) *memfs.FS {
 			files := memfs.New()
@@ -78,10 +78,10 @@ func TestFailedOpenLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want := reopenedState(t, make(t))
+			want := reopenedState(t, newFiles(t))
 			for f := range allFaults() {
 				for f.at = 1; ; f.at++ {
-					files := make(t)
+					files := newFiles(t)
 					hit, lost := openWithFault(t, files, f, &seen)
 					if !hit {
 						break

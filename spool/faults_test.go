@@ -40,8 +40,9 @@ var (
 		return s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")})
 	}
 	unstarted = func(s *spool.Spool) error { return s.NotStarted(execution, 1) }
-	prepared  = func(s *spool.Spool) error { return errors.Join(s.Add(offer("prepared")), s.Remove("prepared")) }
-	handedOut = func(s *spool.Spool) error {
+	// Remove preallocates a directory.
+	preallocated = func(s *spool.Spool) error { return errors.Join(s.Add(offer("earlier")), s.Remove("earlier")) }
+	handedOut    = func(s *spool.Spool) error {
 		return s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon})
 	}
 	failed = func(s *spool.Spool) error {
@@ -89,7 +90,7 @@ var methodCalls = map[string]methodCall{
 	"a setting is saved":                         {method: "Save", do: saved(`{"capacity":1}`)},
 	"a setting is saved again":                   {method: "Save", before: steps(saved(`{"capacity":1}`)), do: saved(`{"capacity":2}`)},
 	"a job is added":                             {method: "Add", before: steps(bystander), do: added},
-	"a job is added to a preallocated directory": {method: "Add", before: steps(bystander, prepared), do: added},
+	"a job is added to a preallocated directory": {method: "Add", before: steps(bystander, preallocated), do: added},
 	"a job is confirmed":                         {method: "Confirm", before: steps(bystander, added), do: confirmed, notDurable: true},
 	"a job is aborted":                           {method: "Abort", before: after(), do: func(s *spool.Spool) error { return s.Abort(execution, "enough") }},
 	"a crash is counted":                         {method: "Crash", before: after(), do: crashed},
@@ -180,8 +181,8 @@ func stateOf(s *spool.Spool) (st state, err error) {
 	st.Server = string(server)
 	id, _ := s.LoadIdentity(func() ([]byte, error) { return nil, errors.New("none") })
 	st.Identity = string(id)
-	rejected, _, keptErr := s.CountRejectedAndCorrupt()
-	st.Rejected, err = rejected, errors.Join(err, keptErr)
+	rejected, _, countErr := s.CountRejectedAndCorrupt()
+	st.Rejected, err = rejected, errors.Join(err, countErr)
 	return st, err
 }
 
@@ -269,7 +270,7 @@ func allFaults() iter.Seq[fault] {
 	}
 }
 
-// powerLosses are cases of what survives a loss of power.
+// powerLosses returns functions that say what survives a loss of power, by name.
 func powerLosses(seed uint64) map[string]func() bool {
 	all := map[string]func() bool{
 		"nothing more": func() bool { return false },
@@ -308,7 +309,7 @@ func TestMethodIsAtomicWhenAnyOperationFails(t *testing.T) {
 			}
 		})
 	}
-	t.Cleanup(func() { // when all of them are done
+	t.Cleanup(func() { // after all subtests
 		for _, op := range []string{"create", "mkdir", "write", "truncate", "sync", "rename", "remove", "syncdir", "open", "read", "readdir", "free", "size"} {
 			if _, failed := seen.Load(op); !failed {
 				t.Errorf("no %s has failed", op)
@@ -460,8 +461,8 @@ func (tr *trial) checkProcessDeath(opErr error) error {
 }
 
 // checkReopened opens the spool twice, the second time after a loss of power: everything that Open returns must be durable, except
-// what a permanently failing disk did not let the call undo.
-func (tr *trial) checkReopened(files *memfs.FS, must bool) error {
+// what a permanently failing disk did not let the call undo. If wantEffect, the call must have taken effect.
+func (tr *trial) checkReopened(files *memfs.FS, wantEffect bool) error {
 	var shown state
 	for again := range 2 {
 		s, err := reopen(files)
@@ -476,7 +477,7 @@ func (tr *trial) checkReopened(files *memfs.FS, must bool) error {
 			if err = differ(got, shown); tr.fault.permanent {
 				err = differEither(got.withoutSoftState(), tr.before.withoutSoftState(), tr.after.withoutSoftState())
 			}
-		} else if err == nil && must {
+		} else if err == nil && wantEffect {
 			err = differ(got, tr.after)
 		} else if err == nil {
 			err = differEither(got.withoutSoftState(), tr.before.withoutSoftState(), tr.after.withoutSoftState())

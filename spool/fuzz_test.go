@@ -28,7 +28,7 @@ func FuzzExecutorRecord(f *testing.F) { fuzzFile(f, "executors/xe/executor.json"
 func FuzzIdentity(f *testing.F)       { fuzzFile(f, "identity.json") }
 func FuzzSetting(f *testing.F)        { fuzzFile(f, "server.json") }
 
-// invalidValues are valid records with invalid values.
+// invalidValues are records with invalid values. fuzzFile adds valid checksums to them.
 var invalidValues = map[string][]string{
 	"journal":       {`[]`, `null`, `[null]`, `[{}]`, `[{"step":"ended"}]`, `[{"step":"handed-out","executor":"../..","jobNumber":-1}]`, `[{"step":"log-ended","size":-9}]`, `{"step":1}`},
 	"job.json":      {`{}`, `null`, `{"job":{"executionId":"../../x"},"input":{"size":-1}}`, `{"input":{"size":9223372036854775807,"crc32c":0}}`},
@@ -48,11 +48,11 @@ func fuzzFile(f *testing.F, name string) {
 		bytes.ReplaceAll(written, []byte("\n"), nil), bytes.Repeat([]byte{0}, 600), []byte("99999999999999999999999\n")} {
 		f.Add(seed, false)
 	}
-	for _, odd := range invalidValues[path.Base(name)] {
-		f.Add([]byte(odd+"\n"), true)
+	for _, invalid := range invalidValues[path.Base(name)] {
+		f.Add([]byte(invalid+"\n"), true)
 	}
-	f.Fuzz(func(t *testing.T, content []byte, sign bool) {
-		if sign {
+	f.Fuzz(func(t *testing.T, content []byte, addChecksums bool) {
+		if addChecksums {
 			content = withChecksums(content)
 		}
 		copied := damaged(t, files, name, func(f spool.File) error {
@@ -64,7 +64,7 @@ func fuzzFile(f *testing.F, name string) {
 		})
 		st := reopenedState(t, copied)
 		for part, is := range parts(st) {
-			if was := want[part]; part != owner(name) && was != nil && !reflect.DeepEqual(is, was) && !isOwners(name, part) {
+			if was := want[part]; part != owner(name) && was != nil && !reflect.DeepEqual(is, was) && !mayChange(name, part) {
 				t.Errorf("%s has changed to %+v", part, is)
 			}
 		}
@@ -72,8 +72,9 @@ func fuzzFile(f *testing.F, name string) {
 	})
 }
 
-// isOwners reports whether part may change with name: a valid record of a job may change an executor's, and vice versa.
-func isOwners(name, part string) bool {
+// mayChange reports whether a change of the file name may change another part: a valid record of a job may change an executor's, and
+// vice versa.
+func mayChange(name, part string) bool {
 	dir := path.Dir(path.Dir(name))
 	return dir == "jobs" && path.Dir(part) == "executors" || dir == "executors" && path.Dir(part) == "jobs"
 }

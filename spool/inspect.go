@@ -13,8 +13,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// The functions in this file read a spool without its lock and without changing it, whether or not a runner uses it. They may miss
-// what is being written or moved at that moment.
+// The Inspect functions read a spool without its lock and without changing it, whether or not a runner uses it. They may miss what is
+// being written or moved at that moment.
 
 // Entry is what an operator may ask about: a job, a rejected job or a quarantined record.
 type Entry struct {
@@ -181,8 +181,8 @@ func (st step) describe() string {
 		if st.Ending == nil {
 			return "ended"
 		}
-		as := string(st.Ending.Outcome) + ": "
-		return "ended as " + strings.TrimSuffix(as+strings.TrimPrefix(st.Ending.Message, as), ": ")
+		outcome := string(st.Ending.Outcome) + ": " // the message may begin with it
+		return "ended as " + strings.TrimSuffix(outcome+strings.TrimPrefix(st.Ending.Message, outcome), ": ")
 	case stopped:
 		return cmp.Or(st.Reason, "stopped; details unknown")
 	case finished:
@@ -224,7 +224,7 @@ func (s *Spool) CountRejectedAndCorrupt() (rejected, corrupt int, err error) {
 	return len(r), len(c), nil
 }
 
-// readOnly is an FS for reading: it ignores the truncations that the spool does while it reads, and refuses renames.
+// readOnly is an FS for reading: it ignores the truncations that the spool makes while it reads, and refuses renames.
 type readOnly struct{ FS }
 
 func (readOnly) Rename(string, string) error { return errors.ErrUnsupported }

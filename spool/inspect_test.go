@@ -17,7 +17,7 @@ import (
 	"runnerd/spool"
 )
 
-// content is every file below a directory.
+// content returns the content of every file below a directory, by path.
 func content(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -49,8 +49,8 @@ func locations(found []spool.Entry) (all []string) {
 	return all
 }
 
-// rejected has a job whose result the server refused.
-func rejected(t *testing.T, s *spool.Spool) {
+// addRejected adds a job to rejected/, whose result the server refused.
+func addRejected(t *testing.T, s *spool.Spool) {
 	t.Helper()
 	withJob(t, s)
 	ok(t, s.AppendLog(execution, []byte("said\n"), msg.Position{Time: noon, Count: 1}))
@@ -94,7 +94,7 @@ func TestInspectChangesNothing(t *testing.T) {
 func TestInspectReportsUnreadableEntries(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	rejected(t, s)
+	addRejected(t, s)
 	ok(t, s.Add(offer("torn")))
 	ok(t, s.Add(offer("fine")))
 	ok(t, s.Close())
@@ -142,7 +142,7 @@ func TestInspectLogReturnsOnlyValidText(t *testing.T) {
 
 func TestExportOmitsKey(t *testing.T) {
 	dir := t.TempDir()
-	rejected(t, openDir(t, dir))
+	addRejected(t, openDir(t, dir))
 	files, err := spool.Dir(dir)
 	ok(t, err)
 	defer files.Close()
@@ -175,7 +175,7 @@ func TestExportOmitsKey(t *testing.T) {
 func TestResendKeepsResultAndLog(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	rejected(t, s)
+	addRejected(t, s)
 	id, err := s.Resend("rejected/job-1")
 	ok(t, err)
 	same(t, id, execution)
@@ -199,7 +199,7 @@ func TestResendKeepsResultAndLog(t *testing.T) {
 func TestResendAcceptsOnlyRejectedJobs(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	rejected(t, s)
+	addRejected(t, s)
 	ok(t, s.Add(offer("waiting")))
 	for location, want := range map[string]string{
 		"jobs/waiting": "not a rejected job", "rejected/nobody": "no such entry", "rejected/..": "no such entry",
@@ -213,14 +213,14 @@ func TestResendAcceptsOnlyRejectedJobs(t *testing.T) {
 	s = openDir(t, dir)
 	ok(t, s.Add(offer(execution)))
 	if _, err := s.Resend("rejected/job-1"); err == nil || !strings.Contains(err.Error(), "is in the spool") {
-		t.Errorf("of a job in the spool: %v", err)
+		t.Errorf("resend of a job in the spool: %v", err)
 	}
 }
 
 func TestDiscardRefusesUnfinishedJobs(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	rejected(t, s)
+	addRejected(t, s)
 	ok(t, s.Add(offer("waits")))
 	ok(t, s.Add(offer("runs")))
 	ok(t, s.HandOut(msg.HandOut{Execution: "runs", Executor: ex1, From: noon}))

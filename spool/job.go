@@ -288,7 +288,7 @@ func (s *Spool) jobRecord(j *job) msg.JobRecord {
 	return j.rec
 }
 
-// insertJob adds a job that was read from the disk to the index.
+// insertJob adds to the index a job that was read from the disk.
 func (s *Spool) insertJob(j *job, rec msg.JobRecord) {
 	s.mu.Lock()
 	s.jobs[rec.Execution] = j

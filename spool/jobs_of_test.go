@@ -45,14 +45,14 @@ func TestJobsOfFollowsEveryStep(t *testing.T) {
 		ex1, ex2 int
 	}{
 		{what: "before", do: func() error { return nil }, ex1: 1},
-		{what: "its next job is handed out", do: func() error {
+		{what: "the executor gets its next job", do: func() error {
 			return errors.Join(s.CloseLog(execution), endOf(s, execution), s.HandOut(msg.HandOut{Execution: "own-1", Executor: ex1, From: noon}))
 		}, ex1: 2},
-		{what: "another executor gets one", do: func() error { return s.HandOut(msg.HandOut{Execution: "own-0", Executor: "ex2", From: noon}) }, ex1: 2, ex2: 1},
-		{what: "a job moves", do: func() error {
+		{what: "another executor gets a job", do: func() error { return s.HandOut(msg.HandOut{Execution: "own-0", Executor: "ex2", From: noon}) }, ex1: 2, ex2: 1},
+		{what: "a job is taken back", do: func() error {
 			return errors.Join(s.NotStarted("own-1", 1), s.TakeBack("own-1"))
 		}, ex1: 1, ex2: 1},
-		{what: "to the other executor", do: func() error {
+		{what: "the job goes to the other executor", do: func() error {
 			return errors.Join(endOf(s, "own-0"), s.HandOut(msg.HandOut{Execution: "own-1", Executor: "ex2", From: noon}))
 		}, ex1: 1, ex2: 2},
 		{what: "a reported job is removed", do: func() error { return s.Remove(execution) }, ex2: 2},
@@ -68,7 +68,7 @@ func TestJobsOfFollowsEveryStep(t *testing.T) {
 			t.Fatalf("%s: %v", step.what, err)
 		}
 		if len(s.JobsOf(ex1)) != step.ex1 || len(s.JobsOf("ex2")) != step.ex2 {
-			t.Fatalf("%s: %d and %d, want %d and %d", step.what, len(s.JobsOf(ex1)), len(s.JobsOf("ex2")), step.ex1, step.ex2)
+			t.Fatalf("%s: %d jobs of ex1 and %d of ex2, want %d and %d", step.what, len(s.JobsOf(ex1)), len(s.JobsOf("ex2")), step.ex1, step.ex2)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func endOf(s *spool.Spool, id msg.ExecutionID) error {
 	return err
 }
 
-// BenchmarkJobsOf measures JobsOf while many jobs of other executors wait for the server.
+// BenchmarkJobsOf measures JobsOf while the spool has many other jobs.
 func BenchmarkJobsOf(b *testing.B) {
 	s := benchSpool(b)
 	ok(b, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, nil))

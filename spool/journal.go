@@ -10,11 +10,11 @@ type journal struct {
 	synced int64  // size of the synced part in bytes
 	end    int64  // size of the valid part in bytes
 	last   []byte // the line that ends at end
-	torn   bool   // the file may have other bytes after synced or end
+	torn   bool   // the file may have invalid bytes where the next line goes
 }
 
-// writeLine writes the last line, at an offset in bytes. If durable, the line is synced on return. After an error the line is
-// undone; if that fails too, the next writeLine cuts it off.
+// writeLine writes a new last line at an offset in bytes, over an unsynced one if there is one. If durable, the line is synced on
+// return. After an error writeLine restores the previous content; if that fails too, the next writeLine cuts off the rest.
 func (j *journal) writeLine(s *Spool, at int64, line []byte, durable bool) error {
 	err := s.withFile(j.name, func(f File) error {
 		if j.torn {

@@ -29,7 +29,7 @@ type checkpoint struct {
 }
 
 // AppendLog appends masked text; after a crash, reading the executor's output resumes at next. On return both are durable; after an
-// error neither counts: the text is synced before its checkpoint is written, and text behind the newest checkpoint is overwritten.
+// error neither counts: the text is synced before its checkpoint is written, and text after the newest checkpoint is overwritten.
 func (s *Spool) AppendLog(id msg.ExecutionID, text []byte, next msg.Position) error {
 	j, err := s.lockJob(id)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *Spool) AckLog(id msg.ExecutionID, offset int64) error {
 	return nil
 }
 
-// loadLog finds the newest checkpoint that matches the log, and truncates the log behind it.
+// loadLog finds the newest checkpoint that matches the log, and truncates the log after it.
 func (s *Spool) loadLog(j *job, rec *msg.JobRecord) error {
 	content, err := s.read(path.Join(j.dir, checkpointFile))
 	if err != nil {
@@ -196,7 +196,7 @@ func (m checkpoint) verify(log File, size int64) (tailOK, totalOK bool, err erro
 	return true, total == m.TotalSum, err
 }
 
-// loadAck treats an unreadable number as 0, because the server says where to resume.
+// loadAck returns how many bytes of the log the server has. An unreadable number counts as 0, because the server says where to resume.
 func (s *Spool) loadAck(j *job) (int64, error) {
 	text, err := s.read(path.Join(j.dir, ackFile))
 	if err != nil {

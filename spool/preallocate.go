@@ -9,7 +9,8 @@ import (
 	msg "runnerd/messages"
 )
 
-// maxPreallocated bounds the preallocated directories. It is the number of jobs that can arrive in a burst without waiting for one.
+// maxPreallocated bounds the preallocated directories. It is the number of jobs that can arrive in a burst without waiting for
+// the creation of a directory.
 const maxPreallocated = 16
 
 // A preallocated directory is for a future job and has all of a job's files, empty. Creating them takes longer than making a job

@@ -6,17 +6,17 @@ import (
 	msg "runnerd/messages"
 )
 
-// maxRecentlyFinished bounds the ids in recentlyFinished.
+// maxRecentlyFinished is the maximum number of jobs in recentlyFinished.
 const maxRecentlyFinished = 10_000
 
-// recentlyFinished has the newest jobs that have left the spool, so that a repeated offer does not start one again. It is not
-// persistent, because after a restart the server offers only what is not confirmed. It stores the names of the jobs' directories,
-// which are short however long an id is.
+// recentlyFinished remembers the jobs that left the spool most recently, so that a repeated offer does not start one again. It is not
+// persistent, because after a restart the server offers only what is not confirmed. It stores the names of the jobs' directories
+// instead of the ids, because an id may be long.
 type recentlyFinished struct {
-	mu   sync.Mutex // guards the fields below
-	ids  map[string]bool
-	ring []string
-	next int
+	mu    sync.Mutex // guards the fields below
+	names map[string]bool
+	ring  []string // the same names, in the order of a ring buffer
+	next  int      // index of the oldest name in a full ring
 }
 
 func (r *recentlyFinished) add(id msg.ExecutionID) {
@@ -24,24 +24,24 @@ func (r *recentlyFinished) add(id msg.ExecutionID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.ids[name]:
+	case r.names[name]:
 		return
-	case r.ids == nil:
-		r.ids = map[string]bool{}
+	case r.names == nil:
+		r.names = map[string]bool{}
 	}
 	if len(r.ring) < maxRecentlyFinished {
 		r.ring = append(r.ring, name)
 	} else {
-		delete(r.ids, r.ring[r.next])
+		delete(r.names, r.ring[r.next])
 		r.ring[r.next] = name
 		r.next = (r.next + 1) % maxRecentlyFinished
 	}
-	r.ids[name] = true
+	r.names[name] = true
 }
 
 func (r *recentlyFinished) has(id msg.ExecutionID) bool {
 	name := dirName(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ids[name]
+	return r.names[name]
 }

@@ -15,8 +15,8 @@ func TestRecentlyFinishedIsBounded(t *testing.T) {
 		r.add(id(n))
 		r.add(id(n))
 	}
-	if len(r.ids) != maxRecentlyFinished || len(r.ring) != maxRecentlyFinished {
-		t.Errorf("%d ids and %d ring entries", len(r.ids), len(r.ring))
+	if len(r.names) != maxRecentlyFinished || len(r.ring) != maxRecentlyFinished {
+		t.Errorf("%d names and %d ring entries", len(r.names), len(r.ring))
 	}
 	for n, want := range map[int]bool{2*maxRecentlyFinished + 6: false, 2*maxRecentlyFinished + 7: true, 3*maxRecentlyFinished + 6: true} {
 		if r.has(id(n)) != want {

@@ -13,7 +13,7 @@ import (
 // answerFile is in the directory of a rejected job and has the server's answer.
 const answerFile = "answer.txt"
 
-// Resend moves a rejected job back to jobs/, so that it is reported again. The location is an Entry's.
+// Resend moves a rejected job back to jobs/, so that it is reported again. The location is that of an Entry.
 func (s *Spool) Resend(location string) (msg.ExecutionID, error) {
 	e, err := s.entryAt(location)
 	id := e.Job.Execution

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// reserveFile takes space and has no content. When the disk is full, it is deleted to make space for the steps and results of the
+// reserveFile only occupies space; nothing reads it. When the disk is full, it is deleted to make space for the steps and results of the
 // jobs in the spool and for what a start writes. Logs do not use the reserve; they wait for space.
 const reserveFile = "reserve"
 

@@ -85,8 +85,8 @@ func TestResultsAndStepsUseReserveOnFullDisk(t *testing.T) {
 				t.Fatalf("CheckSpace on a full disk: %v", err)
 			}
 
-			clear() // CheckSpace restores the reserve
-			ok(t, s.CheckSpace())
+			clear()
+			ok(t, s.CheckSpace()) // restores the reserve
 			fill()
 			_, err := s.StoreResult("second", msg.Result{Body: []byte(body)})
 			ok(t, err)

@@ -51,7 +51,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Problem describes a record that Open could not read.
+// Problem describes a record that Open or LoadIdentity could not read, or a leftover in tmp/ that Open could not delete.
 type Problem struct {
 	What        string          // "job", "executor", "result", …
 	Name        string          // its path, relative to the spool's directory
@@ -79,7 +79,7 @@ type Spool struct {
 	byExecutor   map[msg.ExecutorID][]*job // the jobs by the executor in their record, oldest first
 	executors    map[msg.ExecutorID]*executor
 	preallocated []string                   // preallocated job directories
-	leftovers    map[msg.ExecutionID]string // directories of jobs that failed to be added and could not be deleted
+	leftovers    map[msg.ExecutionID]string // directories that could not be deleted after a failed Add
 	problems     []Problem
 	changed      chan struct{} // nil if nobody waits
 }
@@ -134,7 +134,7 @@ func (s *Spool) notifyChanged() {
 	}
 }
 
-// Problems returns the records that Open and LoadIdentity could not read.
+// Problems returns the problems that Open and LoadIdentity found.
 func (s *Spool) Problems() []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,8 +248,8 @@ func (s *Spool) checkFormat() (damage, err error) {
 	return nil, nil
 }
 
-// emptyTmp deletes what was being created or deleted. It quarantines what cannot be deleted: a plugin may have left files that only
-// its own user may delete, which must not prevent the start.
+// emptyTmp deletes what the last process was creating or deleting. It quarantines what cannot be deleted: a plugin may have left
+// files that only its own user may delete, which must not prevent the start.
 func (s *Spool) emptyTmp() error {
 	dirEntries, err := s.fs.ReadDir(tmpDir)
 	if err != nil {

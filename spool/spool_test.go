@@ -70,7 +70,7 @@ func withJob(t *testing.T, s *spool.Spool) *spool.Spool {
 	ok(t, s.Add(offer(execution)))
 	ok(t, s.Confirm(execution))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: ex1, Created: noon}, map[string][]byte{"sa/token": []byte("t")}))
-	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon}))
+	ok(t, s.HandOut(msg.HandOut{Execution: execution, Executor: ex1, From: noon, SessionKey: []byte("sealed"), Mask: []byte("sealed")}))
 	return s
 }
 
@@ -110,7 +110,7 @@ func TestEveryMethodIsDurable(t *testing.T) {
 		Ending: msg.Ending{Outcome: msg.Aborted, ExitCode: 7, Message: "The plugin was killed (SIGKILL)"}, EndedAt: noon, Stopped: true,
 		Log: msg.LogState{Size: 8, Acked: 4, Closed: true, Resume: msg.Position{Time: noon, Count: 3}},
 	}
-	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution}
+	wantExecutor := msg.ExecutorRecord{ID: ex1, Created: noon, Jobs: 1, Job: execution, JobKey: []byte("sealed"), Mask: []byte("sealed")}
 	for range 2 {
 		same(t, s.Jobs(), []msg.JobRecord{want})
 		same(t, s.Executors(), []msg.ExecutorRecord{wantExecutor})
@@ -151,7 +151,7 @@ func TestFirstEndingWins(t *testing.T) {
 	}{
 		"a result completes the job permanently":      {result(true), end(failed), completed, true},
 		"a failed job gets no result":                 {end(failed), result(false), failed, false},
-		"to a stopped job the result is attached":     {end(stopped), result(true), answered, true},
+		"a stopped job still gets a result":           {end(stopped), result(true), answered, true},
 		"a second ending changes nothing":             {end(stopped), end(failed), stopped, false},
 		"a second result is ignored without an error": {result(true), result(false), completed, true},
 	} {
@@ -197,14 +197,14 @@ func TestStoppedFixesEnding(t *testing.T) {
 		want   string
 		result bool
 	}{
-		"it is added":                      {calls{end(msg.Aborted), stop(how, killed)}, killed, false},
-		"to a job that timed out too":      {calls{end(msg.TimedOut), stop(how, killed)}, killed, false},
-		"a second call changes nothing":    {calls{end(msg.Aborted), stop(how, killed), stop("else", killed)}, killed, false},
-		"nothing is added to a failed job": {calls{end(msg.Failed), stop(how, asked)}, asked, false},
-		"nor to a running job":             {calls{stop(how, "")}, "", false},
-		"an earlier result counts":         {calls{end(msg.Aborted), result(true), stop(how, killed)}, killed, true},
-		"a later result does not":          {calls{end(msg.Aborted), stop(how, killed), result(false)}, killed, false},
-		"nor after a stop without details": {calls{end(msg.Aborted), stop("", asked), result(false), stop(how, asked)}, asked, false},
+		"an aborted job gets the details":                      {calls{end(msg.Aborted), stop(how, killed)}, killed, false},
+		"a job that timed out gets the details":                {calls{end(msg.TimedOut), stop(how, killed)}, killed, false},
+		"a second call changes nothing":                        {calls{end(msg.Aborted), stop(how, killed), stop("else", killed)}, killed, false},
+		"nothing is added to a failed job":                     {calls{end(msg.Failed), stop(how, asked)}, asked, false},
+		"nothing is added to a running job":                    {calls{stop(how, "")}, "", false},
+		"an earlier result counts":                             {calls{end(msg.Aborted), result(true), stop(how, killed)}, killed, true},
+		"a later result does not count":                        {calls{end(msg.Aborted), stop(how, killed), result(false)}, killed, false},
+		"a result after a stop without details does not count": {calls{end(msg.Aborted), stop("", asked), result(false), stop(how, asked)}, asked, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := memfs.New()
@@ -249,7 +249,7 @@ func TestOutputStartsAtFirstHandOut(t *testing.T) {
 	s := withJob(t, open(t, disk))
 	ok(t, s.CreateExecutor(msg.ExecutorRecord{ID: "ex2"}, nil))
 	for _, step := range []struct {
-		does func() error
+		do   func() error
 		want time.Time
 	}{
 		{func() error { return s.NotStarted(execution, 1) }, noon},
@@ -261,7 +261,7 @@ func TestOutputStartsAtFirstHandOut(t *testing.T) {
 			return s.HandOut(msg.HandOut{Execution: execution, Executor: "ex2", From: noon.Add(time.Hour)})
 		}, noon.Add(time.Hour)},
 	} {
-		ok(t, step.does())
+		ok(t, step.do())
 		for range 2 {
 			rec, _ := s.Job(execution)
 			same(t, rec.OutputFrom, step.want)

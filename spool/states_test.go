@@ -145,15 +145,15 @@ func TestOpenQuarantinesNothingWithoutDescriptors(t *testing.T) {
 		files := memfs.New()
 		filledSpool(t, files)
 		ok(t, files.Close())
-		opens := 0
+		reads := 0
 		files.BeforeRead = func(op memfs.Op) error {
-			if opens++; opens == at {
+			if reads++; reads == at {
 				return syscall.EMFILE
 			}
 			return nil
 		}
 		s, err := reopen(files)
-		if opens < at {
+		if reads < at {
 			return
 		}
 		if err == nil {
@@ -181,7 +181,7 @@ func TestDamagedExecutorAffectsOnlyItself(t *testing.T) {
 	// The newest line of the other executor's record, the hand-out, is lost, but the job's journal has it.
 	change(t, dir, "executors/ex1/executor.json", cut(1))
 	s = openDir(t, dir)
-	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Jobs: 1, Job: execution}})
+	same(t, s.Executors(), []msg.ExecutorRecord{{ID: ex1, Created: noon, Jobs: 1, Job: execution, JobKey: []byte("sealed"), Mask: []byte("sealed")}})
 	same(t, s.Problems()[0].Quarantined, "corrupt/executor-ex2")
 }
 

@@ -27,7 +27,8 @@ const (
 )
 
 // step is an event in a job's journal; the job's record is the result of applying all its steps in order. A line of the journal has
-// one step, or several that were not synced one by one and become durable together. Therefore only the last line can be torn.
+// one step, or several: a step that follows unsynced ones replaces their line by one with all of them. Therefore only the last line can
+// be torn.
 type step struct {
 	Kind           kind           `json:"step"`
 	At             time.Time      `json:"at"`
@@ -43,8 +44,8 @@ type step struct {
 	NoResult       bool           `json:"noResult,omitempty"` // stopped: the job was reported without a result
 }
 
-// durable reports whether the step is synced. After a loss, confirmed and finished are asked of the server again, and delivered does
-// not matter, because no executor survives a loss of power.
+// durable reports whether the step is synced. The others may be lost: the runner then sends the confirm or the finish again, and
+// delivered does not matter, because no executor survives a loss of power.
 func (st step) durable() bool {
 	return st.Kind != confirmed && st.Kind != finished && st.Kind != delivered
 }

@@ -93,9 +93,9 @@ func (s *Spool) Finish(id msg.ExecutionID) error {
 	return err
 }
 
-// HandOut records that the first byte of the job's input may leave for the executor; from then on the job must not go to another one.
+// HandOut records that the first byte of the job's input may leave for the executor; from then on the job must not go to another executor.
 // It is durable on return; after an error the job is not handed out. A repeated hand-out to the same executor, after a proof that the
-// plugin did not start the job, counts as another one. HandOut also updates the executor's record.
+// plugin did not start the job, counts as another hand-out. HandOut also updates the executor's record.
 func (s *Spool) HandOut(h msg.HandOut) error {
 	id, to := h.Execution, h.Executor
 	e, err := s.lockExecutor(to)

@@ -104,7 +104,8 @@ func (s *Spool) move(from, to string) error {
 	return nil
 }
 
-// moveReplacing moves a directory and deletes an existing one at the new name, left by a failed attempt that could not be undone.
+// moveReplacing moves a directory. It first deletes a directory at the new name, which a failed attempt that could not be undone may
+// have left.
 func (s *Spool) moveReplacing(from, to string) error {
 	err := s.move(from, to)
 	if errors.Is(err, fs.ErrExist) {

@@ -64,7 +64,7 @@ type TimeConfig struct {
 	PickUp    time.Duration `name:"pickup-timeout" default:"60s" help:"Limit for the plugin in a new executor to ask for its job."`
 	Run       time.Duration `name:"run-timeout" default:"24h" help:"Limit for a job to return its result. A shorter limit of the job itself takes precedence."`
 	Finish    time.Duration `name:"finish-timeout" default:"30s" help:"Limit for an executor to ask for its next job after a result."`
-	AbortWait time.Duration `default:"30s" help:"Wait between SIGABRT and SIGTERM when a job is aborted or has reached its run limit."`
+	AbortWait time.Duration `default:"30s" help:"Wait between SIGABRT and SIGTERM when a job is aborted or has reached its run limit. A plugin with the Python SDK, which ignores SIGABRT, gets SIGTERM at once and has both waits for it."`
 	TermWait  time.Duration `default:"10s" help:"Wait between SIGTERM and SIGKILL when a job is aborted or has reached its run limit."`
 }
 

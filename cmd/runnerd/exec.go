@@ -146,8 +146,10 @@ func (c *execCommand) follow(ctx, running context.Context, server *devServer, id
 	default:
 		reason = "its log could not be written"
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Time.AbortWait+c.Time.TermWait+abortMargin)
+	signals := c.Time.AbortWait + c.Time.TermWait
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), signals+abortMargin)
 	defer cancel()
+	fmt.Fprintf(os.Stderr, "runnerd: aborting the task (%s): its plugin has up to %v to end; Ctrl-C ends runnerd at once\n", reason, signals)
 	if abortErr := server.Abort(id, reason); abortErr != nil {
 		return errors.Join(err, abortErr)
 	}

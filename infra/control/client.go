@@ -53,7 +53,7 @@ func (c *Client) Resend(ctx context.Context, location string) error {
 	return c.change(ctx, "resend", location)
 }
 
-// Discard makes the runner remove an ended or quarantined job.
+// Discard makes the runner delete an ended job, a rejected job or a quarantined record.
 func (c *Client) Discard(ctx context.Context, location string) error {
 	return c.change(ctx, "discard", location)
 }

@@ -4,7 +4,7 @@
 //	GET  /status          the runner's status, as Commands.Status returns it
 //	POST /drain           drain the runner; the answer has a line of JSON per progress update, and the last line has the outcome
 //	POST /spool/resend    {"location"}: report a rejected job again
-//	POST /spool/discard   {"location"}: delete an ended job, a rejected job or an unreadable record
+//	POST /spool/discard   {"location"}: delete an ended job, a rejected job or a quarantined record
 package control
 
 import (

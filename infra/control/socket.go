@@ -52,7 +52,8 @@ func ownersOnly(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// withAddress calls a function with an address for the socket in a directory. A path that is too long is replaced by one through /proc/self/fd.
+// withAddress calls a function with an address for the socket in a directory. It replaces a path that is too long by one through
+// /proc/self/fd.
 func withAddress(dir string, call func(address string) error) error {
 	path := filepath.Join(dir, socketFile)
 	if len(path) <= maxAddress {

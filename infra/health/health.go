@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// Handler serves /live and /ready. It calls one of the functions for every request, from several goroutines. They must not block; they
-// return why the process does not work or the runner is not ready, or nothing if it does or is.
+// Handler serves /live and /ready. It calls one of the functions for every request, from several goroutines. They must not block.
+// notLive returns the reasons why the process does not work, and notReady those why the runner is not ready. Without a reason the
+// answer is 200.
 func Handler(notLive, notReady func() []string) http.Handler {
 	mux := http.NewServeMux()
 	for name, reasons := range map[string]func() []string{"live": notLive, "ready": notReady} {

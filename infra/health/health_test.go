@@ -25,8 +25,8 @@ func TestLiveIsIndependentOfReadiness(t *testing.T) {
 	}{
 		{state: "registered", path: "/live", status: 200, want: "live\n"},
 		{state: "registered", path: "/ready", status: 200, want: "ready\n"},
-		{state: "away from its server", reasons: []string{"no server"}, path: "/live", status: 200, want: "live\n"},
-		{state: "away from its server and engine", reasons: []string{"no server", "no engine"}, path: "/ready", status: 503, want: "no server\nno engine\n"},
+		{state: "without a server", reasons: []string{"no server"}, path: "/live", status: 200, want: "live\n"},
+		{state: "without a server and an engine", reasons: []string{"no server", "no engine"}, path: "/ready", status: 503, want: "no server\nno engine\n"},
 		{state: "stuck", stuck: []string{"an actor is stuck"}, path: "/live", status: 503, want: "an actor is stuck\n"},
 		{state: "registered", path: "/", status: 404, want: "404 page not found\n"},
 	} {

@@ -14,7 +14,7 @@ const (
 	closeTimeout = time.Second
 )
 
-// DroppingWriter writes lines to a file without making the caller wait: a pipe that nobody reads must not stop a decision. It drops
+// DroppingWriter writes lines to a file without making the caller wait: a pipe that nobody reads must not block the runner. It drops
 // lines while its queue of 4,096 is full, and then logs how many.
 type DroppingWriter struct {
 	file    *os.File

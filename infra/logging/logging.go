@@ -1,6 +1,6 @@
 // Package logging creates the runner's own log.
 //
-// The fields are the same in both formats: time, level, message, error, and where they apply
+// The fields are the same in both formats: time, level, message, error, and where they apply:
 //
 //	execution  the id of an execution, as the spool names it
 //	job        the server's id of a job
@@ -11,7 +11,8 @@
 //	attempt    the number of an attempt, from 1
 //	retry      the delay until the next attempt
 //
-// Times are RFC 3339 in UTC in JSON, and local with the date on a console. The log contains no secrets: msg.Secret prints and marshals as stars, and plugins' output passes the filter of package masking.
+// Times are RFC 3339 in UTC in JSON, and local with the date on a console. The log contains no secrets: msg.Secret prints and marshals
+// as stars, and plugins' output passes the filter of package masking.
 package logging
 
 import (

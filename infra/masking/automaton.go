@@ -33,7 +33,7 @@ func (a *automaton) add(pattern string) {
 		if child == 0 {
 			child = int32(len(a.states))
 			a.states = append(a.states, state{depth: a.states[at].depth + 1})
-			a.adopt(at, c, child)
+			a.addChild(at, c, child)
 		}
 		at = child
 	}
@@ -50,7 +50,7 @@ func (a *automaton) child(at int32, c byte) int32 {
 	return 0
 }
 
-func (a *automaton) adopt(at int32, c byte, child int32) {
+func (a *automaton) addChild(at int32, c byte, child int32) {
 	s := &a.states[at]
 	if s.row == 0 && s.next == 0 {
 		s.edge, s.next = c, child

@@ -10,10 +10,10 @@
 //     prefix before every line;
 //   - as JSON (Go with and without HTML escapes, Python in ASCII), URL-escaped (path and query, %XX in upper case) and in base64 (both
 //     alphabets);
-//   - inside a longer base64 text, such as that of user:password, if at least eight characters depend on the value alone.
+//   - inside a longer base64 text, such as that of user:password, if at least eight of its characters depend on the value alone.
 //
-// Values of fewer than three characters are not masked, because that would mask half of the log. The same holds for such lines of a
-// value, except where the whole value appears. The filter cannot recognize a value that the plugin encodes in another way, converts to
+// Values of fewer than three characters are not masked, because that would mask half of the log. Neither are such short lines
+// of a value, except where the whole value appears. The filter cannot recognize a value that the plugin encodes in another way, converts to
 // upper case or truncates.
 //
 // One mask covers values that overlap or contain each other. The result does not depend on how the input is split.

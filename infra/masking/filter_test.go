@@ -46,8 +46,8 @@ func TestSecretsAreMasked(t *testing.T) {
 		"two characters":                          {[]msg.Secret{"ab", "", " x "}, []string{"ab x "}, "ab x "},
 		"a value with white space around it":      {[]msg.Secret{" pass \n"}, []string{"<pass>"}, "<********>"},
 		"a value of many lines":                   {[]msg.Secret{pem}, []string{"k: ", pem}, "k: ********\n"},
-		"the same with another line ending":       {[]msg.Secret{pem}, []string{strings.ReplaceAll(pem, "\n", "\r\n")}, "********\r\n"},
-		"the same behind prefixes; a short line":  {[]msg.Secret{pem}, []string{"> -----BEGIN KEY-----\n> MIIEvQIBADANBg\n> ab\n"}, "> ********\n> ********\n> ab\n"},
+		"many lines with another line ending":     {[]msg.Secret{pem}, []string{strings.ReplaceAll(pem, "\n", "\r\n")}, "********\r\n"},
+		"lines behind prefixes, one too short":    {[]msg.Secret{pem}, []string{"> -----BEGIN KEY-----\n> MIIEvQIBADANBg\n> ab\n"}, "> ********\n> ********\n> ab\n"},
 		"as JSON":                                 {[]msg.Secret{`p"a<s>s\w`}, []string{`{"v":` + string(quoted) + `}`}, `{"v":"********"}`},
 		"as JSON without HTML escapes":            {[]msg.Secret{`p"a<s>`}, []string{`"p\"a<s>"`}, `"********"`},
 		"as JSON in ASCII":                        {[]msg.Secret{"pässwörd😀"}, []string{`"p\u00e4ssw\u00f6rd\ud83d\ude00"`}, `"********"`},
@@ -75,7 +75,7 @@ func numbers(n int) string {
 	return b.String()
 }
 
-// The input and the secrets have few letters, so that matches overlap.
+// The input and the secrets use few different letters, so that matches overlap.
 func TestOutputIsIndependentOfSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		secrets, input, at := drawSecrets(t), drawInput(t), drawTime(t)

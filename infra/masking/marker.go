@@ -3,13 +3,15 @@ package masking
 import (
 	"bytes"
 	"regexp"
+	"unicode/utf8"
 )
 
 const (
 	// maxLinePrefix is how many bytes a logger's prefix and the start of a marker may have together.
 	maxLinePrefix = 256
-	// maxMarker is how many bytes a marker may have. A longer one is ordinary text.
+	// maxMarker is how many bytes a marker may have. A longer one is cut, and the rest of it is ordinary text.
 	maxMarker = 64 << 10
+	cutNote   = "… (cut here: longer than 64 KiB)"
 )
 
 // loggerPrefix matches what loggers write before a text: klog's header, or a time or level followed by anything up to a separator.
@@ -25,7 +27,7 @@ var (
 )
 
 // markerFilter makes every marker begin a line. It removes a logger's prefix before the marker and puts other text on a separate line.
-// A marker without an end stays unchanged.
+// A marker without an end stays unchanged, unless it is too long.
 type markerFilter struct {
 	buf     []byte
 	scanned int  // bytes of buf that need no second scan
@@ -98,10 +100,26 @@ func (m *markerFilter) scanMarker(out []byte) ([]byte, bool) {
 		return m.emit(stop, out), len(m.buf) > 0
 	}
 	if len(m.buf) >= limit {
-		return m.emit(limit, out), len(m.buf) > 0
+		return m.cutMarker(out), true
 	}
 	m.scanned = max(m.scanned, len(m.buf)-len(end)+1)
 	return out, false
+}
+
+// cutMarker ends the open marker, which is too long, so that the server shows its beginning.
+func (m *markerFilter) cutMarker(out []byte) []byte {
+	if m.midline {
+		out = append(out, '\n')
+	}
+	end := ends[m.open-1]
+	m.buf = m.buf[m.prefix:]
+	n := maxMarker - len(cutNote) - len(end)
+	for n > 0 && !utf8.RuneStart(m.buf[n]) {
+		n--
+	}
+	out = append(append(append(m.emit(n, out), cutNote...), end...), '\n')
+	m.midline = false
+	return out
 }
 
 // emit appends the first n bytes of buf to out and continues with text.

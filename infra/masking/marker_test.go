@@ -6,7 +6,10 @@ import (
 )
 
 func TestMarkersBeginLines(t *testing.T) {
-	long := "##[start: comment]" + strings.Repeat("x", maxMarker)
+	const start, end = "##[start: comment]", "##[end: comment]"
+	long := start + strings.Repeat("x", maxMarker)
+	kept := maxMarker - len(cutNote) - len(end)
+	cut := long[:kept] + cutNote + end + "\n" + long[kept:]
 	for name, c := range map[string]struct{ in, want string }{
 		"klog":                                {"I1123 12:00:00.000000       1 task.go:12] ##[start: comment]done##[end: comment]\n", "##[start: comment]done##[end: comment]\n"},
 		"Python":                              {"2026-11-23 12:00:00.123 INFO [base_task.py:12] - ##[start: status]at work##[end: status]\n", "##[start: status]at work##[end: status]\n"},
@@ -17,8 +20,8 @@ func TestMarkersBeginLines(t *testing.T) {
 		"two on a line":                       {"##[start: status]s##[end: status]##[start: comment]c##[end: comment]", "##[start: status]s##[end: status]\n##[start: comment]c##[end: comment]"},
 		"an end of the other kind":            {"x ##[start: status]s##[end: comment]##[end: status]", "x \n##[start: status]s##[end: comment]##[end: status]"},
 		"no end":                              {"INFO: ##[start: comment]c\nd", "INFO: ##[start: comment]c\nd"},
-		"an end that is too far away":         {"INFO: " + long + "##[end: comment]\n", "INFO: " + long + "##[end: comment]\n"},
-		"a marker after an unterminated one":  {long + "\nINFO: ##[start: status]s##[end: status]\n", long + "\n##[start: status]s##[end: status]\n"},
+		"an end that is too far away":         {"INFO: " + long + end + "\n", cut + end + "\n"},
+		"a marker after an unterminated one":  {long + "\nINFO: ##[start: status]s##[end: status]\n", cut + "\n##[start: status]s##[end: status]\n"},
 		"an unknown marker":                   {"x ##[start: other]s##[end: other]\n", "x ##[start: other]s##[end: other]\n"},
 		"after a long line without a newline": {strings.Repeat("y", 500) + "##[start: status]s##[end: status]", strings.Repeat("y", 500) + "\n##[start: status]s##[end: status]"},
 	} {

@@ -53,8 +53,8 @@ func (m *masker) addMatch(from, to int64) {
 	m.matches = append(m.matches, r)
 }
 
-// release emits the bytes before limit, where no later match can begin. It holds a match that continues beyond limit in full, so that a
-// new filter can start at the held bytes.
+// release emits the bytes before limit, where no later match can begin. It holds back all of a match that continues beyond limit, so that
+// a new filter can start at the held bytes.
 func (m *masker) release(limit int64) []byte {
 	out := make([]byte, 0, max(limit-m.base, 0)+int64(len(stars)))
 	done := 0

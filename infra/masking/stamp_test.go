@@ -27,7 +27,7 @@ func TestLineWithoutTimeGetsReceiptTime(t *testing.T) {
 		"Python":                      {[]string{"2026-11-26 12:00:00,123 - INFO - done\n"}, "2026-11-26 12:00:00,123 - INFO - done\n"},
 		"a level first":               {[]string{"[INFO] 12:00:00 done\n"}, "[INFO] 12:00:00 done\n"},
 		"JSON with a time":            {[]string{`{"level":"info","logger":"a.long.name.of.a.logger","time":"2026-11-26T12:00:00Z"}` + "\n"}, `{"level":"info","logger":"a.long.name.of.a.logger","time":"2026-11-26T12:00:00Z"}` + "\n"},
-		"JSON without":                {[]string{`{"ratio":"10:20"}` + "\n"}, t0 + `{"ratio":"10:20"}` + "\n"},
+		"JSON without a time":         {[]string{`{"ratio":"10:20"}` + "\n"}, t0 + `{"ratio":"10:20"}` + "\n"},
 		"a time in the text":          {[]string{strings.Repeat("word ", 10) + "12:00:00\n"}, t0 + strings.Repeat("word ", 10) + "12:00:00\n"},
 		"a time in the next line":     {[]string{"a\n12:00:00 b\n"}, t0 + "a\n12:00:00 b\n"},
 		"no time at all":              {[]string{":::::::: 1:22:33\n"}, t0 + ":::::::: 1:22:33\n"},

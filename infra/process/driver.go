@@ -36,7 +36,7 @@ type Driver struct {
 
 var errClosed = errors.New("the process driver is closed")
 
-// New opens the directory and kills the processes of earlier runners. It lists their executors as exited.
+// New opens the directory and kills the processes of earlier runners, whose executors are listed as exited.
 func New(o Options) (*Driver, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the directory of child processes: %w", err)

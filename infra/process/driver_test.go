@@ -147,15 +147,15 @@ func start(t *testing.T, d *Driver, does drivertest.Behavior) (id msg.ExecutorID
 	if err := errors.Join(d.Create(t.Context(), s), d.Start(t.Context(), s.ID)); err != nil {
 		t.Fatal(err)
 	}
-	first := errors.New("enough")
+	errEnough := errors.New("enough")
 	err := d.Logs(t.Context(), s.ID, msg.Position{}, func(batch []msg.LogEntry) error {
 		if len(batch) == 0 {
 			return nil
 		}
 		line = string(batch[0].Text)
-		return first
+		return errEnough
 	})
-	if !errors.Is(err, first) {
+	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	return s.ID, line
@@ -222,7 +222,7 @@ func TestCloseIsNotReportedAsExecutorExit(t *testing.T) {
 	_, later := d.Wait(t.Context(), id)
 	for when, err := range map[string]error{"before close": <-waitErr, "after close": later} {
 		if !errors.Is(err, errClosed) {
-			t.Errorf("wait from %s returns %v", when, err)
+			t.Errorf("wait %s returns %v", when, err)
 		}
 	}
 }

@@ -42,14 +42,15 @@ func Empty(root *os.Root) error {
 	}
 }
 
-// remover moves nested directories to the top, where it empties one after another.
+// remover moves nested directories to the top, where it empties them one after another.
 type remover struct {
 	root      *os.Root
 	liftCount int   // directories moved so far; the last number used in a name
 	lifted    []int // numbers of the moved directories that are not empty yet
 }
 
-// removeEntries removes a directory's entries or moves them to the top. It returns the error of an entry where both failed.
+// removeEntries removes a directory's entries or moves them to the top. It returns the last error of an entry that it could
+// neither remove nor move.
 func (e *remover) removeEntries(dir string) (removed int, err error) {
 	// The plugin may have replaced the directory by a link or a pipe, which must not be opened.
 	f, err := e.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)

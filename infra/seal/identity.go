@@ -30,7 +30,7 @@ func (i *Identity) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "runne
 
 const secretSize = 32
 
-// identityFile is an Identity in its file.
+// identityFile is the JSON form of an Identity.
 type identityFile struct {
 	UUID          string `json:"uuid"`
 	HPKEKey       []byte `json:"hpkeKey"`       // ML-KEM-768 + X25519, the seed

@@ -69,7 +69,7 @@ func TestKeyOpensForItsRunnerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := newIdentity(t).OpenKey(sealed); err == nil {
-		t.Error("another runner opens it")
+		t.Error("another runner opens the key")
 	}
 	for _, damaged := range [][]byte{nil, []byte("short"), sealed[:len(sealed)-1], append([]byte{sealed[0] ^ 1}, sealed[1:]...)} {
 		if _, err := i.OpenKey(damaged); err == nil {

@@ -63,5 +63,5 @@ func (i *Identity) Unseal(sealed []byte) ([]msg.Secret, error) {
 	return secrets, nil
 }
 
-// keyringKey returns the key of Seal.
+// keyringKey returns the key with which Seal encrypts.
 func (i *Identity) keyringKey() Key { return Key(i.Derive("keyring")) }

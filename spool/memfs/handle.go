@@ -63,7 +63,7 @@ func (n *node) usedSpace() int64 { return max(n.allocated, int64(len(n.content))
 // useSpace reduces the free space; a negative number increases it. The caller holds mu.
 func (m *FS) useSpace(bytes int64) {
 	if m.Space != math.MaxUint64 {
-		m.Space -= uint64(bytes) // bytes may be negative
+		m.Space -= uint64(bytes) // wraps around for a negative number, and so adds
 	}
 }
 

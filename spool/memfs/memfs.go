@@ -71,7 +71,7 @@ type node struct {
 	pending        []edit // the edits from durableContent to content, in order
 }
 
-// edit is a write at an offset, or a truncation to it if data is nil.
+// edit is a write at an offset, or a truncation to that size if data is nil.
 type edit struct {
 	at   int64
 	data []byte

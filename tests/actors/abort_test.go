@@ -22,11 +22,12 @@ func TestRule16AbortedJobEndsWithinGraceTimes(t *testing.T) {
 		result  string
 	}{
 		"plugin answers SIGABRT at once": {fakes.Plugin{}, time.Second, "The plugin answered SIGABRT with its result after 0.0s", `{"exitCode":134}`},
-		"plugin answers SIGABRT slowly": {fakes.Plugin{AbortDelay: 8300 * time.Millisecond}, 9 * time.Second,
+		"plugin answers SIGABRT slowly": {fakes.Plugin{SDK: msg.GoSDK, AbortDelay: 8300 * time.Millisecond}, 9 * time.Second,
 			"The plugin answered SIGABRT with its result after 8.3s", `{"exitCode":134}`},
-		"plugin answers only SIGTERM": {fakes.Plugin{IgnoresAbort: true}, 11 * time.Second, "The plugin exited on SIGTERM after 10.0s", ""},
-		"Python plugin": {fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 1200 * time.Millisecond}, 12 * time.Second,
-			"The plugin answered SIGTERM with its result after 11.2s", `{"exitCode":1}`},
+		"plugin answers only SIGTERM":              {fakes.Plugin{SDK: msg.GoSDK, IgnoresAbort: true}, 11 * time.Second, "The plugin exited on SIGTERM after 10.0s", ""},
+		"unknown plugin that answers only SIGTERM": {fakes.Plugin{IgnoresAbort: true}, 3 * time.Second, "The plugin exited on SIGTERM after 2.0s", ""},
+		"Python plugin": {fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 1200 * time.Millisecond}, 2 * time.Second,
+			"The plugin answered SIGTERM with its result after 1.2s", `{"exitCode":1}`},
 		"plugin ignores all signals": {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
 		"plugin answers too slowly":  {fakes.Plugin{AbortDelay: time.Hour}, 16 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
 	} {
@@ -240,6 +241,7 @@ func TestForgottenJobIsStoppedAndRejected(t *testing.T) {
 
 func TestShortEngineOutageDoesNotShortenAbort(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
+		e.image("plugin", fakes.Plugin{SDK: msg.GoSDK})
 		e.start()
 		id := e.server.Submit(fakes.Task{Image: "plugin", Behavior: fakes.Behavior{Hangs: true}})
 		e.awaitRun(id)

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,9 @@ func TestJobWithoutResultFailsWithLastLines(t *testing.T) {
 		outcome  msg.Outcome
 		message  string
 	}{
+		"plugin panics": {fakes.Behavior{Lines: append([]string{"10:00:00 at work", "panic: boom", "", "goroutine 1 [running]:"},
+			slices.Repeat([]string{"main.work(...)"}, 50)...), DeathCode: 2}, msg.Failed,
+			"exited with code 2 without a result. Its last output:\n2000-01-01T00:00:00.002Z panic: boom\n…\n"},
 		"plugin exits":                  {fakes.Behavior{Lines: []string{"10:00:00 oh no"}, DeathCode: 3}, msg.Failed, "exited with code 3 without a result. Its last output:\n10:00:00 oh no"},
 		"plugin exceeds the disk limit": {fakes.Behavior{DiskBytes: 2 << 20, Hangs: true}, msg.Failed, "has written 2097152 bytes to disk and was stopped"},
 		"plugin is killed":              {fakes.Behavior{DeathCode: 137}, msg.Failed, "killed (signal 9) without a result, most often because the machine"},

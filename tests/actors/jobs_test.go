@@ -189,7 +189,7 @@ func TestChangedEvictionTimeAppliesToIdleExecutors(t *testing.T) {
 }
 
 func TestRule14PythonDaemonIsReplacedAtJobLimit(t *testing.T) {
-	const maxJobs = 200
+	const maxJobs = 100
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.image("snake", fakes.Plugin{SDK: msg.PythonSDK})
 		e.start()

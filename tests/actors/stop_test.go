@@ -44,11 +44,11 @@ func TestStopSequenceSurvivesRestartAndActorCrash(t *testing.T) {
 		message string
 		result  string
 	}{
-		"while answering SIGABRT": {fakes.Plugin{AbortDelay: 8 * time.Second}, 3 * time.Second,
+		"while answering SIGABRT": {fakes.Plugin{SDK: msg.GoSDK, AbortDelay: 8 * time.Second}, 3 * time.Second,
 			"The plugin answered SIGABRT with its result after 8.0s", `{"exitCode":134}`},
-		"before SIGTERM": {fakes.Plugin{IgnoresAbort: true}, 7 * time.Second, "The plugin exited on SIGTERM after 10.0s", ""},
-		"while answering SIGTERM": {fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 4 * time.Second}, 12 * time.Second,
-			"The plugin answered SIGTERM with its result after 14.0s", `{"exitCode":1}`},
+		"before SIGTERM": {fakes.Plugin{SDK: msg.GoSDK, IgnoresAbort: true}, 7 * time.Second, "The plugin exited on SIGTERM after 10.0s", ""},
+		"while answering SIGTERM": {fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 4 * time.Second}, 2 * time.Second,
+			"The plugin answered SIGTERM with its result after 4.0s", `{"exitCode":1}`},
 		"before SIGKILL": {fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true}, 13 * time.Second, "The plugin was killed (SIGKILL) after 15.0s", ""},
 	} {
 		for what, disturb := range disturb {
@@ -100,7 +100,7 @@ func TestJobEndingDuringDowntimeIsReportedAsKnown(t *testing.T) {
 func TestFinishWaitsForWholeStopSequence(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		e.limits.Abort, e.limits.Term = 2*time.Minute, 3*time.Minute
-		id, _ := e.abortRunningJob(fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 2 * time.Minute})
+		id, _ := e.abortRunningJob(fakes.Plugin{SDK: msg.PythonSDK, AbortDelay: 4 * time.Minute})
 		f := e.awaitOutcome(id, msg.Aborted, "enough. The plugin answered SIGTERM with its result after 240.0s")
 		if f.Result != `{"exitCode":1}` {
 			t.Errorf("the job's result is %q", f.Result)
@@ -148,7 +148,7 @@ func TestUndeliveredSignalIsNotReportedAsCause(t *testing.T) {
 	withEnv(t, daemonMode(1), func(e *env) {
 		noAnswer := fake.Call{Err: errNoAnswer}
 		e.engine.Script(fake.Signal, fake.Call{}, noAnswer, noAnswer, noAnswer, noAnswer, noAnswer)
-		id, x := e.abortRunningJob(fakes.Plugin{IgnoresAbort: true, IgnoresTerm: true})
+		id, x := e.abortRunningJob(fakes.Plugin{SDK: msg.GoSDK, IgnoresAbort: true, IgnoresTerm: true})
 		e.maxStep = minStep
 		e.until("SIGTERM has failed twice", time.Minute, func() bool { return len(e.engine.Calls(fake.Signal)) == 3 })
 		e.engine.EndExecutor(x, msg.Exit{Code: 1})

@@ -130,12 +130,12 @@ func TestRule12LargeInputIsFetched(t *testing.T) {
 	}
 }
 
-func TestRule14PythonDaemonIsReplacedAfter200Jobs(t *testing.T) {
+func TestRule14PythonDaemonIsReplacedAfter100Jobs(t *testing.T) {
 	t.Parallel()
 	x := newEnv(t).newExecutor("old", msg.Daemon)
 	j := x.helloTask()
 	c, a := x.deliverFirst(j)
-	for n := 1; n < 200; n++ {
+	for n := 1; n < 100; n++ {
 		c.finish(a, j)
 		w, stop := c.OpenWatch("")
 		await(t, w)
@@ -148,7 +148,7 @@ func TestRule14PythonDaemonIsReplacedAfter200Jobs(t *testing.T) {
 	c.finish(a, j)
 	c.awaitNotify()
 	c.Get(t.Context())
-	if got := expect[msg.Retired](x); !strings.Contains(got.Reason, "200") {
+	if got := expect[msg.Retired](x); !strings.Contains(got.Reason, "100") {
 		t.Errorf("retired: %s", got.Reason)
 	}
 }

@@ -61,7 +61,7 @@ func (s *crashLoop) checkLedger(j job) (problems []string) {
 // logLine matches a complete log line of the SDK, so that it detects missing and duplicate bytes.
 var logLine = regexp.MustCompile(`^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w-]+\.go:\d+\] [^\n]*\n$`)
 
-// checkLog returns the lines that are missing, duplicate, out of order, torn, or from another job.
+// checkLog describes the lines that are missing, duplicate, out of order, torn, or from another job.
 func checkLog(log string, j job, marker string) (problems []string) {
 	seen := map[string]bool{}
 	var lines []string

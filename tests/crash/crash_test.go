@@ -109,7 +109,7 @@ func newCrashLoop(t *testing.T, m mode, random *rand.Rand, counts *killCounts) *
 func (s *crashLoop) killRepeatedly() {
 	s.T.Helper()
 	s.load.start(2 * s.mode.capacity)
-	defer s.load.stop() // after the last runner has finished the load
+	defer s.load.stop() // waits until the runner that is started last has finished all jobs
 	began, times := time.Now(), 0
 	for order := []killPoint(nil); s.counts.next(); times++ {
 		if len(order) == 0 {

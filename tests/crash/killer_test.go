@@ -23,31 +23,31 @@ import (
 type killPoint string
 
 const (
-	registering   killPoint = "during registration: the request was received"
-	registered    killPoint = "during registration: the answer is not read"
-	reserved      killPoint = "before the reserve answer is read"
-	taken         killPoint = "after the reserve answer, before confirm"
-	confirmed     killPoint = "after confirm, before the runner knows"
-	creating      killPoint = "after confirm, before the executor"
-	created       killPoint = "between container create and its record"
-	starting      killPoint = "between container create and start"
-	started       killPoint = "after the start, before the runner knows"
-	handingOut    killPoint = "after the hand-out is journaled, before its first byte leaves"
-	working       killPoint = "while running"
-	logged        killPoint = "after the server took log bytes, before that is recorded"
-	resultWritten killPoint = "after the executor wrote its result"
-	finishing     killPoint = "while the finish is sent"
-	finished      killPoint = "after the server took the finish, before that is recorded"
-	cleaningUp    killPoint = "during spool clean-up: a job"
-	clearingAway  killPoint = "during spool clean-up: an executor"
-	removing      killPoint = "while the container is removed"
-	atAnyMoment   killPoint = "at random"
-	recovering    killPoint = "at random during recovery"
+	registering        killPoint = "during registration: the request was received"
+	registered         killPoint = "during registration: the answer is not read"
+	reserved           killPoint = "before the reserve answer is read"
+	taken              killPoint = "after the reserve answer, before confirm"
+	confirmed          killPoint = "after confirm, before the runner knows"
+	creating           killPoint = "after confirm, before the executor"
+	created            killPoint = "between container create and its record"
+	starting           killPoint = "between container create and start"
+	started            killPoint = "after the start, before the runner knows"
+	handingOut         killPoint = "after the hand-out is journaled, before its first byte leaves"
+	working            killPoint = "while running"
+	logged             killPoint = "after the server took log bytes, before that is recorded"
+	resultWritten      killPoint = "after the executor wrote its result"
+	finishing          killPoint = "while the finish is sent"
+	finished           killPoint = "after the server took the finish, before that is recorded"
+	cleaningUpJob      killPoint = "during spool cleanup: a job"
+	cleaningUpExecutor killPoint = "during spool cleanup: an executor"
+	removing           killPoint = "while the container is removed"
+	atAnyMoment        killPoint = "at random"
+	recovering         killPoint = "at random during recovery"
 )
 
-// killPoints lists all of them, in the order of a job's life.
+// killPoints lists all kill points, in the order of a job's life.
 var killPoints = []killPoint{registering, registered, reserved, taken, confirmed, creating, created, starting, started, handingOut, working, logged,
-	resultWritten, finishing, finished, cleaningUp, clearingAway, removing, atAnyMoment, recovering}
+	resultWritten, finishing, finished, cleaningUpJob, cleaningUpExecutor, removing, atAnyMoment, recovering}
 
 // randomPoints are the kill points that cannot be observed from outside, with the longest time from the start to the kill.
 var randomPoints = map[killPoint]time.Duration{atAnyMoment: 2 * time.Second, recovering: 500 * time.Millisecond}
@@ -60,7 +60,7 @@ type killer struct {
 	killed chan struct{}
 }
 
-// arm starts the victim and kills it at the kill point; the channel is then closed.
+// arm starts the victim, which the killer will kill at the kill point. The channel is closed after the kill.
 func (k *killer) arm(p killPoint, start func() *harness.Process) <-chan struct{} {
 	k.mu.Lock() // events wait until the victim is known
 	defer k.mu.Unlock()
@@ -106,7 +106,7 @@ func (k *killer) interrupt(p killPoint, r *http.Request) {
 	}
 }
 
-// interceptServer returns the interceptor of requests to the server.
+// interceptServer returns a devserver.Options.Intercept that kills the runner at the kill points of its requests to the server.
 func (k *killer) interceptServer(server func() *devserver.Server) func(string, http.ResponseWriter, *http.Request, http.HandlerFunc) {
 	points := map[string]requestPoints{
 		"register": {registering, registered}, "reserve": {"", reserved}, "confirm": {taken, confirmed},
@@ -130,7 +130,7 @@ func isRunning(server *devserver.Server, job string) bool {
 	return err == nil && view.State == devserver.Running
 }
 
-// interceptEngine intercepts requests to the engine.
+// interceptEngine is an EngineProxy.Intercept that kills the runner at the kill points of its requests to the engine.
 func (k *killer) interceptEngine(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	points := map[string]requestPoints{"create": {creating, created}, "start": {starting, started}, "remove": {removing, ""}}
 	p, known := points[op]
@@ -158,13 +158,13 @@ func (k *killer) watchSpool(t *testing.T, dir string) {
 			switch parent := filepath.Dir(e.Name); {
 			case strings.HasPrefix(filepath.Base(e.Name), "."): // preallocated: a watch on it would end at its rename
 			case parent == jobs && e.Has(fsnotify.Rename):
-				k.reached(cleaningUp)
+				k.reached(cleaningUpJob)
 			case parent == jobs && e.Has(fsnotify.Create):
 				_ = watcher.Add(e.Name) // the directory may be removed already
 			case filepath.Dir(parent) == jobs && filepath.Base(e.Name) == "journal" && e.Has(fsnotify.Write) && isHandedOut(e.Name):
 				k.reached(handingOut)
 			case parent == executors && e.Has(fsnotify.Rename):
-				k.reached(clearingAway)
+				k.reached(cleaningUpExecutor)
 			case parent == executors && e.Has(fsnotify.Create):
 				_ = watcher.Add(filepath.Join(e.Name, "out"))
 			case filepath.Base(e.Name) == "result" && e.Has(fsnotify.Create):

@@ -2,8 +2,8 @@
 // with a real engine and real plugins.
 //
 // A kill point is such a step: a request of the runner that was received and not answered, an answer that is not sent yet, a new file, or
-// a directory that is removed. The proxies in front of the server and of the engine and a watch on the spool observe them; the one that a
-// round waits for kills the runner before it can go on (killer). The next runner starts at once.
+// a directory that is removed. The test intercepts the runner's requests to the server and to the engine and watches the spool. When the
+// kill point of the present round is reached, the killer kills the runner before it can go on. The next runner starts at once.
 //
 // Afterwards, check verifies that each job ran once according to its own notification and was finished once in the server's ledger, that
 // its log has every line once and in order, that the engine's events show no executor beyond the capacity, and that nothing remains.

@@ -16,7 +16,7 @@ import (
 
 var shortGraces = []string{"--abort-wait=1s", "--term-wait=1s"}
 
-// checkAborted aborts a job and checks that its message matches says. A number of seconds in the message must be at least seconds.
+// checkAborted aborts a job and checks that its message matches wantMessage. A number of seconds in the message must be at least seconds.
 func checkAborted(env *harness.Env, id, wantMessage string, seconds float64) (view devserver.TaskView, log string) {
 	env.T.Helper()
 	harness.Must(env.T, env.Server.Abort(id, "enough"))
@@ -57,17 +57,17 @@ func TestRunningJobIsAbortedWithEscalatingSignals(t *testing.T) {
 		env.WaitTaskLog(id, map[string]string{"sample.Slow": "step 2 of ", "sample.Misbehave": "misbehaving: "}[c.taskType])
 		view, log := checkAborted(env, id, c.wantMessage, c.seconds)
 		if *view.ExitCode != c.code || !strings.Contains(log, c.wantLog) {
-			t.Errorf("%s: its exit code is %d, want %d, and %q is in its log:\n%s", name, *view.ExitCode, c.code, c.wantLog, log)
+			t.Errorf("%s: the exit code is %d, want %d, or %q is not in the log:\n%s", name, *view.ExitCode, c.code, c.wantLog, log)
 		}
 		harness.WaitUntil(t, "the runner logs the stop", func() bool { return len(env.LogLinesOf(id, "job stopped")) > 0 }) // the finish may overtake it
-		output := env.LogLinesOf(id, "job stopped")
-		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(output) != 1 || !strings.HasSuffix(output[0].Reason, text) {
-			t.Fatalf("%s: the runner's log says %v, want once %s", name, output, text)
+		stops := env.LogLinesOf(id, "job stopped")
+		if text := strings.TrimPrefix(view.Message, "Aborted: "); len(stops) != 1 || !strings.HasSuffix(stops[0].Reason, text) {
+			t.Fatalf("%s: the runner's log has the stops %v, want one with %q", name, stops, text)
 		}
-		executor := output[0].Executor
+		executor := stops[0].Executor
 		harness.WaitUntil(t, "its executor has died", func() bool { return !env.Executors().Died[executor].IsZero() })
 		if got := strings.Join(env.Signals(executor), " "); got != c.signals {
-			t.Errorf("%s: it was sent the signals %s, want %s", name, got, c.signals)
+			t.Errorf("%s: the executor was sent the signals %s, want %s", name, got, c.signals)
 		}
 	}
 }
@@ -75,26 +75,26 @@ func TestRunningJobIsAbortedWithEscalatingSignals(t *testing.T) {
 func TestAbortedScriptReportsAbort(t *testing.T) {
 	t.Parallel()
 	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Flags: shortGraces})
-	runs := env.Submit(shared.Blue, "sample.Lookup", map[string]any{"delayMillis": 600_000})
+	running := env.Submit(shared.Blue, "sample.Lookup", map[string]any{"delayMillis": 600_000})
 	harness.WaitUntil(t, "the job runs", func() bool {
-		return strings.Contains(env.GrepLog(`"message":"input delivered"`), env.ExecutionOf(runs))
+		return strings.Contains(env.GrepLog(`"message":"input delivered"`), env.ExecutionOf(running))
 	})
-	waits := env.Submit(shared.Blue, "sample.Lookup", nil)
-	env.WaitRunnerLog(env.ExecutionOf(waits))
-	if view, _ := checkAborted(env, waits, "Aborted while it waited for an executor: enough", 0); view.OutputProperties != nil {
+	waiting := env.Submit(shared.Blue, "sample.Lookup", nil)
+	env.WaitRunnerLog(env.ExecutionOf(waiting))
+	if view, _ := checkAborted(env, waiting, "Aborted while it waited for an executor: enough", 0); view.OutputProperties != nil {
 		t.Errorf("the waiting job has outputs: %v", view.OutputProperties)
 	}
-	if view, _ := checkAborted(env, runs, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 0); *view.ExitCode != 134 {
+	if view, _ := checkAborted(env, running, "Aborted: enough. The plugin answered SIGABRT with its result "+afterSeconds, 0); *view.ExitCode != 134 {
 		t.Errorf("the exit code of its result is %d", *view.ExitCode)
 	}
 }
 
 func TestJobIsAbortedDuringPull(t *testing.T) {
 	t.Parallel()
-	d := shared.NewEngineProxy(t)
-	pulls := make(chan struct{})
-	pullStarted := sync.OnceFunc(func() { close(pulls) })
-	d.Intercept = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	proxy := shared.NewEngineProxy(t)
+	pulling := make(chan struct{})
+	pullStarted := sync.OnceFunc(func() { close(pulling) })
+	proxy.Intercept = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if strings.HasSuffix(r.URL.Path, "/images/create") {
 			pullStarted()
 			<-r.Context().Done()
@@ -102,36 +102,36 @@ func TestJobIsAbortedDuringPull(t *testing.T) {
 		}
 		next(out, r)
 	}
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{d.Environ()}})
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{proxy.Environ()}})
 	job := env.SubmitTask(devserver.TaskRequest{Image: "127.0.0.1:1/stalls:1.0", TaskType: "sample.Hello", ImagePullPolicy: api.PullAlways})
-	<-pulls
+	<-pulling
 	checkAborted(env, job, "Aborted while its image was being pulled: enough", 0)
 	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})) // the slot is free
 }
 
 func TestJobIsAbortedDuringExecutorStart(t *testing.T) {
 	t.Parallel()
-	d := shared.NewEngineProxy(t)
-	starts, release := make(chan struct{}), make(chan struct{})
-	started, releaseStart := sync.OnceFunc(func() { close(starts) }), sync.OnceFunc(func() { close(release) })
+	proxy := shared.NewEngineProxy(t)
+	starting, release := make(chan struct{}), make(chan struct{})
+	startRequested, releaseStart := sync.OnceFunc(func() { close(starting) }), sync.OnceFunc(func() { close(release) })
 	t.Cleanup(releaseStart)
-	d.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	proxy.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "start" {
-			started()
+			startRequested()
 			<-release
 		}
 		next(out, r)
 	}
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{d.Environ()}})
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{proxy.Environ()}})
 	job := env.SubmitSlow(shared.Blue, 10)
-	<-starts
+	<-starting
 	checkAborted(env, job, "Aborted while its executor was being started: enough", 0)
 	releaseStart()
 	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker}))
 	if n := len(env.Executors().Created); n != 2 {
-		t.Errorf("%d executors were created: the aborted job's executor was reused", n)
+		t.Errorf("%d executors were created, want 2: the aborted job's executor must not be reused", n)
 	}
 }
 

@@ -20,8 +20,8 @@ type testJob struct {
 	check           func(view devserver.TaskView, log string) string // returns what is wrong, or ""
 }
 
-// testJobs returns n jobs of several task types in alternating runs for the two images, because every change of the image costs
-// the idle executors of the other.
+// testJobs returns n jobs of several task types. The image changes only every 20 jobs, because a change evicts the idle executors of
+// the other image.
 func testJobs(marker string, n int) []testJob {
 	const run = 20
 	images := []string{shared.Blue, shared.Green}
@@ -33,7 +33,7 @@ func testJobs(marker string, n int) []testJob {
 	return all
 }
 
-// newTestJob returns a job with a unique name in its input, output and log.
+// newTestJob returns a job that has name, which is unique, in its input, output or log.
 func newTestJob(name string, i int) testJob {
 	switch i % 4 {
 	case 0:
@@ -106,19 +106,19 @@ func TestJobsOfTwoImagesShareWarmExecutors(t *testing.T) {
 	started := time.Now()
 	ids := runTestJobs(env, testJobs(env.Marker, jobs))
 	elapsed := time.Since(started)
-	waiting := env.Executors().Alive
+	warm := env.Executors().Alive
 	env.WaitNoExecutors()
 
 	l := env.CheckCapacity(capacity)
 	t.Logf("%d jobs in %d executors, at most %d at the same time, in %v", jobs, len(l.Created), l.MaxAlive, elapsed)
 	if len(l.Created) > jobs/4 {
-		t.Errorf("%d executors were created for %d jobs, which are not reused", len(l.Created), jobs)
+		t.Errorf("%d executors were created for %d jobs: warm executors are not reused", len(l.Created), jobs)
 	}
-	if len(waiting) == 0 {
-		t.Error("no executor was warm after the last job: the test is inconclusive of the eviction")
+	if len(warm) == 0 {
+		t.Error("no executor was warm after the last job: the eviction is not tested")
 	}
 	last := lastResultTimes(env, ids)
-	for executor := range waiting {
+	for executor := range warm {
 		idle := l.Died[executor].Sub(last[executor])
 		t.Logf("executor %s ended %v after its last result", executor, idle)
 		if idle < eviction || idle > eviction+harness.Timeout/10 {

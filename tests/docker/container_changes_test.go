@@ -56,11 +56,11 @@ func (a warmRunner) checkFailedOnce(job, name string, wantMessage ...string) {
 	a.T.Helper()
 	view, log := a.WaitDone(job)
 	a.T.Logf("%s is %s: %s", name, view.State, view.Message)
-	reason := false
+	matches := false
 	for _, text := range wantMessage {
-		reason = reason || strings.Contains(view.Message, text)
+		matches = matches || strings.Contains(view.Message, text)
 	}
-	if view.State != devserver.Failed || !reason {
+	if view.State != devserver.Failed || !matches {
 		a.T.Errorf("%s is %s: %s\n%s", name, view.State, view.Message, log)
 	}
 	a.checkRanOnce(job, name)
@@ -71,7 +71,7 @@ func (a warmRunner) container() string {
 	return shared.Containers(a.T, a.UUID)[a.executor].ID
 }
 
-// restart is docker restart -t 0. The runner may have removed the container meanwhile.
+// restart does what docker restart -t 0 does. The runner may have removed the container in the meantime.
 func (a warmRunner) restart(id string) {
 	a.T.Helper()
 	err := shared.Engine.ContainerRestart(a.T.Context(), id, container.StopOptions{Timeout: new(int)})
@@ -147,14 +147,14 @@ func TestJobMovesFromExecutorWithoutNetwork(t *testing.T) {
 			job := a.runOnce(shared.Blue, "next")
 			t.Logf("done after %v", time.Since(began).Round(time.Millisecond))
 			if got := a.ExecutorOf(job); (got == a.executor) == cut {
-				t.Errorf("the job ran in executor %s instead of the idle %s", got, a.executor)
+				t.Errorf("the job ran in executor %s; the idle one, disconnected: %v, is %s", got, cut, a.executor)
 			}
 			a.CheckCapacity(1)
 		})
 	}
 }
 
-// A paused executor never polls again. Otherwise it polls when the back-off of its SDK ends, which may be too late.
+// A paused executor never polls again. An executor whose SDK backs off may poll again too late for the job.
 func TestExecutorThatStopsPollingBlocksNoJob(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

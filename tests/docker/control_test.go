@@ -92,7 +92,7 @@ func TestServerReconfiguresBusyRunner(t *testing.T) {
 	_, log := env.WaitCompleted(job)
 	env.CheckLog(env.ExecutorOf(job), log, steps)
 	if view, err := env.Server.Task(later); err != nil || view.State != devserver.Queued {
-		t.Errorf("the job that came after the disable is %s, %v", view.State, err)
+		t.Errorf("the job that was submitted to the disabled runner is %s, %v", view.State, err)
 	}
 	harness.Must(t, env.Server.Configure(runner, func(c *api.Config) { c.Enabled, c.Capacity = true, 1 }))
 	env.WaitCompleted(later)
@@ -118,7 +118,7 @@ func TestDeletedRunnerLeavesNothingAndStaysDeleted(t *testing.T) {
 
 	env.Start()
 	if code := env.WaitExit().ExitCode(); code != 2 {
-		t.Errorf("started again it ends with code %d, want 2", code)
+		t.Errorf("the runner was started again and exited with code %d, want 2", code)
 	}
 	if env.GrepLog("removed all data of this runner, which the server deleted") == "" {
 		t.Error("the log does not give the reason")
@@ -159,7 +159,7 @@ func TestKillDuringUnregisterDoesNotRegisterAgain(t *testing.T) {
 	}{{"killed after server answered", 1}, {"killed before request was sent", 0}} {
 		t.Run(row.killed, func(t *testing.T) {
 			t.Parallel()
-			output := make(chan struct{})
+			unregistering := make(chan struct{})
 			var once sync.Once
 			env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Hour, Intercept: func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 				if op == "unregister" {
@@ -167,8 +167,8 @@ func TestKillDuringUnregisterDoesNotRegisterAgain(t *testing.T) {
 						if row.answered > 0 {
 							next(httptest.NewRecorder(), r)
 						}
-						close(output)
-						<-r.Context().Done() // by the kill
+						close(unregistering)
+						<-r.Context().Done() // until the kill
 						panic(http.ErrAbortHandler)
 					})
 				}
@@ -177,7 +177,7 @@ func TestKillDuringUnregisterDoesNotRegisterAgain(t *testing.T) {
 			env.WaitCompleted(env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker}))
 			harness.Must(t, env.Server.Delete(env.Server.Runners()[0].ID))
 			select {
-			case <-output:
+			case <-unregistering:
 			case <-time.After(harness.Timeout):
 				t.Fatal("the runner does not unregister")
 			}

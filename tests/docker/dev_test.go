@@ -44,7 +44,7 @@ func TestFirstReadmeCommandRunsSamples(t *testing.T) {
 			}
 			for runner := range log.RunnersOf("runnerd-dev:") {
 				if row.env != nil {
-					break // those are the other row's
+					break // these runners are the other row's
 				}
 				if left, nets := shared.Containers(t, runner), shared.Networks(t, runner); len(left) > 0 || len(nets) > 0 {
 					t.Errorf("left in the engine: %v, %v", left, nets)

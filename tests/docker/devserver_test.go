@@ -31,7 +31,7 @@ func TestDevServerDocumentationCommandsRun(t *testing.T) {
 	var failed error
 	ended := make(chan struct{})
 	go func() { failed = dev.Wait(); close(ended) }()
-	t.Cleanup(func() { // unless the last command has ended it
+	t.Cleanup(func() { // stop dev, unless the last command has ended it
 		_ = dev.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
@@ -51,7 +51,7 @@ func TestDevServerDocumentationCommandsRun(t *testing.T) {
 		script.WriteString(strings.ReplaceAll(block[1], "127.0.0.1:5516", address))
 	}
 	paste := exec.CommandContext(ctx, "sh", "-c", script.String())
-	paste.WaitDelay = time.Second // for the shell's children
+	paste.WaitDelay = time.Second // the shell's children may keep the output open
 	out, err := paste.CombinedOutput()
 	answers := string(out)
 	if err != nil {
@@ -68,9 +68,9 @@ func TestDevServerDocumentationCommandsRun(t *testing.T) {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		t.Fatal("the runner was deleted, and dev does not end")
+		t.Fatal("the runner was deleted, but dev does not exit")
 	}
 	if failed != nil {
-		t.Errorf("the runner was deleted, and dev ends with %v:\n%s", failed, &output)
+		t.Errorf("the runner was deleted, but dev exited with %v:\n%s", failed, &output)
 	}
 }

@@ -16,14 +16,14 @@ import (
 func TestEngineOutageLosesNoJobAndNoLog(t *testing.T) {
 	t.Parallel()
 	const totalSteps = 60
-	d := shared.NewEngineProxy(t)
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 3, Eviction: time.Hour, Environ: []string{d.Environ()}})
+	proxy := shared.NewEngineProxy(t)
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 3, Eviction: time.Hour, Environ: []string{proxy.Environ()}})
 	env.WaitCompleted(env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker}))
 	idle := env.OnlyExecutor()
 	job := env.SubmitSlow(shared.Blue, totalSteps)
 	env.WaitTaskLog(job, "step 5 of ")
-	d.Close()
+	proxy.Close()
 	env.WaitRunnerLog(`"call":"read logs"`)
 	env.WaitRunnerLog(`"call":"wait for exit"`)
 	waits := env.SubmitSlow(shared.Blue, 1) // its executor cannot be created
@@ -35,13 +35,13 @@ func TestEngineOutageLosesNoJobAndNoLog(t *testing.T) {
 	if got := env.ExecutorOf(reused); got != idle {
 		t.Errorf("the job ran in %s instead of the idle %s", got, idle)
 	}
-	d.Listen()
+	proxy.Listen()
 	_, log := env.WaitCompleted(job)
 	if got := steps(log); len(got) != totalSteps {
 		t.Errorf("%d steps in the log, want %d:\n%s", len(got), totalSteps, log)
 	}
 	if view, _ := env.WaitDone(waits); view.State == devserver.Failed {
-		t.Logf("the job that came meanwhile: %s", view.Message)
+		t.Logf("the job that was submitted during the outage failed: %s", view.Message)
 	}
 	env.WaitCompleted(env.SubmitSlow(shared.Blue, 1))
 	env.CheckCapacity(3)
@@ -50,20 +50,20 @@ func TestEngineOutageLosesNoJobAndNoLog(t *testing.T) {
 func TestLostCreateResponseLeaksNoSlot(t *testing.T) {
 	t.Parallel()
 	var lost atomic.Int32
-	d := shared.NewEngineProxy(t)
-	d.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	proxy := shared.NewEngineProxy(t)
+	proxy.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if op == "create" && strings.Contains(r.URL.Path, "/containers/") && lost.Add(1) == 1 {
 			next(httptest.NewRecorder(), r)
 			panic(http.ErrAbortHandler)
 		}
 		next(out, r)
 	}
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 1, Environ: []string{d.Environ()}})
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Environ: []string{proxy.Environ()}})
 	first := env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})
 	view, _ := env.WaitDone(first)
 	if view.State == devserver.Failed && !strings.Contains(view.Message, "create the executor") {
-		t.Errorf("the user is told %q", view.Message)
+		t.Errorf("the message of the failed job is %q", view.Message)
 	}
 	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker}))
 	env.WaitNoExecutors()
@@ -72,16 +72,16 @@ func TestLostCreateResponseLeaksNoSlot(t *testing.T) {
 
 func TestStalledPullFailsJobAndFreesSlot(t *testing.T) {
 	t.Parallel()
-	d := shared.NewEngineProxy(t)
-	d.Intercept = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	proxy := shared.NewEngineProxy(t)
+	proxy.Intercept = func(_ string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if strings.HasSuffix(r.URL.Path, "/images/create") {
 			<-r.Context().Done()
 			return
 		}
 		next(out, r)
 	}
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{d.Environ()}, Flags: []string{"--pull-timeout=2s"}})
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Environ: []string{proxy.Environ()}, Flags: []string{"--pull-timeout=2s"}})
 	stalls := env.SubmitTask(devserver.TaskRequest{Image: "127.0.0.1:1/stalls:1.0", TaskType: "sample.Hello", ImagePullPolicy: api.PullAlways})
 	runs := env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})
 	view, _ := env.WaitDone(stalls)

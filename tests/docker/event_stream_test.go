@@ -14,15 +14,15 @@ import (
 	"runnerd/tests/harness"
 )
 
-// eventStream is the server's event stream with faults: it can be held back, cut, and can repeat or reorder events.
+// eventStream is the server's event stream with faults: it can hold back, repeat or reorder events, and can be cut.
 type eventStream struct {
 	mu                  sync.Mutex
-	lastEventIDs        []string // of each request
-	silent              bool
+	lastEventIDs        []string                    // of each request
+	silent              bool                        // events are held back
 	transform           func(event string) []string // the events to send instead; nil: the event itself
-	cut                 context.CancelFunc
-	blocked             chan struct{} // requests wait until it is closed; nil: they do not wait
-	onOpen              func()        // called once, at the next request
+	cut                 context.CancelFunc          // ends the present request
+	blocked             chan struct{}               // requests wait until it is closed; nil: they do not wait
+	onOpen              func()                      // called once, at the next request
 	rejectRegistrations bool
 }
 
@@ -73,7 +73,7 @@ func (c *eventStream) opened() []string {
 	return slices.Clone(c.lastEventIDs)
 }
 
-// eventWriter passes complete events on.
+// eventWriter forwards events to the runner with the faults of stream, one complete event at a time.
 type eventWriter struct {
 	http.ResponseWriter
 	stream *eventStream
@@ -156,7 +156,7 @@ func TestSilentEventStreamIsReopenedWithoutLosingEvents(t *testing.T) {
 	_, log := env.WaitCompleted(job)
 	env.CheckLog(env.ExecutorOf(job), log, steps)
 	if opened := stream.opened(); len(opened) != 2 || registrations(env) != 1 {
-		t.Errorf("streams were opened after %v, and the runner has registered %d times", opened, registrations(env))
+		t.Errorf("the stream was opened with the Last-Event-IDs %q, and the runner has registered %d times", opened, registrations(env))
 	}
 }
 
@@ -170,14 +170,14 @@ func TestEventStreamLossTakesOnlyRunnerOffline(t *testing.T) {
 	stream.update(func() { stream.silent, stream.rejectRegistrations = true, true })
 	env.WaitRunnerLog("event stream could not be reopened; going offline and registering again")
 	env.WaitRunnerLog("registration failed: check --release-url")
-	if output := harness.Fetch(t, "http://"+env.Runner.HealthAddress+"/ready", http.StatusServiceUnavailable); !strings.Contains(output, "not registered with the server") {
-		t.Errorf("/ready says %s", output)
+	if got := harness.Fetch(t, "http://"+env.Runner.HealthAddress+"/ready", http.StatusServiceUnavailable); !strings.Contains(got, "not registered with the server") {
+		t.Errorf("/ready says %s", got)
 	}
 	later := env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker})
-	output := len(env.TaskLog(job))
-	harness.WaitUntil(t, "the job continues", func() bool { return len(env.TaskLog(job)) > output })
+	size := len(env.TaskLog(job))
+	harness.WaitUntil(t, "the job continues", func() bool { return len(env.TaskLog(job)) > size })
 	if view, err := env.Server.Task(later); err != nil || view.State != devserver.Queued {
-		t.Errorf("offline, it has taken a job: %s, %v", view.State, err)
+		t.Errorf("the runner took a job while it was offline: %s, %v", view.State, err)
 	}
 	stream.update(func() { stream.silent, stream.rejectRegistrations = false, false })
 	env.WaitCompleted(later)
@@ -211,7 +211,7 @@ func TestRepeatedEventsAreAppliedOnce(t *testing.T) {
 	}
 	for _, executor := range env.Executors().Created {
 		if sent := env.Signals(executor); len(slices.Compact(slices.Sorted(slices.Values(sent)))) != len(sent) {
-			t.Errorf("an executor was sent %v", sent)
+			t.Errorf("an executor was sent a signal twice: %v", sent)
 		}
 	}
 }
@@ -267,7 +267,7 @@ func TestCutEventStreamResumesAfterLastEvent(t *testing.T) {
 	env.CheckFinishedOnce(script, job)
 	opened := stream.opened()
 	if len(opened) != 2 || opened[0] == opened[1] || strings.Count(env.GrepLog(`"eviction":"1m30s",`), "\n") != 1 || registrations(env) != 1 {
-		t.Errorf("streams were opened after %v; the runner has registered %d times, and was configured by\n%s", opened, registrations(env), env.GrepLog(`"eviction":`))
+		t.Errorf("the stream was opened with the Last-Event-IDs %q; the runner has registered %d times, and was configured by\n%s", opened, registrations(env), env.GrepLog(`"eviction":`))
 	}
 }
 
@@ -313,7 +313,7 @@ func TestLoweredCapacityLetsRunningJobsFinish(t *testing.T) {
 	}
 	for _, id := range jobs {
 		if _, log := env.WaitCompleted(id); strings.Count(log, "step ") != steps {
-			t.Errorf("the log of a job that ran has\n%s", log)
+			t.Errorf("the log of a running job is incomplete:\n%s", log)
 		}
 		executors = append(executors, env.ExecutorOf(id))
 	}
@@ -340,7 +340,7 @@ func TestCapabilitiesAndMappingsChangeAtRuntime(t *testing.T) {
 	}
 	gpu := hello(shared.Blue, "gpu")
 	if view, _ := env.Server.Task(gpu); view.Waits == "" {
-		t.Errorf("the job is %+v", view)
+		t.Errorf("the job does not wait for the capability: %+v", view)
 	}
 	stream.configure(env, func(c *api.Config) { c.Capabilities = []string{"gpu", "remote-script"} })
 	env.WaitCompleted(gpu)

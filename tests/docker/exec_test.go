@@ -49,6 +49,7 @@ func TestExecRunsTaskAndReturnsItsExitCode(t *testing.T) {
 	}
 }
 
+// execute starts runnerd exec with these arguments.
 func execute(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
 	if shared == nil {
@@ -68,6 +69,8 @@ func TestInterruptedExecAbortsItsTask(t *testing.T) {
 	}
 	p := exec.Command(shared.Runnerd, "exec", "--type-definitions", "../../infra/sampleplugin/type-definitions.yaml",
 		shared.Green, "-t", "sample.Slow", "-s", "steps=5000")
+	var messages bytes.Buffer
+	p.Stderr = &messages
 	out, err := p.StdoutPipe()
 	harness.Must(t, err)
 	harness.Must(t, p.Start())
@@ -84,5 +87,8 @@ func TestInterruptedExecAbortsItsTask(t *testing.T) {
 	_ = p.Wait() // the exit code is checked below
 	if code := p.ProcessState.ExitCode(); code != 4 || !strings.Contains(output.String(), "aborted after") {
 		t.Errorf("exec ends with code %d:\n%s", code, output.String())
+	}
+	if want := "aborting the task (Ctrl-C): its plugin has up to 40s to end"; !strings.Contains(messages.String(), want) {
+		t.Errorf("exec does not say what it waits for: %s", &messages)
 	}
 }

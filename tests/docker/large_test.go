@@ -13,19 +13,19 @@ import (
 func TestLargeInputsAndResultsAreDelivered(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
-		how  string
-		plan harness.Options
+		how     string
+		options harness.Options
 	}{
-		{how: "daemon mode", plan: harness.Options{Eviction: time.Minute}},
-		{how: "single-job mode", plan: harness.Options{}},
-		{how: "processes", plan: harness.Options{Eviction: time.Minute, Flags: []string{"--driver", "process"}}},
+		{how: "daemon mode", options: harness.Options{Eviction: time.Minute}},
+		{how: "single-job mode", options: harness.Options{}},
+		{how: "processes", options: harness.Options{Eviction: time.Minute, Flags: []string{"--driver", "process"}}},
 	} {
 		t.Run(row.how, func(t *testing.T) {
 			t.Parallel()
 			if shared != nil && row.how == "processes" {
-				row.plan.Flags = append(row.plan.Flags, "--process-image", shared.Blue+"="+shared.Plugin)
+				row.options.Flags = append(row.options.Flags, "--process-image", shared.Blue+"="+shared.Plugin)
 			}
-			env := shared.NewEnv(t, row.plan)
+			env := shared.NewEnv(t, row.options)
 			text := strings.Repeat(env.Marker+" and so on. ", 3<<20/len(env.Marker))
 			echo := env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text})
 			more := env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text, "size": 9 << 20})
@@ -46,7 +46,7 @@ func TestLargeInputsAndResultsAreDelivered(t *testing.T) {
 func TestLargeInputIsComplete(t *testing.T) {
 	t.Parallel()
 	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute, Flags: []string{"--executor-memory", "2GiB"}})
-	for _, size := range []int{1 << 10, harness.Size(20, 100) << 20} { // the small control travels in its offer
+	for _, size := range []int{1 << 10, harness.Size(20, 100) << 20} { // the small one is the control: the offer contains its input
 		text := strings.Repeat(env.Marker+" and so on. ", size/len(env.Marker))[:size]
 		view, _ := env.WaitCompleted(env.Submit(shared.Blue, "sample.Large", map[string]any{"text": text, "size": 1}))
 		if view.OutputProperties["inputSha256"] != digest(text) {

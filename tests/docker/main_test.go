@@ -1,6 +1,6 @@
 // Package docker tests what users and operators see of the whole program, with a real engine (package harness).
 //
-// One test takes ten minutes and runs with RUNNERD_LONG=1 only.
+// One test takes ten minutes and runs only with RUNNERD_LONG=1.
 package docker
 
 import (
@@ -14,13 +14,13 @@ import (
 // shared is nil if no engine answers.
 var shared *harness.Harness
 
-// Images that are not plugins.
+// Images whose program is not a plugin.
 var (
-	neverPolls string // it never asks for a job
-	exitsEarly string // it ends before it asks for one
+	neverPolls string // the program never asks for a job
+	exitsEarly string // the program exits before it asks for a job
 )
 
-var supervised string // the sample plugin under a process 1 that starts it again
+var supervised string // an image of the sample plugin whose process 1 starts the plugin again when it exits
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m, buildImages)) }
 

@@ -48,7 +48,7 @@ func outcomeCases() []outcomeCase {
 			state: failed, outcome: api.OutcomeFailed, message: []string{`"runnerd-e2e/nowhere:1.0"`, "the image is not on this machine", "if-not-present"}},
 		{name: "of an image whose registry cannot be reached", ref: "127.0.0.1:1/nowhere:1.0", taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed, message: []string{`"127.0.0.1:1/nowhere:1.0"`, "connection refused"}},
-		{name: "of an image that has no proper name", ref: "What is this?", taskType: "sample.Hello",
+		{name: "of an image with an invalid name", ref: "What is this?", taskType: "sample.Hello",
 			state: failed, outcome: api.OutcomeFailed, message: []string{"invalid image name"}},
 		{name: "whose plugin exits without a result", image: image, taskType: misbehave, set: misbehaving("exit-without-result"),
 			state: failed, outcome: api.OutcomeFailed, code: 3,
@@ -61,13 +61,13 @@ func outcomeCases() []outcomeCase {
 			message: []string{"did not ask for its job within 10s", "integration SDK", "this is not a plugin: never-polls"}},
 		{name: "whose plugin hangs", image: image, taskType: misbehave, set: misbehaving("hang"), timeout: 2,
 			state: failed, outcome: api.OutcomeTimedOut, code: 134, message: []string{"no result after 2s", "The plugin answered SIGABRT with its result after "}},
-		{name: "whose plugin hangs and is deaf to signals", image: image, taskType: misbehave, set: misbehaving("hang-ignoring-signals"), timeout: 2,
+		{name: "whose plugin hangs and ignores signals", image: image, taskType: misbehave, set: misbehaving("hang-ignoring-signals"), timeout: 2,
 			state: failed, outcome: api.OutcomeTimedOut, message: []string{"no result after 2s", "The plugin was killed (SIGKILL) after "}},
 		{name: "whose plugin exits with 255 after its result", image: image, taskType: misbehave, set: misbehaving("exit-after-result"),
 			state: completed, outcome: api.OutcomeCompleted},
 		{name: "whose plugin hangs after its result", image: image, taskType: misbehave, set: misbehaving("hang-after-result"),
 			state: completed, outcome: api.OutcomeCompleted},
-		{name: "whose plugin talks after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
+		{name: "whose plugin logs after its result", image: image, taskType: misbehave, set: misbehaving("log-after-result"),
 			state: completed, outcome: api.OutcomeCompleted, log: []string{"logged after the result"}},
 		{name: "whose plugin only writes its result file", image: image, taskType: misbehave, set: misbehaving("lose-callback"),
 			state: completed, outcome: api.OutcomeCompleted},
@@ -118,17 +118,17 @@ func (f outcomeCase) check(t *testing.T, view devserver.TaskView, log string) {
 	}
 	for _, part := range f.message {
 		if !strings.Contains(view.Message, part) {
-			t.Errorf("a job %s does not say %q, but %s", f.name, part, view.Message)
+			t.Errorf("the message of a job %s lacks %q: %s", f.name, part, view.Message)
 		}
 	}
 	for _, part := range f.log {
 		if !strings.Contains(log, part) {
-			t.Errorf("a job %s has not %q in its log, but %s", f.name, part, log)
+			t.Errorf("the log of a job %s lacks %q:\n%s", f.name, part, log)
 		}
 	}
 }
 
-// checkNoPassword checks that nothing that leaves the runner contains the password, in plain text or in JSON.
+// checkNoPassword checks that the password is neither on disk nor in anything that leaves the runner, in plain text or in JSON.
 func checkNoPassword(env *harness.Env, ids []string) {
 	env.T.Helper()
 	for _, form := range []string{password, strings.ReplaceAll(password, `"`, `\"`)} {
@@ -136,7 +136,7 @@ func checkNoPassword(env *harness.Env, ids []string) {
 			env.T.Errorf("the password is in %v", files)
 		}
 		if strings.Contains(env.Runner.Log(), form) {
-			env.T.Error("the password is in the runner's output")
+			env.T.Error("the password is in the runner's log")
 		}
 		for _, id := range ids {
 			view, log := env.WaitDone(id)
@@ -147,7 +147,7 @@ func checkNoPassword(env *harness.Env, ids []string) {
 	}
 }
 
-// checkStopSequences checks that an executor that does not exit gets SIGABRT and SIGTERM before SIGKILL.
+// checkStopSequences checks that at least one executor, whose plugin ignores signals, was sent SIGABRT and SIGTERM before SIGKILL.
 func checkStopSequences(env *harness.Env) {
 	env.T.Helper()
 	var escalated int

@@ -20,7 +20,7 @@ func TestRenamedExecutorIsStillManaged(t *testing.T) {
 	executor := env.OnlyExecutor()
 	harness.Must(t, shared.Engine.ContainerRename(t.Context(), shared.Containers(t, env.UUID)[executor].ID, "renamed-"+executor))
 	env.Kill()
-	env.Start() // this runner has not seen the container before
+	env.Start() // the new process has not seen the container before
 	_, log := env.WaitCompleted(job)
 	if got := steps(log); len(got) != totalSteps {
 		t.Errorf("%d steps in the log, want %d:\n%s", len(got), totalSteps, log)
@@ -41,8 +41,8 @@ func TestProxyAnswersFailNoRunningJob(t *testing.T) {
 	}
 	var current atomic.Pointer[answer]
 	var answered atomic.Int32
-	d := shared.NewEngineProxy(t)
-	d.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	proxy := shared.NewEngineProxy(t)
+	proxy.Intercept = func(op string, out http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		a := current.Load()
 		if a == nil || path.Base(path.Dir(path.Dir(r.URL.Path))) != "containers" { // /containers/ID/op
 			next(out, r)
@@ -55,15 +55,15 @@ func TestProxyAnswersFailNoRunningJob(t *testing.T) {
 			answered.Add(1)
 		}
 	}
-	d.Listen()
-	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Second, Environ: []string{d.Environ()}})
+	proxy.Listen()
+	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Second, Environ: []string{proxy.Environ()}})
 	job := env.SubmitSlow(shared.Blue, totalSteps)
 	env.WaitTaskLog(job, "step 5 of ")
 	for _, a := range []answer{{404, ""}, {404, `{"message":"page not found"}`}, {200, "[]"}, {200, "{}"}} {
 		current.Store(&a)
 		before := answered.Load()
-		d.Close()
-		d.Listen()
+		proxy.Close()
+		proxy.Listen()
 		harness.WaitUntil(t, "the proxy is asked about the executor", func() bool { return answered.Load() >= before+2 })
 		current.Store(nil)
 	}

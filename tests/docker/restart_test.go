@@ -62,7 +62,7 @@ func TestResultDuringRunnerAbsenceIsNotLost(t *testing.T) {
 		t.Errorf("%d steps in the log, want %d:\n%s", got, steps, log)
 	}
 	env.CheckFinishedOnce(job)
-	env.WaitNoExecutors() // it might have the old job again
+	env.WaitNoExecutors() // it is retired, because its plugin may be about to ask for the old job
 }
 
 func TestFirstSigtermLetsRunningJobsFinish(t *testing.T) {
@@ -91,7 +91,7 @@ func TestFirstSigtermLetsRunningJobsFinish(t *testing.T) {
 	}
 	env.CheckEngineEmpty()
 	env.CheckSpoolEmpty()
-	env.Start() // for the late one
+	env.Start() // for the late job
 	env.WaitReady()
 	env.WaitCompleted(late)
 }
@@ -102,7 +102,7 @@ func TestDrainCompletesWhileNetworkIsInUse(t *testing.T) {
 	env.WaitCompleted(env.Submit(shared.Green, "sample.Hello", map[string]any{"yourName": env.Marker}))
 	ctx := context.Background()
 	other, err := shared.Engine.ContainerCreate(ctx, &container.Config{
-		Image: shared.Green, Env: []string{"INPUT_LOCATION=/dev/stdin"}, OpenStdin: true}, // stdin stays empty
+		Image: shared.Green, Env: []string{"INPUT_LOCATION=/dev/stdin"}, OpenStdin: true}, // its plugin waits for input, which never comes
 		&container.HostConfig{NetworkMode: container.NetworkMode(shared.Networks(t, env.UUID)[0].Name)}, nil, nil, "")
 	harness.Must(t, err)
 	removeOther := sync.OnceFunc(func() {
@@ -136,7 +136,7 @@ func TestSecondSigtermLeavesExecutorsToNextStart(t *testing.T) {
 		t.Errorf("the runner ended with %v", state)
 	}
 	if got := env.OnlyExecutor(); got != working || len(env.Executors().Alive) != 1 {
-		t.Errorf("executor %s is there, and not %s", got, working)
+		t.Errorf("found executor %s, want only %s", got, working)
 	}
 	env.Start()
 	env.WaitReady()
@@ -189,11 +189,11 @@ func TestSecondRunnerInSameStateDirIsRejected(t *testing.T) {
 	env.Start()
 	second := env.Runner
 	if state := env.WaitExit(); state.ExitCode() != 1 {
-		t.Errorf("the second ended with %v", state)
+		t.Errorf("the second runner exited with %v", state)
 	}
 	env.Runner = first
 	if output := second.Log(); !strings.Contains(output, fmt.Sprintf("another runner uses it (process %d ", first.Command.Process.Pid)) {
-		t.Errorf("the second says %s", output)
+		t.Errorf("the log of the second runner is %s", output)
 	}
 	env.WaitCompleted(env.Submit(shared.Blue, "sample.Hello", nil))
 }

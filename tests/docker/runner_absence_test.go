@@ -12,23 +12,23 @@ import (
 
 // workload is what a runner has before its absence: an idle executor, a job that ends during the absence, and one that ends later.
 type workload struct {
-	env                *harness.Env
-	notifier           *harness.Notifier
-	idle               string // executor
-	ending, lasting    string // jobs
-	endSteps, allSteps int
+	env                       *harness.Env
+	notifier                  *harness.Notifier
+	idle                      string // executor
+	ending, lasting           string // jobs
+	endingSteps, lastingSteps int    // of the two jobs
 }
 
 const stepTime = 100 * time.Millisecond
 
 func startWorkload(env *harness.Env, absence time.Duration) *workload {
 	env.T.Helper()
-	c := &workload{env: env, notifier: env.NewNotifier(), endSteps: 3, allSteps: int((absence + 8*time.Second) / stepTime)}
+	c := &workload{env: env, notifier: env.NewNotifier(), endingSteps: 3, lastingSteps: int((absence + 8*time.Second) / stepTime)}
 	env.WaitCompleted(c.notifier.SubmitSlow(env, shared.Green, "idle", 1, stepTime))
 	c.idle = env.OnlyExecutor()
-	c.lasting = c.notifier.SubmitSlow(env, shared.Blue, "lasting", c.allSteps, stepTime)
+	c.lasting = c.notifier.SubmitSlow(env, shared.Blue, "lasting", c.lastingSteps, stepTime)
 	env.WaitTaskLog(c.lasting, "step 2 of ")
-	c.ending = c.notifier.SubmitSlow(env, shared.Blue, "ending", c.endSteps, max(absence/3, stepTime))
+	c.ending = c.notifier.SubmitSlow(env, shared.Blue, "ending", c.endingSteps, max(absence/3, stepTime))
 	env.WaitTaskLog(c.ending, "step 2 of ")
 	return c
 }
@@ -40,7 +40,7 @@ func (c *workload) checkUnharmed() {
 	later := c.notifier.SubmitSlow(c.env, shared.Green, "later", 1, stepTime)
 	c.env.WaitCompleted(later)
 	t.Logf("the next job ran in %s, %s was idle", c.env.ExecutorOf(later), c.idle)
-	for id, want := range map[string]int{c.ending: c.endSteps, c.lasting: c.allSteps} {
+	for id, want := range map[string]int{c.ending: c.endingSteps, c.lasting: c.lastingSteps} {
 		_, log := c.env.WaitCompleted(id)
 		if got := steps(log); len(got) != want || !strings.HasPrefix(got[0], "step 1 ") {
 			t.Errorf("%d steps in the log, want %d:\n%s", len(got), want, log)
@@ -55,12 +55,13 @@ func (c *workload) checkUnharmed() {
 	c.env.CheckCapacity(3)
 }
 
-// Rules 7 and 8 with real containers: during the absence the ports refuse connections, or the service manager keeps the sockets.
+// Rules 7 and 8 of docs/executor-contract.md with real containers. During the absence the ports refuse connections, unless the service
+// manager keeps the sockets open.
 func TestExecutorsSurviveAbsenceOfKilledRunner(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		absence time.Duration
-		kept    bool
+		kept    bool // the service manager keeps the sockets open
 	}{{absence: 300 * time.Millisecond}, {absence: 5 * time.Second}, {absence: 20 * time.Second}, {absence: 5 * time.Second, kept: true}} {
 		t.Run(fmt.Sprintf("%v, sockets kept: %v", row.absence, row.kept), func(t *testing.T) {
 			t.Parallel()

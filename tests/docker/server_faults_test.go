@@ -101,14 +101,14 @@ func TestServerFaultsLoseNoJob(t *testing.T) {
 	notifier := env.NewNotifier()
 	runner := env.Runner
 	for _, row := range []struct {
-		server string
-		does   func(over <-chan struct{}) fault
+		server   string                           // completes "the server …"
+		newFault func(over <-chan struct{}) fault // over is closed when the fault ends
 	}{
 		{"fails", func(<-chan struct{}) fault { return respond(500, "Content-Type", "text/plain", "no") }},
 		{"is busy", func(<-chan struct{}) fault { return respond(429, "Retry-After", "1", "") }},
 		{"forgets the runner", func(<-chan struct{}) fault { return respond(401, "Content-Type", "text/plain", "who?") }},
 		{"forbids everything", func(<-chan struct{}) fault { return respond(403, "Content-Type", "text/plain", "no") }},
-		{"is a proxy's page", func(<-chan struct{}) fault {
+		{"is replaced by a proxy's page", func(<-chan struct{}) fault {
 			return respond(200, "Content-Type", "text/html", "<html><h1>Welcome</h1></html>")
 		}},
 		{"cuts every connection", func(<-chan struct{}) fault {
@@ -117,21 +117,21 @@ func TestServerFaultsLoseNoJob(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 		}},
-		{"does what it is asked and its answers are lost", func(<-chan struct{}) fault {
+		{"applies requests but its answers are lost", func(<-chan struct{}) fault {
 			return func(_ http.ResponseWriter, r *http.Request, next http.HandlerFunc, hit func()) {
 				hit()
 				next(httptest.NewRecorder(), r)
 				panic(http.ErrAbortHandler)
 			}
 		}},
-		{"says nothing at all", func(over <-chan struct{}) fault {
+		{"does not answer", func(over <-chan struct{}) fault {
 			return func(_ http.ResponseWriter, _ *http.Request, _ http.HandlerFunc, hit func()) {
 				hit()
 				<-over
 				panic(http.ErrAbortHandler)
 			}
 		}},
-		{"has a line of 1 KB/s", func(<-chan struct{}) fault { return throttle }},
+		{"has a connection of 1 KB/s", func(<-chan struct{}) fault { return throttle }},
 		{"offers every job twice", func(<-chan struct{}) fault { return duplicateOffers() }},
 	} {
 		t.Run(row.server, func(t *testing.T) {
@@ -140,13 +140,13 @@ func TestServerFaultsLoseNoJob(t *testing.T) {
 			names := []string{row.server + ", first", row.server + ", second", row.server + ", third"}
 			jobs := []string{notifier.SubmitSlow(env, shared.Blue, names[0], 20, stepTime)}
 			env.WaitTaskLog(jobs[0], "step 2 of ")
-			server.inject(row.does(over))
+			server.inject(row.newFault(over))
 			jobs = append(jobs, notifier.SubmitSlow(env, shared.Blue, names[1], 10, stepTime))
-			harness.WaitUntil(t, "a pending poll has taken it", func() bool {
+			harness.WaitUntil(t, "a pending poll has taken the second job", func() bool {
 				view, err := env.Server.Task(jobs[1])
 				return err == nil && view.State != devserver.Queued
 			})
-			jobs = append(jobs, notifier.SubmitSlow(env, shared.Blue, names[2], 10, stepTime)) // so that this one is for a poll with the fault
+			jobs = append(jobs, notifier.SubmitSlow(env, shared.Blue, names[2], 10, stepTime)) // no poll is pending now, so this job meets the fault
 			harness.WaitUntil(t, "the running job has its result", func() bool { return len(env.LogLines("result stored")) > stored })
 			harness.WaitUntil(t, "a request has hit the fault", func() bool { return server.hits.Load() > 0 })
 			close(over)
@@ -185,7 +185,7 @@ func TestReadyReportsFailingServer(t *testing.T) {
 		}
 		return answer.StatusCode == http.StatusOK
 	}
-	harness.WaitUntil(t, "/ready says why not", func() bool { return !ready() })
+	harness.WaitUntil(t, "/ready reports the failure", func() bool { return !ready() })
 	server.clear()
 	harness.WaitUntil(t, "the runner is ready again", ready)
 	if view, _ := env.WaitDone(env.SubmitSlow(shared.Blue, 1)); view.State != devserver.Completed {

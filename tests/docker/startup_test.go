@@ -13,13 +13,13 @@ import (
 
 func TestRunWaitsForEngineToComeUp(t *testing.T) {
 	t.Parallel()
-	d := shared.NewEngineProxy(t)
-	env := shared.NewEnv(t, harness.Options{Eviction: time.Second, Environ: []string{d.Environ()}, NoRunner: true})
+	proxy := shared.NewEngineProxy(t)
+	env := shared.NewEnv(t, harness.Options{Eviction: time.Second, Environ: []string{proxy.Environ()}, NoRunner: true})
 	job := env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})
 
 	env.Start()
-	checkWaitingForEngine(env, d, job)
-	d.Listen()
+	checkWaitingForEngine(env, proxy, job)
+	proxy.Listen()
 	env.WaitReady()
 	env.WaitCompleted(job)
 	env.CheckCapacity(4)
@@ -27,20 +27,20 @@ func TestRunWaitsForEngineToComeUp(t *testing.T) {
 	// A drain also removes the network, and with it the address at which the gateway listens.
 	env.WaitNoExecutors()
 	env.Drain()
-	d.StopListening()
+	proxy.StopListening()
 	again := env.Submit(shared.Blue, "sample.Hello", map[string]any{"yourName": env.Marker})
 	env.Start()
-	checkWaitingForEngine(env, d, again)
-	d.Listen()
+	checkWaitingForEngine(env, proxy, again)
+	proxy.Listen()
 	env.WaitReady()
 	env.WaitCompleted(again)
 	env.WaitNoExecutors()
 	env.Drain()
-	d.StopListening()
+	proxy.StopListening()
 }
 
 // checkWaitingForEngine checks that the runner reports in its log and at /ready that it waits for the engine, and takes no job.
-func checkWaitingForEngine(env *harness.Env, d *harness.EngineProxy, job string) {
+func checkWaitingForEngine(env *harness.Env, proxy *harness.EngineProxy, job string) {
 	env.T.Helper()
 	env.WaitRunnerLog("waiting for the engine")
 	var body string
@@ -56,11 +56,11 @@ func checkWaitingForEngine(env *harness.Env, d *harness.EngineProxy, job string)
 		body = string(text)
 		return answer.StatusCode == http.StatusServiceUnavailable
 	})
-	if !strings.Contains(body, d.Path) {
-		env.T.Errorf("/ready body %s", body)
+	if !strings.Contains(body, proxy.Path) {
+		env.T.Errorf("the body of /ready is %s", body)
 	}
 	if got := harness.Fetch(env.T, "http://"+env.Runner.HealthAddress+"/live", http.StatusOK); got == "" {
-		env.T.Error("/live body nothing")
+		env.T.Error("the body of /live is empty")
 	}
 	view, err := env.Server.Task(job)
 	harness.Must(env.T, err)
@@ -76,7 +76,7 @@ func TestStartWaitsForServer(t *testing.T) {
 	env.WaitRunnerLog("registration failed: check --release-url (RELEASE_RUNNER_RELEASE_URL), the network, and that the server is up")
 	if got := harness.Fetch(t, "http://"+env.Runner.HealthAddress+"/ready", http.StatusServiceUnavailable); !strings.Contains(got, "not registered with the server") ||
 		!strings.Contains(got, env.ServerAddress) {
-		t.Errorf("/ready body %s", got)
+		t.Errorf("the body of /ready is %s", got)
 	}
 	env.StartServer(harness.Token)
 	env.WaitReady()
@@ -90,7 +90,7 @@ func TestRejectedTokenIsLoggedAndRetried(t *testing.T) {
 	env.Start()
 	env.WaitRunnerLog("server refused the registration token: check --token (RELEASE_RUNNER_TOKEN)")
 	if got := harness.Fetch(t, "http://"+env.Runner.HealthAddress+"/ready", http.StatusServiceUnavailable); !strings.Contains(got, "not registered with the server") {
-		t.Errorf("/ready body %s", got)
+		t.Errorf("the body of /ready is %s", got)
 	}
 	env.StopServer()
 	env.StartServer(harness.Token)

@@ -18,7 +18,7 @@ import (
 // maxShownLogs bounds the number of runner processes whose log a failed test shows.
 const maxShownLogs = 4
 
-// close drains the runner, checks that nothing is left, and removes whatever is left.
+// close drains the runner and checks that nothing is left behind. It removes what is left in the engine in any case.
 func (e *Env) close() {
 	e.readUUID()
 	if e.Runner != nil && !e.T.Failed() {
@@ -44,21 +44,22 @@ func (e *Env) close() {
 	e.StopServer()
 }
 
+// checkServer checks that the runner kept the protocol, and reported all tasks except those in Unreported.
 func (e *Env) checkServer() {
 	if e.Server == nil {
 		return
 	}
-	for _, b := range e.Server.Ledger().Violations() {
-		e.T.Errorf("protocol violation: %s", b)
+	for _, v := range e.Server.Ledger().Violations() {
+		e.T.Errorf("protocol violation: %s", v)
 	}
 	for _, task := range e.Server.Tasks() {
 		if !task.LogComplete && !slices.Contains(e.Unreported, task.ID) {
-			e.T.Errorf("at the end, task %s (%s) is %s", task.ID, task.TaskType, task.State)
+			e.T.Errorf("task %s (%s) is not fully reported at the end: it is %s, and its log is not complete", task.ID, task.TaskType, task.State)
 		}
 	}
 }
 
-// CheckSpoolEmpty fails the test if anything is left in the spool.
+// CheckSpoolEmpty fails the test if anything is left in the spool, or if any file of the runner contains the marker.
 func (e *Env) CheckSpoolEmpty() {
 	for _, dir := range []string{"jobs", "executors", "tmp", "corrupt", "rejected"} {
 		entries, err := os.ReadDir(filepath.Join(e.Spool(), dir))
@@ -88,8 +89,8 @@ func (e *Env) CheckEngineEmpty() {
 	}
 }
 
-// isEndpointLost recognizes a defect of Docker Engine 20.10, seen once: a busy engine did not notice that a container had left its
-// network. The network cannot be removed until the engine restarts. The callers have checked before that there is no container.
+// isEndpointLost recognizes the error of a defect of Docker Engine 20.10, seen once: a busy engine did not notice that a container had left
+// its network. The network cannot be removed until the engine restarts. The callers have checked before that there is no container.
 func isEndpointLost(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "has active endpoints")
 }

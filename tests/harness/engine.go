@@ -25,7 +25,7 @@ type Engine struct {
 	bridge     string
 	containerd *exec.Cmd
 	daemon     *exec.Cmd
-	parent     *Harness // has the images
+	parent     *Harness // of the machine's engine, which has the images
 }
 
 // StartEngine starts an engine that has the images Blue and Green. With liveRestore its containers outlive it.
@@ -39,7 +39,7 @@ func (h *Harness) StartEngine(t *testing.T, liveRestore bool) *Engine {
 			t.Skip("a test's own engine needs root, containerd, dockerd, fuse-overlayfs and ip")
 		}
 	}
-	dir, err := os.MkdirTemp("", "engine") // short: a socket's path has 108 bytes
+	dir, err := os.MkdirTemp("", "engine") // short: a socket's path has at most 108 bytes
 	Must(t, err)
 	own := *h
 	e := &Engine{Harness: &own, t: t, dir: dir, bridge: "e2e" + dir[len(dir)-8:], parent: h}
@@ -77,7 +77,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = %q
 `, e.path("root"), e.path("state"), e.path("containerd.sock")), 0o600))
-	text, err := json.Marshal(map[string]any{ // without address pools: an engine that has them removes docker0, too
+	text, err := json.Marshal(map[string]any{ // without address pools: with them, the engine would remove docker0
 		"data-root": e.path("data"), "storage-driver": "fuse-overlayfs", "live-restore": liveRestore,
 		"bridge": e.bridge, "iptables": false, "ip6tables": false,
 	})
@@ -131,7 +131,7 @@ func (e *Engine) Start() {
 func (e *Engine) Kill() {
 	e.t.Helper()
 	Must(e.t, e.daemon.Process.Kill())
-	_ = e.daemon.Wait() // the error is the kill
+	_ = e.daemon.Wait() // the error only says that it was killed
 	e.daemon = nil
 }
 
@@ -148,7 +148,7 @@ func (e *Engine) copyImages() {
 	Must(e.t, answer.Body.Close())
 }
 
-// remove stops the engine and deletes its files. The test's Env has removed the containers before.
+// remove stops the engine and deletes its files. The test's Env has already removed the containers.
 func (e *Engine) remove() {
 	for _, c := range []*exec.Cmd{e.daemon, e.containerd} {
 		if c != nil {

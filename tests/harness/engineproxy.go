@@ -19,7 +19,7 @@ import (
 type EngineProxy struct {
 	Path string // of the socket
 
-	// Intercept, when set, handles every call of the engine. op is the last part of the call's path (create, start, wait, logs, kill,
+	// Intercept, when set, handles every call to the engine. op is the last part of the call's path (create, start, wait, logs, kill,
 	// json), or remove for a DELETE. Intercept may answer itself, or call next and delay or corrupt its answer.
 	Intercept func(op string, w http.ResponseWriter, r *http.Request, next http.HandlerFunc)
 
@@ -35,7 +35,7 @@ func (h *Harness) NewEngineProxy(t *testing.T) *EngineProxy {
 	if h == nil {
 		t.Skip("no Docker Engine answers")
 	}
-	dir, err := os.MkdirTemp("", "proxy") // short: a socket's path has 108 bytes
+	dir, err := os.MkdirTemp("", "proxy") // short: a socket's path has at most 108 bytes
 	Must(t, err)
 	network, address, _ := strings.Cut(h.Engine.DaemonHost(), "://")
 	engine := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -64,7 +64,7 @@ func (p *EngineProxy) Listen() {
 	if p.server == nil {
 		p.server = &http.Server{Handler: p, ReadHeaderTimeout: Timeout}
 	}
-	go func(s *http.Server, l net.Listener) { _ = s.Serve(l) }(p.server, p.listener) // StopListening ends it
+	go func(s *http.Server, l net.Listener) { _ = s.Serve(l) }(p.server, p.listener) // StopListening or Close ends it
 }
 
 // StopListening removes the socket. Open connections continue.

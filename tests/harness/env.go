@@ -32,7 +32,7 @@ const Token = "rpa_let-me-in"
 // the test's end it drains the runner and checks that nothing is left.
 type Env struct {
 	T        *testing.T
-	Marker   string // is in inputs, outputs and logs, and must be nowhere else at the end
+	Marker   string // is in inputs, outputs and logs; at the end, no file in StateDir may contain it
 	StateDir string // the runner's directory
 
 	Server        *devserver.Server // nil: stopped
@@ -102,7 +102,7 @@ func (e *Env) StartServer(token string) {
 	go func() { _ = e.http.Serve(listener) }() // StopServer ends it and reports its error
 }
 
-// StopServer stops the server, and does not notify the runner.
+// StopServer stops the server without notifying the runner.
 func (e *Env) StopServer() {
 	if e.Server == nil {
 		return
@@ -232,7 +232,7 @@ func (e *Env) FilesContaining(text string) (files []string) {
 		return err
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		e.T.Errorf("search for the marker: %v", err)
+		e.T.Errorf("search the state directory: %v", err)
 	}
 	return files
 }

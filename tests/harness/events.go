@@ -27,7 +27,7 @@ type EventLog struct {
 	err error
 }
 
-// WatchEvents starts to collect events.
+// WatchEvents collects events until the test ends.
 func (h *Harness) WatchEvents(t *testing.T) *EventLog {
 	t.Helper()
 	log, ctx := &EventLog{}, t.Context()
@@ -87,10 +87,10 @@ func (l *EventLog) of(t *testing.T, runner string) (own []event) {
 	return own
 }
 
-// Executors is a runner's executors according to the engine's events.
+// Executors describes a runner's executors according to the engine's events.
 type Executors struct {
 	Created  []string // in order
-	MaxAlive int      // most executors at the same time; one is alive from create to die, and from a restart after that
+	MaxAlive int      // most executors at the same time; one is alive from its creation or a restart until it dies
 	Alive    map[string]bool
 	Died     map[string]time.Time
 }
@@ -129,7 +129,7 @@ func (e *Env) executorsSince(began time.Time) Executors {
 		case events.ActionDie:
 			l.Died[ev.executor] = ev.at
 			delete(l.Alive, ev.executor)
-		case events.ActionDestroy: // one that was never started does not die
+		case events.ActionDestroy: // an executor that was never started has no die event
 			delete(l.Alive, ev.executor)
 		}
 	}
@@ -152,7 +152,7 @@ func (e *Env) WaitNoExecutors() {
 	WaitUntil(e.T, "all executors are gone", func() bool { return len(e.Executors().Alive) == 0 })
 }
 
-// CheckCapacity checks with the engine's events that there were never more executors than capacity.
+// CheckCapacity checks with the engine's events that there were executors, but never more than capacity.
 func (e *Env) CheckCapacity(capacity int) Executors {
 	e.T.Helper()
 	l := e.Executors()

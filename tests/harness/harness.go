@@ -1,6 +1,6 @@
 // Package harness provides the environment of the tests that run the whole program from outside: the real binary, a real
-// Docker Engine, and plugins built with the official Go SDK. The development server, which runs in the test's process, checks the protocol; the engine's events show
-// whether the capacity is kept.
+// Docker Engine, and plugins built with the official Go SDK. The development server, which runs in the test's process, checks the
+// protocol; the engine's events show whether the capacity is kept.
 //
 // Every test has its own Env: a server, a state directory, the runner's processes. At the test's end the Env drains the
 // runner. A violation in the ledger, or a leftover (a container, a network, a file in the spool, the Env's marker anywhere
@@ -24,7 +24,7 @@ import (
 	"runnerd/infra/docker"
 )
 
-// Harness is what all tests of a package share: programs and the images built from them.
+// Harness is what all tests of a package share: programs, the images built from them, and the client of the engine.
 type Harness struct {
 	Runnerd string         // built with the race detector if possible
 	Plugin  string         // the sample plugin

@@ -2,10 +2,11 @@ package harness
 
 import (
 	"bytes"
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/pkg/stdcopy"
 	"io"
 	"strings"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // SubmitSlow submits a job of many steps, each of which logs a line. It returns the task's id.
@@ -30,7 +31,8 @@ func (e *Env) ContainerLog(executor string) string {
 	return text.String()
 }
 
-// CheckLog checks that log is byte for byte what the executor has printed. The executor must have run only this job.
+// CheckLog checks that log has that many steps and is byte for byte what the executor has printed. The executor must have run only this
+// job.
 func (e *Env) CheckLog(executor, log string, steps int) {
 	e.T.Helper()
 	if printed := e.ContainerLog(executor); log != printed {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Notifier counts the notifications of jobs, so that a test sees how often a job has run without asking the runner or the server.
+// Notifier counts the notifications that jobs send to it, so that a test sees how often a job has run without asking the runner or the
+// server.
 type Notifier struct {
 	Address string // host:port that jobs connect to
 

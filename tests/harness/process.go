@@ -21,7 +21,7 @@ type Process struct {
 	Exited        chan struct{} // closed when the process has exited
 
 	t      *testing.T
-	stderr string // a file, not a pipe: what the runner has logged before a request is readable once the server has the request
+	stderr string // path of a file, not a pipe: what the runner has logged before a request is readable once the server has the request
 }
 
 // Start starts the runner and returns at once.
@@ -48,7 +48,7 @@ func (e *Env) Start(flags ...string) *Process {
 	return p
 }
 
-// Log returns all the process has written to stderr.
+// Log returns everything that the process has written to stderr.
 func (p *Process) Log() string {
 	p.t.Helper()
 	text, err := os.ReadFile(p.stderr)
@@ -147,7 +147,7 @@ func (e *Env) WaitScriptLog(id, text string) {
 	WaitUntil(e.T, "the script prints "+text, func() bool { return strings.Contains(e.GrepLog(`"script":"`+id+`"`), text) })
 }
 
-// LogLine is a line of the runner's log.
+// LogLine has the fields of a line of the runner's log that tests read.
 type LogLine struct {
 	Time      time.Time `json:"time"`
 	Message   string    `json:"message"`
@@ -169,7 +169,7 @@ func (e *Env) GrepLog(text string) string {
 	return found.String()
 }
 
-// LogBetween returns the lines from one time to another from the logs of all processes of the runner.
+// LogBetween returns the lines that were written between two times, from the logs of all processes of the runner.
 func (e *Env) LogBetween(from, to time.Time) string {
 	var found strings.Builder
 	for _, p := range e.processes {

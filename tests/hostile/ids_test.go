@@ -127,8 +127,8 @@ func TestHostileJobIDsCannotEscapeStateDirectory(t *testing.T) {
 		n.pending = append(n.pending, api.Job{JobID: id, ExecutionID: id, TaskID: id, TaskType: id, Image: plugin})
 	}
 	n.mu.Unlock()
-	resultOf(env, hello()) // the poll gets this job, or those above first
-	harness.WaitUntil(t, "all that can be run have ended", func() bool { return n.endedCount() == all })
+	resultOf(env, hello()) // a poll that already waits at the real server gets this job; later polls get the jobs above
+	harness.WaitUntil(t, "all jobs with a valid id have ended", func() bool { return n.endedCount() == all })
 	resultOf(env, hello())
 
 	for _, id := range []string{".", ".."} {
@@ -143,7 +143,7 @@ func TestHostileJobIDsCannotEscapeStateDirectory(t *testing.T) {
 			outcome = api.OutcomeFailed
 		}
 		if ending.Outcome != outcome || ending.ExecutionID != id || slices.Index(n.accepted[id], "confirm") != 0 {
-			t.Errorf("%.40q is %s (%.200s), named %.40q; said was %v", id, ending.Outcome, ending.Message, ending.ExecutionID, n.accepted[id])
+			t.Errorf("%.40q is %s (%.200s), with execution %.40q and the operations %v", id, ending.Outcome, ending.Message, ending.ExecutionID, n.accepted[id])
 		}
 	}
 	around := filepath.Dir(env.StateDir)
@@ -154,14 +154,14 @@ func TestHostileJobIDsCannotEscapeStateDirectory(t *testing.T) {
 	}
 	harness.Must(t, filepath.WalkDir(outside, func(path string, _ os.DirEntry, err error) error {
 		if !strings.HasPrefix(temp, path) {
-			t.Errorf("there is %s", path)
+			t.Errorf("unexpected entry outside the state directory: %s", path)
 		}
 		return err
 	}))
 	if files := env.FilesContaining("escape"); files != nil {
 		for _, file := range files {
 			if strings.Contains(file, "escape") {
-				t.Errorf("there is %s", file)
+				t.Errorf("the path contains a job id or an image name: %s", file)
 			}
 		}
 	}

@@ -91,15 +91,15 @@ func TestExecutorCannotReachOthersOrTheirEndpoints(t *testing.T) {
 	own, other := secrets+"/input-"+n.attacker, secrets+"/input-"+n.victim
 	ownToken, otherToken := n.token(n.attacker), n.token(n.victim)
 	othersDir := filepath.Join(n.Spool(), "executors", n.victim)
-	const taken, refused, missing = "200 OK", "403 Forbidden", "no such file"
+	const granted, refused, missing = "200 OK", "403 Forbidden", "no such file"
 
 	for _, row := range []struct {
-		attempt, control string
+		attempt, control string // one of them is set: what must fail, or what must succeed
 		what             string
 		target, with     string
 		want             string
 	}{
-		{control: "its own Secret in a list", what: "get-secret", target: selected + n.attacker, want: taken},
+		{control: "its own Secret in a list", what: "get-secret", target: selected + n.attacker, want: granted},
 		{attempt: "the Secret of another", what: "get-secret", target: other, want: refused},
 		{attempt: "the Secret of another in a list", what: "get-secret", target: selected + n.victim, want: refused},
 		{attempt: "the Secret of another, watched", what: "get-secret", target: selected + n.victim + "&watch=true", want: refused},
@@ -110,8 +110,8 @@ func TestExecutorCannotReachOthersOrTheirEndpoints(t *testing.T) {
 		{attempt: "a Secret name with NUL", what: "get-secret", target: own + "%00", want: refused},
 		{attempt: "a Secret name of 10 KB", what: "get-secret", target: secrets + "/input-" + strings.Repeat("x", 10_000), want: refused},
 
-		{control: "its own Secret with its token", what: "get-secret", target: selected + n.attacker, with: ownToken, want: taken},
-		{control: "the other Secret with its token", what: "get-secret", target: selected + n.victim, with: otherToken, want: taken},
+		{control: "its own Secret with its token", what: "get-secret", target: selected + n.attacker, with: ownToken, want: granted},
+		{control: "the other Secret with its token", what: "get-secret", target: selected + n.victim, with: otherToken, want: granted},
 		{attempt: "its own Secret with the token of another", what: "get-secret", target: own, with: otherToken, want: refused},
 		{attempt: "the other's Secret with its own token under the other's name", what: "get-secret", target: other, with: n.victim + ownToken[len(n.attacker):], want: refused},
 		{attempt: "its own Secret with a truncated token", what: "get-secret", target: own, with: ownToken[:len(ownToken)-1], want: refused},
@@ -145,7 +145,7 @@ func TestExecutorCannotReachOthersOrTheirEndpoints(t *testing.T) {
 func TestResultOfOtherJobCannotBeDelivered(t *testing.T) {
 	t.Parallel()
 	n := newTwoExecutors(t)
-	const answered, unknown = "204 No Content", "404 Not Found"
+	const answered, unknown = "204 No Content", "404 Not Found" // 204 is also the answer to a result that the runner ignores
 	for _, row := range []struct{ attempt, target, with, want string }{
 		{"control: its own result, where it belongs", "", "own", "posted"},
 		{"a result made with its own key, at the other's URL", n.result, "own", answered},

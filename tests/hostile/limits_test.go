@@ -92,7 +92,7 @@ func TestPluginFillingDiskIsStopped(t *testing.T) {
 	}
 	harness.WaitUntil(t, "the executor is removed", func() bool { return len(shared.Containers(t, env.UUID)) == 0 })
 
-	env.WaitCompleted(attempt{what: "fill-later", size: 30}.submit(env)) // after its job there is none to fail
+	env.WaitCompleted(attempt{what: "fill-later", size: 30}.submit(env)) // the disk is filled after the job, so no job fails
 	filled := env.OnlyExecutor()
 	if filled == executor {
 		t.Error("the executor that filled the disk took another job")
@@ -100,7 +100,7 @@ func TestPluginFillingDiskIsStopped(t *testing.T) {
 	env.WaitRunnerLog("executor exceeded its disk limit while it had no job")
 	harness.WaitUntil(t, "the executor is removed", func() bool { return env.Executors().Died[filled] != time.Time{} })
 	if got := (attempt{what: "fill", size: 1}).run(env); got != "filled" {
-		t.Errorf("the next job is told %q", got)
+		t.Errorf("the next job got %q", got)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestLogFloodIsTruncated(t *testing.T) {
 		t.Errorf("the job's log has %d bytes, and ends with %q", len(log), log[max(0, len(log)-200):])
 	}
 	if n := strings.Count(log, "flood \x00"); n < kept/20 || strings.Contains(log, "step ") {
-		t.Errorf("the log has %d words of the flood, or one of the other job", n)
+		t.Errorf("the log has %d words of the flood, or lines of the other job", n)
 	}
 	_, log = env.WaitCompleted(other)
 	env.CheckLog(env.ExecutorOf(other), log, steps)

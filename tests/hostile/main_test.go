@@ -1,5 +1,5 @@
-// Package hostile tests a plugin that attempts to get more than its own data and resources, and a server with hostile names. It runs
-// the real binary with a real engine (package harness). The plugin is in plugin/ and returns what each attempt got.
+// Package hostile tests a plugin that attempts to get more than its own data and resources, and a server with hostile ids and names. It
+// runs the real binary with a real engine (package harness). The plugin is in plugin/ and returns what each attempt got.
 //
 // Each attempt that must fail has a control, the same attempt at something that is allowed, because an attempt that is
 // made wrongly would fail as well.
@@ -30,13 +30,13 @@ func buildImages(ctx context.Context, s *harness.Harness) (err error) {
 	return err
 }
 
-// attempt is one attempt of the plugin; see its type-definitions.yaml.
+// attempt is the input of one attempt: of type try in the plugin's main.go.
 type attempt struct {
 	what   string
 	target string
 	with   string
 	size   int
-	gate   *gate // where it waits
+	gate   *gate // the gate at which the attempt waits; nil: none
 }
 
 func (a attempt) submit(env *harness.Env) (task string) {
@@ -66,7 +66,7 @@ func (a attempt) run(env *harness.Env) string {
 // gate blocks attempts that connect to it, at this machine's address in the runner's network.
 type gate struct {
 	address string
-	open    func() // for all, for ever
+	open    func() // lets all attempts continue, those that connect later too
 }
 
 func newGate(env *harness.Env) *gate {

@@ -9,12 +9,12 @@ import (
 	"runnerd/tests/harness"
 )
 
-// A forged or replayed result neither ends a running job nor changes one that has ended. Only the job's own result does.
+// A forged or replayed result neither ends a running job nor changes the result of one that has ended.
 func TestForgedOrReplayedResultEndsNoJob(t *testing.T) {
 	t.Parallel()
 	env := shared.NewEnv(t, harness.Options{Capacity: 1, Eviction: time.Minute})
 	const answered = "204 No Content"
-	keep := attempt{what: "post", with: "own"} // the control: it is accepted, and the job's later result is not
+	keep := attempt{what: "post", with: "own"} // the control: it is accepted, so the result that the SDK sends later is not
 	var tasks []string
 	for _, row := range []struct {
 		forged string

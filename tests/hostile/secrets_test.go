@@ -43,7 +43,8 @@ func runCommand(env *harness.Env, args ...string) string {
 	return string(out)
 }
 
-// The plugin prints its password and an open text in the same ways. The open text shows where the password could be.
+// The plugin prints its password and a text that is not secret, the open text, in the same ways. Where the open text arrives, the
+// password would arrive too if it were not masked.
 func TestPasswordIsMaskedEverywhere(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -108,8 +109,8 @@ func TestPasswordIsMaskedEverywhere(t *testing.T) {
 	}
 	env.WaitDone(script)
 	env.WaitScriptLog(script, "last words with the open")
-	texts["what the runner says of the script"] = env.GrepLog(`"script":"` + script + `"`)
-	texts["what the runner says of the job without a result"] = env.GrepLog("job ended")
+	texts["the runner's log of the script"] = env.GrepLog(`"script":"` + script + `"`)
+	texts["the runner's log of the job without a result"] = env.GrepLog("job ended")
 	texts["the runner's log"] = env.Runner.Log()
 	for where, text := range texts {
 		for form, secret := range encodings(password) {

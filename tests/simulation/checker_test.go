@@ -15,7 +15,7 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// checker checks what must hold. It is notified of everything within the action in which it happens.
+// checker checks the invariants. It is notified of everything within the action in which it happens.
 type checker struct {
 	env        *env
 	violations []string
@@ -26,16 +26,16 @@ type checker struct {
 	events          int       // number of the engine's events checked so far
 	alive           map[msg.ExecutorID]bool
 	capacityHistory []capacityChange             // as the runner knew it
-	decidedAt       map[msg.ExecutorID]time.Time // when the runner decided to create it
+	decidedAt       map[msg.ExecutorID]time.Time // when the runner decided to create the executor
 	idleSince       map[msg.ExecutorID]time.Time // first poll after its last job
 	isPolling       map[msg.ExecutorID]bool
-	killedOutside   map[msg.ExecutorID]bool   // a fault has ended it
-	idleTimeUnsure  map[msg.ExecutorID]bool   // the idle time in its record may be wrong
-	outputLost      map[msg.ExecutorID]string // why its output may be incomplete
-	runs            map[msg.ExecutionID]msg.ExecutorID
-	printed         map[msg.ExecutionID]string
-	stored          map[msg.ExecutionID]time.Time // when its result was stored
-	scripts         map[msg.JobID]string          // their output in the runner's log
+	killedOutside   map[msg.ExecutorID]bool            // a fault has ended, removed or restarted it
+	idleTimeUnsure  map[msg.ExecutorID]bool            // the idle time in its record may be wrong
+	outputLost      map[msg.ExecutorID]string          // why its output may be incomplete
+	runs            map[msg.ExecutionID]msg.ExecutorID // in which executor it ran
+	printed         map[msg.ExecutionID]string         // what its plugin printed
+	stored          map[msg.ExecutionID]time.Time      // when its result was stored
+	scripts         map[msg.JobID]string               // their output in the runner's log
 
 	// the event stream
 	config        msg.Config // the runner's present configuration
@@ -62,9 +62,9 @@ func newChecker(e *env) *checker {
 }
 
 func (c *checker) violate(format string, args ...any) {
-	b := fmt.Sprintf(format, args...)
-	c.env.trace.recordf("VIOLATION of %s", b)
-	c.violations = append(c.violations, b)
+	violation := fmt.Sprintf(format, args...)
+	c.env.trace.recordf("VIOLATION of %s", violation)
+	c.violations = append(c.violations, violation)
 }
 
 func (c *checker) failed() bool { return len(c.violations) > 0 }
@@ -73,12 +73,13 @@ func (c *checker) count(what string) { c.counts[what]++ }
 
 func (c *checker) nextTask() int { c.tasks++; return c.tasks }
 
-// recordDelay bounds the time until an executor's idle time is in its record, during faults.
+// recordDelay is the longest time, during faults, until an executor's record has its idle time.
 const recordDelay = 15 * time.Second
 
 // disturb records that a fault occurs now. Time limits do not hold during a fault, nor for a while after it.
 func (c *checker) disturb() { c.disturbFor(0) }
 
+// disturbFor records that a fault begins now and lasts for d.
 func (c *checker) disturbFor(d time.Duration) {
 	for id, since := range c.idleSince {
 		c.idleTimeUnsure[id] = c.idleTimeUnsure[id] || time.Since(since) < recordDelay
@@ -93,13 +94,13 @@ func (c *checker) disturbFor(d time.Duration) {
 // undisturbedFor reports whether there was no fault for d.
 func (c *checker) undisturbedFor(d time.Duration) bool { return time.Since(c.disturbedUntil) > d }
 
-// check is called after every step.
+// check is called after every step. It collects the violations that the fakes have found, and checks the engine's new events.
 func (c *checker) check() {
-	for _, b := range c.env.server.Violations() {
-		c.violate("%s", b)
+	for _, v := range c.env.server.Violations() {
+		c.violate("%s", v)
 	}
-	for _, b := range c.env.host.Violations() {
-		c.violate("%s", b)
+	for _, v := range c.env.host.Violations() {
+		c.violate("%s", v)
 	}
 	if events := c.env.engine.EventsFrom(c.events); len(events) > 0 {
 		c.events += len(events)
@@ -109,12 +110,12 @@ func (c *checker) check() {
 	}
 }
 
-// event counts the existing executors from the engine's events, and checks I4.
+// event records which executors are alive, from an event of the engine, and checks I4.
 func (c *checker) event(e fake.Event) {
 	switch e.Kind {
 	case fake.Created:
-		if may := c.capacitySince(c.decidedAt[e.Executor]); len(c.alive) >= may {
-			c.violate("I4: %s is created while %v are alive, but the capacity is %d", e.Executor, c.aliveExecutors(), may)
+		if capacity := c.capacitySince(c.decidedAt[e.Executor]); len(c.alive) >= capacity {
+			c.violate("I4: %s is created while %v are alive, but the capacity is %d", e.Executor, c.aliveExecutors(), capacity)
 		}
 		c.alive[e.Executor] = true
 	case fake.Died, fake.Removed:
@@ -190,7 +191,7 @@ func (c *checker) powerLost() {
 	}
 }
 
-// spoolOpened checks the problems of a reopened spool. Data must not be lost, except for results that were not yet stored.
+// spoolOpened checks the problems that a reopened spool reports. Data must not be lost, except for results that were not yet stored.
 func (c *checker) spoolOpened(s *spool.Spool) {
 	for _, p := range s.Problems() {
 		if p.What != "leftover" && p.What != "journal" && (p.What != "result" || !c.stored[p.Job].IsZero()) {
@@ -199,7 +200,7 @@ func (c *checker) spoolOpened(s *spool.Spool) {
 	}
 }
 
-// scheduleTimeChecks checks the time limits every 5 s.
+// scheduleTimeChecks schedules a check of the time limits every 5 s.
 func (c *checker) scheduleTimeChecks() {
 	c.env.schedule(5*time.Second, "time checks", func() {
 		if c.env.sys != nil {
@@ -235,7 +236,7 @@ func (c *checker) checkIdleTime() {
 	}
 }
 
-// checkAbortTime checks I11.
+// checkAbortTime checks I11: an aborted job ends in time.
 func (c *checker) checkAbortTime() {
 	for _, a := range c.env.server.Jobs() {
 		if a.Aborted && a.Confirmed && a.Finish == nil && !a.Forgotten {
@@ -244,7 +245,7 @@ func (c *checker) checkAbortTime() {
 	}
 }
 
-// logLine is a line of the runner's log.
+// logLine has the fields of a line of the runner's log that the checker reads.
 type logLine struct {
 	Message, Executor, Reason, Script, Execution string
 	Enabled                                      bool
@@ -270,7 +271,7 @@ func (c *checker) runnerLogged(line []byte) {
 		c.idleTimeUnsure[executor] = true
 	case s.Message == "engine did not deliver the rest of the executor's output":
 		c.setOutputLost(executor, "the engine did not deliver it")
-	case strings.HasPrefix(s.Message, "actors of an executor keep crashing"): // nobody has read its output
+	case strings.HasPrefix(s.Message, "actors of an executor keep crashing"): // so its output may not have been read
 		c.setOutputLost(executor, "it was given up")
 	case s.Message == "registered" || s.Message == "configuration received":
 		c.configChanged(msg.Config{Enabled: s.Enabled, Capacity: s.Capacity, Eviction: time.Duration(s.Eviction) * time.Millisecond, Capabilities: s.Capabilities})
@@ -335,7 +336,7 @@ func (c *checker) checkJobLog(a fakes.JobInfo) {
 	}
 	want := strings.ReplaceAll(c.printed[a.Execution], a.Secret, "********")
 	got, timed := fakes.JobOutput(a.Log)
-	for _, foreign := range []string{"good day\n", "still waiting\n"} {
+	for _, foreign := range []string{"good day\n", "still waiting\n"} { // printed at the start or while idle, for no job
 		got = strings.ReplaceAll(got, foreign, "")
 	}
 	executor := c.runs[a.Execution]

@@ -10,11 +10,11 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// conditions are the present probabilities of faults, by part, and other present faults.
+// conditions are the present probabilities of faults, by component, and the other faults that are present.
 type conditions struct {
 	server, engine, disk, actors, plugins float64
 	diskFull                              bool
-	sessionLost                           bool          // the server has forgotten the runner until it registers
+	sessionLost                           bool          // the server has forgotten the runner, which must register again
 	engineDelay                           time.Duration // maximum delay of the engine's calls
 	logDelay                              time.Duration // maximum delay of the engine's log entries
 }
@@ -107,6 +107,7 @@ func (e *env) decideOtherCall(op string) fake.Call {
 	return call
 }
 
+// injectPluginFault decides whether a plugin shows a fault, or a rare but correct behavior, now.
 func (e *env) injectPluginFault(what string) bool {
 	odds := map[string]float64{fakes.FileFirst: 0.5, fakes.OddExit: 0.02, fakes.GetRefused: 0.5, fakes.RereadURL: 0.5, fakes.CrashInJob: 0.5}[what]
 	if what == fakes.AnswerCut || what == fakes.CallbackLost {
@@ -120,7 +121,7 @@ func (e *env) injectPluginFault(what string) bool {
 	return happens
 }
 
-// maybePanic may panic in an actor.
+// maybePanic panics with the probability of conditions.actors. It is called in actors and in their tasks.
 func (e *env) maybePanic(path string, message any) {
 	p := e.conditions.actors
 	if message == nil { // a task's point, of which there are many
@@ -135,7 +136,7 @@ func (e *env) maybePanic(path string, message any) {
 	}
 }
 
-// faultOccurs decides with probability p whether a fault occurs.
+// faultOccurs reports, with probability p, that a fault occurs now.
 func (e *env) faultOccurs(p float64) bool {
 	if p == 0 || !e.chance(p) {
 		return false

@@ -10,7 +10,7 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// What must hold for the server's events.
+// The part of the checker that concerns the server's events.
 
 const deletionMessage = "server deleted this runner: aborting its jobs and removing its data from this machine"
 
@@ -43,7 +43,7 @@ func (c *checker) configChanged(config msg.Config) {
 	c.configHistory = append(c.configHistory, configChange{time.Now(), config.Enabled, slices.Contains(config.Capabilities, "remote-script")})
 }
 
-// alwaysSince reports whether condition idle for every configuration since t, with 1 s of tolerance.
+// alwaysSince reports whether condition has held for every configuration since t, with 1 s of tolerance.
 func (c *checker) alwaysSince(t time.Time, condition func(configChange) bool) bool {
 	for i, change := range c.configHistory {
 		if last := i+1 == len(c.configHistory); (last || !c.configHistory[i+1].from.Before(t.Add(-time.Second))) && !condition(change) {
@@ -80,14 +80,14 @@ func (c *checker) longIdle() (ids []msg.ExecutorID) {
 	return ids
 }
 
-// jobStopped records that only an event orders the stop of a job.
+// jobStopped records that the server orders the stop of a job, and does so only by an event.
 func (c *checker) jobStopped(id msg.ExecutionID) {
 	if c.undisturbedFor(2*time.Minute) && c.env.sys != nil {
 		c.stoppedAt[id] = time.Now()
 	}
 }
 
-// checkStopped checks that stop events take effect without faults. The runner remembers a stop of an unknown job for 2 min.
+// checkStopped checks that, without faults, stop events take effect. The runner remembers a stop of an unknown job for 2 min.
 func (c *checker) checkStopped() {
 	for _, id := range slices.Sorted(maps.Keys(c.stoppedAt)) {
 		since, a := c.stoppedAt[id], c.env.server.JobOf(id)
@@ -104,7 +104,7 @@ func (c *checker) checkStopped() {
 	}
 }
 
-// checkJobStart checks that a job may start.
+// checkJobStart checks that the deletion, the capabilities and a disable allow the job to start.
 func (c *checker) checkJobStart(id msg.ExecutionID) {
 	if d := c.deletion; d.undisturbed(c) && time.Since(d.began) > 2*time.Second {
 		c.violate("deletion: %s starts", id)

@@ -28,7 +28,7 @@ func (e *env) wipe() {
 func (e *env) refuseBoot() {
 	e.trace.recordf("boot: the server has deleted this runner")
 	if !e.deletionRecorded {
-		e.checker.violate("deletion: the runner restarts without its record")
+		e.checker.violate("deletion: the runner restarts without the record of the deletion")
 	}
 	e.schedule(e.randomDuration(time.Second, 10*time.Minute), "the record of the deletion is removed", func() {
 		if !e.server.IsUnregistered() {
@@ -70,7 +70,7 @@ func (c *checker) deletionBegan() {
 	}
 }
 
-// undisturbed reports whether no fault has occurred since the deletion began.
+// undisturbed reports whether no fault has occurred since a minute before the deletion began.
 func (d deletion) undisturbed(c *checker) bool {
 	return !d.began.IsZero() && c.disturbedUntil.Before(d.began.Add(-time.Minute))
 }
@@ -97,7 +97,7 @@ func (c *checker) deletionEnded() {
 	c.deletion = deletion{}
 }
 
-// serverCalled checks that the runner may make this call.
+// serverCalled checks that the runner may send this request now.
 func (c *checker) serverCalled(op string) {
 	d := &c.deletion
 	switch {
@@ -112,7 +112,7 @@ func (c *checker) serverCalled(op string) {
 	}
 }
 
-// checkDeletionTime checks that a deletion takes at most as long as aborts.
+// checkDeletionTime checks that a deletion takes at most as long as an abort may (I11).
 func (c *checker) checkDeletionTime() {
 	if d := c.deletion; !d.began.IsZero() && time.Since(d.began) > 2*time.Minute && c.undisturbedFor(2*time.Minute) && c.env.sys != nil {
 		c.violate("deletion: takes more than 2 min")

@@ -22,13 +22,13 @@ import (
 	"runnerd/tests/fakes"
 )
 
-// env is the environment of one runner, and the runner's processes.
+// env is the environment of one runner: the fakes, the disk and the faults. It starts and ends the runner's processes, one after another.
 type env struct {
 	*scheduler
 	rng               *rand.Rand
 	checker           *checker
 	conditions        conditions
-	otherFaults       *fake.Faults // of the settings
+	otherFaults       *fake.Faults // of calls to the settings store
 	server            *fakes.Server
 	engine            *fake.Driver
 	host              *fakes.PluginHost
@@ -138,13 +138,13 @@ func (e *env) boot() {
 }
 
 // endProcess ends the process: at once, or after some disk operations.
-func (e *env) endProcess(how string, power bool, inOps int) {
-	if e.sys == nil || e.end != nil || e.faultsStopped && how != "exit 0" {
+func (e *env) endProcess(reason string, powerLoss bool, afterOps int) {
+	if e.sys == nil || e.end != nil || e.faultsStopped && reason != "exit 0" {
 		return
 	}
-	e.end = &processEnd{reason: how, powerLoss: power, afterOps: inOps, downtime: e.randomDuration(100*time.Millisecond, 40*time.Second)}
+	e.end = &processEnd{reason: reason, powerLoss: powerLoss, afterOps: afterOps, downtime: e.randomDuration(100*time.Millisecond, 40*time.Second)}
 	e.checker.disturb()
-	if inOps == 0 {
+	if afterOps == 0 {
 		e.halted = true
 		return
 	}
@@ -161,22 +161,22 @@ func (e *env) processEnded() {
 	e.trace.recordf("END %s", e.end.reason)
 	e.process.kill()
 	e.sys, e.process = nil, nil
-	power, dark := e.end.powerLoss, e.end.downtime
-	e.releaseDisk(power)
+	downtime := e.end.downtime
+	e.releaseDisk(e.end.powerLoss)
 	e.end = nil
 	e.checker.disturb()
 	if !e.shuttingDown {
-		e.schedule(dark, "boot", e.boot)
+		e.schedule(downtime, "boot", e.boot)
 	}
 }
 
-// releaseDisk closes the disk for the next process, and applies a loss of power.
-func (e *env) releaseDisk(power bool) {
+// releaseDisk closes the disk, so that the next process can open it. With powerLoss the machine loses power at the same time.
+func (e *env) releaseDisk(powerLoss bool) {
 	if e.gateway != nil {
 		e.gateway.Close()
 		e.gateway = nil
 	}
-	if e.disk.Before = nil; !power {
+	if e.disk.Before = nil; !powerLoss {
 		_ = e.disk.Close()
 		return
 	}
@@ -211,7 +211,7 @@ func (e *env) decideDiskOp(op memfs.Op) error {
 	return nil
 }
 
-// check is called after every step.
+// check is called after every step. It ends the process if its actor system has given up, and checks the invariants.
 func (e *env) check() {
 	if e.sys != nil {
 		select {
@@ -228,7 +228,7 @@ func (e *env) check() {
 	}
 }
 
-// runUntil runs until that time, across ends of the process. It returns early if the checker has failed.
+// runUntil runs actions until that time, even if the process ends and starts again. It returns early if the checker has failed.
 func (e *env) runUntil(until time.Time) {
 	for !e.checker.failed() && time.Now().Before(until) {
 		e.run(until)
@@ -242,12 +242,12 @@ func (e *env) crashed(*actorrt.Crash) { e.checker.disturb() }
 
 func (e *env) chance(p float64) bool { return e.rng.Float64() < p }
 
-// randomDuration returns a duration in nanoseconds, so that no two are equal.
+// randomDuration returns a random duration between from and to. It is not rounded, so that no two are likely to be equal.
 func (e *env) randomDuration(from, to time.Duration) time.Duration {
 	return from + time.Duration(e.rng.Int64N(int64(to-from)))
 }
 
-// logTail stores the last lines of the runner's log.
+// logTail stores the last lines of the runner's log, and passes each line to onLine.
 type logTail struct {
 	limit  int
 	began  time.Time

@@ -128,7 +128,7 @@ var faults = []fault{
 	}},
 	{"the event stream is dead", 30 * time.Minute, func(e *env) {
 		e.server.BlockOpenStreams()
-		e.checker.disturbFor(time.Minute) // waitUntil it is given up, and opened anew
+		e.checker.disturbFor(time.Minute) // until the runner gives it up and opens another
 	}},
 	{"the event stream is silent", 20 * time.Minute, func(e *env) {
 		d := e.randomDuration(time.Second, 5*time.Minute)
@@ -148,7 +148,7 @@ var faults = []fault{
 	{"the runner is drained", 15 * time.Minute, (*env).drain},
 }
 
-// plugins are the images' programs.
+// plugins are the programs of the images, by image.
 var plugins = map[string]fakes.Plugin{
 	"go":         {SDK: msg.GoSDK, StartDelay: 10 * time.Millisecond},
 	"python":     {SDK: msg.PythonSDK, StartDelay: 370 * time.Millisecond, PollDelay: 5 * time.Millisecond},
@@ -164,6 +164,7 @@ var plugins = map[string]fakes.Plugin{
 
 var images = []string{"go", "go", "go", "go", "python", "python", "python", "slow", "odd", "stubborn", "hanging", "mute", "broken", "restarting", "remote", "missing"}
 
+// load loads an image into the engine. A repeated call moves the tag to a new image.
 func (e *env) load(ref string) {
 	e.engine.Load(ref, fake.Image{Program: plugins[ref].Program(e.host)})
 }
@@ -233,7 +234,7 @@ func (e *env) submitTasks(every time.Duration) {
 	})
 }
 
-// scheduleFault injects a fault again and again, until stopped.
+// scheduleFault injects a fault at random times until stopped is true.
 func (e *env) scheduleFault(f fault, stopped *bool) {
 	e.schedule(e.randomInterval(f.interval), f.name, func() {
 		if *stopped {
@@ -249,6 +250,7 @@ func (e *env) randomInterval(average time.Duration) time.Duration {
 	return time.Duration(e.rng.ExpFloat64() * float64(average))
 }
 
+// raiseRate sets a fault rate to value for a random time of at most limit.
 func (e *env) raiseRate(limit time.Duration, rate *float64, value float64) {
 	*rate = value
 	e.schedule(e.randomDuration(time.Second, limit), "fault rate 0", func() { *rate = 0 })
@@ -305,7 +307,7 @@ func (e *env) suspendProcess(d time.Duration) {
 		return
 	}
 	suspended := e.process
-	e.isSuspended = func(d *action) bool { return d.process == suspended }
+	e.isSuspended = func(a *action) bool { return a.process == suspended }
 	e.checker.disturbFor(d)
 	e.schedule(d, "the process continues", func() { e.isSuspended = nil })
 }
@@ -319,7 +321,7 @@ func (e *env) drain() {
 	e.root.Tell(msg.Drain{Done: e.exitOnce(func() {})})
 }
 
-// exitOnce returns a function that ends the process in an orderly way, once.
+// exitOnce returns a function that ends the process in an orderly way, at its first call. last runs just before the exit.
 func (e *env) exitOnce(last func()) func() {
 	process, sys := e.process, e.sys
 	return func() {

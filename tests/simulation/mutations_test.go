@@ -12,7 +12,7 @@ import (
 type mutation struct {
 	name       string
 	edits      []edit
-	violations []string // one of these prefixes begins the found violation
+	violations []string // the found violation must begin with one of these prefixes
 }
 
 // edit is a change of a source file.
@@ -33,8 +33,8 @@ var mutations = []mutation{
 	{"executors are evicted too early", []edit{{"actors/dispatcher_pool.go", "remaining := min(d.config.Eviction-", "remaining := min(d.config.Eviction/2-"}}, []string{"I5"}},
 	{"idle time is not recorded", []edit{{"actors/executor_effects.go", "r.IdleSince = since", "_ = since"}}, []string{"I5"}},
 	{"one executor too many may run", []edit{{"actors/dispatcher_slots.go", "case alive < capacity:", "case alive <= capacity:"}}, []string{"I4"}},
-	{"a job runs in an executor of another key", []edit{{"actors/dispatcher_slots.go", "s.key == key && (last", "(last"}}, []string{"I6"}},
-	{"a job is removed without a finish", []edit{{"actors/reporter.go", "return nextSend{what: sendFinish}", "return nextSend{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // a removed script seems to wait
+	{"a job runs in an executor with another key", []edit{{"actors/dispatcher_slots.go", "s.key == key && (last", "(last"}}, []string{"I6"}},
+	{"a job is removed without a finish", []edit{{"actors/reporter.go", "return nextSend{what: sendFinish}", "return nextSend{what: sendRemoval}"}}, []string{"I1", "I11", "order"}}, // order: for the checker, a script that was removed still waits
 	{"the first byte of every log chunk is dropped", []edit{{"actors/executor_job_log.go", "l.filter.Write(text, received)", "l.filter.Write(text[1:], received)"}}, []string{"I7"}},
 	{"late log entries of the engine are attributed to the next job", []edit{{"actors/executor_log_attributor.go", "slices.Backward(a.started())", "slices.Backward(a.jobLogs)"}}, []string{"I7"}},
 	{"secrets are not masked", []edit{{"actors/executor_log_attributor.go", "a.secrets = append(a.secrets, s)", "_ = s"}}, []string{"I8"}},
@@ -93,11 +93,11 @@ func bugsOfTheDay(t *testing.T) (todays []mutation) {
 	for i := range n {
 		todays = append(todays, mutations[(first+i)%len(mutations)])
 	}
-	t.Logf("%d of %d deliberate bugs, from number %d; again: go test -timeout 1h ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
+	t.Logf("%d of %d deliberate bugs, from number %d; to repeat: go test -timeout 1h ./tests/simulation -run %s -args -bugs=%d -day=%d", n, len(mutations), first+1, t.Name(), *bugs, *day)
 	return todays
 }
 
-// TestEveryDeliberateBugHasItsPlace checks the snippets of all mutations, because a run compiles only a dozen.
+// TestEveryDeliberateBugHasItsPlace checks the snippets of all mutations, because one run applies and compiles only a dozen of them.
 func TestEveryDeliberateBugHasItsPlace(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) { mutants.Apply(t, "../..", m.edits) })
@@ -106,7 +106,7 @@ func TestEveryDeliberateBugHasItsPlace(t *testing.T) {
 
 func TestSimulationFindsDeliberateBugs(t *testing.T) {
 	if raceEnabled || *seed > 0 || *worker {
-		t.Skip("runs only without the race detector")
+		t.Skip("runs only without the race detector, -seed and -worker")
 	}
 	for _, m := range bugsOfTheDay(t) {
 		t.Run(m.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"runnerd/actors/actorrt"
 )
 
-// process is one process of the runner, and the scheduler of its actors.
+// process is one process of the runner. It implements actorrt.Scheduler for the actors of this process.
 type process struct {
 	*scheduler
 	ctx     context.Context
@@ -28,7 +28,7 @@ func (s *scheduler) newProcess(point func(string, any)) *process {
 	return l
 }
 
-// taskPoint may panic in a task, between its action and its use of the outcome.
+// taskPoint calls onPoint in a task, which may panic between an action and the use of its outcome.
 func (l *process) taskPoint(task *routine) {
 	if l != nil {
 		l.onPoint(task.path, nil)
@@ -47,10 +47,10 @@ func (l *process) kill() {
 			panic(fmt.Sprintf("%s#%d outlives its process", r.path, r.n))
 		}
 	}
-	mine := func(d *action) bool { return d.process == l }
-	l.requested = slices.DeleteFunc(l.requested, mine)
-	l.timers = slices.DeleteFunc(l.timers, mine)
-	l.ready = slices.DeleteFunc(l.ready, mine)
+	isOwn := func(d *action) bool { return d.process == l }
+	l.requested = slices.DeleteFunc(l.requested, isOwn)
+	l.timers = slices.DeleteFunc(l.timers, isOwn)
+	l.ready = slices.DeleteFunc(l.ready, isOwn)
 }
 
 func (l *process) isKilled() bool {
@@ -69,7 +69,7 @@ func (l *process) Turn(path string, fn func()) {
 	l.enqueue(&action{path: path, what: "turn", process: l, do: func() { l.start(routine{path: path, process: l, turn: true}, fn) }})
 }
 
-// park interrupts the turn until the action that arm enqueues.
+// park suspends the calling turn. It passes arm an action, which arm must enqueue and which continues the turn.
 func (l *process) park(path string, arm func(*action)) {
 	again := make(chan struct{})
 	l.mu.Lock()

@@ -49,9 +49,9 @@ func (e *env) runHistory() {
 	e.loadImages()
 	e.submitting = true
 	stopped := false
-	for _, b := range faults {
+	for _, f := range faults {
 		if e.chance(0.4) {
-			e.scheduleFault(b, &stopped)
+			e.scheduleFault(f, &stopped)
 		}
 	}
 	e.submitTasks(e.randomDuration(20*time.Second, 5*time.Minute))
@@ -90,8 +90,8 @@ func (e *env) stopFaults() {
 	e.submitting, e.faultsStopped = false, true
 }
 
-func (e *env) waitUntil(what string, within time.Duration, so func() bool) {
-	for end := time.Now().Add(within); !e.checker.failed() && !so(); {
+func (e *env) waitUntil(what string, within time.Duration, condition func() bool) {
+	for end := time.Now().Add(within); !e.checker.failed() && !condition(); {
 		if !time.Now().Before(end) {
 			e.checker.violate("I1: timeout after %v without faults, waiting until %s: %s", within, what, e.describeState())
 			return
@@ -159,7 +159,7 @@ func (e *env) cleanUp() {
 	}
 }
 
-// checkNothingLeft checks I10.
+// checkNothingLeft checks I10: nothing that was created is left behind.
 func (c *checker) checkNothingLeft() {
 	e := c.env
 	if list := e.engine.Containers(); len(list) > 0 {

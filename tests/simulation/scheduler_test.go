@@ -15,8 +15,8 @@ import (
 	"runnerd/infra/driver/fake"
 )
 
-// scheduler runs one action after another. The seed chooses each among those that are ready. The scheduler runs in the bubble's
-// main goroutine. The actions that goroutines request between two steps are sorted before the choice, so the order in which the
+// scheduler runs one action after another. The seed chooses each among those that are ready. The scheduler runs in the main goroutine
+// of the synctest bubble. The actions that goroutines request between two steps are sorted before the choice, so the order in which the
 // Go runtime ran the goroutines has no effect.
 type scheduler struct {
 	rng   *rand.Rand
@@ -25,9 +25,9 @@ type scheduler struct {
 	// Owned by the scheduling goroutine.
 	steps       int
 	ready       []*action
-	isSuspended func(*action) bool // not nil: these actions wait
+	isSuspended func(*action) bool // if not nil, actions for which it is true wait
 	afterStep   func()             // called after every step
-	halted      bool               // run returns
+	halted      bool               // run returns after the present step
 	timerCount  uint64
 
 	mu        sync.Mutex
@@ -45,7 +45,7 @@ type action struct {
 	n, seq  uint64 // seq: not 0 for the actions of one goroutine, which keep their order
 	what    string
 	when    time.Time // timers only
-	process *process  // nil: not of the runner
+	process *process  // nil: the action does not belong to the runner
 	do      func()
 }
 
@@ -188,7 +188,7 @@ func (s *scheduler) cancelTimer(d *action) {
 	}
 }
 
-// schedule runs an action that is not the runner's after d.
+// schedule runs fn after d, as an action that does not belong to the runner.
 func (s *scheduler) schedule(d time.Duration, what string, fn func()) {
 	s.timerCount++
 	s.enqueue(&action{path: "fault", n: s.timerCount, what: what, when: time.Now().Add(max(d, 1)), do: fn})
@@ -216,7 +216,7 @@ func (s *scheduler) start(r routine, fn func()) {
 	}()
 }
 
-// caller returns the calling goroutine's routine, or nil if its turn it is.
+// caller returns the calling goroutine's routine, or nil if the caller is already inside an action.
 func (s *scheduler) caller() *routine {
 	id := goroutineID()
 	s.mu.Lock()
@@ -226,7 +226,7 @@ func (s *scheduler) caller() *routine {
 	}
 	r := s.routines[id]
 	if r == nil {
-		panic("a goroutine that the scheduler did not start")
+		panic("called by a goroutine that the scheduler did not start")
 	}
 	r.seq++
 	return r
@@ -267,7 +267,7 @@ func (s *scheduler) runAs(r *routine, what string, fn func()) {
 	r.process.taskPoint(r)
 }
 
-// Until runs every try as an action.
+// Until runs try, as an action each time, until it reports done or ctx has ended.
 func (s *scheduler) Until(ctx context.Context, what string, try fake.Try) error {
 	r := s.caller()
 	if r == nil {
@@ -315,7 +315,7 @@ func (s *scheduler) waitForChange(ctx context.Context, r *routine, what string, 
 	}
 }
 
-// Go starts a goroutine that is not the runner's.
+// Go starts a goroutine that does not belong to the runner.
 func (s *scheduler) Go(name string, fn func()) {
 	s.timerCount++
 	r := routine{path: "simulated/" + name, n: s.timerCount}

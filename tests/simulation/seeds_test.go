@@ -17,16 +17,16 @@ var (
 	seeds  = flag.Int("seeds", 0, "number of seeds to run; 0: as many as CI runs")
 	first  = flag.Uint64("from", 1, "first seed")
 	seed   = flag.Uint64("seed", 0, "run only this seed, and print the end of its trace")
-	lines  = flag.Int("lines", 300, "number of trace lines to print")
+	lines  = flag.Int("lines", 300, "number of lines of the trace and of the log to print")
 	worker = flag.Bool("worker", false, "print outcomes for the parent process")
 	step   = flag.Uint64("step", 1, "run every nth seed")
 	traced = flag.Bool("traced", false, "compute the hashes of the traces")
-	once   = flag.Bool("once", false, "stop at the first violation")
+	once   = flag.Bool("once", false, "stop at the first seed with a violation")
 	bugs   = flag.Int("bugs", 12, "number of deliberate bugs to look for; 0: all")
-	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "selects which deliberate bugs")
+	day    = flag.Int("day", int(time.Now().Unix()/(24*60*60)), "day since 1970, which selects the deliberate bugs to look for")
 
 	seedCount   = 300
-	pairs       = 20
+	pairs       = 20 // seeds that are run twice
 	raceEnabled bool // the race detector makes the simulation ten times slower
 )
 
@@ -35,8 +35,8 @@ func TestEverySeedKeepsTheInvariants(t *testing.T) {
 	case *seed > 0:
 		o := runSeed(t, *seed, *lines, true)
 		t.Logf("%s\n%d steps, %v, hash %016x", o.Tail, o.Steps, o.Virtual, o.Hash)
-		for _, b := range o.Violations {
-			t.Errorf("violation of %s", b)
+		for _, v := range o.Violations {
+			t.Errorf("violation of %s", v)
 		}
 		return
 	case *worker:
@@ -63,7 +63,7 @@ func TestEverySeedKeepsTheInvariants(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
-	t.Logf("%d seeds, %d jobs, %d steps, %.0f virtual hours in %v: %.0f an hour of virtual time a second\n%s", seedCount, all.Jobs, all.Steps,
+	t.Logf("%d seeds, %d jobs, %d steps, %.0f virtual hours in %v: %.0f virtual hours per second\n%s", seedCount, all.Jobs, all.Steps,
 		all.Virtual.Hours(), took.Round(time.Second), all.Virtual.Hours()/took.Seconds(), formatCounts(all.Counts))
 }
 
@@ -136,7 +136,7 @@ func runSeeds(t *testing.T, processes uint64, seeds int, first uint64) <-chan ou
 	return all
 }
 
-// runProcess starts a process of program as a worker, and returns its outcomes.
+// runProcess runs program in another process as a worker, and returns its outcomes.
 func runProcess(t *testing.T, program, env string, args ...string) <-chan outcome {
 	all := make(chan outcome)
 	command := exec.Command(program, append([]string{"-test.run=^TestEverySeedKeepsTheInvariants$", "-test.timeout=1h", "-worker", fmt.Sprint("-lines=", *lines)}, args...)...)

@@ -9,8 +9,8 @@ import (
 	"runnerd/spool"
 )
 
-// scheduledSpool is the real spool with every call as an action of its own. Calls that the log attributor makes with its mutex held are
-// part of the action before, because another action could not continue either.
+// scheduledSpool is the real spool with its calls as actions of their own. AppendLog, CloseLog and ReadLog are not, because the log
+// attributor calls them with its mutex held: an action that needs the mutex could run first, and would block the scheduler.
 type scheduledSpool struct {
 	*spool.Spool
 	*scheduler
@@ -26,7 +26,7 @@ func (d scheduledSpool) do(name string, id any, fn func() error) (err error) {
 	return err
 }
 
-func (d scheduledSpool) Room() error { return d.do("room", "", d.Spool.CheckSpace) }
+func (d scheduledSpool) CheckSpace() error { return d.do("check space", "", d.Spool.CheckSpace) }
 func (d scheduledSpool) Add(o msg.Offer) error {
 	return d.do("add", o.Execution, func() error { return d.Spool.Add(o) })
 }
@@ -112,7 +112,7 @@ func (d scheduledSpool) AppendLog(id msg.ExecutionID, text []byte, next msg.Posi
 	return err
 }
 
-// settingsStore saves the server's configuration across process ends.
+// settingsStore saves the server's configuration and the record of a deletion, which survive the end of the process.
 type settingsStore struct{ *env }
 
 func (s settingsStore) SaveConfig(c msg.Config) error {
@@ -120,5 +120,5 @@ func (s settingsStore) SaveConfig(c msg.Config) error {
 }
 
 func (s settingsStore) RecordDeletion() error {
-	return s.otherFaults.Do(context.Background(), "note deletion", func() error { s.deletionRecorded = true; return nil })
+	return s.otherFaults.Do(context.Background(), "record deletion", func() error { s.deletionRecorded = true; return nil })
 }

@@ -37,7 +37,7 @@ func (t *trace) add(path string, n uint64, what string) {
 	t.end()
 }
 
-// message records a message with its fields, so that a difference between two runs shows early.
+// message records a message with its fields, so that a difference between two runs shows as soon as it arises.
 func (t *trace) message(path string, m any) {
 	if t.off {
 		return

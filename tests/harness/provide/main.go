@@ -1,5 +1,5 @@
-// Command provide builds the programs and images that the packages with the real runner share, runs the given command, and removes
-// them. A package that is tested without provide builds its own.
+// Command provide builds the programs and images that the test packages with the real runner share, runs the given command, and
+// removes what it has built. A package that is tested without provide builds its own.
 package main
 
 import (

@@ -60,7 +60,7 @@ func getPath(ctx context.Context, path, token string) (*http.Response, error) {
 	return client.Do(request)
 }
 
-// sdkCallbackURL is the SDK's private variable: a hostile plugin can read all of its process.
+// sdkCallbackURL is a private variable of the SDK: a hostile plugin can read all memory of its process.
 //
 //go:linkname sdkCallbackURL github.com/digital-ai/release-integration-sdk-go/task.callbackUrl
 var sdkCallbackURL string

@@ -12,11 +12,11 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// leak prints a password and an open text in each way in which text can leave a plugin.
+// leak prints a password, and a text that is not secret, in each way in which text can leave a plugin.
 type leak struct {
 	Password string `json:"password"`
 	Open     string `json:"open"`
-	Exit     bool   `json:"exit"` // without a result
+	Exit     bool   `json:"exit"` // exit without a result
 }
 
 func (l *leak) FetchResult(context.Context) (*task.Result, error) {

@@ -77,7 +77,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// fillLater runs fill after the job.
+// fillLater runs fill in a second, when the job has ended.
 func (t *try) fillLater(context.Context) (string, error) {
 	later := *t
 	time.AfterFunc(time.Second, func() { _, _ = later.fill(context.Background()) })

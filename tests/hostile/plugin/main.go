@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 { // a process that the plugin starts, or another container
+	if len(os.Args) == 2 { // a process that the plugin has started, or a container of a benchmark
 		switch os.Args[1] {
 		case "linger":
 			time.Sleep(time.Hour)
@@ -47,9 +47,9 @@ func (commands) InitCommand(t command.CommandType) (command.CommandExecutor, err
 // try is one attempt.
 type try struct {
 	What   string `json:"what"`
-	Target string `json:"target"` // object of the attempt
-	With   string `json:"with"`   // means of the attempt
-	Size   int    `json:"size"`   // amount
+	Target string `json:"target"` // path, address or URL at which the attempt is aimed
+	With   string `json:"with"`   // token, kind of result, or kind of replacement that it uses
+	Size   int    `json:"size"`   // number of processes, directories, lists or MiB
 	Gate   string `json:"gate"`   // host and port of the gate at which the attempt waits; empty: none
 }
 
@@ -75,7 +75,7 @@ var attempts = map[string]func(*try, context.Context) (string, error){
 func (t *try) FetchResult(ctx context.Context) (*task.Result, error) {
 	attempt, ok := attempts[t.What]
 	if !ok {
-		return nil, fmt.Errorf("what is %q: choose one of %v", t.What, slices.Sorted(maps.Keys(attempts)))
+		return nil, fmt.Errorf("unknown attempt %q: choose one of %v", t.What, slices.Sorted(maps.Keys(attempts)))
 	}
 	got, err := attempt(t, ctx)
 	if err != nil {

@@ -89,8 +89,8 @@ func (t *try) wait(ctx context.Context) (string, error) {
 	return "nothing", t.waitForGate(ctx)
 }
 
-// replace puts something else at the path of the result file, which leads to a valid result. After the gate it clears the path
-// and lets the SDK write the file. The job's callback is suppressed, so that the file is its only result.
+// replace puts something other than the SDK's file at the path of the result file, such as a link to a valid result. After the gate it
+// clears the path and lets the SDK write the file. The job's callback is suppressed, so that the file is its only result.
 func (t *try) replace(ctx context.Context) (string, error) {
 	path := os.Getenv("OUTPUT_LOCATION")
 	body, err := result("own")

@@ -1,4 +1,4 @@
-// Command nonplugin is the program of images that are not plugins. It is not built with an SDK, because none can do this.
+// Command nonplugin is the program of images that are not plugins. It is not built with an SDK, because an SDK would ask for a job.
 package main
 
 import (
@@ -7,7 +7,7 @@ import (
 	"os/signal"
 )
 
-// how is set at build time.
+// how selects what the program does. It is set at build time.
 var how = "never-polls"
 
 func main() {

@@ -20,7 +20,7 @@ func main() {
 	}
 }
 
-// supervise runs the program of the arguments to its end.
+// supervise runs the plugin, which is the program in the first argument, until it exits or a signal asks to kill it.
 func supervise(kills <-chan os.Signal) error {
 	plugin := exec.Command(os.Args[1])
 	plugin.Stdout, plugin.Stderr = os.Stdout, os.Stderr
